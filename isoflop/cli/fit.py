@@ -1,0 +1,43 @@
+"""`isoflop fit`: the compute-optimal frontier of a sweep, a database or a CSV."""
+
+from typing import Annotated
+
+import typer
+
+from isoflop.cli.options import (
+    DEFAULT_DB,
+    DEFAULT_LEVEL,
+    AsJson,
+    Database,
+    Level,
+    Source,
+    SweepName,
+    Targets,
+)
+
+
+def fit(
+    source: Source,
+    db: Database = DEFAULT_DB,
+    sweep: SweepName = None,
+    target: Targets = None,
+    level: Level = DEFAULT_LEVEL,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 4 when a finding of severity error stands.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Find the frontier: a parabola per budget, its floor, and N_opt and D_opt as power laws of C, with intervals."""
+    from rich.console import Console
+
+    from isoflop.cli.boundary import EXIT_FINDINGS
+    from isoflop.cli.summary import read_and_fit
+    from isoflop.finding import Severity
+    from isoflop.report.json import dumps, fit_document
+    from isoflop.report.terminal import print_summary
+
+    summary = read_and_fit(source, db=db, sweep=sweep, targets=target or [], level=level)
+    if json:
+        print(dumps(fit_document(summary)))
+    else:
+        print_summary(summary, Console())
+    if strict and any(finding.severity is Severity.ERROR for finding in summary.findings):
+        raise typer.Exit(EXIT_FINDINGS)

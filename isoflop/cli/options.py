@@ -1,0 +1,41 @@
+"""Options that several commands share, with one wording each."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="Sweep file (TOML).", show_default=False)]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Sweep file, database, or CSV with budget_flops,n_params,n_tokens,loss.",
+        show_default=False,
+    ),
+]
+Database = Annotated[Path, typer.Option("--db", envvar="ISOFLOP_DB", help="Database.")]
+Artifacts = Annotated[Path, typer.Option("--artifacts", envvar="ISOFLOP_ARTIFACTS", help="Folder of run directories.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+SweepName = Annotated[str | None, typer.Option("--sweep", help="Which sweep of a database with several.")]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", help="Budget in FLOPs to read the frontier at; may be repeated.")
+]
+Level = Annotated[float, typer.Option("--level", help="Nominal coverage of every interval, between 0.5 and 0.999.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers; default: one per GPU, else per core.")]
+
+
+class DeviceChoice(StrEnum):
+    """Where to train."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+Device = Annotated[DeviceChoice, typer.Option("--device", help="Device to train on; auto prefers GPUs.")]
+
+DEFAULT_DB = Path("isoflop.db")
+DEFAULT_ARTIFACTS = Path("isoflop-artifacts")
+DEFAULT_LEVEL = 0.90

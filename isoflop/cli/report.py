@@ -1,0 +1,39 @@
+"""`isoflop report`: the fit as a page, a figure and tables."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isoflop.cli.options import (
+    DEFAULT_DB,
+    DEFAULT_LEVEL,
+    AsJson,
+    Database,
+    Level,
+    Source,
+    SweepName,
+    Targets,
+)
+
+
+def report(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("report"),
+    db: Database = DEFAULT_DB,
+    sweep: SweepName = None,
+    target: Targets = None,
+    level: Level = DEFAULT_LEVEL,
+    json: AsJson = False,
+) -> None:
+    """Write the fit as index.html, report.md, report.json, frontier.csv, figure.svg and figure.png."""
+    from isoflop.cli.summary import read_and_fit
+    from isoflop.report.json import dumps
+    from isoflop.report.write import write_report
+
+    summary = read_and_fit(source, db=db, sweep=sweep, targets=target or [], level=level)
+    paths = [str(path) for path in write_report(summary, out)]
+    if json:
+        print(dumps({"schema_version": 1, "simulated": summary.simulated, "paths": paths}))
+    else:
+        print("\n".join(paths))

@@ -1,0 +1,160 @@
+"""One `isoflop run`: the plan, the engine and the store, joined; the store's only writer while it lasts."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from isoflop.cli.sweep import corpora, lock_path, plan_sweep
+from isoflop.engine.devices import Slot, local_slots
+from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
+from isoflop.engine.execution import git_state
+from isoflop.engine.local import LocalEngine
+from isoflop.engine.order import start_order
+from isoflop.plan.estimate import guess_seconds
+from isoflop.plan.types import Plan
+from isoflop.report.run_view import Incomplete, Outline, RunOutcome
+from isoflop.result import Status
+from isoflop.run_spec import Job
+from isoflop.rundir import RunDir
+from isoflop.spec import load_spec
+from isoflop.store import Store, open_store, sweep_lock
+
+
+@contextlib.contextmanager
+def open_session(
+    sweep: Path,
+    db: Path,
+    artifacts: Path,
+    *,
+    device: Literal["auto", "cpu", "cuda"],
+    workers: int | None,
+    retry: bool,
+) -> Iterator["Session"]:
+    """A session with the sweep planned and locked."""
+    spec = load_spec(sweep)
+    slots = local_slots(device, workers)
+    with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
+        planned = plan_sweep(spec, sweep, artifacts, slots)
+        store.save_plan(spec, planned.plan)
+        git = git_state(sweep.resolve().parent)
+        engine = LocalEngine(slots, artifacts=artifacts.resolve(), corpora=corpora(artifacts).resolve(), git=git)
+        session = Session(planned.plan, store, engine, slots)
+        if retry:
+            session.retry()
+        yield session
+
+
+class Session:
+    """Feeds the engine with what is pending and records what it yields."""
+
+    def __init__(self, plan: Plan, store: Store, engine: LocalEngine, slots: tuple[Slot, ...]) -> None:
+        self.plan, self.store, self.engine, self.slots = plan, store, engine, slots
+        self._started: dict[int, float] = {}
+        self._busy_seconds = 0.0
+        self._first_start: float | None = None
+        self._last_result: float | None = None
+        self._flops_spent = 0.0
+        self._begun = time.monotonic()
+
+    @property
+    def outline(self) -> Outline:
+        """What a display needs to know before the first event."""
+        pending = set(self.store.pending(self.plan.sweep))
+        return Outline(
+            sweep=self.plan.sweep,
+            simulated=self.plan.simulated,
+            cells=tuple(self.plan.cells),
+            done=frozenset(self.plan.runs) - pending,
+            devices=tuple(slot.name for slot in self.slots),
+        )
+
+    def events(self) -> Iterator[Event]:
+        """Train what is pending; every event is recorded before it is passed on."""
+        for event in self.engine.run(self._jobs()):
+            self._record(event)
+            yield event
+
+    def _jobs(self) -> list[Job]:
+        kind = self.slots[0].kind
+        return start_order(
+            self.plan.cells,
+            self.store.pending(self.plan.sweep),
+            seconds=lambda run: guess_seconds(run.shape, run.n_steps, run.planned_flops, kind),
+        )
+
+    def _record(self, event: Event) -> None:
+        match event:
+            case AttemptStarted():
+                self._started[event.worker] = event.time
+                self._first_start = self._first_start or event.time
+            case RunFinished():
+                self.store.record(event.result)
+                if event.worker is not None:
+                    self._flops_spent += event.result.spent_flops
+                    self._last_result = event.time
+            case AttemptEnded():
+                self._busy_seconds += self._busy(event)
+                self._record_attempt(event)
+            case _:
+                pass
+
+    def _busy(self, event: AttemptEnded) -> float:
+        """Seconds from `started` to the last result, or to the end of an attempt without one."""
+        started = self._started.pop(event.worker, None)
+        if started is None:
+            return 0.0
+        ended = self._last_result if event.outcome == "done" and self._last_result else event.ended_at
+        return max(0.0, ended - started)
+
+    def _record_attempt(self, event: AttemptEnded) -> None:
+        for run_id in event.run_ids:
+            self.store.record_attempt(
+                run_id,
+                event.attempt,
+                host=event.host,
+                device=event.device,
+                started_at=_utc(event.started_at),
+                ended_at=_utc(event.ended_at),
+                outcome=event.outcome,
+                reason=event.reason,
+                log_path=str(event.log_path),
+            )
+
+    def retry(self) -> None:
+        """Make every diverged or failed run of the sweep pending again; what it was stays among the attempts."""
+        for cell in self.store.cells(self.plan.sweep):
+            if cell.run_id is not None and cell.status in (Status.DIVERGED, Status.FAILED):
+                run_dir = RunDir(self.engine.artifacts / Job((self.plan.runs[cell.run_id],)).job_id)
+                run_dir.set_result_aside(cell.run_id)
+                self.store.supersede(cell.run_id)
+
+    def outcome(self) -> RunOutcome:
+        """What the sweep has come to."""
+        cells = {cell.run_id: cell for cell in self.store.cells(self.plan.sweep) if cell.run_id is not None}
+        counts = Counter(cell.status.value if cell.status else "pending" for cell in cells.values())
+        return RunOutcome(
+            sweep=self.plan.sweep,
+            simulated=self.plan.simulated,
+            counts={name: counts[name] for name in (*(status.value for status in Status), "pending")},
+            incomplete=tuple(
+                Incomplete(cell.run_id, cell.status, cell.reason or "", cell.log_path)
+                for cell in cells.values()
+                if cell.run_id is not None and cell.status in (Status.DIVERGED, Status.FAILED)
+            ),
+            seconds=time.monotonic() - self._begun,
+            flops_spent=self._flops_spent,
+            busy_share=self._busy_share(),
+        )
+
+    def _busy_share(self) -> float | None:
+        if self._first_start is None or self._last_result is None or self._last_result <= self._first_start:
+            return None
+        return self._busy_seconds / (len(self.slots) * (self._last_result - self._first_start))
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,98 @@
+"""A built corpus: its manifest and its tokens, memory-mapped."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from isoflop.corpus.shards import TokenStream, map_tokens
+from isoflop.corpus.split import SplitRule
+from isoflop.corpus.tokenizer import bytes_per_token
+from isoflop.corpus_facts import CorpusFacts
+from isoflop.errors import IsoflopError
+
+MANIFEST_NAME = "manifest.json"
+FINGERPRINT_LENGTH = 16
+
+_FINGERPRINT = re.compile(rf"[0-9a-f]{{{FINGERPRINT_LENGTH}}}")
+
+
+class Manifest(BaseModel):
+    """What a corpus was made of and what came out. Bytes and tokens are those kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    fingerprint: str = Field(description="hash of tokenizer, training tokens and held-out tokens")
+    tokenizer: str
+    source: str = Field(description="where the text came from, in words")
+    interpreter: str | None = Field(description="implementation and version, where the text is its library")
+    heldout_fraction: float = Field(description="share of the documents that was to be held out")
+    split: SplitRule = Field(description="how the held-out documents were chosen, see isoflop.corpus.split")
+    n_files: int
+    n_documents: int = Field(description="before any were dropped; a large file counts in parts")
+    n_duplicates_dropped: int = Field(description="documents with the bytes of an earlier one")
+    n_near_duplicates_dropped: int = Field(description="held-out documents with mostly lines of the training text")
+    n_train_documents: int
+    n_heldout_documents: int
+    n_train_bytes: int
+    n_heldout_bytes: int
+    n_train_tokens: int
+    n_heldout_tokens: int
+    train_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
+    heldout_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Tokens to train on and tokens held out, with the record of where they came from."""
+
+    manifest: Manifest
+    train: TokenStream
+    heldout: TokenStream
+
+    @property
+    def facts(self) -> CorpusFacts:
+        """What a plan needs to know. Bytes per token are those of the held-out text, whose loss they convert."""
+        manifest = self.manifest
+        return CorpusFacts(
+            fingerprint=manifest.fingerprint,
+            n_train_tokens=manifest.n_train_tokens,
+            n_heldout_tokens=manifest.n_heldout_tokens,
+            bytes_per_token=bytes_per_token(manifest.n_heldout_bytes, manifest.n_heldout_tokens),
+        )
+
+
+def load_corpus(root: Path, fingerprint: str) -> Corpus:
+    """The corpus with that fingerprint among those built under `root`; its files must have their full size.
+
+    Raises:
+        IsoflopError: not a fingerprint, no such corpus, or a damaged one.
+    """
+    if not _FINGERPRINT.fullmatch(fingerprint):
+        raise IsoflopError(
+            f"{fingerprint!r} is not a corpus fingerprint.",
+            hint=f"A fingerprint is {FINGERPRINT_LENGTH} lower-case hexadecimal digits; plan the sweep again.",
+        )
+    folder = root / fingerprint
+    rebuild = "Run `isoflop run` with the sweep file again: it rebuilds the corpus from its sources."
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+        if manifest.fingerprint != fingerprint:
+            raise ValueError(f"its manifest is that of {manifest.fingerprint}")
+        return Corpus(
+            manifest,
+            train=map_tokens(folder, "train", manifest.train_shards),
+            heldout=map_tokens(folder, "heldout", manifest.heldout_shards),
+        )
+    except ValidationError as error:
+        reason = f"its manifest is not one ({error.error_count()} problems)"
+    except FileNotFoundError as error:
+        if not folder.exists():
+            raise IsoflopError(f"There is no corpus {fingerprint} in {str(root)!r}.", hint=rebuild) from None
+        reason = f"{Path(str(error.filename)).name} is missing"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    raise IsoflopError(f"The corpus {str(folder)!r} is damaged: {reason}.", hint=rebuild)

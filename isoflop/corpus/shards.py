@@ -1,0 +1,127 @@
+"""Tokens on disk: written as a stream into files of bounded size, read back as one memory-mapped stream."""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.corpus.tokenizer import TOKEN_DTYPE, Tokens
+
+# 128 MiB a file: small enough to copy and to check one by one.
+SHARD_TOKENS = 64 * 2**20
+
+
+def shard_name(side: str, index: int) -> str:
+    """The file name of a side's shard: `train-00000.bin`."""
+    return f"{side}-{index:05d}.bin"
+
+
+class TokenWriter:
+    """Writes a stream of tokens into shards `<folder>/<side>-00000.bin`, ... and hashes it.
+
+    Attributes:
+        shard_tokens: tokens in each shard so far; all but the last are full.
+    """
+
+    def __init__(self, folder: Path, side: str, *, max_tokens: int = SHARD_TOKENS) -> None:
+        self.shard_tokens: list[int] = []
+        self._folder = folder
+        self._side = side
+        self._max_tokens = max_tokens
+        self._hash = hashlib.sha256()
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> "TokenWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, tokens: Tokens) -> None:
+        """Appends `tokens`, going on to the next shard where one is full."""
+        while len(tokens):
+            if self._file is None or self.shard_tokens[-1] == self._max_tokens:
+                self._file = self._next_shard()
+            piece = tokens[: self._max_tokens - self.shard_tokens[-1]]
+            content = np.ascontiguousarray(piece, TOKEN_DTYPE).data
+            self._file.write(content)
+            self._hash.update(content)
+            self.shard_tokens[-1] += len(piece)
+            tokens = tokens[len(piece) :]
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of all tokens so far as little-endian 16-bit numbers, wherever the shards were cut."""
+        return self._hash.digest()
+
+    def _next_shard(self) -> BinaryIO:
+        if self._file is not None:
+            self._file.close()
+        path = self._folder / shard_name(self._side, len(self.shard_tokens))
+        self.shard_tokens.append(0)
+        return path.open("xb")
+
+
+@dataclass(frozen=True)
+class TokenStream:
+    """Shards as one stream of tokens. Memory-mapped: only what is read comes into memory.
+
+    Attributes:
+        starts: position in the stream of each shard's first token.
+        n_tokens: tokens in all shards.
+    """
+
+    shards: tuple[Tokens, ...]
+    starts: tuple[int, ...]
+    n_tokens: int
+
+    def windows(self, starts: Sequence[int], length: int) -> NDArray[np.int64]:
+        """The tokens at `starts[i] .. starts[i] + length`, (len(starts), length), ready for an embedding.
+
+        Raises:
+            ValueError: a window leaves the stream.
+        """
+        windows = np.empty((len(starts), length), np.int64)
+        for start, window in zip(starts, windows, strict=True):
+            if not 0 <= start <= self.n_tokens - length:
+                raise ValueError(f"window {start}..{start + length} leaves a stream of {self.n_tokens} tokens")
+            self._copy(start, window)
+        return windows
+
+    def _copy(self, start: int, window: NDArray[np.int64]) -> None:
+        shard = bisect_right(self.starts, start) - 1
+        offset = start - self.starts[shard]
+        piece = self.shards[shard][offset : offset + len(window)]
+        window[: len(piece)] = piece
+        if len(piece) < len(window):
+            self._copy(start + len(piece), window[len(piece) :])
+
+
+def map_tokens(folder: Path, side: str, shard_tokens: Sequence[int]) -> TokenStream:
+    """The stream in the shards of `side`, which must hold exactly `shard_tokens` tokens.
+
+    Raises:
+        OSError: a shard is missing or unreadable.
+        ValueError: a shard's size is not what it should be.
+    """
+    shards = tuple(_map(folder / shard_name(side, i), n_tokens) for i, n_tokens in enumerate(shard_tokens))
+    ends = tuple(accumulate(shard_tokens))
+    return TokenStream(shards, (0, *ends[:-1]), ends[-1])
+
+
+def _map(path: Path, n_tokens: int) -> Tokens:
+    n_bytes = path.stat().st_size
+    if n_bytes != n_tokens * TOKEN_DTYPE.itemsize:
+        raise ValueError(f"{path.name} has {n_bytes} bytes instead of {n_tokens * TOKEN_DTYPE.itemsize}")
+    # A plain array over the map: slices of np.memmap cost ten times as much.
+    return np.asarray(np.memmap(path, TOKEN_DTYPE, mode="r"))

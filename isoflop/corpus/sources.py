@@ -1,0 +1,189 @@
+"""Where text comes from: the files a corpus is made of and the documents in them."""
+
+import os
+import platform
+import sysconfig
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from isoflop.errors import IsoflopError
+from isoflop.spec import CorpusSpec
+
+# Other people's code: it differs from one installation to the next.
+_NOT_STDLIB = frozenset({"site-packages", "dist-packages", "__pycache__"})
+
+# A larger file is cut at line boundaries into parts, each a document of its own: memory stays bounded, and a
+# corpus of one big file gets a held-out set drawn from all of it.
+LARGEST_DOCUMENT = 1 << 20
+# So many parts at least, so that holding out a single one takes less than 2 % of the file.
+_MIN_PARTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file with text.
+
+    Attributes:
+        name: path with forward slashes, relative to the source; orders the corpus.
+        path: where it is.
+        n_bytes: its size when it was found.
+        mtime_ns: when it was last changed, nanoseconds since the epoch.
+    """
+
+    name: str
+    path: str
+    n_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a corpus by name, and what to call them in a manifest.
+
+    Attributes:
+        interpreter: implementation and version, where the text is the interpreter's own.
+    """
+
+    description: str
+    interpreter: str | None
+    files: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file, or a part of a large one. Its bytes are read when asked for."""
+
+    path: str
+    start: int
+    n_bytes: int
+
+    def read(self) -> bytes:
+        """The text.
+
+        Raises:
+            IsoflopError: the file is gone or unreadable.
+        """
+        try:
+            with Path(self.path).open("rb") as file:
+                file.seek(self.start)
+                return file.read(self.n_bytes)
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+
+
+def find_source(spec: CorpusSpec, *, base: Path) -> Source:
+    """The files that `spec` asks for, in order of name; relative paths start at `base`.
+
+    Raises:
+        IsoflopError: a path is missing or unreadable, a pattern is malformed, or there is no text.
+    """
+    source = _stdlib() if spec.source == "python-stdlib" else _listed(spec, base)
+    if not any(file.n_bytes for file in source.files):
+        raise IsoflopError(
+            f"The corpus ({source.description}) is empty: no text in {len(source.files)} files.",
+            hint="Point corpus.paths at files with text, or use another corpus.source.",
+        )
+    return source
+
+
+def documents(files: Iterable[SourceFile]) -> Iterator[Document]:
+    """The documents of `files`: one per file with text, several for a file beyond `LARGEST_DOCUMENT` bytes.
+
+    Raises:
+        IsoflopError: a large file is unreadable.
+    """
+    for file in files:
+        if file.n_bytes > LARGEST_DOCUMENT:
+            yield from _parts(file)
+        elif file.n_bytes:
+            yield Document(file.path, 0, file.n_bytes)
+
+
+def _parts(file: SourceFile) -> Iterator[Document]:
+    part_bytes = min(LARGEST_DOCUMENT, file.n_bytes // _MIN_PARTS)
+    start = 0
+    try:
+        with Path(file.path).open("rb") as opened:
+            while start < file.n_bytes:
+                opened.seek(start + part_bytes)
+                # To the end of the line, or as far again: a file may be one endless line.
+                opened.readline(part_bytes)
+                stop = min(opened.tell(), file.n_bytes)
+                yield Document(file.path, start, stop - start)
+                start = stop
+    except OSError as error:
+        raise _unreadable(file.path, error) from None
+
+
+def _stdlib() -> Source:
+    root = Path(sysconfig.get_paths()["stdlib"])
+    interpreter = f"{platform.python_implementation()} {platform.python_version()}"
+    found = (_source_file(path, path.relative_to(root)) for path in _library_files(root) if path.is_file())
+    files = tuple(sorted(found, key=lambda file: file.name))
+    return Source(f"standard library of {interpreter}", interpreter, files)
+
+
+def _library_files(root: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(root):
+        if "pyvenv.cfg" in names:
+            subfolders.clear()
+            continue
+        subfolders[:] = [name for name in subfolders if name not in _NOT_STDLIB]
+        yield from (Path(folder, name) for name in names if name.endswith(".py"))
+
+
+def _listed(spec: CorpusSpec, base: Path) -> Source:
+    # By device and inode: a file reached by two paths is one file.
+    found: dict[tuple[int, int], SourceFile] = {}
+    for entry in spec.paths:
+        try:
+            for path in _matches(base / entry, entry, spec.pattern):
+                status = path.stat()
+                name = PurePath(entry, path.relative_to(base / entry))
+                found.setdefault((status.st_dev, status.st_ino), _source_file(path, name))
+        except OSError as error:
+            raise _unreadable(error.filename or entry, error) from None
+    files = tuple(sorted(found.values(), key=lambda file: file.name))
+    return Source(f"files {', '.join(spec.paths)}", None, files)
+
+
+def _matches(path: Path, entry: str, pattern: str) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.exists():
+        raise IsoflopError(
+            f"corpus.paths lists {entry!r}, but there is no {str(path)!r}.",
+            hint="Paths are relative to the sweep file's folder; correct corpus.paths.",
+        )
+    if not path.is_dir():
+        raise IsoflopError(
+            f"corpus.paths lists {entry!r}, which is neither a file nor a folder.", hint="Give files and folders."
+        )
+    # glob() takes a folder that it may not read for an empty one.
+    os.scandir(path).close()
+    try:
+        files = [match for match in path.glob(pattern) if match.is_file()]
+    except (ValueError, NotImplementedError, IndexError) as error:
+        raise IsoflopError(
+            f"corpus.pattern = {pattern!r} is not a usable pattern: {error}.",
+            hint="Write a relative pattern such as **/*.txt.",
+        ) from None
+    if not files:
+        raise IsoflopError(
+            f"The folder {str(path)!r} has no file that matches {pattern!r}.",
+            hint="Set corpus.pattern to what its files are called, such as **/*.md.",
+        )
+    return files
+
+
+def _source_file(path: Path, name: PurePath) -> SourceFile:
+    status = path.stat()
+    return SourceFile(name.as_posix(), str(path), status.st_size, status.st_mtime_ns)
+
+
+def _unreadable(path: str, error: OSError) -> IsoflopError:
+    return IsoflopError(
+        f"Cannot read {path!r} of the corpus: {error.strerror}.",
+        hint="Make it readable, or leave it out of corpus.paths.",
+    )

@@ -1,0 +1,71 @@
+"""How text becomes tokens. A tokenizer is a value: its name, its sizes and two functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.spec import TokenizerSpec
+
+Tokens = NDArray[np.uint16]
+
+# Also the byte order on disk, so that a corpus can be copied to another machine.
+TOKEN_DTYPE = np.dtype("<u2")
+
+_N_BYTE_VALUES = 256
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Text to tokens and back.
+
+    Attributes:
+        name: what RunSpecs, manifests and fingerprints call it.
+        vocab_size: tokens are 0 .. vocab_size - 1.
+        separator: the token that ends every document.
+        encode: the tokens of one document, the separator last.
+        decode: the text of tokens, without separators.
+    """
+
+    name: str
+    vocab_size: int
+    separator: int
+    encode: Callable[[bytes], Tokens]
+    decode: Callable[[Tokens], bytes]
+
+
+def _encode_bytes(text: bytes) -> Tokens:
+    tokens = np.empty(len(text) + 1, TOKEN_DTYPE)
+    tokens[:-1] = np.frombuffer(text, np.uint8)
+    tokens[-1] = _N_BYTE_VALUES
+    return tokens
+
+
+def _decode_bytes(tokens: Tokens) -> bytes:
+    if tokens.size and tokens.max() > _N_BYTE_VALUES:
+        raise ValueError(f"token {tokens.max()} is outside the byte vocabulary")
+    values: NDArray[np.uint8] = tokens[tokens != _N_BYTE_VALUES].astype(np.uint8)
+    return values.tobytes()
+
+
+BYTE = Tokenizer(
+    name="byte",
+    vocab_size=_N_BYTE_VALUES + 1,
+    separator=_N_BYTE_VALUES,
+    encode=_encode_bytes,
+    decode=_decode_bytes,
+)
+
+
+def make_tokenizer(spec: TokenizerSpec) -> Tokenizer:
+    """The tokenizer that the sweep file asks for."""
+    return {BYTE.name: BYTE}[spec.kind]
+
+
+def bytes_per_token(n_bytes: int, n_tokens: int) -> float:
+    """Bytes of text per token, separators counted as tokens of no text.
+
+    nats per token / (ln 2 * this) = bits per byte, which unlike a loss per token compares across tokenizers.
+    """
+    return n_bytes / n_tokens

@@ -1,0 +1,64 @@
+"""What an engine yields. Times are seconds since the epoch, from the worker's clock where it gives one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from isoflop.result import RunResult
+
+
+@dataclass(frozen=True)
+class AttemptStarted:
+    """A worker has claimed a job and begins to train; process start lies behind it."""
+
+    job_id: str
+    attempt: int
+    worker: int
+    device: str
+    time: float
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A worker has come this far. `loss` is the training loss of one step, nats per token."""
+
+    run_id: str
+    worker: int
+    step: int
+    n_tokens: int
+    loss: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """A run has a result. `worker` is None for a result found on disk from an earlier attempt."""
+
+    result: RunResult
+    worker: int | None
+    time: float
+
+
+@dataclass(frozen=True)
+class AttemptEnded:
+    """A worker process has ended, with results or without.
+
+    Attributes:
+        outcome: `done`, `interrupted` (checkpointed on request), `died` (no result, will be tried again) or
+            `given_up` (died too often).
+        reason: one sentence where the outcome is not `done`.
+    """
+
+    job_id: str
+    run_ids: tuple[str, ...]
+    attempt: int
+    worker: int
+    host: str
+    device: str
+    started_at: float
+    ended_at: float
+    outcome: str
+    reason: str | None
+    log_path: Path
+
+
+Event = AttemptStarted | Progressed | RunFinished | AttemptEnded

@@ -1,0 +1,139 @@
+"""Profiles: the rows of one budget, their two parabolas, and where the floor lies."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop.fit.intervals import Noise, log_interval, student_quantile, ten_to
+from isoflop.fit.parabola import Array, Floor, Parabola, fit_parabola
+from isoflop.fit.types import Interval, Profile, Vertex
+
+# One residual degree of freedom is left; without it a profile has no error of its own.
+MIN_POINTS = 4
+
+# More tokens at equal compute is a smaller model: what lies above in tokens lies below in parameters.
+_SEEN_FROM_PARAMS = {Vertex.BELOW: Vertex.ABOVE, Vertex.ABOVE: Vertex.BELOW}
+
+
+@dataclass(frozen=True)
+class Valley:
+    """One budget's rows, fitted but not yet judged against the noise of the whole sweep.
+
+    Attributes:
+        n_sizes: distinct parameter counts among the `n_points` rows.
+        on_params, on_tokens: parabolas on log10 N and on log10 D; None where undetermined.
+        floors: the minima of the two, in that order; None unless `vertex` is inside.
+    """
+
+    budget_flops: float
+    n_points: int
+    n_sizes: int
+    vertex: Vertex
+    on_params: Parabola | None
+    on_tokens: Parabola | None
+    floors: tuple[Floor, Floor] | None
+
+
+def find_valleys(budget_flops: Array, n_params: Array, n_tokens: Array, loss: Array) -> tuple[Valley, ...]:
+    """The valleys of all budgets, cheapest first; all arguments (n,), rows grouped by exactly equal budget.
+
+    Hoffmann et al. 2022 (arXiv 2203.15556), approach 2. Rows are sorted first, so that their order changes no bit.
+    """
+    order = np.lexsort((loss, n_tokens, n_params, budget_flops))
+    rows = np.stack([budget_flops, n_params, n_tokens, loss])[:, order]
+    _, starts = np.unique(rows[0], return_index=True)
+    return tuple(_fit_valley(group) for group in np.split(rows, starts[1:], axis=1) if group.size)
+
+
+def _fit_valley(rows: Array) -> Valley:
+    """The valley of one budget's rows (4, n)."""
+    budget_flops, n_params, n_tokens, loss = rows
+    enough = len(loss) >= MIN_POINTS
+    on_params = fit_parabola(np.log10(n_params), loss) if enough else None
+    on_tokens = fit_parabola(np.log10(n_tokens), loss) if enough else None
+    vertex, floors = _place_floor(on_params, on_tokens)
+    return Valley(
+        budget_flops=float(budget_flops[0]),
+        n_points=len(loss),
+        n_sizes=len(np.unique(n_params)),
+        vertex=vertex,
+        on_params=on_params,
+        on_tokens=on_tokens,
+        floors=floors,
+    )
+
+
+def _place_floor(on_params: Parabola | None, on_tokens: Parabola | None) -> tuple[Vertex, tuple[Floor, Floor] | None]:
+    """Where the floor lies and, if inside on both axes, its two positions.
+
+    The N-parabola decides; where it says inside, the D-parabola must agree, else its verdict stands (told from the
+    side of N). N_opt and D_opt are read from the same budgets, so each needs both.
+    """
+    vertex, n_floor = _place(on_params)
+    if n_floor is None:
+        return vertex, None
+    vertex, d_floor = _place(on_tokens)
+    if d_floor is None:
+        return _SEEN_FROM_PARAMS.get(vertex, vertex), None
+    return vertex, (n_floor, d_floor)
+
+
+def _place(parabola: Parabola | None) -> tuple[Vertex, Floor | None]:
+    """The place of one parabola's minimum against its own data, with the minimum if strictly inside."""
+    if parabola is None:
+        return Vertex.TOO_FEW, None
+    floor = parabola.floor
+    if floor is None:
+        return Vertex.CONCAVE, None
+    if floor.x <= parabola.low:
+        return Vertex.BELOW, None
+    if floor.x >= parabola.high:
+        return Vertex.ABOVE, None
+    return Vertex.INSIDE, floor
+
+
+def pool_noise(valleys: Sequence[Valley]) -> Noise | None:
+    """The residual noise of the `inside` valleys together; None if there is none.
+
+    Only the budgets that make the estimates say how uncertain these are.
+    """
+    inside = [
+        (v.n_points - 3, v.on_params.sse, v.on_tokens.sse) for v in valleys if v.floors and v.on_params and v.on_tokens
+    ]
+    if not inside:
+        return None
+    degrees_of_freedom, n_sse, d_sse = (sum(column) for column in zip(*inside, strict=True))
+    return Noise(
+        on_params=math.sqrt(n_sse / degrees_of_freedom),
+        on_tokens=math.sqrt(d_sse / degrees_of_freedom),
+        degrees_of_freedom=int(degrees_of_freedom),
+    )
+
+
+def describe_valley(valley: Valley, noise: Noise | None, level: float) -> Profile:
+    """The profile of a valley: its numbers out of the logarithm, with statistical intervals at `level`."""
+    shape, mirror = valley.on_params, valley.on_tokens
+    n_floor, d_floor = valley.floors or (None, None)
+    return Profile(
+        budget_flops=valley.budget_flops,
+        n_points=valley.n_points,
+        vertex=valley.vertex,
+        n_opt=ten_to(n_floor.x) if n_floor else None,
+        n_opt_ci=_floor_interval(n_floor, noise.on_params, noise, level) if n_floor and noise else None,
+        d_opt=ten_to(d_floor.x) if d_floor else None,
+        d_opt_ci=_floor_interval(d_floor, noise.on_tokens, noise, level) if d_floor and noise else None,
+        loss_opt=n_floor.loss if n_floor else None,
+        curvature=shape.coefficients[2] if shape else None,
+        rmse=math.sqrt(shape.sse / (valley.n_points - 3)) if shape else None,
+        coefficients=shape.coefficients if shape else None,
+        x_mean=shape.mean if shape else None,
+        d_coefficients=mirror.coefficients if mirror else None,
+        d_mean=mirror.mean if mirror else None,
+    )
+
+
+def _floor_interval(floor: Floor, residual_sd: float, noise: Noise, level: float) -> Interval | None:
+    """The t-interval of one floor; `residual_sd` in nats, on the axis of that floor."""
+    return log_interval(floor.x, student_quantile(level, noise.degrees_of_freedom) * residual_sd * floor.spread)

@@ -1,0 +1,1 @@
+"""Which runs answer a sweep: grid, recipe, jobs, estimate. Pure functions."""

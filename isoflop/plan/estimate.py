@@ -1,0 +1,105 @@
+"""How long and how large: seconds, memory and disk of runs, before any of them starts."""
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Protocol
+
+from isoflop.run_spec import RunSpec
+from isoflop.shape import ModelShape
+
+# A training step's cost where nothing has been measured: a fixed part, a part per layer (launching its
+# operations), and the FLOPs at this rate. One core of an AMD EPYC (AVX-512), float32, see docs/benchmarks.md.
+CPU_STEP_SECONDS, CPU_LAYER_SECONDS, CPU_FLOPS_PER_SECOND = 0.4e-3, 0.6e-3, 5.0e10
+# A GPU of the A100/H100 class: launch-bound at small sizes; bfloat16 at about 40 % of 300 TFLOP/s. Not measured.
+GPU_STEP_SECONDS, GPU_LAYER_SECONDS, GPU_FLOPS_PER_SECOND = 1.0e-3, 0.7e-3, 1.2e14
+
+# Weight, gradient and two Adam moments, float32 each.
+BYTES_PER_PARAM = 16
+CHECKPOINT_BYTES_PER_PARAM = 12
+# Activations kept for the backward pass, float32 values per token: residual stream, norms and projections per
+# layer (about 14 widths and 4 hidden sizes), logits and their gradient. Flash attention keeps no T x T matrix.
+ACTIVATION_WIDTHS, ACTIVATION_FFS, LOGIT_COPIES, BYTES_PER_ACTIVATION = 14, 4, 3, 4
+
+
+class Timing(Protocol):
+    """What is read of a finished run."""
+
+    @property
+    def shape(self) -> ModelShape: ...  # noqa: D102
+
+    @property
+    def n_steps(self) -> int: ...  # noqa: D102
+
+    @property
+    def achieved_flops(self) -> float: ...  # noqa: D102
+
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Time of a sweep.
+
+    Attributes:
+        seconds: wall time on these devices, process start excluded.
+        measured: True if scaled to finished runs on the same kind of device, else guessed.
+        devices: names of the workers' devices.
+    """
+
+    seconds: float
+    measured: bool
+    devices: tuple[str, ...]
+
+
+def guess_seconds(shape: ModelShape, n_steps: int, flops: float, device_kind: str) -> float:
+    """Training time of a run on one worker, from the constants above."""
+    if device_kind == "cpu":
+        fixed, per_layer, rate = CPU_STEP_SECONDS, CPU_LAYER_SECONDS, CPU_FLOPS_PER_SECOND
+    else:
+        fixed, per_layer, rate = GPU_STEP_SECONDS, GPU_LAYER_SECONDS, GPU_FLOPS_PER_SECOND
+    return n_steps * (fixed + per_layer * shape.n_layers) + flops / rate
+
+
+def estimate(
+    runs: Sequence[RunSpec], timings: Iterable[Timing], *, device_kind: str, devices: Sequence[str]
+) -> Estimate:
+    """Time to train `runs` on one worker per device, scaled to `timings` of the same kind of device if any."""
+    ratios = [t.seconds / guess_seconds(t.shape, t.n_steps, t.achieved_flops, device_kind) for t in timings]
+    scale = median(ratios) if ratios else 1.0
+    seconds = [scale * guess_seconds(run.shape, run.n_steps, run.planned_flops, device_kind) for run in runs]
+    return Estimate(makespan(seconds, len(devices)), bool(ratios), tuple(devices))
+
+
+def makespan(seconds: Iterable[float], n_workers: int) -> float:
+    """Wall time when each worker takes the longest job left."""
+    busy_until = [0.0] * n_workers
+    for duration in sorted(seconds, reverse=True):
+        heapq.heappush(busy_until, heapq.heappop(busy_until) + duration)
+    return max(busy_until)
+
+
+def memory_bytes(shape: ModelShape, sequences: int = 1) -> float:
+    """Device memory to train `shape` with micro-batches of `sequences`, allocator overhead excluded."""
+    per_token = (
+        shape.n_layers * (ACTIVATION_WIDTHS * shape.width + ACTIVATION_FFS * shape.d_ff)
+        + LOGIT_COPIES * shape.vocab_size
+    )
+    activations = BYTES_PER_ACTIVATION * per_token * shape.context_length * sequences
+    return BYTES_PER_PARAM * shape.n_params_total + activations
+
+
+def micro_batch_sequences(shape: ModelShape, batch_sequences: int, memory_limit: float) -> int:
+    """Sequences per forward pass that fit `memory_limit` bytes, at least 1; the batch in equal parts."""
+    one, two = memory_bytes(shape, 1), memory_bytes(shape, 2)
+    fitting = max(1, int((memory_limit - one) / (two - one)) + 1)
+    return math.ceil(batch_sequences / math.ceil(batch_sequences / fitting))
+
+
+def disk_bytes(runs: Iterable[RunSpec], n_workers: int) -> float:
+    """Artifacts: final weights of every run, and checkpoints of those that train at one time."""
+    params = sorted((run.shape.n_params_total for run in runs), reverse=True)
+    return 4.0 * sum(params) + CHECKPOINT_BYTES_PER_PARAM * sum(params[:n_workers])

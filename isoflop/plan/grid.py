@@ -1,0 +1,84 @@
+"""Which sizes each budget trains: evenly spaced in log N around a centre, or a window of one common lattice."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from isoflop.plan.shapes import ShapeRule, balanced_shape, buildable, nearest_shape
+from isoflop.shape import ModelShape
+from isoflop.spec import SweepSpec
+
+# Tokens per parameter of the first guess (Hoffmann et al. 2022, table 3) where the sweep file gives no centre.
+DEFAULT_TOKENS_PER_PARAM = 20.0
+# N_opt ~ C^0.5 carries a centre given for the smallest budget to the others (Hoffmann et al. 2022, table 2).
+CENTRE_EXPONENT = 0.5
+
+
+@dataclass(frozen=True)
+class BudgetGrid:
+    """The sizes of one budget.
+
+    Attributes:
+        centre: N the grid is centred on.
+        shapes: distinct shapes by ascending N.
+        n_unbuildable: sizes asked for outside what the shape rule can build.
+    """
+
+    budget_flops: float
+    centre: float
+    shapes: tuple[ModelShape, ...]
+    n_unbuildable: int
+
+
+def budget_grids(spec: SweepSpec, rule: ShapeRule) -> tuple[BudgetGrid, ...]:
+    """One grid per budget, in ascending order of budget."""
+    centres = _centres(spec, rule)
+    lattice = _lattice(spec, centres)
+    return tuple(
+        _grid(rule, budget, centre, _wanted(spec, centre, lattice))
+        for budget, centre in zip(spec.budgets, centres, strict=True)
+    )
+
+
+def _centres(spec: SweepSpec, rule: ShapeRule) -> tuple[float, ...]:
+    given = spec.grid.center_n_params
+    if given is None:
+        ratio = spec.grid.center_tokens_per_param or DEFAULT_TOKENS_PER_PARAM
+        return tuple(float(balanced_shape(rule, budget, ratio).n_params(rule.count)) for budget in spec.budgets)
+    if len(given) == 1:
+        return tuple(given[0] * (budget / spec.budgets[0]) ** CENTRE_EXPONENT for budget in spec.budgets)
+    return given
+
+
+def _lattice(spec: SweepSpec, centres: tuple[float, ...]) -> tuple[float, ...] | None:
+    """The list of sizes common to all budgets: the one given, or spaced as a budget's own grid would be."""
+    if isinstance(spec.grid.lattice, tuple):
+        return tuple(sorted(spec.grid.lattice))
+    if not spec.grid.lattice:
+        return None
+    low = math.log10(min(centres)) - spec.grid.half_width
+    high = math.log10(max(centres)) + spec.grid.half_width
+    step = 2 * spec.grid.half_width / max(1, spec.grid.sizes - 1)
+    n_steps = max(1, round((high - low) / step)) if step > 0 else 1
+    return tuple(10 ** (low + (high - low) * i / n_steps) for i in range(n_steps + 1))
+
+
+def _wanted(spec: SweepSpec, centre: float, lattice: tuple[float, ...] | None) -> list[float]:
+    grid = spec.grid
+    if isinstance(grid.lattice, tuple) and lattice is not None:
+        return list(lattice)
+    if lattice is not None:
+        spacing = max(math.log10(b / a) for a, b in pairwise(lattice))
+        reach = grid.half_width + spacing / 2  # a window as many sizes wide as asked, wherever the centre falls
+        return [size for size in lattice if abs(math.log10(size / centre)) <= reach]
+    if grid.sizes == 1:
+        return [centre]
+    offsets = (2 * i / (grid.sizes - 1) - 1 for i in range(grid.sizes))
+    return [centre * 10 ** (grid.half_width * offset) for offset in offsets]
+
+
+def _grid(rule: ShapeRule, budget: float, centre: float, wanted: list[float]) -> BudgetGrid:
+    sizes, _ = buildable(rule)
+    possible = [size for size in wanted if sizes[0] * 0.9 <= size <= sizes[-1] * 1.1]
+    shapes = dict.fromkeys(nearest_shape(rule, size) for size in sorted(possible))
+    return BudgetGrid(budget, centre, tuple(shapes), len(wanted) - len(possible))

@@ -1,0 +1,70 @@
+"""The recipe: steps, batch, rates and decay of a run as functions of its shape and its D."""
+
+import math
+from dataclasses import dataclass
+
+from isoflop.run_spec import OptimizerSpec, ScheduleSpec
+from isoflop.shape import ModelShape
+from isoflop.spec import RecipeSpec
+
+# Planned FLOPs may miss the budget by this share at most.
+BUDGET_TOLERANCE = 0.005
+# To meet it, the batch may leave its rule by this share.
+BATCH_SLACK = 0.1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the rule gives for one cell."""
+
+    n_steps: int
+    batch_sequences: int
+    schedule: ScheduleSpec
+    optimizer: OptimizerSpec
+
+
+def make_recipe(spec: RecipeSpec, shape: ModelShape, budget_flops: float) -> Recipe | None:
+    """The recipe that spends `budget_flops` on `shape`; None if no number of whole steps meets the budget.
+
+    Batch ~ D^batch_exponent; rate ~ sqrt(batch); hidden matrices and head: rate ~ 1/width (muP, Yang et al.
+    2022, arXiv 2203.03466); rate x weight decay x steps constant (Wang & Aitchison 2024, arXiv 2405.13698).
+    """
+    size = _steps_and_batch(spec, shape, budget_flops)
+    if size is None:
+        return None
+    n_steps, batch_sequences = size
+    rate = spec.learning_rate * math.sqrt(batch_sequences * shape.context_length / spec.base_batch_tokens)
+    scale = spec.base_width / shape.width
+    schedule = ScheduleSpec(
+        warmup_steps=round(spec.warmup_fraction * n_steps),
+        cooldown_steps=round(spec.cooldown_fraction * n_steps),
+        cooldown_shape=spec.cooldown_shape,
+    )
+    optimizer = OptimizerSpec(
+        learning_rate=rate,
+        matrix_rate_scale=scale,
+        weight_decay=spec.decay_per_run / (rate * scale * n_steps),
+        beta1=spec.beta1,
+        beta2=spec.beta2,
+        epsilon=spec.epsilon,
+        grad_clip=spec.grad_clip,
+    )
+    return Recipe(n_steps, batch_sequences, schedule, optimizer)
+
+
+def batch_tokens_rule(spec: RecipeSpec, n_tokens: float) -> float:
+    """Batch in tokens for a run of `n_tokens`, before rounding to whole sequences."""
+    return spec.base_batch_tokens * math.pow(n_tokens / spec.base_tokens, spec.batch_exponent)
+
+
+def _steps_and_batch(spec: RecipeSpec, shape: ModelShape, budget_flops: float) -> tuple[int, int] | None:
+    """Whole steps of whole sequences within the tolerance, the batch as near its rule as possible."""
+    n_tokens = budget_flops / shape.flops_per_token
+    ruled = max(1, round(batch_tokens_rule(spec, n_tokens) / shape.context_length))
+    slack = max(1, math.ceil(ruled * BATCH_SLACK))
+    for sequences in sorted(range(max(1, ruled - slack), ruled + slack + 1), key=lambda b: abs(b - ruled)):
+        step_flops = sequences * shape.context_length * shape.flops_per_token
+        n_steps = round(budget_flops / step_flops)
+        if n_steps and abs(n_steps * step_flops / budget_flops - 1) <= BUDGET_TOLERANCE:
+            return n_steps, sequences
+    return None

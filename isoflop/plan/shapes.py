@@ -1,0 +1,109 @@
+"""The shape rule: which decoders can be built, and the one nearest a wanted N.
+
+Depth follows width, so that sizes differ by scale and not by proportions; the hidden size of the MLP takes up
+what is left, so that N can be hit within about two per cent from 5 thousand to 1 billion parameters.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+from isoflop.shape import ModelShape, ParamCount
+from isoflop.spec import ModelSpec
+
+# Widths that are offered: (first, last, step).
+WIDTHS = (
+    (6, 16, 2), (20, 64, 4), (72, 128, 8), (144, 256, 16), (288, 512, 32), (576, 1024, 64), (1152, 8192, 128),
+)  # fmt: skip
+# (below this width, size of a head): few large heads are cheap, many small ones attend to more.
+HEAD_DIMS = ((128, 16), (512, 32), (2048, 64))
+LARGEST_HEAD_DIM = 128
+# Attention that composes two heads needs two layers (Olsson et al. 2022, arXiv 2209.11895): a kink in the valley.
+FEWEST_LAYERS = 2
+# Hidden size of the MLP per width: 8/3 gives SwiGLU as many weights as a plain MLP of ratio 4 (Shazeer 2020).
+FF_RATIO, SMALLEST_FF_RATIO, LARGEST_FF_RATIO = 8 / 3, 2.25, 3.25
+# How much a relative deviation from the proportions weighs against one from the wanted N.
+PROPORTION_WEIGHT = 0.05
+# Depth is whole: both neighbours of the rule's depth are offered where it is this near half-way.
+DEPTH_OVERLAP = 0.3
+# Candidates this far (relative) from the wanted N compete.
+NEAR = 0.05
+
+
+@dataclass(frozen=True)
+class ShapeRule:
+    """What all shapes of a sweep share: the model section, the vocabulary and which parameters N counts."""
+
+    model: ModelSpec
+    vocab_size: int
+    count: ParamCount
+
+
+def nearest_shape(rule: ShapeRule, n_params: float) -> ModelShape:
+    """The buildable shape whose N is nearest `n_params`, of proportions nearest the rule's."""
+    sizes, shapes = buildable(rule)
+    low = bisect_left(sizes, n_params * (1 - NEAR))
+    high = bisect_left(sizes, n_params * (1 + NEAR))
+    near = range(max(0, low - 1), min(len(sizes), high + 1))
+
+    def distance(index: int) -> float:
+        shape = shapes[index]
+        ff = abs(math.log(shape.d_ff / shape.width / FF_RATIO))
+        depth = abs(math.log(shape.n_layers / _ideal_depth(shape.width, rule.model.aspect_ratio)))
+        return abs(math.log(sizes[index] / n_params)) + PROPORTION_WEIGHT * (ff + depth)
+
+    return shapes[min(near, key=distance)]
+
+
+def balanced_shape(rule: ShapeRule, budget_flops: float, tokens_per_param: float) -> ModelShape:
+    """The shape for which `budget_flops` buys `tokens_per_param` tokens per parameter."""
+    sizes, shapes = buildable(rule)
+    wanted = math.log(budget_flops / tokens_per_param)
+    return min(
+        zip(sizes, shapes, strict=True), key=lambda pair: abs(math.log(pair[0] * pair[1].flops_per_token) - wanted)
+    )[1]
+
+
+@lru_cache(maxsize=8)
+def buildable(rule: ShapeRule) -> tuple[tuple[int, ...], tuple[ModelShape, ...]]:
+    """Every buildable shape, and its N, both in ascending order of N."""
+    shapes = sorted(_shapes(rule), key=lambda shape: shape.n_params(rule.count))
+    return tuple(shape.n_params(rule.count) for shape in shapes), tuple(shapes)
+
+
+def _shapes(rule: ShapeRule) -> Iterator[ModelShape]:
+    for width, step in _widths():
+        head_dim = rule.model.head_dim or next((dim for limit, dim in HEAD_DIMS if width < limit), LARGEST_HEAD_DIM)
+        ffs = _multiples(step, SMALLEST_FF_RATIO * width, LARGEST_FF_RATIO * width)
+        for n_layers, d_ff in product(_depths(width, rule.model.aspect_ratio), ffs):
+            yield ModelShape(
+                n_layers=n_layers,
+                width=width,
+                n_heads=max(1, round(width / head_dim)),
+                head_dim=head_dim,
+                d_ff=d_ff,
+                vocab_size=rule.vocab_size,
+                context_length=rule.model.context_length,
+            )
+
+
+def _ideal_depth(width: int, aspect_ratio: float | None) -> float:
+    """Layers for a width: 2 at 16, 4 at 64, 8 at 256, 16 at 1024, unless a fixed ratio is asked for."""
+    return max(FEWEST_LAYERS, width / (aspect_ratio or 2 * math.sqrt(width)))
+
+
+def _depths(width: int, aspect_ratio: float | None) -> list[int]:
+    ideal = _ideal_depth(width, aspect_ratio)
+    return sorted({round(ideal - DEPTH_OVERLAP), round(ideal + DEPTH_OVERLAP)} - {FEWEST_LAYERS - 1})
+
+
+def _widths() -> Iterator[tuple[int, int]]:
+    for first, last, step in WIDTHS:
+        yield from ((width, step) for width in range(first, last + 1, step))
+
+
+def _multiples(step: int, low: float, high: float) -> range:
+    return range(math.ceil(low / step) * step, int(high) + 1, step)

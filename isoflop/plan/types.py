@@ -1,0 +1,67 @@
+"""What `plan` hands on: cells, each a budget and a run, and the cells it had to drop."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from isoflop.finding import Finding
+from isoflop.run_spec import RunSpec
+from isoflop.shape import ModelShape
+
+
+class Role(StrEnum):
+    """Why a sweep asks for a run. The same run may have different roles in different sweeps."""
+
+    GRID = "grid"
+    REPLICATE = "replicate"
+    PROBE = "probe"
+    CONTROL = "control"
+    CONFIRM = "confirm"
+    SUGGESTED = "suggested"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run in its place: the budget (planned FLOPs, the grouping key) and the role.
+
+    Attributes:
+        epochs: passes over the training corpus.
+    """
+
+    role: Role
+    budget_flops: float
+    run: RunSpec
+    epochs: float
+
+
+@dataclass(frozen=True)
+class DroppedCell:
+    """A size that was asked for and cannot be trained sensibly."""
+
+    budget_flops: float
+    shape: ModelShape
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a sweep will train, in order of budget and size."""
+
+    sweep: str
+    cells: tuple[Cell, ...]
+    dropped: tuple[DroppedCell, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def runs(self) -> dict[str, RunSpec]:
+        """The distinct runs by id."""
+        return {cell.run.run_id: cell.run for cell in self.cells}
+
+    @property
+    def simulated(self) -> bool:
+        """Whether no model will be trained."""
+        return any(cell.run.trainer == "simulated" for cell in self.cells)
+
+    @property
+    def total_flops(self) -> float:
+        """FLOPs of the distinct runs."""
+        return sum(run.planned_flops for run in self.runs.values())

@@ -1,0 +1,1 @@
+"""A fit as text, JSON, Markdown, HTML and figures."""

@@ -1,0 +1,108 @@
+"""A plan as a page of text and as JSON."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from isoflop.plan.estimate import Estimate
+from isoflop.plan.types import Cell, DroppedCell, Plan
+from isoflop.report.drawing import findings_block, table_block, text
+from isoflop.report.table import Column, Table
+from isoflop.report.wording import SIMULATED_SENTENCE, count, ratio
+from isoflop.units import format_bytes, format_flops, format_seconds
+
+SCHEMA_VERSION = 1
+
+
+def plan_document(plan: Plan, estimate: Estimate) -> dict[str, object]:
+    """The plan as the JSON document of `isoflop plan --json`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "sweep": plan.sweep,
+        "simulated": plan.simulated,
+        "budgets": sorted({cell.budget_flops for cell in (*plan.cells, *plan.dropped)}),
+        "runs": [_run(cell) for cell in plan.cells],
+        "dropped": [
+            {"budget_flops": cell.budget_flops, "shape": cell.shape.as_dict(), "reason": cell.reason}
+            for cell in plan.dropped
+        ],
+        "total_flops": plan.total_flops,
+        "estimate": {
+            "seconds": estimate.seconds,
+            "measured": estimate.measured,
+            "devices": list(estimate.devices),
+        },
+        "findings": [finding.as_json() for finding in plan.findings],
+    }
+
+
+def _run(cell: Cell) -> dict[str, object]:
+    run, shape = cell.run, cell.run.shape
+    return {
+        "run_id": run.run_id,
+        "role": cell.role.value,
+        "budget_flops": cell.budget_flops,
+        "shape": shape.as_dict(),
+        "n_params_total": shape.n_params_total,
+        "n_params_non_embedding": shape.n_params_non_embedding,
+        "n_params_matmul": shape.n_params_matmul,
+        "n_tokens": run.n_tokens,
+        "steps": run.n_steps,
+        "batch_tokens": run.batch_tokens,
+        "learning_rate": run.optimizer.learning_rate,
+        "flops_per_token": shape.flops_per_token,
+        "planned_flops": run.planned_flops,
+        "tokens_per_param": run.n_tokens / shape.n_params_total,
+        "epochs": cell.epochs,
+        "seed": run.seed,
+    }
+
+
+def print_plan(plan: Plan, estimate: Estimate, disk: float, console: Console) -> None:
+    """Nothing; `console` shows the plan: totals first, then the cells, the dropped ones and the findings."""
+    console.print(text(f"Plan of {plan.sweep}", "bold"))
+    if plan.simulated:
+        console.print(text(SIMULATED_SENTENCE, "bold magenta"))
+    for line in _totals(plan, estimate, disk):
+        console.print(text(line))
+    for table in (_cells(plan.cells), _dropped(plan.dropped) if plan.dropped else None):
+        if table is not None:
+            console.print(table_block(table, console))
+    if plan.findings:
+        console.print(findings_block(plan.findings))
+
+
+def _totals(plan: Plan, estimate: Estimate, disk: float) -> Sequence[str]:
+    n_budgets = len({cell.budget_flops for cell in plan.cells})
+    workers = f"{len(estimate.devices)} x {estimate.devices[0]}"
+    basis = "measured" if estimate.measured else "guessed"
+    return (
+        f"{len(plan.runs)} runs at {n_budgets} budgets, {format_flops(plan.total_flops)} FLOPs in all",
+        f"about {format_seconds(estimate.seconds)} on {workers} ({basis}), {format_bytes(disk)} of disk",
+    )
+
+
+def _cells(cells: Sequence[Cell]) -> Table:
+    columns = (
+        Column("budget"), Column("N"), Column("D"), Column("D/N"), Column("layers"), Column("width"),
+        Column("heads", essential=False), Column("ff", essential=False), Column("steps"), Column("batch"),
+        Column("rate", essential=False), Column("epochs", essential=False), Column("seed", essential=False),
+        Column("role", numeric=False, essential=False), Column("run", numeric=False),
+    )  # fmt: skip
+    return Table("Runs (batch and D in tokens)", columns, tuple(_cell_row(cell) for cell in cells))
+
+
+def _cell_row(cell: Cell) -> tuple[str, ...]:
+    run, shape = cell.run, cell.run.shape
+    return (
+        format_flops(cell.budget_flops), count(shape.n_params_total), count(run.n_tokens),
+        ratio(run.n_tokens / shape.n_params_total), str(shape.n_layers), str(shape.width),
+        f"{shape.n_heads}x{shape.head_dim}", str(shape.d_ff), str(run.n_steps), str(run.batch_tokens),
+        f"{run.optimizer.learning_rate:.4f}", f"{cell.epochs:.2f}", str(run.seed), cell.role.value, run.run_id,
+    )  # fmt: skip
+
+
+def _dropped(dropped: Sequence[DroppedCell]) -> Table:
+    columns = (Column("budget"), Column("N"), Column("reason", numeric=False))
+    rows = tuple((format_flops(cell.budget_flops), count(cell.shape.n_params_total), cell.reason) for cell in dropped)
+    return Table("Dropped", columns, rows)

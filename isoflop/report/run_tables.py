@@ -1,0 +1,111 @@
+"""The runs behind a fit as tables: each cell and its outcome, totals, where the numbers come from."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from isoflop.report.source import FitInput
+from isoflop.report.standing import Standing, standing
+from isoflop.report.table import Column, Table
+from isoflop.report.wording import ABSENT, PARAM_COUNT, SIMULATED_SENTENCE, count, nats, spread
+from isoflop.store import SweepCell
+from isoflop.units import format_flops, format_seconds
+
+
+def run_table(cells: Sequence[SweepCell]) -> Table:
+    """One row per cell of the sweep, also those that are not fitted, with the reason."""
+    return Table(
+        title="Runs",
+        columns=(
+            Column("FLOPs"),
+            Column("shape", numeric=False),
+            Column("N"),
+            Column("D"),
+            Column("epochs"),
+            Column("seed"),
+            Column("in the fit", numeric=False),
+            Column("loss"),
+            Column("error"),
+            Column("time"),
+            Column("tokens/s"),
+            Column("run", numeric=False),
+            Column("why", numeric=False),
+        ),
+        rows=tuple(_run_row(cell) for cell in cells),
+        note="N: every parameter. Loss: held-out, nats per token, with its standard error.",
+    )
+
+
+def _run_row(cell: SweepCell) -> tuple[str, ...]:
+    where = standing(cell)
+    return (
+        format_flops(cell.budget_flops),
+        str(cell.shape),
+        count(cell.n_params_total),
+        count(cell.n_tokens),
+        ABSENT if cell.epochs is None else f"{cell.epochs:.2f}",
+        ABSENT if cell.seed is None else str(cell.seed),
+        where.words,
+        nats(cell.val_loss),
+        spread(cell.val_loss_se),
+        ABSENT if cell.seconds is None else format_seconds(cell.seconds),
+        count(cell.tokens_per_second),
+        cell.run_id or ABSENT,
+        _why(cell, where),
+    )
+
+
+def _why(cell: SweepCell, where: Standing) -> str:
+    """What a row that is not fitted owes its reader: a reason, and the log of a run that broke."""
+    if where is Standing.OFF_PLAN and cell.achieved_flops is not None and cell.planned_flops is not None:
+        return f"planned {format_flops(cell.planned_flops)} FLOPs, achieved {format_flops(cell.achieved_flops)}"
+    if where is Standing.CHECK:
+        return f"{cell.role} run"
+    reason = cell.drop_reason or cell.excluded or cell.reason or ""
+    broke = where in (Standing.DIVERGED, Standing.FAILED)
+    return f"{reason} Log: {cell.log_path}" if broke and cell.log_path else reason
+
+
+def totals(cells: Sequence[SweepCell]) -> dict[Standing, int]:
+    """Cells by what they are to the fit, in a fixed order, without empty kinds."""
+    numbers = Counter(standing(cell) for cell in cells)
+    return {kind: numbers[kind] for kind in Standing if numbers[kind]}
+
+
+def provenance_table(source: FitInput, commands: Sequence[str], generated_at: str) -> Table:
+    """Where the numbers come from, and the commands that give them again."""
+    facts = {
+        "source": f"{source.path} ({source.origin})",
+        "simulated": SIMULATED_SENTENCE if source.simulated else "no" if source.cells else "unknown: external data",
+        "rows fitted": str(len(source.points)),
+        "N": PARAM_COUNT[source.param_count],
+        **(_run_facts(source) if source.cells else {}),
+        "report written": generated_at,
+        **{f"command {number}": command for number, command in enumerate(commands, start=1)},
+    }
+    return Table("Provenance", (Column("what", numeric=False), Column("value", numeric=False)), tuple(facts.items()))
+
+
+def _run_facts(source: FitInput) -> dict[str, str]:
+    # A run that serves several cells was paid for once.
+    runs = {cell.run_id: cell for cell in source.cells if cell.status is not None}.values()
+    finished = sorted(cell.finished_at for cell in runs if cell.finished_at)
+    return {
+        "cells": ", ".join(f"{number} {kind.words}" for kind, number in totals(source.cells).items()),
+        "FLOPs spent": format_flops(sum(cell.spent_flops or 0.0 for cell in runs)),
+        "training time": format_seconds(sum(cell.seconds or 0.0 for cell in runs)),
+        "finished": f"{finished[0]} to {finished[-1]}" if finished else ABSENT,
+        "corpus": source.corpus_fingerprint or ABSENT,
+        "device": _distinct(runs, lambda cell: cell.device),
+        "git commit": _distinct(runs, _commit),
+        "isoflop": _distinct(runs, lambda cell: cell.isoflop_version),
+        "torch": _distinct(runs, lambda cell: cell.torch_version),
+    }
+
+
+def _commit(cell: SweepCell) -> str | None:
+    return f"{cell.git_commit} with uncommitted changes" if cell.git_commit and cell.git_dirty else cell.git_commit
+
+
+def _distinct(runs: Iterable[SweepCell], fact: Callable[[SweepCell], str | None]) -> str:
+    known = sorted({value for cell in runs if (value := fact(cell)) is not None})
+    return ", ".join(known) or ABSENT

@@ -1,0 +1,77 @@
+"""The outcome of one run: a status and, for a completed run only, a loss."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RESULT_SCHEMA = 1
+
+
+class Status(StrEnum):
+    """How a run ended. A run without a result is pending; "running" is never stored."""
+
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+class CurvePoint(BaseModel):
+    """Mean training loss since the previous point. Un-annealed unless it is the last."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int = Field(ge=1)
+    n_tokens: int = Field(ge=1)
+    loss: float = Field(allow_inf_nan=False)
+
+
+class Provenance(BaseModel):
+    """Where a result came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str
+    device: str
+    isoflop_version: str
+    python_version: str
+    torch_version: str | None = None
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+
+
+class RunResult(BaseModel):
+    """What one attempt at a run achieved. `val_loss` exists exactly when the run completed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = RESULT_SCHEMA
+    run_id: str
+    status: Status
+    reason: str | None = Field(None, description="why it did not complete, one sentence")
+    attempt: int = Field(ge=1)
+    simulated: bool = Field(False, description="true when no model was trained")
+
+    n_steps: int = Field(ge=0, description="optimizer steps taken, counted by the trainer")
+    n_tokens: int = Field(ge=0, description="training tokens consumed, counted by the trainer")
+    achieved_flops: float = Field(ge=0, description="training FLOPs, from the trainer's own counters")
+    spent_flops: float = Field(ge=0, description="FLOPs paid for it, work lost with earlier attempts excluded")
+
+    val_loss: float | None = Field(None, allow_inf_nan=False, description="nats per token, held-out")
+    val_loss_se: float | None = Field(None, ge=0, allow_inf_nan=False, description="nats, over held-out sequences")
+    bits_per_byte: float | None = Field(None, allow_inf_nan=False)
+    n_val_tokens: int | None = None
+
+    seconds: float = Field(ge=0, description="training and evaluation, all attempts, process start excluded")
+    tokens_per_second: float | None = None
+    finished_at: str = Field(description="UTC, ISO 8601")
+    execution: dict[str, object] = Field(default_factory=dict, description="what may change a bit of the result")
+    provenance: Provenance
+    curve: tuple[CurvePoint, ...] = ()
+
+    @model_validator(mode="after")
+    def _loss_exactly_when_completed(self) -> "RunResult":
+        if (self.status is Status.COMPLETED) != (self.val_loss is not None):
+            raise ValueError(f"status {self.status} with val_loss {self.val_loss}")
+        if (self.status is Status.COMPLETED) == (self.reason is not None):
+            raise ValueError(f"status {self.status} with reason {self.reason!r}")
+        return self

@@ -1,0 +1,106 @@
+"""RunSpec: one training run, fully determined. Job: the runs an engine dispatches together."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from isoflop.shape import ModelShape
+
+CooldownShape = Literal["linear", "one_minus_sqrt"]
+Trainer = Literal["builtin", "simulated"]
+
+# Raised when a change to the training code moves losses, so that new runs get new ids.
+NUMERICS_VERSION = 1
+
+# Fields added to RunSpec after its first release. At their default ("as before") they stay out of
+# the hash, so that older runs keep their ids.
+LATER_FIELDS: frozenset[str] = frozenset()
+
+RUN_ID_LENGTH = 12
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScheduleSpec(_Frozen):
+    """Learning rate over steps: linear warm-up, constant, cooldown to zero (Haegele et al. 2024, arXiv 2405.18392)."""
+
+    warmup_steps: int = Field(ge=0)
+    cooldown_steps: int = Field(ge=0)
+    cooldown_shape: CooldownShape
+
+
+class OptimizerSpec(_Frozen):
+    """AdamW, with rates per kind of weight (muP: Yang et al. 2022, arXiv 2203.03466)."""
+
+    learning_rate: PositiveFloat = Field(description="peak rate of embedding and norm gains")
+    matrix_rate_scale: PositiveFloat = Field(description="rate of hidden matrices and head over that: base width/width")
+    weight_decay: float = Field(ge=0, description="AdamW coefficient of hidden matrices and head; others do not decay")
+    beta1: float = Field(ge=0, lt=1)
+    beta2: float = Field(ge=0, lt=1)
+    epsilon: PositiveFloat
+    grad_clip: PositiveFloat = Field(description="largest global gradient norm")
+
+
+class RunSpec(_Frozen):
+    """Everything that determines one run. `run_id` is its hash: a changed spec is a different run."""
+
+    trainer: Trainer
+    numerics: PositiveInt = NUMERICS_VERSION
+    shape: ModelShape
+    n_steps: PositiveInt
+    batch_sequences: PositiveInt
+    schedule: ScheduleSpec
+    optimizer: OptimizerSpec
+    seed: int = Field(ge=0, description="initial weights and order of the data")
+    corpus_fingerprint: str
+    tokenizer: str
+    eval_tokens: PositiveInt = Field(description="held-out tokens of the final loss")
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens per optimizer step."""
+        return self.batch_sequences * self.shape.context_length
+
+    @property
+    def n_tokens(self) -> int:
+        """Training tokens, D."""
+        return self.n_steps * self.batch_tokens
+
+    @property
+    def planned_flops(self) -> float:
+        """Training FLOPs, C: tokens times the shape's FLOPs per token."""
+        return float(self.n_tokens * self.shape.flops_per_token)
+
+    @cached_property
+    def run_id(self) -> str:
+        """Hash of the content, lower-case hexadecimal."""
+        content = self.model_dump(mode="json")
+        for name in LATER_FIELDS:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del content[name]
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:RUN_ID_LENGTH]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an engine dispatches: one or more runs that share work. An independent run is a job of one."""
+
+    runs: tuple[RunSpec, ...]
+
+    @property
+    def job_id(self) -> str:
+        """The run's id for a job of one, else a hash of the ids. Names the job's directory."""
+        if len(self.runs) == 1:
+            return self.runs[0].run_id
+        ids = ",".join(run.run_id for run in self.runs)
+        return hashlib.sha256(ids.encode()).hexdigest()[:RUN_ID_LENGTH]

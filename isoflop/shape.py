@@ -1,0 +1,111 @@
+"""The shape of a decoder and what follows from it in closed form: parameters and FLOPs.
+
+No torch here: `plan`, `fit` and `report` need these numbers without a model.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+ParamCount = Literal["total", "non_embedding", "matmul"]
+
+# Training = forward + backward; the backward pass of a matrix product is two products of the same size
+# (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
+TRAINING_PASSES = 3
+FLOPS_PER_MULTIPLY_ADD = 2
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A pre-norm decoder with rotary positions, QK-norm, SwiGLU and an untied head (the Qwen3 layout).
+
+    Attributes:
+        n_layers: blocks.
+        width: size of the residual stream.
+        n_heads: attention heads per block (keys and values have as many).
+        head_dim: size of one head, even; n_heads * head_dim need not equal width.
+        d_ff: hidden size of the gated MLP.
+        vocab_size: rows of the embedding and of the head.
+        context_length: tokens per training sequence, T.
+    """
+
+    n_layers: int
+    width: int
+    n_heads: int
+    head_dim: int
+    d_ff: int
+    vocab_size: int
+    context_length: int
+
+    @property
+    def n_params_embedding(self) -> int:
+        """Parameters of the token embedding."""
+        return self.vocab_size * self.width
+
+    @property
+    def n_params_attention(self) -> int:
+        """Parameters of the query, key, value and output projections of all layers."""
+        return self.n_layers * 4 * self.width * self.n_heads * self.head_dim
+
+    @property
+    def n_params_mlp(self) -> int:
+        """Parameters of the gate, up and down projections of all layers."""
+        return self.n_layers * 3 * self.width * self.d_ff
+
+    @property
+    def n_params_norm(self) -> int:
+        """Gains of the RMS norms: two per block, query and key norm per block, one at the end."""
+        return self.n_layers * (2 * self.width + 2 * self.head_dim) + self.width
+
+    @property
+    def n_params_head(self) -> int:
+        """Parameters of the untied output head."""
+        return self.vocab_size * self.width
+
+    @property
+    def n_params_non_embedding(self) -> int:
+        """N without embedding and head (Kaplan et al. 2020)."""
+        return self.n_params_attention + self.n_params_mlp + self.n_params_norm
+
+    @property
+    def n_params_matmul(self) -> int:
+        """N of the weights that enter every token's forward pass: non-embedding plus head."""
+        return self.n_params_non_embedding + self.n_params_head
+
+    @property
+    def n_params_total(self) -> int:
+        """Every parameter (Hoffmann et al. 2022)."""
+        return self.n_params_matmul + self.n_params_embedding
+
+    def n_params(self, count: ParamCount) -> int:
+        """N under the named convention."""
+        return {
+            "total": self.n_params_total,
+            "non_embedding": self.n_params_non_embedding,
+            "matmul": self.n_params_matmul,
+        }[count]
+
+    @property
+    def attention_flops_per_token(self) -> int:
+        """Training FLOPs per token of QK^T and of the weighted sum of values.
+
+        Counted over the full context, not halved for causality, as in Hoffmann et al. 2022, appendix F.
+        """
+        products_per_layer = 2 * self.context_length * self.n_heads * self.head_dim
+        return TRAINING_PASSES * FLOPS_PER_MULTIPLY_ADD * self.n_layers * products_per_layer
+
+    @property
+    def flops_per_token(self) -> int:
+        """Training FLOPs per token: all matrix products, forward and backward, attention and head included.
+
+        Embedding look-up, norms, rotary and softmax are left out (about 1 % except at the smallest widths).
+        Sources: Kaplan et al. 2020 table 1; Hoffmann et al. 2022 appendix F; PaLM (arXiv 2204.02311) appendix B.
+        """
+        weights = self.n_params_attention + self.n_params_mlp + self.n_params_head
+        return TRAINING_PASSES * FLOPS_PER_MULTIPLY_ADD * weights + self.attention_flops_per_token
+
+    def as_dict(self) -> dict[str, int]:
+        """The seven numbers as a JSON object."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.n_layers}x{self.width} (heads {self.n_heads}x{self.head_dim}, ff {self.d_ff})"

@@ -1,0 +1,253 @@
+"""SweepSpec: the question a sweep asks, read from a TOML file. Parse once, use the type."""
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from isoflop.errors import IsoflopError
+from isoflop.run_spec import CooldownShape, Trainer
+from isoflop.shape import ParamCount
+
+_EXAMPLE = "sweeps/quickstart.toml"
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GridSpec(_Section):
+    """Which sizes each budget trains."""
+
+    sizes: int = Field(7, ge=1, le=1000)
+    """Sizes per budget, evenly spaced in log N."""
+    half_width: float = Field(0.65, ge=0, le=3)
+    """Half-width of the grid in decades of N."""
+    center_tokens_per_param: Positive | None = None
+    """First guess of the optimum as D/N; centres every budget's grid. 20 where no centre is given."""
+    center_n_params: tuple[Positive, ...] | None = None
+    """Or the centre as explicit sizes: one per budget, or one for the smallest, growing as C^0.5."""
+    lattice: bool | tuple[Positive, ...] = False
+    """One list of sizes for all budgets: `true` = evenly spaced, each budget takes its window of it;
+    a list = these sizes at every budget."""
+    seeds: int = Field(1, ge=1, le=100)
+    """Runs per cell, each with a seed of its own."""
+    center_seeds: int = Field(0, ge=0, le=100)
+    """Further seeds at the size nearest each centre: the noise floor."""
+    first_seed: int = Field(0, ge=0)
+    """The smallest seed used."""
+
+    @field_validator("center_n_params", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: object) -> object:
+        return (value,) if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _one_kind_of_centre(self) -> "GridSpec":
+        if self.center_tokens_per_param is not None and self.center_n_params is not None:
+            raise ValueError("give center_tokens_per_param or center_n_params, not both")
+        return self
+
+
+class ModelSpec(_Section):
+    """What every model of the sweep has in common."""
+
+    context_length: int = Field(256, ge=2, le=1 << 20)
+    """Tokens per training sequence."""
+    head_dim: int | None = Field(None, ge=2, le=512, multiple_of=2)
+    """Size of an attention head for every shape; absent: by the shape rule, growing with width."""
+    aspect_ratio: Positive | None = None
+    """Width per layer the shape rule aims at; absent: its own curve (docs/decisions.md)."""
+
+
+class CorpusSpec(_Section):
+    """What is read."""
+
+    source: Literal["python-stdlib", "files"] = "python-stdlib"
+    """`python-stdlib`: the running interpreter's own library sources. `files`: local text, see `paths`."""
+    paths: tuple[str, ...] = ()
+    """Files and folders (searched for `pattern`), relative to the sweep file."""
+    pattern: str = "**/*.txt"
+    """Which files of a folder are documents."""
+    heldout_fraction: float = Field(0.02, gt=0, lt=0.5)
+    """Share of the documents held out for the final loss."""
+
+    @model_validator(mode="after")
+    def _paths_belong_to_files(self) -> "CorpusSpec":
+        if (self.source == "files") != bool(self.paths):
+            raise ValueError('source = "files" needs paths, and only it takes them')
+        return self
+
+
+class TokenizerSpec(_Section):
+    """How text becomes tokens."""
+
+    kind: Literal["byte"] = "byte"
+    """`byte`: 256 byte values and a document separator."""
+
+
+class RecipeSpec(_Section):
+    """Hyper-parameters as functions of width and D, the same rule for every cell."""
+
+    learning_rate: Positive = 0.01
+    """Peak rate at `base_width` and `base_batch_tokens`; grows with the square root of the batch."""
+    base_width: int = Field(32, ge=1)
+    """Width at which hidden matrices and head have that rate; elsewhere base_width/width times it."""
+    base_batch_tokens: Positive = 384
+    """Batch in tokens of a run of `base_tokens`."""
+    base_tokens: Positive = 1e6
+    """D at which the batch is `base_batch_tokens`."""
+    batch_exponent: Fraction = 0.4
+    """Batch grows as D to this power."""
+    warmup_fraction: float = Field(0.05, ge=0, le=1 / 3)
+    """Share of the steps that warm up."""
+    cooldown_fraction: Fraction = 0.5
+    """Share of the steps that cool down to zero."""
+    cooldown_shape: CooldownShape = "linear"
+    """Shape of the cooldown."""
+    decay_per_run: float = Field(0.5, ge=0, allow_inf_nan=False)
+    """rate x weight decay x steps, equal in every cell (Wang & Aitchison 2024, arXiv 2405.13698)."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """AdamW's first moment."""
+    beta2: float = Field(0.98, ge=0, lt=1)
+    """AdamW's second moment."""
+    epsilon: Positive = 1e-8
+    """AdamW's epsilon."""
+    grad_clip: Positive = 1.0
+    """Largest global gradient norm."""
+    min_steps: int = Field(200, ge=1)
+    """Cells with fewer optimizer steps are dropped: their loss would measure the optimizer."""
+    max_epochs: Positive = 4
+    """Cells that repeat the corpus more often are dropped (Muennighoff et al. 2023, arXiv 2305.16264)."""
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> "RecipeSpec":
+        if self.warmup_fraction + self.cooldown_fraction > 1:
+            raise ValueError("warmup_fraction + cooldown_fraction exceed 1")
+        return self
+
+
+class EvaluationSpec(_Section):
+    """The held-out loss."""
+
+    tokens: int = Field(131_072, ge=1)
+    """Held-out tokens, the same for every cell."""
+
+
+class FitSpec(_Section):
+    """How the results are read."""
+
+    params: ParamCount = "total"
+    """Which parameter count is N, in the grid and in the fit."""
+
+
+class SweepSpec(_Section):
+    """One sweep file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Name of the sweep: letters, digits, `.`, `_`, `-`."""
+    budgets: tuple[Positive, ...] = Field(min_length=1)
+    """Training FLOPs per run, each an IsoFLOP profile."""
+    trainer: Trainer = "builtin"
+    """`builtin` trains; `simulated` draws losses from a known surface and is labelled so everywhere."""
+    grid: GridSpec = GridSpec()
+    model: ModelSpec = ModelSpec()
+    corpus: CorpusSpec = CorpusSpec()
+    tokenizer: TokenizerSpec = TokenizerSpec()
+    recipe: RecipeSpec = RecipeSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    fit: FitSpec = FitSpec()
+
+    @field_validator("budgets")
+    @classmethod
+    def _ascending(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(budgets)) < len(budgets):
+            raise ValueError("a budget is listed twice")
+        return tuple(sorted(budgets))
+
+    @model_validator(mode="after")
+    def _a_centre_per_budget(self) -> "SweepSpec":
+        centres = self.grid.center_n_params
+        if centres is not None and len(centres) not in (1, len(self.budgets)):
+            raise ValueError(f"grid.center_n_params lists {len(centres)} sizes for {len(self.budgets)} budgets")
+        return self
+
+    @property
+    def spec_hash(self) -> str:
+        """Hash of the content: tells a changed file from an unchanged one."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def load_spec(path: Path) -> SweepSpec:
+    """The sweep that the TOML file at `path` asks for.
+
+    Raises:
+        IsoflopError: missing, unreadable or malformed file; unknown key; impossible value.
+    """
+    shown = str(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise IsoflopError(f"There is no sweep file {shown!r}.", hint="Check the path; sweeps/ has examples.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise IsoflopError(f"{shown!r} is not valid TOML: {error}.", hint=f"{_EXAMPLE} shows the layout.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise IsoflopError(f"Cannot read sweep file {shown!r}: {error}.", hint="Give a readable TOML file.") from None
+    return parse_spec(content, source=shown)
+
+
+def parse_spec(content: Mapping[str, Any], *, source: str) -> SweepSpec:
+    """The sweep that parsed TOML asks for; `source` names it in errors.
+
+    Raises:
+        IsoflopError: unknown key or impossible value (the first one).
+    """
+    try:
+        return SweepSpec.model_validate(content)
+    except ValidationError as error:
+        raise _first_problem(error, source) from None
+
+
+def _first_problem(error: ValidationError, source: str) -> IsoflopError:
+    problems = error.errors(include_url=False)
+    # An unknown key explains a missing one: report it first.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    location = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return _unknown_key(tuple(str(part) for part in problem["loc"]), source)
+    if problem["type"] == "missing":
+        return IsoflopError(f"{source!r} lacks the key {location!r}.", hint=f"{_EXAMPLE} is a complete example.")
+    reason = problem["msg"].removeprefix("Value error, ")
+    value = problem["input"]
+    shown = "" if isinstance(value, Mapping) else f" = {value!r}"
+    where = location or "the sweep"
+    return IsoflopError(f"{source!r}: {where}{shown} is not possible: {reason}.", hint=_hint(location))
+
+
+def _unknown_key(path: tuple[str, ...], source: str) -> IsoflopError:
+    section: type[BaseModel] = SweepSpec
+    for part in path[:-1]:
+        annotation = section.model_fields[part].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        section = annotation
+    valid = sorted(section.model_fields)
+    nearest = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
+    hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Valid keys here: {', '.join(valid)}."
+    return IsoflopError(f"{source!r} has an unknown key {'.'.join(path)!r}.", hint=hint)
+
+
+def _hint(location: str) -> str:
+    if location.startswith("budgets"):
+        return "Budgets are training FLOPs per run, such as budgets = [1e11, 3e11, 1e12]."
+    if location == "fit.params":
+        return f"Choose one of {', '.join(get_args(ParamCount))}."
+    return "Correct the value; `isoflop plan --help` and docs/sweep-file.md say what each key takes."

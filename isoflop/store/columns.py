@@ -1,0 +1,122 @@
+"""Rows of the tables from the types of the package, and back."""
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from isoflop.plan.types import Cell, DroppedCell, Role
+from isoflop.result import RunResult, Status
+from isoflop.run_spec import RunSpec
+from isoflop.shape import ModelShape
+from isoflop.store.rows import SweepCell
+
+Row = dict[str, Any]
+
+
+def run_row(run: RunSpec) -> Row:
+    """The row of `runs` for a run planned now."""
+    shape = run.shape
+    return {
+        "run_id": run.run_id,
+        "spec_json": run.model_dump_json(),
+        "trainer": run.trainer,
+        "shape": shape_text(shape),
+        "n_params_embedding": shape.n_params_embedding,
+        "n_params_attention": shape.n_params_attention,
+        "n_params_mlp": shape.n_params_mlp,
+        "n_params_norm": shape.n_params_norm,
+        "n_params_head": shape.n_params_head,
+        "n_params_total": shape.n_params_total,
+        "n_params_non_embedding": shape.n_params_non_embedding,
+        "n_params_matmul": shape.n_params_matmul,
+        "n_tokens": run.n_tokens,
+        "n_steps": run.n_steps,
+        "batch_tokens": run.batch_tokens,
+        "flops_per_token": shape.flops_per_token,
+        "planned_flops": run.planned_flops,
+        "learning_rate": run.optimizer.learning_rate,
+        "warmup_steps": run.schedule.warmup_steps,
+        "cooldown_steps": run.schedule.cooldown_steps,
+        "seed": run.seed,
+        "corpus_fingerprint": run.corpus_fingerprint,
+        "tokenizer": run.tokenizer,
+        "created_at": utc_now(),
+    }
+
+
+def cell_row(sweep: str, cell: Cell) -> Row:
+    """The row of `cells` for a run in its place."""
+    return {
+        "sweep": sweep,
+        "run_id": cell.run.run_id,
+        "budget_flops": float(cell.budget_flops),
+        "role": cell.role.value,
+        "epochs": float(cell.epochs),
+    }
+
+
+def dropped_row(sweep: str, cell: DroppedCell) -> Row:
+    """The row of `cells` for a size that nobody will train."""
+    return {
+        "sweep": sweep,
+        "budget_flops": float(cell.budget_flops),
+        "shape": shape_text(cell.shape),
+        "drop_reason": cell.reason,
+    }
+
+
+def result_row(result: RunResult) -> Row:
+    """The row of `results` for a result recorded now: its fields flat, its curve left to `curves`."""
+    row = result.model_dump(mode="json", exclude={"curve", "provenance", "execution"})
+    execution = json.dumps(result.execution, sort_keys=True, allow_nan=False)
+    return {**row, **result.provenance.model_dump(), "execution": execution, "recorded_at": utc_now()}
+
+
+def sweep_cell(row: Row, shape: ModelShape) -> SweepCell:
+    """The cell that a joined row of `cells`, `runs` and `results` describes."""
+    typed = {
+        **row,
+        "role": row["role"] and Role(row["role"]),
+        "shape": shape,
+        "status": row["status"] and Status(row["status"]),
+        "simulated": _flag(row["simulated"]),
+        "git_dirty": _flag(row["git_dirty"]),
+    }
+    return SweepCell(
+        **typed,
+        n_params_total=shape.n_params_total,
+        n_params_non_embedding=shape.n_params_non_embedding,
+        n_params_matmul=shape.n_params_matmul,
+    )
+
+
+def _flag(value: int | None) -> bool | None:
+    return None if value is None else bool(value)
+
+
+def shape_text(shape: ModelShape) -> str:
+    """The shape as JSON."""
+    return json.dumps(shape.as_dict())
+
+
+def parse_shape(text: str) -> ModelShape:
+    """The shape that its JSON describes."""
+    return ModelShape(**json.loads(text))
+
+
+def finite(row: Row) -> Row:
+    """The row itself.
+
+    Raises:
+        ValueError: a number is NaN, which SQLite would store as "absent", or infinite, which JSON cannot say.
+    """
+    for column, value in row.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{column} = {value}")
+    return row
+
+
+def utc_now() -> str:
+    """This moment in UTC, ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

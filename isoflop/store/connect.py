@@ -1,0 +1,156 @@
+"""Connections to the database file, and its errors in the user's words."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from isoflop.errors import IsoflopError
+from isoflop.store.migrations import ORDERED, migrations
+
+# A writer holds the database for the milliseconds of one transaction; 30 s outlasts a slow disk.
+BUSY_TIMEOUT_SECONDS = 30.0
+
+_NOT_OURS = "Give the file that `isoflop plan` made, or another path with --db."
+_PROBLEMS = {
+    sqlite3.SQLITE_NOTADB: ("is not a SQLite database", _NOT_OURS),
+    sqlite3.SQLITE_CORRUPT: ("is damaged or cut short", "Restore a copy; artifacts keep each finished run's result."),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "Check that its folder exists and that you may use it."),
+    sqlite3.SQLITE_READONLY: ("cannot be written", "Check the permissions of the file and of its folder."),
+    sqlite3.SQLITE_PERM: ("cannot be opened", "Check the permissions of the file and of its folder."),
+    sqlite3.SQLITE_BUSY: ("is locked by another program", "End the program that holds it open, then try again."),
+    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "Free some space; then run the same command again."),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written", "Check its disk, or move it to a local one."),
+}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """A block in which what the user can fix about the file at `path` is raised as such.
+
+    Raises:
+        IsoflopError: not a database, damaged, locked, not readable, not writable or no space.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if _primary_code(error) not in _PROBLEMS:
+            raise
+        raise _problem(path, _primary_code(error), str(error)) from error
+
+
+def connect(path: Path, *, write: bool) -> Database:
+    """The open database at `path`, known to be isoflop's and of this version.
+
+    `write=True` creates it where there is none and applies pending migrations. `write=False` never changes it, works
+    while others write (WAL), and needs no write permission.
+
+    Raises:
+        IsoflopError: no such file, not a database, another program's, or of another version.
+    """
+    with explained(path):
+        try:
+            return _open_to_write(path) if write else _open_to_read(path)
+        except OSError as error:
+            raise _problem(path, sqlite3.SQLITE_CANTOPEN, str(error)) from error
+
+
+@contextmanager
+def transaction(db: Database, path: Path) -> Iterator[None]:
+    """A block that takes the write lock at once and commits whole or not at all.
+
+    IMMEDIATE: a transaction that reads before it writes cannot wait for its turn any other way.
+    """
+    with explained(path):
+        db.execute("begin immediate")
+        with db.conn:
+            yield
+
+
+def _open_to_write(path: Path) -> Database:
+    with _closed_on_error(sqlite3.connect(path.resolve(), timeout=BUSY_TIMEOUT_SECONDS)) as db:
+        if not os.access(path, os.W_OK):
+            # SQLite itself would say so only at the first result.
+            raise _problem(path, sqlite3.SQLITE_READONLY, "no permission")
+        _refuse_other_schemas(db, path)
+        db.enable_wal()
+        db.execute("pragma foreign_keys = on")
+        # Spares an fsync per result. A power cut may undo the last commits, never the file, and results are files first.
+        db.execute("pragma synchronous = normal")
+        if migrations.pending(db):
+            with transaction(db, path):
+                migrations.apply(db)
+    return db
+
+
+def _open_to_read(path: Path) -> Database:
+    if not path.exists():
+        raise IsoflopError(
+            f"There is no database {str(path)!r}.",
+            hint="`isoflop plan SWEEP` makes one; --db says where it is.",
+        )
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    try:
+        return _reader(uri, path)
+    except sqlite3.OperationalError as error:
+        # In WAL mode a reader needs a -wal and a -shm file beside the database. Where there are none and none can be
+        # made, nobody is writing, and the file alone is complete.
+        if _primary_code(error) not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) or _has_wal(path):
+            raise
+    return _reader(f"{uri}&immutable=1", path)
+
+
+def _reader(uri: str, path: Path) -> Database:
+    with _closed_on_error(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as db:
+        _refuse_other_schemas(db, path)
+        if missing := migrations.pending(db):
+            raise IsoflopError(
+                f"The database {str(path)!r} lacks tables of this version ({missing[0].name}).",
+                hint="`isoflop plan SWEEP` adds them.",
+            )
+    return db
+
+
+@contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[Database]:
+    try:
+        yield Database(connection, execute_plugins=False)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _refuse_other_schemas(db: Database, path: Path) -> None:
+    """Reads only: another program's file stays as it is."""
+    tables = set(db.table_names()) - {migrations.migrations_table}
+    (page_size,) = db.execute("pragma page_size").fetchone()
+    if path.stat().st_size % page_size:
+        # SQLite would read the missing end of the last page as zeros.
+        raise _problem(path, sqlite3.SQLITE_CORRUPT, "its last page is incomplete")
+    applied = [migration.name for migration in migrations.applied(db)]
+    if tables and not applied:
+        raise IsoflopError(f"The database {str(path)!r} is another program's.", hint=_NOT_OURS)
+    known = {migration.__name__ for migration in ORDERED}
+    if newer := [name for name in applied if name not in known]:
+        raise IsoflopError(
+            f"The database {str(path)!r} was written by a newer isoflop ({newer[-1]}).",
+            hint="Upgrade isoflop, or start another database with --db.",
+        )
+
+
+def _problem(path: Path, code: int, detail: str) -> IsoflopError:
+    sentence, hint = _PROBLEMS[code]
+    return IsoflopError(f"The database {str(path)!r} {sentence} ({detail}).", hint=hint)
+
+
+def _has_wal(path: Path) -> bool:
+    wal = path.with_name(f"{path.name}-wal")
+    return wal.exists() and wal.stat().st_size > 0
+
+
+def _primary_code(error: sqlite3.DatabaseError) -> int:
+    """SQLite's result code without the details in the upper bytes; 0 for an error of the Python module itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,0 +1,82 @@
+"""One writer per sweep: an advisory lock that the operating system drops when its holder dies."""
+
+import fcntl
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from isoflop.errors import IsoflopError
+from isoflop.store.columns import utc_now
+
+
+@contextmanager
+def sweep_lock(path: Path, sweep: str) -> Iterator[None]:
+    """A block in which this process alone holds the lock file at `path`, which then says who that is.
+
+    The lock is flock(2) on the open file: death by any signal releases it, and what is left of the file is harmless.
+    Programs started inside the block do not hold it; a bare fork without exec does, until it ends or the block does.
+    Not covered: file systems without flock, or whose flock is per machine (some network mounts).
+
+    Raises:
+        IsoflopError: another process, or another block of this one, holds it; or the file cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise _no_lock(path, sweep, error) from error
+    try:
+        _acquire(descriptor, path, sweep)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(_this_process()).encode(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
+            # Closing alone would leave the lock with a forked child that still has the descriptor.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, path: Path, sweep: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _held(path, sweep) from None
+    except OSError as error:
+        raise _no_lock(path, sweep, error) from error
+
+
+def _this_process() -> dict[str, object]:
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started_at": utc_now(),
+        "command": shlex.join(sys.argv),
+    }
+
+
+def _held(path: Path, sweep: str) -> IsoflopError:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        # The holder has the lock and has not yet written who it is.
+        return IsoflopError(f"Sweep {sweep!r} is held by another process.", hint="Try again in a moment.")
+    host, pid = holder["host"], holder["pid"]
+    return IsoflopError(
+        f"Sweep {sweep!r} is held by process {pid} on {host} since {holder['started_at']} ({holder['command']}).",
+        hint=f"Wait for it, or end it (`kill {pid}` on {host}): what has finished is kept.",
+    )
+
+
+def _no_lock(path: Path, sweep: str, error: OSError) -> IsoflopError:
+    return IsoflopError(
+        f"Cannot lock sweep {sweep!r} with {str(path)!r}: {error.strerror}.",
+        hint="Keep the lock on a local disk that you may write to.",
+    )

@@ -1,0 +1,149 @@
+"""The tables, made by named, ordered migrations: each a transaction with its own record, none ever edited.
+
+Types: FLOPs are REAL (1e19 overflows INTEGER), tokens and parameters INTEGER, times UTC ISO 8601 text, flags 0 or 1.
+SQLite stores NaN as NULL and accepts infinity, so columns that must hold a number are NOT NULL and bounded by 9e999,
+SQLite's infinity.
+"""
+
+from sqlite_utils import Database, Migrations
+
+_SWEEPS = """
+create table sweeps (
+    name text primary key,
+    spec_json text not null,
+    spec_hash text not null,
+    created_at text not null
+) strict
+"""
+
+_RUNS = """
+create table runs (
+    run_id text primary key,
+    spec_json text not null,
+    trainer text not null,
+    shape text not null,
+    n_params_embedding integer not null,
+    n_params_attention integer not null,
+    n_params_mlp integer not null,
+    n_params_norm integer not null,
+    n_params_head integer not null,
+    n_params_total integer not null,
+    n_params_non_embedding integer not null,
+    n_params_matmul integer not null,
+    n_tokens integer not null check (n_tokens > 0),
+    n_steps integer not null check (n_steps > 0),
+    batch_tokens integer not null check (batch_tokens > 0),
+    flops_per_token integer not null check (flops_per_token > 0),
+    planned_flops real not null check (planned_flops > 0 and planned_flops < 9e999),
+    learning_rate real not null,
+    warmup_steps integer not null,
+    cooldown_steps integer not null,
+    seed integer not null,
+    corpus_fingerprint text not null,
+    tokenizer text not null,
+    created_at text not null,
+    check (n_params_non_embedding = n_params_attention + n_params_mlp + n_params_norm),
+    check (n_params_matmul = n_params_non_embedding + n_params_head),
+    check (n_params_total = n_params_matmul + n_params_embedding)
+) strict
+"""
+
+# A trained cell has its shape in `runs`; a dropped one has no run and keeps the shape here.
+_CELLS = """
+create table cells (
+    id integer primary key,
+    sweep text not null references sweeps(name),
+    run_id text references runs(run_id),
+    budget_flops real not null check (budget_flops > 0 and budget_flops < 9e999),
+    role text check (role in ('grid', 'replicate', 'probe', 'control', 'confirm', 'suggested')),
+    epochs real check (epochs > 0 and epochs < 9e999),
+    shape text,
+    drop_reason text,
+    check ((run_id is null) = (drop_reason is not null)),
+    check ((run_id is null) = (shape is not null)),
+    check ((run_id is null) = (role is null)),
+    check ((run_id is null) = (epochs is null))
+) strict
+"""
+
+_RESULTS = """
+create table results (
+    run_id text primary key references runs(run_id),
+    schema_version integer not null,
+    status text not null check (status in ('completed', 'diverged', 'failed')),
+    reason text,
+    attempt integer not null check (attempt > 0),
+    simulated integer not null check (simulated in (0, 1)),
+    n_steps integer not null check (n_steps >= 0),
+    n_tokens integer not null check (n_tokens >= 0),
+    achieved_flops real not null check (achieved_flops >= 0 and achieved_flops < 9e999),
+    spent_flops real not null check (spent_flops >= 0 and spent_flops < 9e999),
+    val_loss real check (abs(val_loss) < 9e999),
+    val_loss_se real check (val_loss_se >= 0 and val_loss_se < 9e999),
+    bits_per_byte real check (abs(bits_per_byte) < 9e999),
+    n_val_tokens integer,
+    seconds real not null check (seconds >= 0 and seconds < 9e999),
+    tokens_per_second real check (tokens_per_second >= 0 and tokens_per_second < 9e999),
+    finished_at text not null,
+    execution text not null,
+    host text not null,
+    device text not null,
+    isoflop_version text not null,
+    python_version text not null,
+    torch_version text,
+    git_commit text,
+    git_dirty integer check (git_dirty in (0, 1)),
+    recorded_at text not null,
+    check ((status = 'completed') = (val_loss is not null)),
+    check ((status = 'completed') = (reason is null))
+) strict
+"""
+
+# `started_at` is null for an attempt that is known only by the result it left.
+_ATTEMPTS = """
+create table attempts (
+    run_id text not null references runs(run_id),
+    attempt integer not null check (attempt > 0),
+    host text not null,
+    device text,
+    started_at text,
+    ended_at text,
+    outcome text,
+    reason text,
+    log_path text,
+    primary key (run_id, attempt)
+) strict
+"""
+
+_CURVES = """
+create table curves (
+    run_id text not null references results(run_id) on delete cascade,
+    step integer not null check (step > 0),
+    n_tokens integer not null check (n_tokens > 0),
+    loss real not null check (abs(loss) < 9e999),
+    primary key (run_id, step)
+) strict, without rowid
+"""
+
+_EXCLUSIONS = """
+create table exclusions (
+    run_id text primary key references runs(run_id),
+    reason text not null,
+    excluded_at text not null
+) strict
+"""
+
+
+def m0001_sweeps_runs_and_results(db: Database) -> None:
+    """Every table of the first release."""
+    for table in (_SWEEPS, _RUNS, _CELLS, _RESULTS, _ATTEMPTS, _CURVES, _EXCLUSIONS):
+        db.execute(table)
+    db.execute("create index cells_by_sweep on cells(sweep)")
+    db.execute("create index cells_by_run on cells(run_id)")
+
+
+ORDERED = (m0001_sweeps_runs_and_results,)
+
+migrations = Migrations("isoflop")
+for _migration in ORDERED:
+    migrations()(_migration)

@@ -1,0 +1,40 @@
+"""The SQL that is longer than a line."""
+
+# With max(), SQLite takes the other columns of a group from the row that has the maximum.
+CELLS = """
+select cells.sweep, cells.budget_flops, cells.role, cells.drop_reason, cells.run_id,
+    coalesce(runs.shape, cells.shape) as shape, runs.n_tokens, runs.planned_flops, cells.epochs, runs.seed,
+    results.status, results.reason, results.val_loss, results.val_loss_se, results.bits_per_byte,
+    results.achieved_flops, results.spent_flops, results.seconds, results.tokens_per_second, results.simulated,
+    results.device, results.git_commit, results.git_dirty, results.isoflop_version, results.torch_version,
+    results.finished_at, latest.log_path, coalesce(latest.n_attempts, 0) as n_attempts, exclusions.reason as excluded
+from cells
+left join runs on runs.run_id = cells.run_id
+left join results on results.run_id = cells.run_id
+left join exclusions on exclusions.run_id = cells.run_id
+left join (
+    select run_id, log_path, count(*) as n_attempts, max(attempt) from attempts group by run_id
+) as latest on latest.run_id = cells.run_id
+where cells.sweep = ? order by cells.id
+"""
+
+PENDING = """
+select cells.run_id from cells left join results on results.run_id = cells.run_id
+where cells.sweep = ? and cells.run_id is not null and results.run_id is null
+group by cells.run_id order by min(cells.id)
+"""
+
+TIMINGS = """
+select runs.shape, results.n_steps, results.achieved_flops, results.seconds, results.device
+from results join runs on runs.run_id = results.run_id
+where results.status = 'completed' and not results.simulated
+order by results.recorded_at desc, results.rowid desc limit ?
+"""
+
+# A result that goes leaves its trace; what the attempt's own record says is kept.
+KEEP_AS_ATTEMPT = """
+insert into attempts (run_id, attempt, host, device, ended_at, outcome, reason)
+select run_id, attempt, host, device, finished_at, status, reason from results where run_id = ?
+on conflict (run_id, attempt) do update set ended_at = coalesce(ended_at, excluded.ended_at),
+    outcome = coalesce(outcome, excluded.outcome), reason = coalesce(reason, excluded.reason)
+"""

@@ -1,0 +1,264 @@
+"""The store: what was asked, what came of it, and which of it a person set aside.
+
+One process writes a sweep at a time, under its lock; readers need none. A `Store` belongs to the thread that opened it.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlite_utils import Database
+
+from isoflop.errors import IsoflopError
+from isoflop.plan.types import Plan
+from isoflop.result import CurvePoint, RunResult, Status
+from isoflop.run_spec import RunSpec
+from isoflop.spec import SweepSpec, parse_spec
+from isoflop.store.columns import (
+    Row,
+    cell_row,
+    dropped_row,
+    finite,
+    parse_shape,
+    result_row,
+    run_row,
+    sweep_cell,
+    utc_now,
+)
+from isoflop.store.connect import connect, explained, transaction
+from isoflop.store.queries import CELLS, KEEP_AS_ATTEMPT, PENDING, TIMINGS
+from isoflop.store.rows import SweepCell, Timing
+
+# Enough to see every size of a sweep on every device; older runs tell of older code.
+NTIMINGS = 200
+
+
+def open_store(path: Path, *, write: bool) -> "Store":
+    """The store in the SQLite file at `path`, to be closed or used in a `with` block.
+
+    `write=True` creates and migrates it. `write=False` needs no write permission, changes nothing and works while
+    another process writes.
+
+    Raises:
+        IsoflopError: missing (to read), not a database, not isoflop's, or of another version.
+    """
+    return Store(connect(path, write=write), path)
+
+
+class Store:
+    """An open database. Every write is one transaction; every read is one statement, so it sees one moment.
+
+    All methods raise IsoflopError when the file is locked, damaged, read-only or out of space.
+    """
+
+    def __init__(self, db: Database, path: Path) -> None:
+        self._db = db
+        self._path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def save_plan(self, spec: SweepSpec, plan: Plan) -> None:
+        """Make the plan's cells the sweep's, in place of those it had.
+
+        Runs are added once and never changed. Runs the sweep no longer asks for keep their results.
+        """
+        assert spec.name == plan.sweep, f"spec of {spec.name!r}, plan of {plan.sweep!r}"
+        with self._transaction():
+            self._save_spec(spec)
+            known = {row["run_id"] for row in self._rows("select run_id from runs")}
+            self._insert("runs", (run_row(run) for run_id, run in plan.runs.items() if run_id not in known))
+            self._db.table("cells").delete_where("sweep = ?", [plan.sweep])
+            self._insert("cells", (cell_row(plan.sweep, cell) for cell in plan.cells))
+            self._insert("cells", (dropped_row(plan.sweep, cell) for cell in plan.dropped))
+
+    def _save_spec(self, spec: SweepSpec) -> None:
+        content = {"spec_json": spec.model_dump_json(), "spec_hash": spec.spec_hash}
+        if spec.name in self.sweep_names():
+            self._db.table("sweeps").update(spec.name, content)
+        else:
+            self._insert("sweeps", [{"name": spec.name, **content, "created_at": utc_now()}])
+
+    def sweep_names(self) -> list[str]:
+        """The names of all sweeps, in alphabetical order."""
+        return [row["name"] for row in self._rows("select name from sweeps order by name")]
+
+    def sweep_spec(self, name: str) -> SweepSpec:
+        """The sweep as it was last planned.
+
+        Raises:
+            IsoflopError: no sweep of that name, or one that this version cannot read.
+        """
+        self._require(name)
+        (row,) = self._rows("select spec_json from sweeps where name = ?", name)
+        return parse_spec(json.loads(row["spec_json"]), source=f"{self._path} (sweep {name})")
+
+    def run_spec(self, run_id: str) -> RunSpec:
+        """The run of that id.
+
+        Raises:
+            IsoflopError: no run of that id.
+        """
+        for row in self._rows("select spec_json from runs where run_id = ?", run_id):
+            return RunSpec.model_validate_json(row["spec_json"])
+        raise IsoflopError(
+            f"The database {str(self._path)!r} has no run {run_id!r}.",
+            hint="`isoflop status --json` lists the runs of a sweep.",
+        )
+
+    def cells(self, sweep: str) -> tuple[SweepCell, ...]:
+        """The sweep's cells with runs and results, ordered by budget, total parameters and seed.
+
+        Raises:
+            IsoflopError: no sweep of that name.
+        """
+        self._require(sweep)
+        shape_of = cache(parse_shape)
+        cells = [sweep_cell(row, shape_of(row["shape"])) for row in self._rows(CELLS, sweep)]
+        return tuple(sorted(cells, key=_by_budget_size_and_seed))
+
+    def pending(self, sweep: str) -> tuple[str, ...]:
+        """The ids of the sweep's runs without a result, in the order of the plan.
+
+        Raises:
+            IsoflopError: no sweep of that name.
+        """
+        self._require(sweep)
+        return tuple(row["run_id"] for row in self._rows(PENDING, sweep))
+
+    def _require(self, sweep: str) -> None:
+        if sweep not in (known := self.sweep_names()):
+            raise IsoflopError(
+                f"The database {str(self._path)!r} has no sweep {sweep!r}.",
+                hint=f"It has: {', '.join(known)}." if known else "It has none yet: `isoflop plan SWEEP` adds one.",
+            )
+
+    def record(self, result: RunResult) -> bool:
+        """Whether the result was taken: False, and nothing changes, when its run has one already.
+
+        Raises:
+            ValueError: a run that was never planned, a number that is not finite, or a simulated result for a run
+                that trains (or the reverse).
+        """
+        with self._transaction():
+            self._check_trainer(result)
+            if self._status(result.run_id) is not None:
+                return False
+            self._insert("results", [result_row(result)])
+            self._insert("curves", ({"run_id": result.run_id, **point.model_dump()} for point in result.curve))
+        return True
+
+    def _check_trainer(self, result: RunResult) -> None:
+        for row in self._rows("select trainer from runs where run_id = ?", result.run_id):
+            if (row["trainer"] == "simulated") != result.simulated:
+                raise ValueError(
+                    f"run {result.run_id} ({row['trainer']}) with a result of simulated={result.simulated}"
+                )
+            return
+        raise ValueError(f"run {result.run_id} was never planned")
+
+    def _status(self, run_id: str) -> Status | None:
+        for row in self._rows("select status from results where run_id = ?", run_id):
+            return Status(row["status"])
+        return None
+
+    def supersede(self, run_id: str) -> None:
+        """Take back the run's diverged or failed result, so that the run is pending again.
+
+        What it was stays in `attempts`.
+
+        Raises:
+            ValueError: the run is completed or has no result.
+        """
+        with self._transaction():
+            status = self._status(run_id)
+            if status not in (Status.DIVERGED, Status.FAILED):
+                raise ValueError(f"run {run_id} is {status or 'pending'}: nothing to supersede")
+            self._db.execute(KEEP_AS_ATTEMPT, [run_id])
+            self._db.table("results").delete(run_id)
+
+    def record_attempt(
+        self,
+        run_id: str,
+        attempt: int,
+        *,
+        host: str,
+        device: str | None,
+        started_at: str,
+        ended_at: str | None,
+        outcome: str | None,
+        reason: str | None,
+        log_path: str | None,
+    ) -> None:
+        """Log an attempt, in place of what the log said of the same attempt before.
+
+        Times are UTC, ISO 8601; `ended_at` and `outcome` are None while the attempt goes on.
+        """
+        row = {
+            "run_id": run_id,
+            "attempt": attempt,
+            "host": host,
+            "device": device,
+            "started_at": started_at,
+            "ended_at": ended_at,
+            "outcome": outcome,
+            "reason": reason,
+            "log_path": log_path,
+        }
+        with self._transaction():
+            self._db.table("attempts").upsert(row, pk=("run_id", "attempt"))
+
+    def exclude(self, run_id: str, *, reason: str) -> None:
+        """Leave the run out of fits from now on, for a person's `reason`, which is shown in its place.
+
+        Raises:
+            IsoflopError: no run of that id.
+        """
+        self.run_spec(run_id)
+        row = {"run_id": run_id, "reason": reason, "excluded_at": utc_now()}
+        with self._transaction():
+            self._db.table("exclusions").upsert(row, pk="run_id")
+
+    def include(self, run_id: str) -> None:
+        """Let an excluded run count again."""
+        with self._transaction():
+            self._db.table("exclusions").delete_where("run_id = ?", [run_id])
+
+    def curve(self, run_id: str) -> tuple[CurvePoint, ...]:
+        """The training loss of a run with a result, by step."""
+        rows = self._rows("select step, n_tokens, loss from curves where run_id = ? order by step", run_id)
+        return tuple(CurvePoint(**row) for row in rows)
+
+    def throughput(self) -> tuple[Timing, ...]:
+        """What the latest 200 completed runs took, newest first. Simulated runs took nothing and are not among them."""
+        rows = self._rows(TIMINGS, NTIMINGS)
+        return tuple(Timing(**{**row, "shape": parse_shape(row["shape"])}) for row in rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with transaction(self._db, self._path):
+            yield
+
+    def _rows(self, sql: str, *parameters: object) -> list[Row]:
+        with explained(self._path):
+            return list(self._db.query(sql, parameters))
+
+    def _insert(self, table: str, rows: Iterable[Row]) -> None:
+        self._db.table(table).insert_all(finite(row) for row in rows)
+
+
+def _by_budget_size_and_seed(cell: SweepCell) -> tuple[float, int, int]:
+    return cell.budget_flops, cell.n_params_total, -1 if cell.seed is None else cell.seed

@@ -1,0 +1,1 @@
+"""Training one run: the only package that imports torch."""

@@ -1,0 +1,76 @@
+"""Checkpoints: tensors and counters in one safetensors file, no pickle, whole or absent."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from isoflop.files import write_atomically
+from isoflop.train.progress import Progress
+
+CHECKPOINT_VERSION = "1"
+
+
+def checkpoint_path(folder: Path, run_id: str) -> Path:
+    """Where a run's state lies while it trains."""
+    return folder / f"{run_id}.safetensors"
+
+
+def weights_path(folder: Path, run_id: str) -> Path:
+    """Where a completed run's weights lie."""
+    return folder / f"{run_id}.weights.safetensors"
+
+
+def save_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, at: Progress) -> None:
+    """Write model, optimizer state and counters to `path`."""
+    tensors = {f"model.{name}": weight.detach() for name, weight in model.named_parameters()}
+    for name, state in _named_state(model, optimizer).items():
+        tensors |= {f"optimizer.{key}.{name}": value for key, value in state.items()}
+    metadata = {"version": CHECKPOINT_VERSION, "run_id": run_id, "progress": json.dumps(asdict(at))}
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, save(_on_cpu(tensors), metadata))
+
+
+def save_weights(path: Path, run_id: str, model: nn.Module) -> None:
+    """Write the final weights to `path`."""
+    tensors = {name: weight.detach() for name, weight in model.named_parameters()}
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, save(_on_cpu(tensors), {"version": CHECKPOINT_VERSION, "run_id": run_id}))
+
+
+def load_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
+    """Restore model and optimizer in place and return the counters; None (nothing touched) without a usable file.
+
+    A file that is damaged, of another run or of another version counts as absent: the run starts again.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("version") != CHECKPOINT_VERSION or metadata.get("run_id") != run_id:
+                return None
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except (FileNotFoundError, SafetensorError):
+        return None
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(tensors[f"model.{name}"])
+            optimizer.state[weight] = {
+                key: tensors[f"optimizer.{key}.{name}"].to(weight.device) for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+    progress = Progress(**json.loads(metadata["progress"]))
+    progress.curve = [(int(step), int(n_tokens), float(loss)) for step, n_tokens, loss in progress.curve]
+    return progress
+
+
+def _named_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Mapping[str, Any]]:
+    return {name: optimizer.state[weight] for name, weight in model.named_parameters()}
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,146 @@
+"""The process that works on one job: claims its directory, trains its runs, writes their results.
+
+Started by an engine; talks to it only through the run directory and its exit code.
+"""
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from isoflop.claim import own_claim
+from isoflop.corpus import load_corpus
+from isoflop.files import remove_temporaries
+from isoflop.result import Status
+from isoflop.run_spec import RunSpec
+from isoflop.rundir import Assignment, Execution, RunDir
+from isoflop.train.outcome import make_result
+from isoflop.train.process import Stop, die_with_parent
+from isoflop.train.progress import Ending, Progress, Trained
+
+EXIT_DONE, EXIT_CHECKPOINTED, EXIT_BUSY, EXIT_BAD_JOB = 0, 75, 76, 78
+EVENT_SECONDS = 0.5
+HEARTBEAT_SECONDS = 5.0
+
+
+def run_assignment(assignment: Assignment) -> None:
+    """Entry point of the process; ends it with an exit code."""
+    die_with_parent()
+    os.environ["CUDA_VISIBLE_DEVICES"] = assignment.visible_device
+    run_dir = RunDir(assignment.job_dir)
+    with _log_to(run_dir.log_path(assignment.attempt)), Stop() as stop:
+        code = _work(assignment, run_dir, stop)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Everything this process prints goes to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def _work(assignment: Assignment, run_dir: RunDir, stop: Stop) -> int:
+    remove_temporaries(run_dir.path)
+    remove_temporaries(run_dir.checkpoint_dir)
+    job_file = run_dir.read_job()
+    if job_file is None:
+        print(f"no usable job.json in {run_dir.path}", file=sys.stderr)
+        return EXIT_BAD_JOB
+    claim = run_dir.read_claim()
+    if claim is not None and claim.is_alive:
+        print(f"process {claim.pid} works on {run_dir.path}", file=sys.stderr)
+        return EXIT_BUSY
+    run_dir.write_claim(own_claim(assignment.attempt))
+    run_dir.append_event({"event": "started", "time": time.time(), "attempt": assignment.attempt})
+    for run in job_file.runs:
+        if run_dir.read_result(run.run_id) is None:
+            trained = _attempt(run, assignment, run_dir, job_file.execution, stop)
+            if trained.ending is Ending.INTERRUPTED:
+                return EXIT_CHECKPOINTED
+    return EXIT_DONE
+
+
+def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: Execution, stop: Stop) -> Trained:
+    """Train one run and write its result, whatever became of it. The only place that catches everything."""
+    reporter = _Reporter(run, run_dir)
+    failure: str | None = None
+    try:
+        trained = _train(run, assignment, execution, reporter=reporter, stop=stop)
+    except Exception as error:
+        traceback.print_exc()
+        failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        trained = Trained(Ending.DIVERGED, reporter.latest, reason=failure)
+    if trained.ending is not Ending.INTERRUPTED:
+        status = Status.FAILED if failure else Status(trained.ending.value)
+        result = make_result(run, assignment, execution, trained, status)
+        run_dir.write_result(result)
+        run_dir.append_event({"event": "result", "time": time.time(), "run_id": run.run_id, "status": status.value})
+        for state in run_dir.checkpoint_dir.glob(f"{run.run_id}.safetensors"):
+            state.unlink()  # optimizer state is of no use to a run that has ended
+    return trained
+
+
+def _train(run: RunSpec, assignment: Assignment, execution: Execution, *, reporter: "_Reporter", stop: Stop) -> Trained:
+    if run.trainer == "simulated":
+        from isoflop.train.simulate import simulate
+
+        return simulate(run)
+    from isoflop.train.loop import train
+
+    corpus = load_corpus(assignment.corpora, run.corpus_fingerprint)
+    return train(
+        run,
+        corpus,
+        execution,
+        checkpoints=RunDir(assignment.job_dir).checkpoint_dir,
+        observe=reporter.after_step,
+        interrupted=stop.asked,
+    )
+
+
+class _Reporter:
+    """Writes progress events and the heartbeat, at most as often as a reader needs them."""
+
+    def __init__(self, run: RunSpec, run_dir: RunDir) -> None:
+        self.run, self.run_dir = run, run_dir
+        self.latest = Progress()
+        self._next_event = self._next_heartbeat = 0.0
+        self._tokens_then, self._then = 0, time.monotonic()
+
+    def after_step(self, progress: Progress, loss: float) -> None:
+        """Note one step."""
+        self.latest = progress
+        now = time.monotonic()
+        if now >= self._next_heartbeat:
+            self.run_dir.beat(progress.step)
+            self._next_heartbeat = now + HEARTBEAT_SECONDS
+        if now >= self._next_event:
+            self._event(progress, loss, now)
+            self._next_event = now + EVENT_SECONDS
+
+    def _event(self, progress: Progress, loss: float, now: float) -> None:
+        rate = (progress.n_tokens - self._tokens_then) / max(now - self._then, 1e-9)
+        self._tokens_then, self._then = progress.n_tokens, now
+        self.run_dir.append_event(
+            {
+                "event": "progress",
+                "time": time.time(),
+                "run_id": self.run.run_id,
+                "step": progress.step,
+                "n_tokens": progress.n_tokens,
+                "loss": loss,
+                "tokens_per_second": rate,
+            }
+        )

@@ -1,0 +1,126 @@
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from isoflop.corpus.sources import LARGEST_DOCUMENT, Document, SourceFile, documents, find_source
+from isoflop.errors import IsoflopError
+from isoflop.spec import CorpusSpec
+
+
+def names(base: Path, *paths: str, pattern: str = "**/*.txt") -> list[str]:
+    spec = CorpusSpec(source="files", paths=paths, pattern=pattern)
+    return [file.name for file in find_source(spec, base=base).files]
+
+
+def put(path: Path, text: bytes = b"text") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text)
+    return path
+
+
+def test_files_and_folders_are_listed_by_name_wherever_they_are(tmp_path: Path) -> None:
+    for name in ("z.md", "texts/b.txt", "texts/a/c.txt", "texts/a/ignored.md"):
+        put(tmp_path / name)
+    assert names(tmp_path, "z.md", "texts") == ["texts/a/c.txt", "texts/b.txt", "z.md"]
+
+
+def test_the_pattern_chooses_the_documents_of_a_folder(tmp_path: Path) -> None:
+    put(tmp_path / "texts/a.txt")
+    put(tmp_path / "texts/b.md")
+    assert names(tmp_path, "texts", pattern="*.md") == ["texts/b.md"]
+
+
+def test_a_file_reached_by_two_paths_is_read_once(tmp_path: Path) -> None:
+    put(tmp_path / "texts/a.txt")
+    (tmp_path / "texts/link.txt").symlink_to("a.txt")
+    assert len(names(tmp_path, "texts", "texts/a.txt")) == 1
+
+
+def test_folders_and_links_in_circles_do_not_break_the_search(tmp_path: Path) -> None:
+    put(tmp_path / "texts/a.txt")
+    (tmp_path / "texts/folder.txt").mkdir()
+    (tmp_path / "texts/up").symlink_to("..")
+    (tmp_path / "texts/self.txt").symlink_to("self.txt")
+    (tmp_path / "texts/dangling.txt").symlink_to("nowhere.txt")
+    assert names(tmp_path, "texts") == ["texts/a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "pattern", "message"),
+    [
+        pytest.param(["gone"], "**/*.txt", "'gone'", id="missing path"),
+        pytest.param(["loop"], "**/*.txt", "'loop'", id="link to itself"),
+        pytest.param(["pipe"], "**/*.txt", "neither a file nor a folder", id="pipe"),
+        pytest.param(["texts"], "**/*.rst", r"no file that matches '\*\*/\*.rst'", id="no match"),
+        pytest.param(["texts"], "", "not a usable pattern", id="empty pattern"),
+        pytest.param(["texts"], "/etc/*", "not a usable pattern", id="absolute pattern"),
+        pytest.param(["hollow.txt"], "**/*.txt", "empty: no text in 1 files", id="empty file"),
+    ],
+)
+def test_a_corpus_that_cannot_be_read_is_an_error_of_the_user(
+    tmp_path: Path, paths: list[str], pattern: str, message: str
+) -> None:
+    put(tmp_path / "texts/a.txt")
+    put(tmp_path / "hollow.txt", b"")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(IsoflopError, match=message) as caught:
+        names(tmp_path, *paths, pattern=pattern)
+    assert caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["texts", "texts/a.txt"])
+def test_text_without_read_permission_is_an_error_of_the_user(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "texts/a.txt")
+    (tmp_path / name).chmod(0)
+    spec = CorpusSpec(source="files", paths=("texts",))
+    with pytest.raises(IsoflopError, match="Permission denied"):
+        next(documents(find_source(spec, base=tmp_path).files)).read()
+
+
+def test_a_file_that_vanished_is_an_error_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(IsoflopError, match=r"Cannot read .*gone\.txt"):
+        Document(str(tmp_path / "gone.txt"), 0, 10).read()
+
+
+def source_file(path: Path) -> SourceFile:
+    return SourceFile(path.name, str(path), path.stat().st_size, 0)
+
+
+def test_empty_files_are_no_documents(tmp_path: Path) -> None:
+    files = [source_file(put(tmp_path / "a", b"")), source_file(put(tmp_path / "b", b"x"))]
+    assert [document.read() for document in documents(files)] == [b"x"]
+
+
+@pytest.mark.parametrize(
+    "line", [pytest.param(b"a line of text\n", id="lines"), pytest.param(b"x", id="one endless line")]
+)
+def test_a_large_file_is_cut_into_parts_that_add_up_to_it(tmp_path: Path, line: bytes) -> None:
+    text = line * (3 * LARGEST_DOCUMENT // len(line))
+    parts = [part.read() for part in documents([source_file(put(tmp_path / "large", text))])]
+    assert b"".join(parts) == text
+    assert max(map(len, parts)) < 0.04 * len(text)
+    if line.endswith(b"\n"):
+        assert all(part.endswith(b"\n") for part in parts)
+
+
+def test_the_standard_library_is_that_of_the_running_interpreter_without_installed_packages() -> None:
+    source = find_source(CorpusSpec(), base=Path())
+    found = [file.name for file in source.files]
+    assert found == sorted(found)
+    assert {"json/__init__.py", "dataclasses.py", "venv/__init__.py"} <= set(found)
+    assert all(name.endswith(".py") for name in found)
+    parts = {part for name in found for part in name.split("/")}
+    assert not parts & {"site-packages", "dist-packages", "__pycache__", "numpy", "pytest"}
+    assert source.interpreter == f"{platform.python_implementation()} {platform.python_version()}"
+
+
+def test_virtual_environments_inside_a_library_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.py", "env/pyvenv.cfg", "env/lib/b.py", "site-packages/c.py", "d/__pycache__/d.py", "notes.txt"):
+        put(tmp_path / name)
+    (tmp_path / "dangling.py").symlink_to("nowhere.py")
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path)})
+    assert [file.name for file in find_source(CorpusSpec(), base=tmp_path).files] == ["a.py"]
