@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import CooldownShape, Trainer
@@ -35,7 +35,7 @@ class GridSpec(_Section):
     """First guess of the optimum as D/N; centres every budget's grid. 20 where no centre is given."""
     center_n_params: tuple[Positive, ...] | None = None
     """Or the centre as explicit sizes: one per budget, or one for the smallest, growing as C^0.5."""
-    lattice: bool | tuple[Positive, ...] = False
+    lattice: StrictBool | tuple[Positive, ...] = False
     """One list of sizes for all budgets: `true` = evenly spaced, each budget takes its window of it;
     a list = these sizes at every budget."""
     seeds: int = Field(1, ge=1, le=100)

@@ -13,6 +13,9 @@ DEFAULT_TOKENS_PER_PARAM = 20.0
 # N_opt ~ C^0.5 carries a centre given for the smallest budget to the others (Hoffmann et al. 2022, table 2).
 CENTRE_EXPONENT = 0.5
 
+# Sizes of a lattice closer than this many decades would be the same shape anyway.
+FINEST_SPACING = 0.01
+
 
 @dataclass(frozen=True)
 class BudgetGrid:
@@ -58,8 +61,8 @@ def _lattice(spec: SweepSpec, centres: tuple[float, ...]) -> tuple[float, ...] |
         return None
     low = math.log10(min(centres)) - spec.grid.half_width
     high = math.log10(max(centres)) + spec.grid.half_width
-    step = 2 * spec.grid.half_width / max(1, spec.grid.sizes - 1)
-    n_steps = max(1, round((high - low) / step)) if step > 0 else 1
+    step = max(2 * spec.grid.half_width / max(1, spec.grid.sizes - 1), FINEST_SPACING)
+    n_steps = max(1, round((high - low) / step))
     return tuple(10 ** (low + (high - low) * i / n_steps) for i in range(n_steps + 1))
 
 

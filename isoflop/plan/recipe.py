@@ -62,7 +62,10 @@ def _steps_and_batch(spec: RecipeSpec, shape: ModelShape, budget_flops: float) -
     n_tokens = budget_flops / shape.flops_per_token
     ruled = max(1, round(batch_tokens_rule(spec, n_tokens) / shape.context_length))
     slack = max(1, math.ceil(ruled * BATCH_SLACK))
-    for sequences in sorted(range(max(1, ruled - slack), ruled + slack + 1), key=lambda b: abs(b - ruled)):
+    for offset in range(2 * slack + 1):
+        sequences = ruled + (offset + 1) // 2 * (-1 if offset % 2 else 1)  # nearest first: 0, -1, 1, -2, 2, ...
+        if sequences < 1:
+            continue
         step_flops = sequences * shape.context_length * shape.flops_per_token
         n_steps = round(budget_flops / step_flops)
         if n_steps and abs(n_steps * step_flops / budget_flops - 1) <= BUDGET_TOLERANCE:

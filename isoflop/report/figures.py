@@ -9,6 +9,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from isoflop.report.frontier_panel import draw_params, draw_tokens
+from isoflop.report.source import Origin
 from isoflop.report.summary import Summary
 from isoflop.report.valley_panel import draw_valleys
 from isoflop.report.wording import SIMULATED, one_line
@@ -65,7 +66,9 @@ def _draw(summary: Summary) -> Figure:
     # Two layouts: the legend beside the valleys must not narrow the panels below.
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.2, 1]).flat
     params, tokens = bottom.subplots(1, 2)
-    draw_valleys(top.subplots(), summary.fit, summary.source.points)
+    # Only of our own runs is the unit known.
+    loss_label = "loss (nats per token)" if summary.source.origin is Origin.SWEEP else "loss"
+    draw_valleys(top.subplots(), summary.fit, summary.source.points, loss_label=loss_label)
     draw_params(params, summary.fit, summary.targets)
     draw_tokens(tokens, summary.fit, summary.targets)
     if summary.simulated:

@@ -7,7 +7,6 @@ from isoflop.report.table import Column, Table
 from isoflop.report.wording import (
     ABSENT,
     PARAM_COUNT,
-    VERTEX,
     Convention,
     count,
     exponent,
@@ -20,6 +19,14 @@ from isoflop.report.wording import (
 )
 from isoflop.units import format_flops
 
+VERTEX: dict[Vertex, str] = {
+    Vertex.INSIDE: "inside",
+    Vertex.BELOW: "below sizes",
+    Vertex.ABOVE: "above sizes",
+    Vertex.CONCAVE: "no minimum",
+    Vertex.TOO_FEW: "too few runs",
+}
+
 PROFILES_SHOWN = 50
 # Of rows that were never grouped by budget a few tell all.
 UNFITTED_SHOWN = 5
@@ -27,7 +34,7 @@ UNFITTED_SHOWN = 5
 _TARGET_NOTE = "Intervals hold statistical and model error. Beyond data: decades outside the fitted budgets."
 _UNASKED = "No target was given: read at the largest fitted budget and at ten times that."
 _PROFILE_NOTE = (
-    "One parabola per budget: loss (nats per token) on log10 N. D/N: tokens per parameter. rmse: of its residuals. "
+    "One parabola per budget: loss on log10 N. D/N: tokens per parameter. rmse: of its residuals. "
     "Intervals are statistical only."
 )
 

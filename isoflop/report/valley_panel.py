@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from isoflop.fit.types import Profile, SweepFit, Vertex
 from isoflop.report.axis_ticks import label_counts
 from isoflop.report.csv_points import Point
-from isoflop.report.wording import VERTEX, percent
+from isoflop.report.fit_tables import VERTEX
+from isoflop.report.wording import percent
 from isoflop.units import format_flops
 
 Color = tuple[float, float, float, float]
@@ -24,13 +25,13 @@ _LEGEND_BUDGETS = 16
 _CURVE_POINTS = 100
 
 
-def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Point]) -> None:
+def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Point], *, loss_label: str) -> None:
     """Nothing; `ax` shows the rows and the parabola of each budget: hollow and dashed without a floor inside."""
     colors = _colors({point.budget_flops for point in points})
     profiles = {profile.budget_flops: profile for profile in fit.profiles}
     for budget, color in colors.items():
         _draw_budget(ax, [point for point in points if point.budget_flops == budget], profiles.get(budget), color)
-    ax.set(xscale="log", xlabel="parameters N", ylabel="loss (nats per token)")
+    ax.set(xscale="log", xlabel="parameters N", ylabel=loss_label)
     ax.set_title(f"Loss at equal compute; diamonds: floors with {percent(fit.level)} intervals")
     label_counts(ax.xaxis)
     if len(colors) <= _LEGEND_BUDGETS:

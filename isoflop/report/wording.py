@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Literal
 
-from isoflop.fit.types import Interval, Vertex
 from isoflop.shape import ParamCount
 from isoflop.units import format_count
 
@@ -20,14 +19,6 @@ PARAM_COUNT: dict[Convention, str] = {
     "non_embedding": "parameters without embedding and head",
     "matmul": "parameters of matrix products: head included, embedding not",
     "as_given": "parameters as the file gives them",
-}
-
-VERTEX: dict[Vertex, str] = {
-    Vertex.INSIDE: "inside",
-    Vertex.BELOW: "below sizes",
-    Vertex.ABOVE: "above sizes",
-    Vertex.CONCAVE: "no minimum",
-    Vertex.TOO_FEW: "too few runs",
 }
 
 
@@ -63,7 +54,7 @@ def ratio(value: float | None) -> str:
     return count(value)
 
 
-def interval(bounds: Interval | None, form: Callable[[float], str] = count) -> str:
+def interval(bounds: tuple[float, float] | None, form: Callable[[float], str] = count) -> str:
     """`55.0B to 70.1B`."""
     return ABSENT if bounds is None else f"{form(bounds[0])} to {form(bounds[1])}"
 

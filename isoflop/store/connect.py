@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,14 +77,27 @@ def _open_to_write(path: Path) -> Database:
             # SQLite itself would say so only at the first result.
             raise _problem(path, sqlite3.SQLITE_READONLY, "no permission")
         _refuse_other_schemas(db, path)
-        db.enable_wal()
+        _enable_wal(db)
         db.execute("pragma foreign_keys = on")
-        # Spares an fsync per result. A power cut may undo the last commits, never the file, and results are files first.
+        # Spares an fsync per result: a power cut may undo the last commits, never harm the file, and each result is
+        # also a file of its own.
         db.execute("pragma synchronous = normal")
         if migrations.pending(db):
             with transaction(db, path):
                 migrations.apply(db)
     return db
+
+
+def _enable_wal(db: Database) -> None:
+    # While another process does the same, SQLite answers "locked" at once instead of waiting.
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            return db.enable_wal()
+        except sqlite3.OperationalError as error:
+            if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _open_to_read(path: Path) -> Database:

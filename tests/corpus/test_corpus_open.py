@@ -94,6 +94,13 @@ def test_another_text_is_another_corpus(base: Path) -> None:
     assert built_folders(base) == sorted([first, second])
 
 
+def test_an_edited_file_of_the_same_size_is_noticed(base: Path) -> None:
+    first = open_files(base).manifest.fingerprint
+    path = base / "texts" / "3.txt"
+    path.write_text(path.read_text().upper())
+    assert open_files(base).manifest.fingerprint != first
+
+
 def test_the_fingerprint_is_of_the_content_and_not_of_names_and_times(base: Path) -> None:
     first = open_files(base).manifest.fingerprint
     (base / "texts").rename(base / "renamed")

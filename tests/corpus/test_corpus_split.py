@@ -48,6 +48,16 @@ def test_a_document_stays_on_its_side_when_names_and_neighbours_change(build) ->
     assert heldout == heldout_of_more & {text(n) for n in range(300)}
 
 
+def test_another_held_out_text_is_another_corpus(build) -> None:
+    train, heldout = map(sorted, side_texts(build(texts(100), heldout_fraction=0.2)))
+    corpora = [
+        build({f"{n}/train.txt": train[0], f"{n}/heldout.txt": heldout[n]}, paths=(f"texts/{n}",), heldout_fraction=0.2)
+        for n in range(2)
+    ]
+    assert [side_texts(corpus) for corpus in corpora] == [({train[0]}, {heldout[n]}) for n in range(2)]
+    assert corpora[0].manifest.fingerprint != corpora[1].manifest.fingerprint
+
+
 def test_the_counts_of_the_manifest_are_those_of_the_streams(build) -> None:
     corpus = build({**texts(100), "copy.txt": text(7), "empty.txt": b""}, heldout_fraction=0.2)
     manifest = corpus.manifest

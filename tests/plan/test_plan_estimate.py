@@ -1,0 +1,94 @@
+"""Time, memory and order of a sweep."""
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+
+from isoflop.engine.order import start_order
+from isoflop.plan.estimate import disk_bytes, estimate, guess_seconds, makespan, memory_bytes, micro_batch_sequences
+from isoflop.plan.planner import make_plan
+from isoflop.plan.types import Plan
+from isoflop.corpus_facts import CorpusFacts
+from isoflop.run_spec import RunSpec
+from isoflop.shape import ModelShape
+from isoflop.spec import parse_spec
+
+SHAPE = ModelShape(n_layers=4, width=64, n_heads=4, head_dim=16, d_ff=176, vocab_size=257, context_length=128)
+
+
+@dataclass(frozen=True)
+class Timing:
+    shape: ModelShape
+    n_steps: int
+    achieved_flops: float
+    seconds: float
+
+
+def small_plan() -> Plan:
+    spec = parse_spec({"name": "s", "budgets": [1e11, 2e11, 4e11, 8e11], "model": {"context_length": 128}}, source="t")
+    corpus = CorpusFacts(fingerprint="0" * 16, n_train_tokens=10**8, n_heldout_tokens=10**6, bytes_per_token=1.0)
+    return make_plan(spec, corpus, vocab_size=257)
+
+
+def seconds(run: RunSpec) -> float:
+    return guess_seconds(run.shape, run.n_steps, run.planned_flops, "cpu")
+
+
+def test_an_estimate_without_timings_is_a_guess() -> None:
+    runs = list(small_plan().runs.values())
+    guess = estimate(runs, [], device_kind="cpu", devices=["a", "b"])
+    assert not guess.measured
+    assert guess.seconds >= sum(map(seconds, runs)) / 2
+
+
+def test_timings_scale_the_estimate_and_make_it_measured() -> None:
+    runs = list(small_plan().runs.values())
+    guess = estimate(runs, [], device_kind="cpu", devices=["a"])
+    timings = [Timing(run.shape, run.n_steps, run.planned_flops, 3 * seconds(run)) for run in runs[:5]]
+    measured = estimate(runs, timings, device_kind="cpu", devices=["a"])
+    assert measured.measured
+    assert measured.seconds == pytest.approx(3 * guess.seconds)
+
+
+def test_the_makespan_of_longest_first_matches_the_best_schedule_on_a_small_case() -> None:
+    jobs = [7.0, 5.0, 4.0, 3.0, 3.0]
+    best = min(
+        max(sum(job for job, w in zip(jobs, workers, strict=True) if w == k) for k in (0, 1))
+        for workers in itertools.product((0, 1), repeat=len(jobs))
+    )
+    assert best <= makespan(jobs, 2) <= best * (4 / 3 - 1 / 6)  # Graham 1969
+
+
+def test_a_micro_batch_fits_its_memory_and_divides_the_batch_evenly() -> None:
+    limit = memory_bytes(SHAPE, 10)
+    assert micro_batch_sequences(SHAPE, 8, limit) == 8
+    assert micro_batch_sequences(SHAPE, 16, limit) == 8
+    assert micro_batch_sequences(SHAPE, 64, limit) == 10
+    assert micro_batch_sequences(SHAPE, 64, 0.0) == 1
+
+
+def test_disk_holds_all_weights_and_the_checkpoints_in_flight() -> None:
+    runs = list(small_plan().runs.values())
+    params = sorted(run.shape.n_params_total for run in runs)
+    assert disk_bytes(runs, 2) == 4 * sum(params) + 12 * sum(params[-2:])
+
+
+def test_small_budgets_start_first_and_the_last_two_are_one_pool() -> None:
+    plan = small_plan()
+    jobs = start_order(plan.cells, plan.runs, seconds)
+    budget_of = {cell.run.run_id: cell.budget_flops for cell in plan.cells}
+    budgets = [budget_of[job.runs[0].run_id] for job in jobs]
+    n_first = budgets.count(1e11)
+    assert set(budgets[:n_first]) == {1e11}
+    assert set(budgets[n_first : n_first + budgets.count(2e11)]) == {2e11}
+    pool = [seconds(job.runs[0]) for job, budget in zip(jobs, budgets, strict=True) if budget >= 4e11]
+    assert pool == sorted(pool, reverse=True)
+    first = [seconds(job.runs[0]) for job in jobs[:n_first]]
+    assert first == sorted(first, reverse=True)
+
+
+def test_only_pending_runs_are_started() -> None:
+    plan = small_plan()
+    wanted = list(plan.runs)[3:5]
+    assert {job.job_id for job in start_order(plan.cells, wanted, seconds)} == set(wanted)

@@ -1,0 +1,93 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import pytest
+from report_examples import LLAMA3, points_of, summary_of
+
+from isoflop.report.axis_ticks import MAX_TICKS, log_ticks
+from isoflop.report.figures import render_figure
+from isoflop.report.source import load_source
+
+PNG_HEADER = b"\x89PNG\r\n\x1a\n"
+
+SOURCES = {
+    "three_budgets": points_of(1e12, 1e13, 1e14, floors=(0.1, 0.0, -0.1)),
+    "some_outside": points_of(1e12, 1e13, 1e14, floors=(0.0, 0.9, -0.9)),
+    "none_inside": points_of(1e12, 1e13, floors=(0.9, -0.9)),
+    "one_budget": points_of(1e12),
+    "one_run": points_of(1e12, n_sizes=1),
+    "too_few_runs": points_of(1e12, 1e13, n_sizes=3),
+    "many_budgets": points_of(*(10 ** (12 + k / 10) for k in range(60))),
+    "ungrouped": points_of(*(10 ** (12 + k / 100) for k in range(240)), n_sizes=1),
+    "huge": points_of(1e303, 1e304, 1e305),
+    "nasty_name": points_of(1e12, 1e13, label="$\\frac{$ <b> & \x1b --> $_^"),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_any_fit_can_be_drawn(source):
+    images = render_figure(summary_of(source))
+    assert ElementTree.fromstring(images.svg).tag.endswith("svg")
+    assert images.png.startswith(PNG_HEADER)
+
+
+def test_the_png_is_fine_enough_for_print():
+    png = render_figure(summary_of(points_of(1e12, 1e13))).png
+    width, height = (int.from_bytes(png[start : start + 4]) for start in (16, 20))
+    assert width >= 1500
+    assert height >= 1200
+
+
+def test_equal_summaries_give_equal_files():
+    first, second = (render_figure(summary_of(points_of(1e12, 1e13, 1e14))) for _ in range(2))
+    assert first == second
+
+
+def test_a_persons_matplotlib_settings_change_nothing():
+    plain = render_figure(summary_of(points_of(1e12, 1e13))).svg
+    with mpl.rc_context({"axes.facecolor": "red", "svg.fonttype": "none", "svg.hashsalt": "mine", "font.size": 20}):
+        assert render_figure(summary_of(points_of(1e12, 1e13))).svg == plain
+        assert mpl.rcParams["font.size"] == 20
+
+
+def test_each_budget_is_one_colour_in_the_legend_and_a_budget_without_floor_is_named():
+    svg = render_figure(summary_of(points_of(1e12, 1e13, floors=(0.0, 0.9)))).svg
+    assert "<!-- 1.00e12 -->" in svg
+    assert "<!-- 1.00e13 (above sizes) -->" in svg
+    assert "stroke-dasharray" in svg
+
+
+def test_many_budgets_have_no_legend_of_their_own():
+    svg = render_figure(summary_of(SOURCES["many_budgets"])).svg
+    assert "<!-- training FLOPs -->" not in svg
+
+
+def test_the_published_laws_are_in_the_figure():
+    svg = render_figure(summary_of(load_source(str(LLAMA3), db=Path("none.db"), sweep=None))).svg
+    assert "<!-- D_opt = 0.299 C^0.537 -->" in svg
+    assert "<!-- N_opt = 0.557 C^0.463 -->" in svg
+
+
+def test_drawing_needs_no_display():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from report_examples import *; from isoflop.report.figures import render_figure\n"
+        "render_figure(summary_of(points_of(1e12, 1e13)))\n"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    environment = {**os.environ, "DISPLAY": "", "MPLBACKEND": "tkagg"}
+    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e5, 2e5), (3e4, 3e6), (1e3, 1e12), (1e-3, 1e300), (1.1e5, 1.2e5)], ids=str)
+def test_logarithmic_ticks_are_few_round_and_inside(low, high):
+    ticks = log_ticks(low, high)
+    assert len(ticks) <= MAX_TICKS
+    assert all(low <= tick <= high for tick in ticks)
+    assert all(f"{tick:.0e}" == f"{tick:.6e}".replace(".000000", "") for tick in ticks)

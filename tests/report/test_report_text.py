@@ -1,0 +1,222 @@
+"""Terminal, Markdown, HTML, JSON and CSV."""
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from report_examples import points_of, save_troubled_sweep, summary_of
+from rich.console import Console
+
+from isoflop.report.figures import render_figure
+from isoflop.report.frontier_csv import render_frontier_csv
+from isoflop.report.html import render_html
+from isoflop.report.json import dumps, fit_document
+from isoflop.report.markdown import render_markdown
+from isoflop.report.source import load_source
+from isoflop.report.terminal import print_summary
+
+VOID = {"meta", "img", "br", "hr", "link"}
+NASTY = "<script>alert(1)</script>[red]x|`*$\\frac$&amp;\x1b[31m"
+
+
+class Page(HTMLParser):
+    """The elements and the text of a page; refuses one whose elements do not nest."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.attributes, self.words, self._open = [], [], [], []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return "".join(self.words)
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory):
+    db = tmp_path_factory.mktemp("report") / "isoflop.db"
+    save_troubled_sweep(db)
+    return summary_of(load_source(str(db), db=db, sweep=None), targets=(1e14,))
+
+
+@pytest.fixture(scope="module")
+def nasty():
+    return summary_of(points_of(1e12, 1e13, 1e14, label=NASTY, simulated=True), commands=[NASTY])
+
+
+def terminal_text(summary, width=80):
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    print_summary(summary, console)
+    return console.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def figures(troubled, nasty):
+    """The figures by title; each takes a second to draw."""
+    return {summary.title: render_figure(summary).svg for summary in (troubled, nasty)}
+
+
+@pytest.fixture(scope="module")
+def page_of(figures):
+    return lambda summary: render_html(summary, svg=figures[summary.title])
+
+
+def test_the_terminal_gives_the_answer_first_and_fits_80_columns(troubled):
+    lines = terminal_text(troubled).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "IsoFLOP fit of demo"
+    order = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in
+             ("Compute-optimal:", "For 1.00e14 FLOPs", "Frontier", "Targets", "Profiles", "Findings")]  # fmt: skip
+    assert order == sorted(order)
+
+
+def test_no_row_of_a_table_wraps_at_80_columns(troubled):
+    rows = [line for line in terminal_text(troubled).splitlines() if re.match(r"[0-9.]+e[0-9]+ ", line)]
+    assert len(rows) == len(troubled.fit.targets) + len(troubled.fit.profiles)
+
+
+def test_a_wide_terminal_shows_every_column(troubled):
+    assert "curvature" not in terminal_text(troubled, width=80)
+    assert "curvature" in terminal_text(troubled, width=160)
+
+
+def test_a_narrow_terminal_folds_and_never_cuts(troubled):
+    shown = terminal_text(troubled, width=50)
+    assert max(map(len, shown.splitlines())) <= 50
+    assert not {"\u2026", "..."} & set(shown.split())
+
+
+def test_findings_come_with_their_hints(troubled):
+    shown = " ".join(terminal_text(troubled).split())
+    for finding in troubled.findings:
+        assert " ".join(finding.hint.split()) in shown
+
+
+def test_a_name_is_never_markup_on_a_terminal(nasty):
+    shown = terminal_text(nasty)
+    assert "<script>alert(1)</script>[red]x|`*$\\frac$&amp; [31m" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_name_is_never_markup_in_html(nasty, troubled, page_of):
+    for summary, shown in ((nasty, "alert(1)</script>[red]x|`*$"), (troubled, "exit code 137 </td><script>alert(1)")):
+        page = Page(page_of(summary))
+        assert "script" not in page.elements
+        assert shown in page.text
+
+
+def test_a_name_is_never_markup_in_markdown(nasty):
+    text = render_markdown(nasty, figure="figure.png")
+    assert "<script" not in text
+    assert "\\[red\\]x\\|\\`\\*$" in text
+    assert "\x1b" not in text
+
+
+def test_html_needs_nothing_from_elsewhere(troubled, page_of):
+    page = Page(page_of(troubled))
+    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(page.elements)
+    loaded = [value for name, value in page.attributes if name in ("src", "href", "xlink:href", "action")]
+    assert [value for value in loaded if not value.startswith("#")] == []
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    assert "default-src 'none'" in page_of(troubled)
+
+
+def test_html_holds_the_figure_all_tables_and_all_findings(troubled, page_of):
+    page = Page(page_of(troubled))
+    assert page.elements.count("svg") == 1
+    assert page.elements.count("table") == 5
+    for finding in troubled.findings:
+        assert finding.message in page.text
+        assert finding.hint in page.text
+    for row in (*troubled.runs.rows, *troubled.provenance.rows):
+        assert all(cell in page.text for cell in row)
+
+
+def test_markdown_tables_have_as_many_cells_as_headings(troubled, nasty):
+    for summary in (troubled, nasty):
+        text = render_markdown(summary, figure="figure.png")
+        blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+        assert len(blocks) == (5 if summary is troubled else 4)
+        for block in blocks:
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block}) == 1
+
+
+def test_markdown_holds_the_figure_the_answer_and_all_findings(troubled):
+    text = render_markdown(troubled, figure="figure.png")
+    assert "![Profiles and frontier](figure.png)" in text
+    assert all(sentence in text for sentence in troubled.answer)
+    assert text.count("\n- **") == len(troubled.findings)
+    assert '"name": "demo"' in text
+
+
+def test_the_json_document_has_exactly_these_keys(troubled):
+    document = json.loads(dumps(fit_document(troubled)))
+    assert list(document) == [
+        "schema_version", "sweep", "source", "simulated", "param_count", "level", "profiles", "frontier", "estimators",
+        "targets", "findings",
+    ]  # fmt: skip
+    assert (document["schema_version"], document["sweep"], document["param_count"]) == (1, "demo", "total")
+    assert document["source"].endswith("isoflop.db")
+    assert [target["budget_flops"] for target in document["targets"]] == [1e14]
+    codes = [finding["code"] for finding in document["findings"]]
+    assert codes[:5] == ["runs_pending", "runs_diverged", "runs_failed", "flops_mismatch", "runs_excluded"]
+    assert codes[5:] == [finding.code for finding in troubled.fit.findings]
+
+
+def test_the_json_document_of_a_table_has_no_sweep_and_no_unasked_target():
+    document = fit_document(summary_of(points_of(1e12, 1e13, 1e14)))
+    assert (document["sweep"], document["source"], document["param_count"]) == (None, "made-up.csv", "as_given")
+    assert document["targets"] == []
+
+
+def test_json_refuses_a_number_that_is_none():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dumps({"loss": float("nan")})
+
+
+def test_the_frontier_csv_reads_back(troubled):
+    rows = list(csv.DictReader(io.StringIO(render_frontier_csv(troubled))))
+    frontier = troubled.fit.frontier
+    assert [float(row["n_opt"]) for row in rows] == [profile.n_opt for profile in troubled.fit.profiles]
+    assert [float(row["d_opt_high"]) for row in rows] == [profile.d_opt_ci[1] for profile in troubled.fit.profiles]
+    for row in rows:
+        assert float(row["frontier_d_opt"]) == pytest.approx(
+            frontier.coef_d * float(row["budget_flops"]) ** frontier.exponent_b, rel=1e-12
+        )
+        assert (row["vertex"], row["param_count"], row["simulated"]) == ("inside", "total", "false")
+
+
+def test_what_is_not_known_is_empty_in_the_frontier_csv():
+    rows = list(csv.DictReader(io.StringIO(render_frontier_csv(summary_of(points_of(1e12, 1e13, floors=(0.9, 0.0)))))))
+    assert rows[0]["vertex"] == "above"
+    assert [rows[0][name] for name in ("n_opt", "n_opt_low", "d_opt", "loss_opt", "frontier_n_opt")] == [""] * 5
+
+
+def test_every_text_says_simulated_exactly_when_it_is(nasty, troubled, page_of, figures):
+    for summary in (nasty, troubled):
+        texts = [terminal_text(summary), render_markdown(summary, figure="f"), page_of(summary), figures[summary.title]]
+        assert ["SIMULATED" in text for text in texts] == [summary.simulated] * 4
+        assert fit_document(summary)["simulated"] is summary.simulated
+        flags = {row["simulated"] for row in csv.DictReader(io.StringIO(render_frontier_csv(summary)))}
+        assert flags == {str(summary.simulated).lower()}

@@ -1,0 +1,81 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from report_examples import points_of, summary_of
+
+from isoflop.errors import IsoflopError
+from isoflop.report.write import write_report
+
+FILES = {"index.html", "report.md", "report.json", "frontier.csv", "figure.svg", "figure.png"}
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return summary_of(points_of(1e12, 1e13, 1e14))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_report_is_six_files_in_a_new_folder(summary, tmp_path):
+    out = tmp_path / "deep" / "report"
+    paths = write_report(summary, out)
+    assert {path.name for path in paths} == FILES == set(contents(out))
+    assert all(path.parent == out and path.stat().st_size > 0 for path in paths)
+    assert json.loads((out / "report.json").read_text())["schema_version"] == 1
+    assert (out / "report.md").stat().st_mode & 0o444 == 0o444
+
+
+def test_the_same_report_twice_is_the_same_bytes_and_leaves_strangers_alone(summary, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    write_report(summary, tmp_path)
+    first = contents(tmp_path)
+    write_report(summary, tmp_path)
+    assert contents(tmp_path) == first
+    assert set(first) == FILES | {"notes.txt"}
+
+
+def test_a_file_in_place_of_the_folder_is_refused(summary, tmp_path):
+    out = tmp_path / "report"
+    out.write_text("mine")
+    with pytest.raises(IsoflopError, match="is a file; a report is a folder") as refused:
+        write_report(summary, out)
+    assert refused.value.hint
+    assert out.read_text() == "mine"
+
+
+def test_a_folder_below_a_file_is_refused(summary, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(IsoflopError, match="Cannot write the report"):
+        write_report(summary, tmp_path / "file" / "report")
+
+
+def test_a_file_that_cannot_be_replaced_leaves_no_debris(summary, tmp_path):
+    (tmp_path / "report.md").mkdir()
+    with pytest.raises(IsoflopError, match="Cannot write the report"):
+        write_report(summary, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} <= FILES
+
+
+def test_a_full_disk_keeps_the_old_report(summary, tmp_path):
+    """A limit on the size of files stands in for the disk: the write fails halfway with OSError."""
+    write_report(summary, tmp_path)
+    before = contents(tmp_path)
+    code = (
+        "import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from report_examples import *; from isoflop.errors import IsoflopError\n"
+        "from isoflop.report.write import write_report\n"
+        "summary = summary_of(points_of(1e12, 1e13, 1e14, label='other'))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "try: write_report(summary, Path(sys.argv[2]))\n"
+        "except IsoflopError as error: print(error.message)\n"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Cannot write the report" in done.stdout
+    assert contents(tmp_path) == before

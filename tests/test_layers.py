@@ -1,0 +1,97 @@
+"""Imports point downwards only, and light commands stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import isoflop
+
+ROOT = Path(isoflop.__file__).parent
+
+LAYERS = (
+    {"isoflop", "errors", "finding", "units", "files", "hardware"},
+    {"shape", "result", "corpus_facts", "claim"},
+    {"run_spec", "spec"},
+    {"rundir", "corpus", "plan"},
+    {"train", "store", "fit"},
+    {"engine", "report"},
+    {"cli", "__main__"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+# Packages of one layer that may not see each other; leaf modules of a layer may.
+SIBLINGS = {"corpus", "plan", "rundir", "train", "store", "fit"}
+# Events are an engine's words; a display reads them and nothing else of it.
+ALLOWED = {("report", "isoflop.engine.events")}
+# The one module an engine hands to a child process; importing it loads no torch (tested below).
+ENTRY_POINT = "isoflop.train.worker"
+
+
+def modules() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def part(module: str) -> str:
+    pieces = module.split(".")
+    return pieces[1] if len(pieces) > 1 else "isoflop"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_imports_only_from_lower_layers(path: Path) -> None:
+    own = path.relative_to(ROOT).with_suffix("").parts[0]
+    own = "isoflop" if own == "__init__" else own
+    for name in imports(path):
+        if not name.startswith("isoflop") or part(name) == own or (own, name) in ALLOWED:
+            continue
+        assert LEVEL[part(name)] <= LEVEL[own], f"{own} imports {name}, which lies above it"
+        assert not (own in SIBLINGS and part(name) in SIBLINGS and LEVEL[part(name)] == LEVEL[own]), (
+            f"{own} imports its sibling {name}"
+        )
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_torch_typer_and_the_fit_stay_in_their_rooms(path: Path) -> None:
+    own = path.relative_to(ROOT).parts[0]
+    roots = {name.split(".")[0] for name in imports(path)}
+    if own != "train":
+        assert "torch" not in roots
+    if own != "cli":
+        assert "typer" not in roots
+    if own == "fit":
+        foreign = {name for name in imports(path) if name.startswith("isoflop") and part(name) not in ("fit", "finding")}
+        assert not foreign
+
+
+def loaded_after(code: str) -> set[str]:
+    program = f"import sys\n{code}\nprint(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_help_loads_neither_torch_nor_anything_heavy() -> None:
+    code = "from isoflop.cli import app\ntry: app(['--help'], prog_name='isoflop')\nexcept SystemExit: pass"
+    heavy = {"torch", "scipy", "numpy", "matplotlib", "pydantic", "sqlite_utils", "psutil", "safetensors"}
+    assert not heavy & loaded_after(code)
+
+
+def test_the_worker_entry_point_loads_no_torch() -> None:
+    assert "torch" not in loaded_after(f"import {ENTRY_POINT}")
+
+
+def test_a_fit_from_a_file_loads_no_torch() -> None:
+    data = Path(__file__).parent / "data" / "llama3.csv"
+    code = f"from isoflop.cli import app\ntry: app(['fit', {str(data)!r}, '--json'])\nexcept SystemExit: pass"
+    assert not {"torch", "matplotlib"} & loaded_after(code)

@@ -1,0 +1,89 @@
+"""The sweep file: what it accepts, and one clear sentence for what it does not."""
+
+from pathlib import Path
+
+import pytest
+
+from isoflop.errors import IsoflopError
+from isoflop.spec import load_spec, parse_spec
+
+MINIMAL = {"name": "a", "budgets": [1e12, 1e11]}
+
+
+def test_defaults_fill_a_minimal_file_and_budgets_are_sorted() -> None:
+    spec = parse_spec(MINIMAL, source="x.toml")
+    assert spec.budgets == (1e11, 1e12)
+    assert spec.fit.params == "total"
+    assert spec.corpus.source == "python-stdlib"
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "hint"),
+    [
+        ({"grid": {"size": 3}}, "unknown key 'grid.size'", "'sizes'"),
+        ({"budget": [1e11]}, "unknown key 'budget'", "'budgets'"),
+        ({"xyz": 1}, "unknown key 'xyz'", "Valid keys here"),
+        ({"budgets": [-1.0]}, "budgets.0 = -1.0", "FLOPs"),
+        ({"budgets": []}, "budgets", "FLOPs"),
+        ({"budgets": [1e11, 1e11]}, "listed twice", "FLOPs"),
+        ({"budgets": [float("inf")]}, "budgets.0", "FLOPs"),
+        ({"name": "../x"}, "name = '../x'", "Correct"),
+        ({"grid": {"center_tokens_per_param": 20, "center_n_params": 1e4}}, "not both", "Correct"),
+        ({"grid": {"center_n_params": [1e4, 2e4, 3e4]}}, "lists 3 sizes for 2 budgets", "Correct"),
+        ({"corpus": {"source": "files"}}, "needs paths", "Correct"),
+        ({"recipe": {"warmup_fraction": 0.3, "cooldown_fraction": 0.9}}, "exceed 1", "Correct"),
+        ({"fit": {"params": "all"}}, "fit.params = 'all'", "non_embedding"),
+        ({"model": {"head_dim": 7}}, "model.head_dim = 7", "Correct"),
+        ({"grid": {"lattice": "yes"}}, "grid.lattice", "Correct"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_bad_value_is_named_with_a_hint(change: dict[str, object], said: str, hint: str) -> None:
+    with pytest.raises(IsoflopError) as caught:
+        parse_spec({**MINIMAL, **change}, source="x.toml")
+    assert said in caught.value.message
+    assert "x.toml" in caught.value.message
+    assert hint in caught.value.hint
+    assert "\n" not in caught.value.message
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(IsoflopError, match="lacks the key 'budgets'"):
+        parse_spec({"name": "a"}, source="x.toml")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"name = ", "not valid TOML"), (b"\xff\xfe", "Cannot read")], ids=["toml", "encoding"]
+)
+def test_an_unreadable_file_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "s.toml").write_bytes(content)
+    with pytest.raises(IsoflopError, match=said):
+        load_spec(tmp_path / "s.toml")
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(IsoflopError, match="no sweep file"):
+        load_spec(tmp_path / "none.toml")
+    with pytest.raises(IsoflopError, match="Cannot read"):
+        load_spec(tmp_path)
+
+
+def test_the_hash_follows_content_and_not_spelling() -> None:
+    one = parse_spec(MINIMAL, source="x")
+    same = parse_spec({**MINIMAL, "budgets": [1e11, 1e12], "grid": {"sizes": 7}}, source="y")
+    other = parse_spec({**MINIMAL, "grid": {"sizes": 8}}, source="x")
+    assert one.spec_hash == same.spec_hash != other.spec_hash
+
+
+def test_every_key_has_a_sentence_of_documentation() -> None:
+    document = (Path(__file__).parent.parent / "docs" / "sweep-file.md").read_text(encoding="utf-8")
+    from isoflop.spec import SweepSpec
+
+    for name, field in SweepSpec.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and hasattr(section, "model_fields"):
+            assert f"## `[{name}]`" in document
+            for key in section.model_fields:
+                assert f"`{key}`" in document, f"[{name}] {key}"
+        else:
+            assert f"`{name}`" in document, name
