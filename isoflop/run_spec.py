@@ -42,8 +42,11 @@ class OptimizerSpec(_Frozen):
     """AdamW, with rates per kind of weight (muP: Yang et al. 2022, arXiv 2203.03466)."""
 
     learning_rate: PositiveFloat = Field(description="peak rate of embedding and norm gains")
-    matrix_rate_scale: PositiveFloat = Field(description="rate of hidden matrices and head over that: base width/width")
-    weight_decay: float = Field(ge=0, description="AdamW coefficient of hidden matrices and head; others do not decay")
+    hidden_rate_scale: PositiveFloat = Field(description="rate of hidden matrices over that")
+    head_rate_scale: PositiveFloat = Field(description="rate of the head over that")
+    decay_per_step: float = Field(
+        ge=0, description="peak rate x AdamW coefficient of hidden matrices and head; others do not decay"
+    )
     beta1: float = Field(ge=0, lt=1)
     beta2: float = Field(ge=0, lt=1)
     epsilon: PositiveFloat

@@ -100,7 +100,8 @@ class RecipeSpec(_Section):
     learning_rate: Positive = 0.01
     """Peak rate at `base_width` and `base_batch_tokens`; grows with the square root of the batch."""
     base_width: int = Field(32, ge=1)
-    """Width at which hidden matrices and head have that rate; elsewhere base_width/width times it."""
+    """Width at which hidden matrices (of 2 layers) and head have that rate; elsewhere base_width/width times it,
+    and for hidden matrices sqrt(2/layers)."""
     base_batch_tokens: Positive = 384
     """Batch in tokens of a run of `base_tokens`."""
     base_tokens: Positive = 1e6

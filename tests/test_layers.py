@@ -71,7 +71,9 @@ def test_torch_typer_and_the_fit_stay_in_their_rooms(path: Path) -> None:
     if own != "cli":
         assert "typer" not in roots
     if own == "fit":
-        foreign = {name for name in imports(path) if name.startswith("isoflop") and part(name) not in ("fit", "finding")}
+        foreign = {
+            name for name in imports(path) if name.startswith("isoflop") and part(name) not in ("fit", "finding")
+        }
         assert not foreign
 
 

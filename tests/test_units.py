@@ -8,7 +8,15 @@ from isoflop.units import format_bytes, format_count, format_flops, format_secon
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e18", 1e18), ("124M", 124e6), ("2.5b", 2.5e9), ("3.8E25", 3.8e25), (" 7 k ", 7e3), ("1e3M", 1e9), (".5T", 5e11)],
+    [
+        ("1e18", 1e18),
+        ("124M", 124e6),
+        ("2.5b", 2.5e9),
+        ("3.8E25", 3.8e25),
+        (" 7 k ", 7e3),
+        ("1e3M", 1e9),
+        (".5T", 5e11),
+    ],
     ids=str,
 )
 def test_a_quantity_is_read(text: str, value: float) -> None:
@@ -25,7 +33,15 @@ def test_what_is_no_quantity_is_refused_with_its_text(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(850, "850"), (999.96, "1.00k"), (12_345, "12.3k"), (999_960, "1.00M"), (124e6, "124M"), (2.5e9, "2.50B"), (1.5e13, "15.0T")],
+    [
+        (850, "850"),
+        (999.96, "1.00k"),
+        (12_345, "12.3k"),
+        (999_960, "1.00M"),
+        (124e6, "124M"),
+        (2.5e9, "2.50B"),
+        (1.5e13, "15.0T"),
+    ],
     ids=str,
 )
 def test_counts_have_three_digits(count: float, text: str) -> None:

@@ -11,6 +11,8 @@ from isoflop.spec import RecipeSpec
 BUDGET_TOLERANCE = 0.005
 # To meet it, the batch may leave its rule by this share.
 BATCH_SLACK = 0.1
+# Depth at which the width alone scales the rate of hidden matrices: the shallowest that is built.
+BASE_DEPTH = 2
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,15 @@ def make_recipe(spec: RecipeSpec, shape: ModelShape, budget_flops: float) -> Rec
     """The recipe that spends `budget_flops` on `shape`; None if no number of whole steps meets the budget.
 
     Batch ~ D^batch_exponent; rate ~ sqrt(batch); hidden matrices and head: rate ~ 1/width (muP, Yang et al.
-    2022, arXiv 2203.03466); rate x weight decay x steps constant (Wang & Aitchison 2024, arXiv 2405.13698).
+    2022, arXiv 2203.03466); hidden matrices also ~ 1/sqrt(depth) (Yang et al. 2023, arXiv 2310.02244); rate x
+    weight decay x steps constant (Wang & Aitchison 2024, arXiv 2405.13698).
     """
     size = _steps_and_batch(spec, shape, budget_flops)
     if size is None:
         return None
     n_steps, batch_sequences = size
     rate = spec.learning_rate * math.sqrt(batch_sequences * shape.context_length / spec.base_batch_tokens)
-    scale = spec.base_width / shape.width
+    width_scale = spec.base_width / shape.width
     schedule = ScheduleSpec(
         warmup_steps=round(spec.warmup_fraction * n_steps),
         cooldown_steps=round(spec.cooldown_fraction * n_steps),
@@ -42,8 +45,9 @@ def make_recipe(spec: RecipeSpec, shape: ModelShape, budget_flops: float) -> Rec
     )
     optimizer = OptimizerSpec(
         learning_rate=rate,
-        matrix_rate_scale=scale,
-        weight_decay=spec.decay_per_run / (rate * scale * n_steps),
+        hidden_rate_scale=width_scale * math.sqrt(BASE_DEPTH / shape.n_layers),
+        head_rate_scale=width_scale,
+        decay_per_step=spec.decay_per_run / n_steps,
         beta1=spec.beta1,
         beta2=spec.beta2,
         epsilon=spec.epsilon,

@@ -9,25 +9,39 @@ from isoflop.run_spec import OptimizerSpec
 
 
 def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.AdamW:
-    """AdamW over two groups; each keeps its peak rate under `peak_lr`.
+    """AdamW over three groups; each keeps its peak rate under `peak_lr`.
 
-    Hidden matrices and head: rate scaled by base width / width, decayed. Embedding and norm gains: the plain
+    Hidden matrices and head: rates scaled with width (and depth), decayed. Embedding and norm gains: the plain
     rate, not decayed (Yang et al. 2022, arXiv 2203.03466, table 8, Adam column).
     """
-    scaled: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    groups: dict[str, list[nn.Parameter]] = {"hidden": [], "head": [], "plain": []}
     for name, weight in model.named_parameters():
-        is_matrix = weight.dim() == 2 and "embed_tokens" not in name
-        (scaled if is_matrix else plain).append(weight)
-    groups = [
-        _group(scaled, spec.learning_rate * spec.matrix_rate_scale, spec.weight_decay),
-        _group(plain, spec.learning_rate, 0.0),
-    ]
-    return torch.optim.AdamW(groups, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True)
+        groups[_kind(name, weight)].append(weight)
+    rates = {
+        "hidden": spec.learning_rate * spec.hidden_rate_scale,
+        "head": spec.learning_rate * spec.head_rate_scale,
+        "plain": spec.learning_rate,
+    }
+    return torch.optim.AdamW(
+        [
+            {
+                "params": weights,
+                "lr": rates[kind],
+                "peak_lr": rates[kind],
+                "weight_decay": 0.0 if kind == "plain" else spec.decay_per_step / rates[kind],
+            }
+            for kind, weights in groups.items()
+        ],
+        betas=(spec.beta1, spec.beta2),
+        eps=spec.epsilon,
+        fused=True,
+    )
 
 
-def _group(weights: list[nn.Parameter], peak: float, weight_decay: float) -> dict[str, object]:
-    return {"params": weights, "lr": peak, "peak_lr": peak, "weight_decay": weight_decay}
+def _kind(name: str, weight: Tensor) -> str:
+    if weight.dim() == 1 or name == "embed_tokens.weight":
+        return "plain"
+    return "head" if name == "lm_head.weight" else "hidden"
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.order import start_order
 from isoflop.plan.estimate import disk_bytes, estimate, guess_seconds, makespan, memory_bytes, micro_batch_sequences
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import Plan
-from isoflop.corpus_facts import CorpusFacts
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import parse_spec

@@ -83,9 +83,10 @@ def test_the_stored_recipe_equals_the_rule_at_the_cells_own_n_and_d() -> None:
         run, optimizer = cell.run, cell.run.optimizer
         rate = recipe.learning_rate * math.sqrt(run.batch_tokens / recipe.base_batch_tokens)
         assert optimizer.learning_rate == pytest.approx(rate)
-        assert optimizer.matrix_rate_scale == pytest.approx(recipe.base_width / run.shape.width)
-        decay = optimizer.learning_rate * optimizer.matrix_rate_scale * optimizer.weight_decay * run.n_steps
-        assert decay == pytest.approx(recipe.decay_per_run)
+        width_scale = recipe.base_width / run.shape.width
+        assert optimizer.head_rate_scale == pytest.approx(width_scale)
+        assert optimizer.hidden_rate_scale == pytest.approx(width_scale * math.sqrt(2 / run.shape.n_layers))
+        assert optimizer.decay_per_step * run.n_steps == pytest.approx(recipe.decay_per_run)
         half_a_sequence = run.shape.context_length / 2
         assert run.batch_tokens == pytest.approx(batch_tokens_rule(recipe, run.n_tokens), abs=half_a_sequence * 1.02)
         assert run.schedule.warmup_steps == round(recipe.warmup_fraction * run.n_steps)

@@ -21,7 +21,14 @@ GENERATED_AT = "2026-01-02T03:04:05+00:00"
 WIDTHS = (16, 32, 48, 64, 96, 128, 192)
 
 OPTIMIZER = OptimizerSpec(
-    learning_rate=0.01, matrix_rate_scale=0.5, weight_decay=0.1, beta1=0.9, beta2=0.98, epsilon=1e-8, grad_clip=1.0
+    learning_rate=0.01,
+    hidden_rate_scale=0.5,
+    head_rate_scale=0.5,
+    decay_per_step=0.001,
+    beta1=0.9,
+    beta2=0.98,
+    epsilon=1e-8,
+    grad_clip=1.0,
 )
 
 

@@ -6,11 +6,13 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pytest
-from report_examples import LLAMA3, points_of, summary_of
+from matplotlib.figure import Figure
 
 from isoflop.report.axis_ticks import MAX_TICKS, log_ticks
 from isoflop.report.figures import render_figure
+from isoflop.report.frontier_panel import draw_params, draw_tokens
 from isoflop.report.source import load_source
+from tests.report.report_examples import LLAMA3, points_of, summary_of
 
 PNG_HEADER = b"\x89PNG\r\n\x1a\n"
 
@@ -26,6 +28,11 @@ SOURCES = {
     "huge": points_of(1e303, 1e304, 1e305),
     "nasty_name": points_of(1e12, 1e13, label="$\\frac{$ <b> & \x1b --> $_^"),
 }
+
+
+@pytest.fixture(scope="module")
+def llama3():
+    return summary_of(load_source(str(LLAMA3), db=Path("none.db"), sweep=None), targets=(1e24,))
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
@@ -66,21 +73,45 @@ def test_many_budgets_have_no_legend_of_their_own():
     assert "<!-- training FLOPs -->" not in svg
 
 
-def test_the_published_laws_are_in_the_figure():
-    svg = render_figure(summary_of(load_source(str(LLAMA3), db=Path("none.db"), sweep=None))).svg
+def test_the_published_laws_are_in_the_figure(llama3):
+    svg = render_figure(llama3).svg
     assert "<!-- D_opt = 0.299 C^0.537 -->" in svg
     assert "<!-- N_opt = 0.557 C^0.463 -->" in svg
+
+
+@pytest.mark.parametrize(
+    ("draw", "coefficient", "exponent"),
+    [(draw_params, "coef_n", "exponent_a"), (draw_tokens, "coef_d", "exponent_b")],
+    ids=["params", "tokens"],
+)
+def test_the_line_is_the_law_and_dashed_where_it_extrapolates(llama3, draw, coefficient, exponent):
+    frontier, axes = llama3.fit.frontier, Figure().subplots()
+    draw(axes, llama3.fit, llama3.targets)
+    lines = {line.get_linestyle(): line for line in axes.lines if len(line.get_xdata()) > 2}
+    for style, end in (("--", 1e24), ("-", 1e22)):
+        budgets, optima = lines[style].get_data()
+        assert budgets[-1] == pytest.approx(end)
+        law = getattr(frontier, coefficient) * budgets ** getattr(frontier, exponent)
+        assert optima == pytest.approx(law)
+
+
+def test_the_band_ends_in_the_statistical_interval_of_the_target(llama3):
+    axes = Figure().subplots()
+    draw_params(axes, llama3.fit, llama3.targets)
+    edge = axes.collections[0].get_paths()[0].vertices
+    at_target = edge[edge[:, 0] == edge[:, 0].max(), 1]
+    assert (at_target.min(), at_target.max()) == pytest.approx(llama3.targets[0].n_opt_ci_statistical)
 
 
 def test_drawing_needs_no_display():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from report_examples import *; from isoflop.report.figures import render_figure\n"
+        "from tests.report.report_examples import *; from isoflop.report.figures import render_figure\n"
         "render_figure(summary_of(points_of(1e12, 1e13)))\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     environment = {**os.environ, "DISPLAY": "", "MPLBACKEND": "tkagg"}
-    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[2])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

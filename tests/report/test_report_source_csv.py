@@ -2,10 +2,10 @@ import os
 from pathlib import Path
 
 import pytest
-from report_examples import LLAMA3
 
 from isoflop.errors import IsoflopError
 from isoflop.report.source import Origin, load_source
+from tests.report.report_examples import LLAMA3
 
 HEADER = "budget_flops,n_params,n_tokens,loss"
 ROW = "1e18,1e8,2e9,2.5"

@@ -1,10 +1,20 @@
+import dataclasses
 import math
 
 import pytest
-from report_examples import LLAMA3, points_of, save_troubled_sweep, summary_of
 
+from isoflop.plan.types import Role
 from isoflop.report.source import load_source
 from isoflop.report.wording import SIMULATED, count, interval, one_line
+from tests.report.report_examples import (
+    LLAMA3,
+    grid,
+    make_result,
+    points_of,
+    save_sweep,
+    save_troubled_sweep,
+    summary_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +113,16 @@ def test_provenance_counts_each_run_once_and_names_machines_and_code(tmp_path):
     assert facts["corpus"] == "c0ffee"
     assert facts["command 1"] == "isoflop fit isoflop.db"
     assert facts["simulated"] == "no"
+
+
+def test_a_run_in_two_places_was_paid_for_once(tmp_path):
+    db = tmp_path / "isoflop.db"
+    cells = grid(1e12)
+    again = dataclasses.replace(cells[0], role=Role.CONTROL, budget_flops=1e13)
+    save_sweep(db, [*cells, again], map(make_result, cells))
+    facts = dict(summary_of(load_source(str(db), db=db, sweep=None)).provenance.rows)
+    assert facts["cells"] == "7 used, 1 check run"
+    assert facts["training time"] == "1m 28s"  # 7 runs of 12.5 s
 
 
 def test_simulated_rows_are_called_that_and_those_of_a_file_are_not_called_measured():

@@ -7,7 +7,6 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from report_examples import points_of, save_troubled_sweep, summary_of
 from rich.console import Console
 
 from isoflop.report.figures import render_figure
@@ -17,6 +16,7 @@ from isoflop.report.json import dumps, fit_document
 from isoflop.report.markdown import render_markdown
 from isoflop.report.source import load_source
 from isoflop.report.terminal import print_summary
+from tests.report.report_examples import points_of, save_troubled_sweep, summary_of
 
 VOID = {"meta", "img", "br", "hr", "link"}
 NASTY = "<script>alert(1)</script>[red]x|`*$\\frac$&amp;\x1b[31m"

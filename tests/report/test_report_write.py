@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from report_examples import points_of, summary_of
 
 from isoflop.errors import IsoflopError
 from isoflop.report.write import write_report
+from tests.report.report_examples import points_of, summary_of
 
 FILES = {"index.html", "report.md", "report.json", "frontier.csv", "figure.svg", "figure.png"}
 
@@ -67,7 +67,7 @@ def test_a_full_disk_keeps_the_old_report(summary, tmp_path):
     before = contents(tmp_path)
     code = (
         "import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from report_examples import *; from isoflop.errors import IsoflopError\n"
+        "from tests.report.report_examples import *; from isoflop.errors import IsoflopError\n"
         "from isoflop.report.write import write_report\n"
         "summary = summary_of(points_of(1e12, 1e13, 1e14, label='other'))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -75,7 +75,7 @@ def test_a_full_disk_keeps_the_old_report(summary, tmp_path):
         "try: write_report(summary, Path(sys.argv[2]))\n"
         "except IsoflopError as error: print(error.message)\n"
     )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[2]), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Cannot write the report" in done.stdout
     assert contents(tmp_path) == before

@@ -34,8 +34,9 @@ def make_run(width: int = 16, seed: int = 0, **changes: Any) -> RunSpec:
         "schedule": ScheduleSpec(warmup_steps=12, cooldown_steps=125, cooldown_shape="linear"),
         "optimizer": OptimizerSpec(
             learning_rate=0.01,
-            matrix_rate_scale=0.5,
-            weight_decay=0.1,
+            hidden_rate_scale=0.5,
+            head_rate_scale=0.5,
+            decay_per_step=0.001,
             beta1=0.9,
             beta2=0.98,
             epsilon=1e-8,

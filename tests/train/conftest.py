@@ -1,0 +1,61 @@
+"""A small corpus and a small run, real ones."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from isoflop.corpus import Corpus, make_tokenizer, open_corpus
+from isoflop.run_spec import OptimizerSpec, RunSpec, ScheduleSpec
+from isoflop.rundir import Execution
+from isoflop.shape import ModelShape
+from isoflop.spec import CorpusSpec, TokenizerSpec
+
+CPU = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=64)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Forty documents of made-up words; enough regularity to be learnt."""
+    folder = tmp_path_factory.mktemp("text")
+    words = random.Random(0)
+    for number in range(40):
+        lines = (" ".join(words.choices(["alpha", "beta", "gamma", "delta"], k=8)) for _ in range(40))
+        (folder / f"{number:02d}.txt").write_text(f"document {number}\n" + "\n".join(lines))
+    spec = CorpusSpec(source="files", paths=(str(folder),), heldout_fraction=0.1)
+    root: Path = tmp_path_factory.mktemp("corpora")
+    return open_corpus(spec, TokenizerSpec(), root=root, base=folder)
+
+
+def make_run(corpus: Corpus, **changes: object) -> RunSpec:
+    """A run of 40 steps; `changes` replace fields."""
+    content = {
+        "trainer": "builtin",
+        "shape": ModelShape(
+            n_layers=2,
+            width=16,
+            n_heads=1,
+            head_dim=16,
+            d_ff=32,
+            vocab_size=make_tokenizer(TokenizerSpec()).vocab_size,
+            context_length=32,
+        ),
+        "n_steps": 40,
+        "batch_sequences": 4,
+        "schedule": ScheduleSpec(warmup_steps=4, cooldown_steps=20, cooldown_shape="linear"),
+        "optimizer": OptimizerSpec(
+            learning_rate=0.01,
+            hidden_rate_scale=2.0,
+            head_rate_scale=1.5,
+            decay_per_step=0.001,
+            beta1=0.9,
+            beta2=0.98,
+            epsilon=1e-8,
+            grad_clip=1.0,
+        ),
+        "seed": 0,
+        "corpus_fingerprint": corpus.facts.fingerprint,
+        "tokenizer": "byte",
+        "eval_tokens": 512,
+    }
+    return RunSpec.model_validate({**content, **changes})
