@@ -57,6 +57,12 @@ class Plan:
         return {cell.run.run_id: cell.run for cell in self.cells}
 
     @property
+    def budgets(self) -> tuple[float, ...]:
+        """Budgets in ascending order, those whose cells were all dropped among them."""
+        planned = {cell.budget_flops for cell in self.cells}
+        return tuple(sorted(planned | {cell.budget_flops for cell in self.dropped}))
+
+    @property
     def simulated(self) -> bool:
         """Whether no model will be trained."""
         return any(cell.run.trainer == "simulated" for cell in self.cells)

@@ -20,7 +20,7 @@ def plan_document(plan: Plan, estimate: Estimate) -> dict[str, object]:
         "schema_version": SCHEMA_VERSION,
         "sweep": plan.sweep,
         "simulated": plan.simulated,
-        "budgets": sorted({cell.budget_flops for cell in (*plan.cells, *plan.dropped)}),
+        "budgets": list(plan.budgets),
         "runs": [_run(cell) for cell in plan.cells],
         "dropped": [
             {"budget_flops": cell.budget_flops, "shape": cell.shape.as_dict(), "reason": cell.reason}
@@ -73,11 +73,10 @@ def print_plan(plan: Plan, estimate: Estimate, disk: float, console: Console) ->
 
 
 def _totals(plan: Plan, estimate: Estimate, disk: float) -> Sequence[str]:
-    n_budgets = len({cell.budget_flops for cell in plan.cells})
     workers = f"{len(estimate.devices)} x {estimate.devices[0]}"
     basis = "measured" if estimate.measured else "guessed"
     return (
-        f"{len(plan.runs)} runs at {n_budgets} budgets, {format_flops(plan.total_flops)} FLOPs in all",
+        f"{len(plan.runs)} runs at {len(plan.budgets)} budgets, {format_flops(plan.total_flops)} FLOPs in all",
         f"about {format_seconds(estimate.seconds)} on {workers} ({basis}), {format_bytes(disk)} of disk",
     )
 

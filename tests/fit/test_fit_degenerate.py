@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_sweeps import BUDGETS, Columns, codes, known_sweep, stack, valley
 
 from isoflop.fit import Vertex, fit_as_json, fit_sweep
+from tests.fit.known_sweeps import BUDGETS, Columns, codes, known_sweep, stack, valley
 
 
 def _columns(n_params, loss, *, budget=1e18, n_tokens=None) -> Columns:

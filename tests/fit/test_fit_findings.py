@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from known_sweeps import BUDGETS, codes, known_sweep, stack, valley, with_noise
 
 from isoflop.finding import Severity
 from isoflop.fit import Vertex, fit_sweep
+from tests.fit.known_sweeps import BUDGETS, codes, known_sweep, stack, valley, with_noise
 
 WELL = stack(*(valley(budget, offsets=np.linspace(-0.6, 0.6, 7)) for budget in BUDGETS))
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_sweeps import known_sweep, with_noise
 
 from isoflop.fit import fit_as_json, fit_sweep
+from tests.fit.known_sweeps import known_sweep, with_noise
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=25)
 COLUMNS = with_noise(known_sweep(), np.random.default_rng(6), 0.01)

@@ -3,9 +3,9 @@
 import json
 
 import numpy as np
-from known_sweeps import known_sweep, valley, with_noise
 
 from isoflop.fit import fit_as_json, fit_sweep
+from tests.fit.known_sweeps import known_sweep, valley, with_noise
 
 KEYS = {
     "profiles": "budget_flops n_points vertex n_opt n_opt_ci d_opt d_opt_ci loss_opt curvature rmse",

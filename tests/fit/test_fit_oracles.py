@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from known_sweeps import known_sweep, published, stack, valley, with_noise
 from scipy import stats
 
 from isoflop.fit import fit_sweep
+from tests.fit.known_sweeps import known_sweep, published, stack, valley, with_noise
 
 
 def _half_width(interval):

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from known_sweeps import DATA, codes, published
 
 from isoflop.fit import Vertex, fit_sweep
+from tests.fit.known_sweeps import DATA, codes, published
 
 REFERENCE = json.loads((DATA / "reference.json").read_text())
 

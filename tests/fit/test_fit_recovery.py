@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from known_sweeps import BUDGETS, EXPONENT_A, EXPONENT_B, known_sweep, true_log_d, true_log_n, with_noise
 
 from isoflop.fit import Vertex, fit_sweep
+from tests.fit.known_sweeps import BUDGETS, EXPONENT_A, EXPONENT_B, known_sweep, true_log_d, true_log_n, with_noise
 
 TARGET = 1e22
 

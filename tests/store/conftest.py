@@ -2,10 +2,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_examples import make_plan, make_run, make_spec
 
 from isoflop.run_spec import RunSpec
 from isoflop.store import Store, open_store
+from tests.store.store_examples import make_plan, make_run, make_spec
 
 
 @pytest.fixture

@@ -93,6 +93,23 @@ def test_the_same_process_cannot_hold_it_twice_and_can_hold_it_again(path: Path)
         pass
 
 
+def test_a_forked_child_does_not_keep_the_lock_beyond_the_block(path: Path) -> None:
+    forking = """
+import os, sys, time
+from pathlib import Path
+from isoflop.store import sweep_lock
+with sweep_lock(Path(sys.argv[1]), "demo"):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+with sweep_lock(Path(sys.argv[1]), "demo"):
+    os.kill(child, 0)
+    os.kill(child, 9)
+"""
+    subprocess.run([sys.executable, "-c", forking, path], check=True, timeout=30)
+
+
 def test_an_error_inside_the_block_releases_the_lock(path: Path) -> None:
     with pytest.raises(ZeroDivisionError), sweep_lock(path, "demo"):
         raise ZeroDivisionError

@@ -5,11 +5,11 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 from sqlite_utils import Database
-from store_examples import make_plan, make_spec
 
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Role
@@ -17,8 +17,10 @@ from isoflop.result import RunResult, Status
 from isoflop.run_spec import RunSpec
 from isoflop.store import Store, open_store
 from isoflop.store.migrations import ORDERED, migrations
+from tests.store.store_examples import make_plan, make_spec
 
 NOBODY = 65534
+REPOSITORY = Path(__file__).parents[2]
 
 
 def refusal(path: Path, *, write: bool) -> IsoflopError:
@@ -189,12 +191,12 @@ def test_a_reader_sees_the_last_commit_while_another_process_holds_a_transaction
 def test_a_reader_reads_what_a_killed_writer_committed(path: Path, run: RunSpec) -> None:
     killed = snippet(
         "sys.path.insert(0, sys.argv[2])",
-        "from store_examples import make_plan, make_run, make_spec",
+        "from tests.store.store_examples import make_plan, make_run, make_spec",
         "store = open_store(Path(sys.argv[1]), write=True)",
         "store.save_plan(make_spec(), make_plan(make_run()))",
         "os.kill(os.getpid(), 9)",
     )
-    assert subprocess.run([*killed, path, Path(__file__).parent], check=False).returncode == -9
+    assert subprocess.run([*killed, path, REPOSITORY], check=False).returncode == -9
     with open_store(path, write=False) as reader:
         assert reader.pending("demo") == (run.run_id,)
 
@@ -249,6 +251,19 @@ def test_processes_that_create_the_same_store_at_once_all_succeed(path: Path) ->
     assert [process.wait() for process in started] == [0] * 4
     with open_store(path, write=False) as store:
         assert store.sweep_names() == []
+
+
+def test_turning_on_the_write_ahead_log_waits_for_its_turn(path: Path) -> None:
+    open_store(path, write=True).close()
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("pragma journal_mode = delete")
+    other.execute("begin")
+    other.execute("select * from sweeps").fetchall()
+    release = threading.Timer(0.3, other.close)
+    release.start()
+    with open_store(path, write=True) as store:
+        assert store.sweep_names() == []
+    release.join()
 
 
 def test_a_database_that_stays_locked_is_an_error_with_a_hint(

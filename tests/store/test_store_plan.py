@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-from store_examples import SHAPE, dump, make_plan, make_result, make_run, make_spec, rows_of
 
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Cell, DroppedCell, Plan, Role
@@ -13,6 +12,7 @@ from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import GridSpec, SweepSpec
 from isoflop.store import Store
+from tests.store.store_examples import SHAPE, dump, make_plan, make_result, make_run, make_spec, rows_of
 
 DROPPED = DroppedCell(budget_flops=1e11, shape=SHAPE, reason="only 20 steps; at least 200 are needed")
 

@@ -1,0 +1,123 @@
+"""A sweep small enough to train in seconds, run by the real command in processes of its own."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SWEEP = """
+name = "tiny"
+budgets = [6e8, 1.2e9]
+[grid]
+sizes = 3
+half_width = 0.3
+center_n_params = 12e3
+[model]
+context_length = 32
+[corpus]
+source = "files"
+paths = ["text"]
+heldout_fraction = 0.1
+[recipe]
+base_batch_tokens = 64
+base_tokens = 1e5
+max_epochs = 1000
+min_steps = 20
+[evaluation]
+tokens = 1024
+"""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A folder with a sweep and a corpus, and the command run in it."""
+
+    folder: Path
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "isoflop", *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    def run(self, *arguments: str, code: int = 0) -> tuple[str, str]:
+        """stdout and stderr of the command, which must exit with `code`."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
+        return out, err
+
+    def losses(self, db: str = "isoflop.db") -> dict[str, str]:
+        """The exact loss of every result, by run."""
+        with sqlite3.connect(self.folder / db) as connection:
+            return {run: float(loss).hex() for run, loss in connection.execute("select run_id, val_loss from results")}
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        with sqlite3.connect(self.folder / "isoflop.db") as connection:
+            return list(connection.execute(sql))
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers that live and have claimed a run here."""
+        found = []
+        for claim in self.folder.glob("isoflop-artifacts/*/claim.json"):
+            pid = json.loads(claim.read_text())["pid"]
+            if alive(pid) and not list(claim.parent.glob("result-*.json")):
+                found.append(pid)
+        return found
+
+    def wait_for(self, condition: Callable[[], object], *, seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def kill(process: subprocess.Popen[str], number: signal.Signals) -> int:
+    """Send a signal and return the exit code."""
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+def make_sandbox(folder: Path, sweep: str = SWEEP) -> Sandbox:
+    words = random.Random(1)
+    (folder / "text").mkdir()
+    for number in range(60):
+        lines = (" ".join(words.choices(["red", "green", "blue", "black"], k=9)) for _ in range(60))
+        (folder / "text" / f"{number:02d}.txt").write_text(f"page {number}\n" + "\n".join(lines))
+    (folder / "tiny.toml").write_text(sweep)
+    return Sandbox(folder)
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    return make_sandbox(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """The same sweep, run once without any trouble."""
+    sandbox = make_sandbox(tmp_path_factory.mktemp("undisturbed"))
+    sandbox.run("run", "tiny.toml", "--workers", "2")
+    return sandbox

@@ -1,0 +1,161 @@
+"""Kills, interruptions, locks: real processes, real signals, and the same bits afterwards."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from tests.engine.conftest import SWEEP, Sandbox, alive, kill
+
+SLOW = SWEEP.replace("[6e8, 1.2e9]", "[6e8, 8e9]")  # several seconds a run, so that there is something to kill
+
+
+def progressed(sandbox: Sandbox, pid: int) -> bool:
+    """The worker has taken steps."""
+    for claim in sandbox.folder.glob("isoflop-artifacts/*/claim.json"):
+        if json.loads(claim.read_text())["pid"] == pid:
+            return '"progress"' in (claim.parent / "events.jsonl").read_text()
+    return False
+
+
+def trained_workers(sandbox: Sandbox) -> list[int]:
+    return [pid for pid in sandbox.workers() if progressed(sandbox, pid)]
+
+
+def test_every_planned_run_completes_once_and_is_recorded_in_full(undisturbed: Sandbox) -> None:
+    assert len(undisturbed.losses()) == 6
+    [(n_completed,)] = undisturbed.rows("select count(*) from results where status = 'completed' and attempt = 1")
+    assert n_completed == 6
+    mismatch = undisturbed.rows(
+        "select max(abs(achieved_flops / planned_flops - 1)), max(abs(results.n_tokens - runs.n_tokens)) "
+        "from results join runs using (run_id)"
+    )
+    assert mismatch == [(0.0, 0)]
+    [(n_points,)] = undisturbed.rows("select count(distinct run_id) from curves")
+    assert n_points == 6
+    attempts = undisturbed.rows("select outcome, reason from attempts")
+    assert attempts == [("done", None)] * 6
+    assert not list(undisturbed.folder.rglob("*.tmp"))
+
+
+def test_the_same_command_again_trains_nothing(undisturbed: Sandbox) -> None:
+    before = undisturbed.losses()
+    out, _ = undisturbed.run("run", "tiny.toml", "--json")
+    document = json.loads(out)
+    assert document["runs"] == {"completed": 6, "diverged": 0, "failed": 0, "pending": 0}
+    assert document["flops_spent"] == 0
+    assert document["busy_share"] is None
+    assert undisturbed.losses() == before
+
+
+def test_losses_do_not_depend_on_how_many_workers_run(undisturbed: Sandbox, sandbox: Sandbox) -> None:
+    sandbox.run("run", "tiny.toml", "--workers", "1")
+    assert sandbox.losses() == undisturbed.losses()
+
+
+def test_kill_9_of_a_worker_and_then_of_the_coordinator_costs_nothing(sandbox: Sandbox) -> None:
+    (sandbox.folder / "tiny.toml").write_text(SLOW)
+    coordinator = sandbox.start("run", "tiny.toml", "--workers", "2")
+    sandbox.wait_for(lambda: trained_workers(sandbox))
+    victim = trained_workers(sandbox)[0]
+    os.kill(victim, signal.SIGKILL)
+    sandbox.wait_for(lambda: not alive(victim))
+    sandbox.wait_for(lambda: [pid for pid in trained_workers(sandbox) if pid != victim])
+    orphans = sandbox.workers()
+    assert kill(coordinator, signal.SIGKILL) == -signal.SIGKILL
+    sandbox.wait_for(lambda: not any(map(alive, orphans)), seconds=5)
+    assert len(sandbox.losses()) < 6
+
+    sandbox.run("run", "tiny.toml", "--workers", "2")
+    [(died,)] = sandbox.rows("select count(*) from attempts where outcome = 'died'")
+    assert died == 1
+    clean = sandbox.folder / "clean"
+    sandbox.run("run", "tiny.toml", "--workers", "2", "--db", f"{clean}.db", "--artifacts", str(clean))
+    assert len(sandbox.losses()) == 6
+    assert sandbox.losses() == sandbox.losses("clean.db")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"])
+def test_one_signal_checkpoints_and_the_same_command_goes_on(
+    sandbox: Sandbox, number: signal.Signals, code: int
+) -> None:
+    (sandbox.folder / "tiny.toml").write_text(SLOW)
+    coordinator = sandbox.start("run", "tiny.toml", "--workers", "2")
+    sandbox.wait_for(lambda: len(trained_workers(sandbox)) == 2)
+    workers = sandbox.workers()
+    begun = time.monotonic()
+    assert kill(coordinator, number) == code
+    assert time.monotonic() - begun < 10
+    assert not any(map(alive, workers))
+    assert len(list(sandbox.folder.glob("isoflop-artifacts/*/checkpoint/*.safetensors"))) >= 2
+    out, _ = sandbox.run("run", "tiny.toml", "--json")
+    assert json.loads(out)["runs"]["completed"] == 6
+    resumed = sandbox.rows("select count(*) from results where attempt > 1")
+    assert resumed == [(2,)]
+
+
+def test_a_second_signal_kills_at_once(sandbox: Sandbox) -> None:
+    (sandbox.folder / "tiny.toml").write_text(SLOW)
+    coordinator = sandbox.start("run", "tiny.toml", "--workers", "1")
+    sandbox.wait_for(lambda: trained_workers(sandbox))
+    worker = trained_workers(sandbox)[0]
+    os.kill(worker, signal.SIGSTOP)  # so that it cannot answer the first
+    coordinator.send_signal(signal.SIGINT)
+    time.sleep(0.6)
+    assert coordinator.poll() is None
+    assert kill(coordinator, signal.SIGINT) == 130
+    sandbox.wait_for(lambda: not alive(worker), seconds=5)
+
+
+def test_a_run_that_kills_every_worker_fails_with_the_reason_and_can_be_retried(sandbox: Sandbox) -> None:
+    """A job.json that no worker can read: each attempt dies without a result."""
+    stop = threading.Event()
+    sandbox.run("plan", "tiny.toml")
+    [(victim,)] = sandbox.rows("select run_id from cells order by budget_flops, run_id limit 1")
+
+    def spoil() -> None:
+        path = sandbox.folder / "isoflop-artifacts" / str(victim) / "job.json"
+        while not stop.is_set():
+            if path.exists():
+                path.write_text("{}")
+            time.sleep(0.0005)
+
+    spoiler = threading.Thread(target=spoil)
+    spoiler.start()
+    try:
+        out, _ = sandbox.run("run", "tiny.toml", "--json", code=3)
+    finally:
+        stop.set()
+        spoiler.join()
+    document = json.loads(out)
+    assert document["runs"]["failed"] == 1 and document["runs"]["completed"] == 5
+    [failed] = document["incomplete"]
+    assert failed["run_id"] == victim
+    assert "without a result" in failed["reason"] and "log.txt" in failed["log_path"]
+    assert sandbox.rows(f"select val_loss from results where run_id = '{victim}'") == [(None,)]
+    sandbox.run("run", "tiny.toml", code=3)  # not repeated unasked
+    out, _ = sandbox.run("run", "tiny.toml", "--retry", "--json")
+    assert json.loads(out)["runs"]["completed"] == 6
+
+
+def test_a_sweep_in_use_is_refused_and_its_holder_named(sandbox: Sandbox) -> None:
+    (sandbox.folder / "tiny.toml").write_text(SLOW)
+    holder = sandbox.start("run", "tiny.toml", "--workers", "1")
+    try:
+        sandbox.wait_for(sandbox.workers)
+        for command in ("run", "plan"):
+            _, err = sandbox.run(command, "tiny.toml", code=1)
+            assert str(holder.pid) in err and "Hint:" in err and "Traceback" not in err
+    finally:
+        kill(holder, signal.SIGTERM)
+
+
+def test_progress_in_a_pipe_is_plain_lines_on_stderr(undisturbed: Sandbox, sandbox: Sandbox) -> None:
+    out, err = sandbox.run("run", "tiny.toml", "--json")
+    json.loads(out)
+    lines = [line for line in err.splitlines() if line.startswith("[")]
+    assert len(lines) == 6
+    assert "\x1b" not in err
