@@ -22,6 +22,9 @@ LATER_FIELDS: frozenset[str] = frozenset()
 
 RUN_ID_LENGTH = 12
 
+# What SQLite holds as an integer, less room for the seeds of replicates.
+LARGEST_SEED = 2**62
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -63,7 +66,7 @@ class RunSpec(_Frozen):
     batch_sequences: PositiveInt
     schedule: ScheduleSpec
     optimizer: OptimizerSpec
-    seed: int = Field(ge=0, description="initial weights and order of the data")
+    seed: int = Field(ge=0, le=LARGEST_SEED, description="initial weights and order of the data")
     corpus_fingerprint: str
     tokenizer: str
     eval_tokens: PositiveInt = Field(description="held-out tokens of the final loss")

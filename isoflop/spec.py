@@ -42,7 +42,7 @@ class GridSpec(_Section):
     """Runs per cell, each with a seed of its own."""
     center_seeds: int = Field(0, ge=0, le=100)
     """Further seeds at the size nearest each centre: the noise floor."""
-    first_seed: int = Field(0, ge=0)
+    first_seed: int = Field(0, ge=0, le=2**32)
     """The smallest seed used."""
 
     @field_validator("center_n_params", mode="before")

@@ -181,7 +181,7 @@ def _nothing_to_fit(name: str, cells: Sequence[SweepCell]) -> IsoflopError:
     counted = ", ".join(f"{numbers[kind]} {kind.words}" for kind in Standing if numbers[kind])
     return IsoflopError(
         f"The sweep {name!r} has no completed run to fit: {counted or 'it has no cells'}.",
-        hint="`isoflop run` trains what is pending; `isoflop status` shows why others ended.",
+        hint="`isoflop run` trains what is pending; `isoflop run --retry` also what diverged or failed.",
     )
 
 

@@ -116,7 +116,7 @@ class Store:
             return RunSpec.model_validate_json(row["spec_json"])
         raise IsoflopError(
             f"The database {str(self._path)!r} has no run {run_id!r}.",
-            hint="`isoflop status --json` lists the runs of a sweep.",
+            hint="`isoflop plan SWEEP --json` lists the runs of a sweep.",
         )
 
     def cells(self, sweep: str) -> tuple[SweepCell, ...]:

@@ -44,7 +44,7 @@ def train(
     Equal RunSpec, corpus and execution give equal bits on one machine, however often it was interrupted.
     """
     device = configure(execution)
-    training = _Training(run, corpus, execution, device)
+    training = Training(run, corpus, execution, device)
     saved = checkpoint_path(checkpoints, run.run_id)
     training.progress = load_checkpoint(saved, run.run_id, training.model, training.optimizer) or Progress()
     next_save = time.monotonic() + CHECKPOINT_SECONDS
@@ -66,7 +66,7 @@ def train(
     return Trained(Ending.COMPLETED, training.progress, heldout=heldout)
 
 
-class _Training:
+class Training:
     """Model, optimizer, data and counters of one run on one device."""
 
     def __init__(self, run: RunSpec, corpus: Corpus, execution: Execution, device: torch.device) -> None:

@@ -13,6 +13,8 @@ def configure(execution: Execution) -> torch.device:
     """Set threads and determinism for this process and return the device to train on."""
     torch.set_num_threads(execution.n_threads)
     torch.use_deterministic_algorithms(execution.device_kind == "cpu")
+    # A debugging aid of deterministic mode: filling every allocation costs 5 % of a small step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a property of the module
     # TF32 would make "float32" mean something else on a GPU.
     torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda", 0) if execution.device_kind == "cuda" else torch.device("cpu")

@@ -257,8 +257,7 @@ def test_turning_on_the_write_ahead_log_waits_for_its_turn(path: Path) -> None:
     open_store(path, write=True).close()
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("pragma journal_mode = delete")
-    other.execute("begin")
-    other.execute("select * from sweeps").fetchall()
+    other.execute("begin immediate")
     release = threading.Timer(0.3, other.close)
     release.start()
     with open_store(path, write=True) as store:

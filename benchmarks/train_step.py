@@ -1,0 +1,73 @@
+"""Cost of one optimizer step, by shape, against the floor that the FLOPs set.
+
+    python benchmarks/train_step.py [cpu|cuda]
+
+The floor is the step's FLOPs at the rate of a large square matrix product on the same device, threads and
+precision. What is above it is launching small operations, memory traffic and everything that is not a product.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from isoflop.corpus import make_tokenizer, open_corpus
+from isoflop.plan.planner import make_plan
+from isoflop.rundir import Execution
+from isoflop.spec import load_spec
+from isoflop.train.loop import Training
+from isoflop.train.precision import configure, forward_context
+
+SWEEP = Path(__file__).parent.parent / "sweeps" / "quickstart.toml"
+WARM_STEPS, STEPS = 20, 150
+
+
+def product_rate(execution: Execution, device: torch.device, size: int) -> float:
+    """FLOPs per second of a size x size matrix product, best of 20."""
+    a = torch.randn(size, size, device=device)
+    times = []
+    with forward_context(execution):
+        for _ in range(20):
+            begun = time.perf_counter()
+            (a @ a)[0, 0].item()
+            times.append(time.perf_counter() - begun)
+    return 2.0 * size**3 / min(times)
+
+
+def main() -> None:
+    """Print a row per shape of the quickstart sweep."""
+    kind = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+    execution = Execution(
+        device_kind="cuda" if kind == "cuda" else "cpu",
+        dtype="bfloat16" if kind == "cuda" else "float32",
+        n_threads=1,
+        micro_batch_sequences=1024,
+    )
+    device = configure(execution)
+    rate = product_rate(execution, device, 8192 if kind == "cuda" else 1024)
+    name = torch.cuda.get_device_name() if kind == "cuda" else "one CPU core"
+    print(f"{name}, {execution.dtype}, large product {rate / 1e9:.0f} GFLOP/s, torch {torch.__version__}")
+    print(f"{'shape':34} {'N':>8} {'batch':>6} {'ms/step':>8} {'GFLOP/s':>8} {'of floor':>8}")
+    with tempfile.TemporaryDirectory() as root:
+        spec = load_spec(SWEEP)
+        corpus = open_corpus(spec.corpus, spec.tokenizer, root=Path(root), base=SWEEP.parent)
+        plan = make_plan(spec, corpus.facts, vocab_size=make_tokenizer(spec.tokenizer).vocab_size)
+        for cell in plan.cells[::2]:
+            training = Training(cell.run, corpus, execution, device)
+            for _ in range(WARM_STEPS):
+                training.step()
+            begun = time.perf_counter()
+            for _ in range(STEPS):
+                training.step()
+            step = (time.perf_counter() - begun) / STEPS
+            flops = cell.run.batch_tokens * cell.run.shape.flops_per_token
+            print(
+                f"{cell.run.shape!s:34} {cell.run.shape.n_params_total:8d} {cell.run.batch_tokens:6d} "
+                f"{step * 1e3:8.2f} {flops / step / 1e9:8.1f} {flops / rate / step:8.1%}"
+            )
+
+
+if __name__ == "__main__":
+    main()

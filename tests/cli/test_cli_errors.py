@@ -1,0 +1,160 @@
+"""Bad input: one sentence, one hint, exit 1, no traceback, nothing lost."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli_surface import SIMULATED, isoflop
+
+
+def refused(folder: Path, *arguments: str) -> str:
+    """stderr of a command that a user can mend."""
+    done = isoflop(*arguments, folder=folder, code=1)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    message, hint = done.stderr.strip().splitlines()
+    assert message.startswith("Error: ") and message.endswith((".", "!", "?"))
+    assert hint.startswith("Hint: ")
+    return done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "drawn.toml").write_text(SIMULATED)
+    return tmp_path
+
+
+BUILTIN = 'name = "s"\nbudgets = [1e10]\n'
+HEADER = "budget_flops,n_params,n_tokens,loss\n"
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "fit", "report"])
+def test_a_missing_sweep_file(folder: Path, command: str) -> None:
+    assert "none.toml" in refused(folder, command, "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("name = ", "not valid TOML"),
+        (SIMULATED + "size = 3\n", "Did you mean 'sizes'"),
+        ('name = "s"\nbudgets = [0.0]\n', "budgets.0 = 0.0"),
+        ('name = "s"\nbudgets = [nan]\n', "budgets.0 = nan"),
+        ('name = "s"\nbudgets = "1e11"\n', "budgets = '1e11'"),
+        ('name = "a/b"\nbudgets = [1e11]\n', "name = 'a/b'"),
+        (BUILTIN + '[corpus]\nsource = "files"\npaths = ["nothing-here"]\n', "nothing-here"),
+    ],
+    ids=["malformed", "unknown-key", "zero-budget", "nan-budget", "text-budget", "bad-name", "missing-corpus"],
+)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_an_unusable_sweep_file(folder: Path, command: str, content: str, said: str) -> None:
+    (folder / "s.toml").write_text(content)
+    assert said in refused(folder, command, "s.toml")
+    assert (
+        not (folder / "isoflop.db").exists()
+        or not sqlite3.connect(folder / "isoflop.db").execute("select * from sweeps").fetchall()
+    )
+
+
+def test_an_empty_corpus(folder: Path) -> None:
+    (folder / "texts").mkdir()
+    (folder / "texts" / "a.txt").write_text("")
+    (folder / "s.toml").write_text(BUILTIN + '[corpus]\nsource = "files"\npaths = ["texts"]\n')
+    assert "orpus" in refused(folder, "run", "s.toml")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "empty"),
+        ("budget_flops,n_params,loss\n1e18,1e8,3\n", "n_tokens"),
+        (HEADER, "no"),
+        (HEADER + "1e18,1e8,2e9,nan\n", "line 2"),
+        (HEADER + "1e18,1e8,2e9,3.0\n1e18,-1,2e9,3.0\n", "line 3"),
+        (HEADER + "1e18,1e8,inf,3.0\n", "line 2"),
+        (HEADER + "1e18,1e8,x,3.0\n", "line 2"),
+        ("hello\n", "budget_flops"),
+    ],
+    ids=["empty", "missing-column", "no-rows", "nan", "negative", "infinite", "text", "no-header"],
+)
+def test_an_unusable_csv(folder: Path, content: str, said: str) -> None:
+    (folder / "x.csv").write_text(content)
+    assert said in refused(folder, "fit", "x.csv")
+
+
+def test_what_is_no_database(folder: Path) -> None:
+    (folder / "x.db").write_bytes(b"SQLite format 3\x00" + b"garbage" * 100)
+    assert "x.db" in refused(folder, "fit", "x.db")
+    (folder / "isoflop.db").write_text("a text, not a database")
+    assert "isoflop.db" in refused(folder, "run", "drawn.toml")
+    assert (folder / "isoflop.db").read_text() == "a text, not a database"
+
+
+def test_a_sweep_without_a_completed_run_and_one_not_planned(folder: Path) -> None:
+    assert "isoflop.db" in refused(folder, "fit", "drawn.toml")
+    isoflop("plan", "drawn.toml", folder=folder)
+    assert "21 pending" in refused(folder, "fit", "drawn.toml")
+    assert "no sweep 'other'" in refused(folder, "fit", "isoflop.db", "--sweep", "other")
+
+
+def test_a_database_of_several_sweeps_needs_a_name(folder: Path) -> None:
+    (folder / "two.toml").write_text(SIMULATED.replace("drawn", "second"))
+    isoflop("run", "drawn.toml", folder=folder)
+    isoflop("plan", "two.toml", folder=folder)
+    assert "--sweep" in refused(folder, "fit", "isoflop.db")
+    isoflop("fit", "isoflop.db", "--sweep", "drawn", folder=folder)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--target", "lots"), ("--target", "-1"), ("--level", "90")], ids=["word", "negative", "level"]
+)
+def test_an_unusable_option_of_fit(folder: Path, arguments: tuple[str, ...]) -> None:
+    isoflop("run", "drawn.toml", folder=folder)
+    assert arguments[1].lstrip("-") in refused(folder, "fit", "drawn.toml", *arguments)
+
+
+def test_a_report_into_a_file_is_refused_and_the_file_kept(folder: Path) -> None:
+    isoflop("run", "drawn.toml", folder=folder)
+    (folder / "out").write_text("mine")
+    assert "out" in refused(folder, "report", "drawn.toml", "--out", "out")
+    assert (folder / "out").read_text() == "mine"
+
+
+def test_cuda_where_there_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "GPU" in refused(folder, "run", "drawn.toml", "--device", "cuda")
+
+
+def test_usage_errors_exit_2(folder: Path) -> None:
+    for arguments in (
+        ["fly"],
+        ["plan"],
+        ["plan", "drawn.toml", "--sizes", "3"],
+        ["run", "drawn.toml", "--workers", "0"],
+    ):
+        done = isoflop(*arguments, folder=folder, code=2)
+        assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_written(folder: Path) -> None:
+    (folder / "in-the-way").write_text("a file where a folder should be")
+    (folder / "s.toml").write_text(BUILTIN)
+    for option in ("--artifacts", "--db"):
+        assert "in-the-way" in refused(folder, "plan", "s.toml", option, f"in-the-way{os.sep}x")
+
+
+def test_names_with_markup_are_printed_as_they_are(folder: Path) -> None:
+    assert "[red]x.toml" in refused(folder, "plan", "[red]x.toml")
+
+
+def test_a_closed_pipe_is_no_error(folder: Path) -> None:
+    isoflop("run", "drawn.toml", folder=folder)
+    command = f"{sys.executable} -m isoflop fit drawn.toml | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stderr == ""

@@ -1,0 +1,190 @@
+"""What scripts rely on: commands, options, JSON keys. A change here is a change of the contract."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from isoflop import __version__
+from isoflop.cli import app
+
+DATA = Path(__file__).parent.parent / "data"
+
+SIMULATED = """
+name = "drawn"
+budgets = [1e17, 3e17, 1e18]
+trainer = "simulated"
+[grid]
+center_tokens_per_param = 20
+"""
+
+SURFACE = {
+    "plan": {"sweep", "--db", "--artifacts", "--device", "--workers", "--json"},
+    "run": {"sweep", "--db", "--artifacts", "--device", "--workers", "--retry", "--json"},
+    "fit": {"source", "--db", "--sweep", "--target", "--level", "--strict", "--json"},
+    "report": {"source", "--out", "--db", "--sweep", "--target", "--level", "--json"},
+}
+
+
+def isoflop(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "isoflop", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a simulated sweep was planned and run."""
+    folder = tmp_path_factory.mktemp("drawn")
+    (folder / "drawn.toml").write_text(SIMULATED)
+    isoflop("run", "drawn.toml", folder=folder)
+    return folder
+
+
+def test_the_commands_and_their_options_are_frozen() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    surface = {
+        name: {max(p.opts, key=len) for p in command.params if p.name != "help"} for name, command in commands.items()
+    }
+    assert surface == SURFACE
+
+
+def test_defaults_and_environment_variables_are_as_documented(tmp_path: Path) -> None:
+    shown = isoflop("plan", "--help", folder=tmp_path).stdout
+    for words in ("ISOFLOP_DB", "ISOFLOP_ARTIFACTS", "isoflop.db", "isoflop-artifacts"):
+        assert words in shown
+
+
+def test_json_of_plan(drawn: Path) -> None:
+    document = json.loads(isoflop("plan", "drawn.toml", "--json", folder=drawn).stdout)
+    assert set(document) == {
+        "schema_version", "sweep", "simulated", "budgets", "runs", "dropped", "total_flops", "estimate", "findings",
+    }  # fmt: skip
+    assert document["schema_version"] == 1
+    assert set(document["runs"][0]) == {
+        "run_id", "role", "budget_flops", "shape", "n_params_total", "n_params_non_embedding", "n_params_matmul",
+        "n_tokens", "steps", "batch_tokens", "learning_rate", "flops_per_token", "planned_flops", "tokens_per_param",
+        "epochs", "seed",
+    }  # fmt: skip
+    assert set(document["estimate"]) == {"seconds", "measured", "devices"}
+    assert document["budgets"] == [1e17, 3e17, 1e18]
+    assert len(document["runs"]) == 21
+
+
+def test_json_of_a_dropped_cell(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(SIMULATED + "[recipe]\nmin_steps = 1000000\n")
+    document = json.loads(isoflop("plan", "s.toml", "--json", folder=tmp_path).stdout)
+    assert document["dropped"] and not document["runs"]
+    assert set(document["dropped"][0]) == {"budget_flops", "shape", "reason"}
+    assert set(document["findings"][0]) == {"code", "severity", "message", "hint", "values"}
+
+
+def test_json_of_run(drawn: Path) -> None:
+    document = json.loads(isoflop("run", "drawn.toml", "--json", folder=drawn).stdout)
+    assert document == {
+        "schema_version": 1,
+        "sweep": "drawn",
+        "simulated": True,
+        "runs": {"completed": 21, "diverged": 0, "failed": 0, "pending": 0},
+        "incomplete": [],
+        "seconds": document["seconds"],
+        "flops_spent": 0.0,
+        "busy_share": None,
+    }
+
+
+def test_json_of_fit(drawn: Path) -> None:
+    shown = isoflop("fit", "drawn.toml", "--target", "1e20", "--target", "2e19", "--json", folder=drawn).stdout
+    document = json.loads(shown)
+    assert set(document) == {
+        "schema_version", "sweep", "source", "simulated", "param_count", "level", "profiles", "frontier",
+        "estimators", "targets", "findings",
+    }  # fmt: skip
+    assert set(document["profiles"][0]) == {
+        "budget_flops", "n_points", "vertex", "n_opt", "n_opt_ci", "d_opt", "d_opt_ci", "loss_opt", "curvature", "rmse",
+    }  # fmt: skip
+    assert set(document["frontier"]) == {
+        "exponent_a", "exponent_a_ci", "exponent_b", "exponent_b_ci", "coef_n", "coef_d", "n_profiles",
+    }  # fmt: skip
+    assert set(document["targets"][0]) == {
+        "budget_flops", "n_opt", "n_opt_ci_statistical", "n_opt_ci", "d_opt", "d_opt_ci", "loss", "loss_ci",
+        "tokens_per_param", "estimator", "extrapolation_decades",
+    }  # fmt: skip
+    assert [target["budget_flops"] for target in document["targets"]] == [1e20, 2e19]
+    assert document["simulated"] is True
+    assert document["param_count"] == "total"
+    assert document["level"] == 0.9
+
+
+def test_json_of_report(drawn: Path) -> None:
+    document = json.loads(isoflop("report", "drawn.toml", "--out", "r", "--json", folder=drawn).stdout)
+    names = {Path(path).name for path in document["paths"]}
+    assert names == {"index.html", "report.md", "report.json", "frontier.csv", "figure.svg", "figure.png"}
+    assert all((drawn / path).stat().st_size > 0 for path in document["paths"])
+    assert document["simulated"] is True
+
+
+@pytest.mark.parametrize(
+    "arguments", [("plan", "drawn.toml"), ("run", "drawn.toml"), ("fit", "drawn.toml")], ids=lambda a: a[0]
+)
+def test_every_text_about_a_simulated_sweep_says_so(drawn: Path, arguments: tuple[str, ...]) -> None:
+    assert "SIMULATED" in isoflop(*arguments, folder=drawn).stdout
+
+
+def test_a_simulated_sweep_recovers_the_surface_it_was_drawn_from(drawn: Path) -> None:
+    """End to end against a known truth: a = beta / (alpha + beta) up to the parabola's bias and C not being 6ND."""
+    document = json.loads(isoflop("fit", "drawn.toml", "--json", folder=drawn).stdout)
+    assert [profile["vertex"] for profile in document["profiles"]] == ["inside"] * 3
+    low, high = document["frontier"]["exponent_a_ci"]
+    assert low - 0.1 < 0.5139 < high + 0.1
+
+
+def test_json_goes_to_stdout_alone(drawn: Path) -> None:
+    done = isoflop("run", "drawn.toml", "--json", folder=drawn)
+    json.loads(done.stdout)
+    assert "SIMULATED" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "tolerance"),
+    [("llama3.csv", "exponent_b", 0.537, 0.003), ("chinchilla_isoflop.csv", "exponent_a", 0.49, 0.01)],
+    ids=["llama3", "chinchilla"],
+)
+def test_published_exponents_come_out_of_the_command(
+    tmp_path: Path, file: str, key: str, value: float, tolerance: float
+) -> None:
+    document = json.loads(isoflop("fit", str(DATA / file), "--json", folder=tmp_path).stdout)
+    assert document["frontier"][key] == pytest.approx(value, abs=tolerance)
+    assert document["param_count"] == "as_given"
+    assert document["simulated"] is False
+
+
+def test_ungrouped_rows_exit_0_with_a_finding_and_4_when_strict(tmp_path: Path) -> None:
+    document = json.loads(isoflop("fit", str(DATA / "epoch240.csv"), "--json", folder=tmp_path).stdout)
+    assert document["frontier"] is None
+    assert {profile["vertex"] for profile in document["profiles"]} == {"too_few"}
+    assert len(document["profiles"]) <= 50
+    assert "no_profiles" in {finding["code"] for finding in document["findings"]}
+    isoflop("fit", str(DATA / "epoch240.csv"), "--strict", folder=tmp_path, code=4)
+
+
+def test_python_dash_m_and_version(tmp_path: Path) -> None:
+    assert isoflop("--version", folder=tmp_path).stdout == f"isoflop {__version__}\n"
+
+
+def test_planning_twice_changes_nothing_and_a_fit_leaves_the_database_alone(drawn: Path) -> None:
+    def digest() -> str:
+        return hashlib.sha256((drawn / "isoflop.db").read_bytes()).hexdigest()
+
+    first = isoflop("plan", "drawn.toml", "--json", folder=drawn).stdout
+    second = isoflop("plan", "drawn.toml", "--json", folder=drawn).stdout
+    assert first == second
+    before = digest()
+    isoflop("fit", "drawn.toml", folder=drawn)
+    assert digest() == before
