@@ -110,6 +110,7 @@ def test_a_claim_lives_as_long_as_its_process(tmp_path: Path) -> None:
     assert not claim.model_copy(update={"process_start": claim.process_start - 100}).is_alive  # a reused pid
     assert not claim.model_copy(update={"host": "elsewhere"}).is_alive
     process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert not claim.is_alive  # a zombie does not live
     process.communicate()
     assert not claim.is_alive

@@ -26,9 +26,8 @@ def fit(
     json: AsJson = False,
 ) -> None:
     """Find the frontier: a parabola per budget, its floor, and N_opt and D_opt as power laws of C, with intervals."""
-    from rich.console import Console
-
     from isoflop.cli.boundary import EXIT_FINDINGS
+    from isoflop.cli.console import stdout
     from isoflop.cli.summary import read_and_fit
     from isoflop.finding import Severity
     from isoflop.report.json import dumps, fit_document
@@ -38,6 +37,6 @@ def fit(
     if json:
         print(dumps(fit_document(summary)))
     else:
-        print_summary(summary, Console())
+        print_summary(summary, stdout())
     if strict and any(finding.severity is Severity.ERROR for finding in summary.findings):
         raise typer.Exit(EXIT_FINDINGS)

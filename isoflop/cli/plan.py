@@ -25,8 +25,7 @@ def plan(
 
     Records the plan in the database. Planning again changes nothing unless the sweep file changed.
     """
-    from rich.console import Console
-
+    from isoflop.cli.console import stdout
     from isoflop.cli.sweep import lock_path, plan_sweep
     from isoflop.engine.devices import local_slots
     from isoflop.plan.estimate import disk_bytes, estimate
@@ -46,4 +45,4 @@ def plan(
     if json:
         print(dumps(plan_document(planned.plan, cost)))
     else:
-        print_plan(planned.plan, cost, disk_bytes(runs, len(slots)), Console())
+        print_plan(planned.plan, cost, disk_bytes(runs, len(slots)), stdout())

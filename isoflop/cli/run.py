@@ -40,22 +40,21 @@ def run(
     The same command resumes: finished runs are never repeated, killed ones go on from their checkpoint. Ctrl-C
     once checkpoints and stops, twice kills. Exits 3 when some runs did not complete.
     """
-    from rich.console import Console
-
+    from isoflop.cli.console import stderr, stdout
     from isoflop.cli.session import open_session
     from isoflop.report.json import dumps
     from isoflop.report.live import run_display
     from isoflop.report.run_view import print_run, run_document
 
     with open_session(sweep, db, artifacts, device=device.value, workers=workers, retry=retry) as session:
-        with _signals(session.engine) as received, run_display(session.outline, Console(stderr=True)) as display:
+        with _signals(session.engine) as received, run_display(session.outline, stderr()) as display:
             for event in session.events():
                 display.show(event)
         outcome = session.outcome()
     if json:
         print(dumps(run_document(outcome)))
     else:
-        print_run(outcome, Console())
+        print_run(outcome, stdout())
     raise typer.Exit(_exit_code(received, complete=outcome.n_completed == outcome.n_planned))
 
 

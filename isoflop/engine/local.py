@@ -93,8 +93,8 @@ class LocalEngine:
 
     def _start_server(self, queue: Collection[Job]) -> None:
         """Start the process that workers are forked from; Ctrl-C is not for it, nor for its children."""
-        if any(run.trainer == "builtin" for job in queue for run in job.runs):
-            self._context.set_forkserver_preload(["isoflop.train.loop", "isoflop.train.worker"])
+        trains = any(run.trainer == "builtin" for job in queue for run in job.runs)
+        self._context.set_forkserver_preload(["isoflop.train.worker", *(["isoflop.train.loop"] if trains else [])])
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()

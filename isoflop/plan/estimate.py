@@ -12,7 +12,7 @@ from isoflop.shape import ModelShape
 
 # A training step's cost where nothing has been measured: a fixed part, a part per layer (launching its
 # operations), and the FLOPs at this rate. One core of an AMD EPYC (AVX-512), float32, see docs/benchmarks.md.
-CPU_STEP_SECONDS, CPU_LAYER_SECONDS, CPU_FLOPS_PER_SECOND = 0.4e-3, 0.6e-3, 5.0e10
+CPU_STEP_SECONDS, CPU_LAYER_SECONDS, CPU_FLOPS_PER_SECOND = 0.8e-3, 1.0e-3, 5.0e10
 # A GPU of the A100/H100 class: launch-bound at small sizes; bfloat16 at about 40 % of 300 TFLOP/s. Not measured.
 GPU_STEP_SECONDS, GPU_LAYER_SECONDS, GPU_FLOPS_PER_SECOND = 1.0e-3, 0.7e-3, 1.2e14
 
