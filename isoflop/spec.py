@@ -97,12 +97,12 @@ class TokenizerSpec(_Section):
 class RecipeSpec(_Section):
     """Hyper-parameters as functions of width and D, the same rule for every cell."""
 
-    learning_rate: Positive = 0.01
+    learning_rate: Positive = 0.007
     """Peak rate at `base_width` and `base_batch_tokens`; grows with the square root of the batch."""
     base_width: int = Field(32, ge=1)
     """Width at which hidden matrices (of 2 layers) and head have that rate; elsewhere base_width/width times it,
     and for hidden matrices sqrt(2/layers)."""
-    base_batch_tokens: Positive = 384
+    base_batch_tokens: Positive = 192
     """Batch in tokens of a run of `base_tokens`."""
     base_tokens: Positive = 1e6
     """D at which the batch is `base_batch_tokens`."""

@@ -26,7 +26,7 @@ Level = Annotated[float, typer.Option("--level", help="Nominal coverage of every
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers; default: one per GPU, else per core.")]
 
 
-class DeviceChoice(StrEnum):
+class DeviceName(StrEnum):
     """Where to train."""
 
     AUTO = "auto"
@@ -34,7 +34,7 @@ class DeviceChoice(StrEnum):
     CUDA = "cuda"
 
 
-Device = Annotated[DeviceChoice, typer.Option("--device", help="Device to train on; auto prefers GPUs.")]
+Device = Annotated[DeviceName, typer.Option("--device", help="Devices to train on; auto: those guessed faster.")]
 
 DEFAULT_DB = Path("isoflop.db")
 DEFAULT_ARTIFACTS = Path("isoflop-artifacts")

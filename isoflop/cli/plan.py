@@ -7,7 +7,7 @@ from isoflop.cli.options import (
     AsJson,
     Database,
     Device,
-    DeviceChoice,
+    DeviceName,
     SweepFile,
     Workers,
 )
@@ -17,7 +17,7 @@ def plan(
     sweep: SweepFile,
     db: Database = DEFAULT_DB,
     artifacts: Artifacts = DEFAULT_ARTIFACTS,
-    device: Device = DeviceChoice.AUTO,
+    device: Device = DeviceName.AUTO,
     workers: Workers = None,
     json: AsJson = False,
 ) -> None:
@@ -26,23 +26,20 @@ def plan(
     Records the plan in the database. Planning again changes nothing unless the sweep file changed.
     """
     from isoflop.cli.console import stdout
-    from isoflop.cli.sweep import lock_path, plan_sweep
-    from isoflop.engine.devices import local_slots
-    from isoflop.plan.estimate import disk_bytes, estimate
+    from isoflop.cli.sweep import cost, lock_path, plan_sweep
+    from isoflop.plan.estimate import disk_bytes
     from isoflop.report.json import dumps
     from isoflop.report.plan_view import plan_document, print_plan
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
 
     spec = load_spec(sweep)
-    slots = local_slots(device.value, workers)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
-        planned = plan_sweep(spec, sweep, artifacts, slots)
+        planned = plan_sweep(spec, sweep, artifacts, device=device.value, workers=workers)
         store.save_plan(spec, planned.plan)
-        timings = [timing for timing in store.throughput() if timing.device == slots[0].name]
-    runs = list(planned.plan.runs.values())
-    cost = estimate(runs, timings, device_kind=slots[0].kind, devices=[slot.name for slot in slots])
+        estimate = cost(planned, store.throughput())
     if json:
-        print(dumps(plan_document(planned.plan, cost)))
+        print(dumps(plan_document(planned.plan, estimate)))
     else:
-        print_plan(planned.plan, cost, disk_bytes(runs, len(slots)), stdout())
+        disk = disk_bytes(planned.plan.runs.values(), len(planned.slots))
+        print_plan(planned.plan, estimate, disk, stdout())

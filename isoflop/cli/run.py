@@ -15,7 +15,7 @@ from isoflop.cli.options import (
     AsJson,
     Database,
     Device,
-    DeviceChoice,
+    DeviceName,
     SweepFile,
     Workers,
 )
@@ -30,15 +30,16 @@ def run(
     sweep: SweepFile,
     db: Database = DEFAULT_DB,
     artifacts: Artifacts = DEFAULT_ARTIFACTS,
-    device: Device = DeviceChoice.AUTO,
+    device: Device = DeviceName.AUTO,
     workers: Workers = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run diverged and failed runs again.")] = False,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
 
-    The same command resumes: finished runs are never repeated, killed ones go on from their checkpoint. Ctrl-C
-    once checkpoints and stops, twice kills. Exits 3 when some runs did not complete.
+    The same command resumes: finished runs are never repeated, killed ones go on from their checkpoint.
+
+    Ctrl-C once checkpoints and stops, twice kills. Exits 3 when some runs did not complete.
     """
     from isoflop.cli.console import stderr, stdout
     from isoflop.cli.session import open_session

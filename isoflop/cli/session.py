@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from isoflop.cli.sweep import corpora, lock_path, plan_sweep
-from isoflop.engine.devices import Slot, local_slots
+from isoflop.engine.devices import DeviceChoice
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
 from isoflop.engine.execution import git_state
 from isoflop.engine.local import LocalEngine
@@ -30,19 +29,20 @@ def open_session(
     db: Path,
     artifacts: Path,
     *,
-    device: Literal["auto", "cpu", "cuda"],
+    device: DeviceChoice,
     workers: int | None,
     retry: bool,
 ) -> Iterator["Session"]:
     """A session with the sweep planned and locked."""
     spec = load_spec(sweep)
-    slots = local_slots(device, workers)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
-        planned = plan_sweep(spec, sweep, artifacts, slots)
+        planned = plan_sweep(spec, sweep, artifacts, device=device, workers=workers)
         store.save_plan(spec, planned.plan)
         git = git_state(sweep.resolve().parent)
-        engine = LocalEngine(slots, artifacts=artifacts.resolve(), corpora=corpora(artifacts).resolve(), git=git)
-        session = Session(planned.plan, store, engine, slots)
+        engine = LocalEngine(
+            planned.slots, artifacts=artifacts.resolve(), corpora=corpora(artifacts).resolve(), git=git
+        )
+        session = Session(planned.plan, store, engine)
         if retry:
             session.retry()
         yield session
@@ -51,8 +51,8 @@ def open_session(
 class Session:
     """Feeds the engine with what is pending and records what it yields."""
 
-    def __init__(self, plan: Plan, store: Store, engine: LocalEngine, slots: tuple[Slot, ...]) -> None:
-        self.plan, self.store, self.engine, self.slots = plan, store, engine, slots
+    def __init__(self, plan: Plan, store: Store, engine: LocalEngine) -> None:
+        self.plan, self.store, self.engine, self.slots = plan, store, engine, engine.slots
         self._started: dict[int, float] = {}
         self._busy_seconds = 0.0
         self._first_start: float | None = None

@@ -1,14 +1,17 @@
 """From a sweep file to a plan, as `plan` and `run` both need it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from isoflop.corpus import Corpus, make_tokenizer, open_corpus
+from isoflop.corpus import make_tokenizer, open_corpus
 from isoflop.corpus_facts import CorpusFacts
-from isoflop.engine.devices import Slot
+from isoflop.engine.devices import DeviceChoice, Slot, slot_options
+from isoflop.plan.estimate import Estimate, estimate
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import Plan
 from isoflop.spec import SweepSpec
+from isoflop.store import Timing
 
 # A simulated sweep reads no corpus; its plan is that of one no run can exhaust.
 NO_CORPUS = CorpusFacts(fingerprint="none", n_train_tokens=10**18, n_heldout_tokens=10**18, bytes_per_token=1.0)
@@ -16,26 +19,43 @@ NO_CORPUS = CorpusFacts(fingerprint="none", n_train_tokens=10**18, n_heldout_tok
 
 @dataclass(frozen=True)
 class PlannedSweep:
-    """A sweep with its plan; `corpus` is None where nothing is trained."""
+    """A sweep with its plan, and the slots it is to run on."""
 
     spec: SweepSpec
-    corpus: Corpus | None
     plan: Plan
+    slots: tuple[Slot, ...]
 
 
-def plan_sweep(spec: SweepSpec, file: Path, artifacts: Path, slots: tuple[Slot, ...]) -> PlannedSweep:
-    """Tokenise the corpus unless that is done, and make the plan."""
-    corpus = None
+def plan_sweep(
+    spec: SweepSpec, file: Path, artifacts: Path, *, device: DeviceChoice, workers: int | None
+) -> PlannedSweep:
+    """Tokenise the corpus unless that is done, make the plan, and choose the devices it is guessed fastest on.
+
+    The choice rests on the plan alone, not on what has been measured so far: a sweep goes on where it began.
+    """
+    facts = NO_CORPUS
     if spec.trainer == "builtin":
         base = file.resolve().parent
-        corpus = open_corpus(spec.corpus, spec.tokenizer, root=corpora(artifacts), base=base)
-    plan = make_plan(
-        spec,
-        corpus.facts if corpus else NO_CORPUS,
-        vocab_size=make_tokenizer(spec.tokenizer).vocab_size,
-        memory_limit=min(slot.memory_bytes for slot in slots),
-    )
-    return PlannedSweep(spec, corpus, plan)
+        facts = open_corpus(spec.corpus, spec.tokenizer, root=corpora(artifacts), base=base).facts
+    options = slot_options(device if spec.trainer == "builtin" else "cpu", workers)
+    return min((_planned(spec, facts, slots) for slots in options), key=_cells_lost_and_seconds)
+
+
+def _planned(spec: SweepSpec, facts: CorpusFacts, slots: tuple[Slot, ...]) -> PlannedSweep:
+    vocab_size = make_tokenizer(spec.tokenizer).vocab_size
+    memory = min(slot.memory_bytes for slot in slots)
+    return PlannedSweep(spec, make_plan(spec, facts, vocab_size=vocab_size, memory_limit=memory), slots)
+
+
+def _cells_lost_and_seconds(planned: PlannedSweep) -> tuple[int, float]:
+    return len(planned.plan.dropped), cost(planned, []).seconds
+
+
+def cost(planned: PlannedSweep, timings: Iterable[Timing]) -> Estimate:
+    """Time of the sweep on its slots; measured if any of `timings` is of the same device."""
+    own = [timing for timing in timings if timing.device == planned.slots[0].name]
+    names = [slot.name for slot in planned.slots]
+    return estimate(list(planned.plan.runs.values()), own, device_kind=planned.slots[0].kind, devices=names)
 
 
 def corpora(artifacts: Path) -> Path:

@@ -14,6 +14,8 @@ from isoflop.errors import IsoflopError
 from isoflop.hardware import cpu_name
 from isoflop.rundir import DeviceKind
 
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+
 # Of a device's memory, the share a run may plan for; the rest is the context's and the allocator's.
 USABLE_MEMORY = 0.8
 # bfloat16 matrix products in hardware: NVIDIA compute capability 8.0 (Ampere).
@@ -40,22 +42,29 @@ class Slot:
     bfloat16: bool
 
 
-def local_slots(device: Literal["auto", "cpu", "cuda"], workers: int | None) -> tuple[Slot, ...]:
-    """One slot per visible GPU where torch can use them, else one per CPU core; at most `workers`.
+def slot_options(device: DeviceChoice, workers: int | None) -> tuple[tuple[Slot, ...], ...]:
+    """The sets of slots a sweep may choose between: its GPUs, where torch can use them, and its CPU cores.
+
+    A set has at most `workers` slots, one per visible GPU or per core. `auto` gives both where there are both:
+    for models of a few thousand parameters many cores may beat one GPU.
 
     Raises:
         IsoflopError: CUDA was asked for and there is none.
     """
-    gpus = _gpus() if device != "cpu" else ()
+    gpus = _gpus()[:workers] if device != "cpu" else ()
     if device == "cuda" and not gpus:
         raise IsoflopError(
             "No GPU that this torch can use was found.",
             hint="Check nvidia-smi, CUDA_VISIBLE_DEVICES and that torch is a CUDA build; or use --device cpu.",
         )
-    if gpus:
-        return gpus[:workers]
-    n_workers = workers or cpu_cores()
-    memory = psutil.virtual_memory().available * USABLE_MEMORY / n_workers
+    if device == "cuda":
+        return (gpus,)
+    cores = _cores(workers or cpu_cores())
+    return (gpus, cores) if gpus else (cores,)
+
+
+def _cores(n_workers: int) -> tuple[Slot, ...]:
+    memory = psutil.virtual_memory().total * USABLE_MEMORY / n_workers
     return tuple(Slot("cpu", cpu_name(), "", memory, bfloat16=False) for _ in range(n_workers))
 
 

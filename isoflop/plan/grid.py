@@ -13,6 +13,8 @@ DEFAULT_TOKENS_PER_PARAM = 20.0
 # N_opt ~ C^0.5 carries a centre given for the smallest budget to the others (Hoffmann et al. 2022, table 2).
 CENTRE_EXPONENT = 0.5
 
+# Beyond the smallest and the largest shape by more than this factor, a size cannot be built.
+SIZE_TOLERANCE = 1.1
 # Sizes of a lattice closer than this many decades would be the same shape anyway.
 FINEST_SPACING = 0.01
 
@@ -24,13 +26,13 @@ class BudgetGrid:
     Attributes:
         centre: N the grid is centred on.
         shapes: distinct shapes by ascending N.
-        n_unbuildable: sizes asked for outside what the shape rule can build.
+        unbuildable: sizes asked for outside what the shape rule can build.
     """
 
     budget_flops: float
     centre: float
     shapes: tuple[ModelShape, ...]
-    n_unbuildable: int
+    unbuildable: tuple[float, ...]
 
 
 def budget_grids(spec: SweepSpec, rule: ShapeRule) -> tuple[BudgetGrid, ...]:
@@ -82,6 +84,6 @@ def _wanted(spec: SweepSpec, centre: float, lattice: tuple[float, ...] | None) -
 
 def _grid(rule: ShapeRule, budget: float, centre: float, wanted: list[float]) -> BudgetGrid:
     sizes, _ = buildable(rule)
-    possible = [size for size in wanted if sizes[0] * 0.9 <= size <= sizes[-1] * 1.1]
+    possible = [size for size in wanted if sizes[0] / SIZE_TOLERANCE <= size <= sizes[-1] * SIZE_TOLERANCE]
     shapes = dict.fromkeys(nearest_shape(rule, size) for size in sorted(possible))
-    return BudgetGrid(budget, centre, tuple(shapes), len(wanted) - len(possible))
+    return BudgetGrid(budget, centre, tuple(shapes), tuple(size for size in wanted if size not in possible))

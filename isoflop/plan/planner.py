@@ -7,7 +7,7 @@ from isoflop.finding import Finding, Severity
 from isoflop.plan.estimate import memory_bytes
 from isoflop.plan.grid import BudgetGrid, budget_grids
 from isoflop.plan.recipe import BUDGET_TOLERANCE, make_recipe
-from isoflop.plan.shapes import ShapeRule
+from isoflop.plan.shapes import ShapeRule, nearest_shape
 from isoflop.plan.types import Cell, DroppedCell, Plan, Role
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
@@ -31,6 +31,7 @@ def make_plan(spec: SweepSpec, corpus: CorpusFacts, *, vocab_size: int, memory_l
     dropped: list[DroppedCell] = []
     findings: list[Finding] = []
     for grid in budget_grids(spec, rule):
+        dropped.extend(_unbuildable(rule, grid))
         kept: list[ModelShape] = []
         for shape in grid.shapes:
             reason = _why_not(spec, shape, grid.budget_flops, corpus, memory_limit)
@@ -41,6 +42,14 @@ def make_plan(spec: SweepSpec, corpus: CorpusFacts, *, vocab_size: int, memory_l
         cells.extend(_cells(spec, rule, grid, kept, corpus))
         findings.extend(_grid_findings(rule, grid, kept))
     return Plan(spec.name, tuple(cells), tuple(dropped), tuple(findings))
+
+
+def _unbuildable(rule: ShapeRule, grid: BudgetGrid) -> Iterator[DroppedCell]:
+    for size in grid.unbuildable:
+        shape = nearest_shape(rule, size)
+        has = format_count(shape.n_params(rule.count))
+        reason = f"{format_count(size)} parameters cannot be built; the nearest shape has {has}"
+        yield DroppedCell(grid.budget_flops, shape, reason)
 
 
 def _why_not(
@@ -112,5 +121,5 @@ def _grid_findings(rule: ShapeRule, grid: BudgetGrid, kept: list[ModelShape]) ->
                 f"Budget {budget} has {n_sizes} sizes {side} its centre of {format_count(grid.centre)} parameters.",
                 "A floor on that side would not be bracketed: move the centre, widen the grid, "
                 "or see the reasons of the dropped cells.",
-                {**values, "centre": grid.centre, "side": side, "n_unbuildable": grid.n_unbuildable},
+                {**values, "centre": grid.centre, "side": side},
             )

@@ -25,13 +25,14 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
             Column("in the fit", numeric=False),
             Column("loss"),
             Column("error"),
+            Column("bits/byte"),
             Column("time"),
             Column("tokens/s"),
             Column("run", numeric=False),
             Column("why", numeric=False),
         ),
         rows=tuple(_run_row(cell) for cell in cells),
-        note="N: every parameter. Loss: held-out, nats per token, with its standard error.",
+        note="N: every parameter. Loss: held-out, nats per token, with its standard error, and bits per byte.",
     )
 
 
@@ -47,6 +48,7 @@ def _run_row(cell: SweepCell) -> tuple[str, ...]:
         where.words,
         nats(cell.val_loss),
         spread(cell.val_loss_se),
+        nats(cell.bits_per_byte),
         ABSENT if cell.seconds is None else format_seconds(cell.seconds),
         count(cell.tokens_per_second),
         cell.run_id or ABSENT,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.engine.devices import cpu_cores, local_slots
+from isoflop.engine.devices import cpu_cores, slot_options
 from isoflop.engine.execution import git_state, job_file
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
@@ -36,7 +36,7 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 def test_each_gpu_is_a_slot_pinned_by_its_uuid() -> None:
-    first, second = local_slots("auto", None)
+    first, second = slot_options("auto", None)[0]
     assert (first.kind, first.name, first.visible_device) == ("cuda", "NVIDIA H100 80GB HBM3", "GPU-aaaa")
     assert first.bfloat16 and not second.bfloat16
     assert first.memory_bytes == pytest.approx(0.8 * 81559 * 2**20)
@@ -52,35 +52,36 @@ def test_an_inherited_choice_of_gpus_is_respected(
     monkeypatch: pytest.MonkeyPatch, visible: str, names: list[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    slots = local_slots("auto", None)
+    slots = slot_options("auto", None)[0]
     assert [slot.visible_device for slot in slots if slot.kind == "cuda"] == names
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_workers_limits_the_slots_and_cpu_ignores_gpus() -> None:
-    assert len(local_slots("auto", 1)) == 1
-    assert {slot.kind for slot in local_slots("cpu", 3)} == {"cpu"}
-    assert len(local_slots("cpu", 3)) == 3
+    assert len(slot_options("auto", 1)[0]) == 1
+    assert [{slot.kind for slot in slots} for slots in slot_options("cpu", 3)] == [{"cpu"}]
+    assert [{slot.kind for slot in slots} for slots in slot_options("auto", 3)] == [{"cuda"}, {"cpu"}]
+    assert len(slot_options("cpu", 3)[0]) == 3
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_gpus_that_torch_cannot_use_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "python").write_text("#!/bin/sh\nexit 1\n")
-    assert {slot.kind for slot in local_slots("auto", 1)} == {"cpu"}
+    assert {slot.kind for slot in slot_options("auto", 1)[0]} == {"cpu"}
     with pytest.raises(IsoflopError, match="No GPU"):
-        local_slots("cuda", None)
+        slot_options("cuda", None)
 
 
 def test_a_core_is_a_slot_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    slots = local_slots("auto", None)
+    slots = slot_options("auto", None)[0]
     assert len(slots) == cpu_cores() >= 1
     assert {slot.visible_device for slot in slots} == {""}
 
 
 def test_a_job_keeps_its_execution_on_the_same_kind_of_device_only(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
-    cpu = local_slots("cpu", 1)[0]
+    cpu = slot_options("cpu", 1)[0][0]
     begun = job_file(Job((RUN,)), cpu, run_dir)
     run_dir.write_job(begun.model_copy(update={"execution": begun.execution.model_copy(update={"n_threads": 3})}))
     assert job_file(Job((RUN,)), cpu, run_dir).execution.n_threads == 3

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from isoflop.corpus import Corpus
-from isoflop.engine.devices import local_slots
+from isoflop.engine.devices import slot_options
 from isoflop.rundir import Execution
 from isoflop.train.loop import train
 from isoflop.train.progress import Ending, Progress, Trained
@@ -53,7 +53,7 @@ def test_an_interrupted_run_goes_on_where_it_was(corpus: Corpus, tmp_path: Path)
 
 
 def test_every_visible_gpu_is_a_slot_of_its_own() -> None:
-    slots = local_slots("cuda", None)
+    slots = slot_options("cuda", None)[0]
     assert len(slots) == torch.cuda.device_count()
     assert len({slot.visible_device for slot in slots}) == len(slots)
     assert all(slot.memory_bytes > 0 for slot in slots)
