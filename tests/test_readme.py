@@ -1,0 +1,71 @@
+"""The README's commands run, and its numbers are those of the committed report."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isoflop.units import format_count
+from tests.cli.test_cli_surface import SURFACE, isoflop
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REPORT = json.loads((ROOT / "docs" / "quickstart" / "report.json").read_text(encoding="utf-8"))
+
+
+def commands(program: str) -> list[str]:
+    """The command lines of the README's console blocks that start `program`."""
+    blocks = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    lines = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [line for line in lines if line.split()[0] == program]
+
+
+def test_the_two_set_up_commands_come_first_and_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert commands("make") == ["make quickstart", "make test"]
+    assert README.index("make quickstart") < README.index("$ isoflop")
+    for command in commands("make"):
+        assert re.search(rf"^{command.split()[1]}:", makefile, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", commands("isoflop"))
+def test_every_command_and_option_in_the_readme_exists(line: str) -> None:
+    words = shlex.split(line)
+    assert {word for word in words if word.startswith("--")} <= SURFACE[words[1]] | {"--help"}
+
+
+def test_the_four_commands_run_on_the_smoke_sweep(tmp_path: Path) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "quickstart.toml").write_text((ROOT / "sweeps" / "smoke.toml").read_text())
+    lines = [line for line in commands("isoflop") if "sweeps/quickstart.toml" in line]
+    assert [line.split()[1] for line in lines] == ["plan", "run", "fit", "report"]
+    for line in lines:
+        isoflop(*shlex.split(line)[1:], folder=tmp_path)
+    assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
+
+
+def test_the_python_example_runs() -> None:
+    [example] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "0.53" in done.stdout
+
+
+def test_the_numbers_in_the_readme_are_those_of_the_committed_report() -> None:
+    frontier = REPORT["frontier"]
+    assert f"C^{frontier['exponent_a']:.3f}" in README and f"C^{frontier['exponent_b']:.3f}" in README
+    for profile in REPORT["profiles"]:
+        assert profile["vertex"] == "inside" and profile["n_points"] >= 6
+        assert format_count(profile["n_opt"]) in README
+        assert f"{profile['loss_opt']:.4f}" in README
+    assert REPORT["simulated"] is False
+
+
+def test_the_links_of_readme_and_docs_lead_somewhere() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
