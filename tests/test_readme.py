@@ -42,7 +42,7 @@ def test_the_four_commands_run_on_the_smoke_sweep(tmp_path: Path) -> None:
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "quickstart.toml").write_text((ROOT / "sweeps" / "smoke.toml").read_text())
     lines = [line for line in commands("isoflop") if "sweeps/quickstart.toml" in line]
-    assert [line.split()[1] for line in lines] == ["plan", "run", "fit", "report"]
+    assert [line.split()[1] for line in lines[:4]] == ["plan", "run", "fit", "report"]
     for line in lines:
         isoflop(*shlex.split(line)[1:], folder=tmp_path)
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
