@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from isoflop.engine.local import LocalEngine
+    from isoflop.report.live import Display
 
 
 def run(
@@ -48,7 +49,7 @@ def run(
     from isoflop.report.run_view import print_run, run_document
 
     with open_session(sweep, db, artifacts, device=device.value, workers=workers, retry=retry) as session:
-        with _signals(session.engine) as received, run_display(session.outline, stderr()) as display:
+        with run_display(session.outline, stderr()) as display, _signals(session.engine, display) as received:
             for event in session.events():
                 display.show(event)
         outcome = session.outcome()
@@ -60,7 +61,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _signals(engine: "LocalEngine") -> Iterator[list[int]]:
+def _signals(engine: "LocalEngine", display: "Display") -> Iterator[list[int]]:
     """Signals received inside the block: the first asks the engine to stop, the second makes it kill."""
     received: list[int] = []
 
@@ -68,6 +69,7 @@ def _signals(engine: "LocalEngine") -> Iterator[list[int]]:
         received.append(number)
         if len(received) == 1:
             engine.stop()
+            display.say("Stopping: workers checkpoint. Ctrl-C again kills them.")
         else:
             engine.kill()
 

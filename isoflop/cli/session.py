@@ -56,7 +56,8 @@ class Session:
         self._started: dict[int, float] = {}
         self._busy_seconds = 0.0
         self._first_start: float | None = None
-        self._last_result: float | None = None
+        self._last_end: float | None = None
+        self._result_at: dict[int, float] = {}
         self._flops_spent = 0.0
         self._begun = time.monotonic()
 
@@ -95,7 +96,7 @@ class Session:
                 self.store.record(event.result)
                 if event.worker is not None:
                     self._flops_spent += event.result.spent_flops
-                    self._last_result = event.time
+                    self._result_at[event.worker] = event.time
             case AttemptEnded():
                 self._busy_seconds += self._busy(event)
                 self._record_attempt(event)
@@ -103,11 +104,12 @@ class Session:
                 pass
 
     def _busy(self, event: AttemptEnded) -> float:
-        """Seconds from `started` to the last result, or to the end of an attempt without one."""
+        """Seconds from `started` to the attempt's last result, or to its end without one."""
+        ended = self._result_at.pop(event.worker, event.ended_at)
         started = self._started.pop(event.worker, None)
         if started is None:
             return 0.0
-        ended = self._last_result if event.outcome == "done" and self._last_result else event.ended_at
+        self._last_end = max(self._last_end or ended, ended)
         return max(0.0, ended - started)
 
     def _record_attempt(self, event: AttemptEnded) -> None:
@@ -151,9 +153,9 @@ class Session:
         )
 
     def _busy_share(self) -> float | None:
-        if self._first_start is None or self._last_result is None or self._last_result <= self._first_start:
+        if self._first_start is None or self._last_end is None or self._last_end <= self._first_start:
             return None
-        return self._busy_seconds / (len(self.slots) * (self._last_result - self._first_start))
+        return self._busy_seconds / (len(self.slots) * (self._last_end - self._first_start))
 
 
 def _utc(seconds: float) -> str:

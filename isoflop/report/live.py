@@ -30,6 +30,9 @@ class Display(Protocol):
     def show(self, event: Event) -> None:
         """Take in one event."""
 
+    def say(self, message: str) -> None:
+        """Show a message of its own."""
+
 
 @contextlib.contextmanager
 def run_display(outline: Outline, console: Console) -> Iterator[Display]:
@@ -114,7 +117,11 @@ class _Lines:
             line = self.progress.headline
         if line is not None:
             self._next = time.monotonic() + PLAIN_SECONDS
-            self.console.print(text(line), soft_wrap=True)
+            self.say(line)
+
+    def say(self, message: str) -> None:
+        """Print the message."""
+        self.console.print(text(message), soft_wrap=True)
 
 
 class _Picture:
@@ -128,12 +135,17 @@ class _Picture:
         self.progress.take_in(event)
         line = event_line(self.progress, event)
         if line is not None:
-            self.console.print(text(line))
+            self.say(line)
+
+    def say(self, message: str) -> None:
+        """Print the message above the picture."""
+        self.console.print(text(message))
 
     def render(self) -> RenderableType:
         """The picture now."""
         progress = self.progress
-        bar = ProgressBar(total=progress.total_flops, completed=progress.flops, width=None)
+        bar = RichTable.grid(expand=True)  # a bar alone would not end its line
+        bar.add_row(ProgressBar(total=progress.total_flops, completed=progress.flops))
         grid = RichTable.grid(padding=(0, 2, 0, 0))
         for number, _ in enumerate(progress.outline.devices):
             grid.add_row(*_worker_row(progress, number))

@@ -96,5 +96,7 @@ def print_run(outcome: RunOutcome, console: Console) -> None:
         console.print(text(f"{run.status} {run.run_id}: {run.reason}", "yellow"))
         if run.log_path:
             console.print(text(f"  log: {run.log_path}", "dim"))
+    if outcome.counts["pending"]:
+        console.print(text("The same command goes on with what is pending.", "dim"))
     if outcome.incomplete:
         console.print(text("See the logs; `isoflop run --retry` tries these again.", "dim"))
