@@ -15,6 +15,7 @@ from isoflop.corpus.sources import Source, find_source
 from isoflop.corpus.tokenizer import make_tokenizer
 from isoflop.corpus.write import write_corpus
 from isoflop.errors import IsoflopError
+from isoflop.files import write_atomically
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
 # Raised when the same files give other tokens than before, so that older index entries are forgotten.
@@ -165,6 +166,4 @@ def _remembered(root: Path, key: str) -> Corpus | None:
 def _remember(root: Path, key: str, fingerprint: str) -> None:
     path = _index_entry(root, key)
     path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps({"schema_version": 1, "fingerprint": fingerprint}) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_atomically(path, json.dumps({"schema_version": 1, "fingerprint": fingerprint}).encode())

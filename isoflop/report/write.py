@@ -1,10 +1,9 @@
 """A report as a folder of files, each there whole or not at all."""
 
-import os
-import tempfile
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
+from isoflop.files import write_atomically
 from isoflop.report.figures import render_figure
 from isoflop.report.frontier_csv import render_frontier_csv
 from isoflop.report.html import render_html
@@ -26,7 +25,9 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
     contents = _render(summary)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return [_replace(out / name, content) for name, content in contents.items()]
+        for name, content in contents.items():
+            write_atomically(out / name, content)
+        return [out / name for name in contents]
     except OSError as error:
         raise IsoflopError(
             f"Cannot write the report to {str(out)!r}: {error}.",
@@ -44,20 +45,3 @@ def _render(summary: Summary) -> dict[str, bytes]:
         "figure.svg": images.svg,
     }
     return {**{name: text.encode() for name, text in texts.items()}, "figure.png": images.png}
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """`path`, now holding `content`; on failure it holds what it held, and nothing is left beside it."""
-    # The folder is the target's own: a rename is atomic only within one file system.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes private files, and a report is for others to read.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return path

@@ -12,7 +12,7 @@ from isoflop.engine.execution import git_state, job_file
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
-from tests.test_run_spec import RUN
+from tests.run_examples import RUN
 
 SMI = """#!/bin/sh
 cat <<'END'

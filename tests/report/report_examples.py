@@ -10,26 +10,16 @@ from isoflop.report.csv_points import Point
 from isoflop.report.source import FitInput, Origin
 from isoflop.report.summary import Summary, summarize
 from isoflop.result import RunResult
-from isoflop.run_spec import OptimizerSpec, RunSpec, ScheduleSpec
+from isoflop.run_spec import RunSpec, ScheduleSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
 from isoflop.store.store import open_store
+from tests.run_examples import OPTIMIZER
 
 DATA = Path(__file__).parents[1] / "data"
 LLAMA3 = DATA / "llama3.csv"
 GENERATED_AT = "2026-01-02T03:04:05+00:00"
 WIDTHS = (16, 32, 48, 64, 96, 128, 192)
-
-OPTIMIZER = OptimizerSpec(
-    learning_rate=0.01,
-    hidden_rate_scale=0.5,
-    head_rate_scale=0.5,
-    decay_per_step=0.001,
-    beta1=0.9,
-    beta2=0.98,
-    epsilon=1e-8,
-    grad_clip=1.0,
-)
 
 
 def make_cell(budget: float, width: int, *, role=Role.GRID, seed=0, trainer="builtin") -> Cell:

@@ -9,9 +9,10 @@ from sqlite_utils import Database
 
 from isoflop.plan.types import Cell, DroppedCell, Plan, Role
 from isoflop.result import RunResult
-from isoflop.run_spec import OptimizerSpec, RunSpec, ScheduleSpec
+from isoflop.run_spec import RunSpec, ScheduleSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
+from tests.run_examples import OPTIMIZER
 
 SHAPE = ModelShape(n_layers=2, width=16, n_heads=2, head_dim=8, d_ff=48, vocab_size=257, context_length=32)
 PROVENANCE = {
@@ -32,16 +33,7 @@ def make_run(width: int = 16, seed: int = 0, **changes: Any) -> RunSpec:
         "n_steps": 250,
         "batch_sequences": 4,
         "schedule": ScheduleSpec(warmup_steps=12, cooldown_steps=125, cooldown_shape="linear"),
-        "optimizer": OptimizerSpec(
-            learning_rate=0.01,
-            hidden_rate_scale=0.5,
-            head_rate_scale=0.5,
-            decay_per_step=0.001,
-            beta1=0.9,
-            beta2=0.98,
-            epsilon=1e-8,
-            grad_clip=1.0,
-        ),
+        "optimizer": OPTIMIZER,
         "seed": seed,
         "corpus_fingerprint": "c0ffee",
         "tokenizer": "byte",

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from isoflop.corpus import Corpus, make_tokenizer, open_corpus
-from isoflop.run_spec import OptimizerSpec, RunSpec, ScheduleSpec
+from isoflop.run_spec import RunSpec, ScheduleSpec
 from isoflop.rundir import Execution
 from isoflop.shape import ModelShape
 from isoflop.spec import CorpusSpec, TokenizerSpec
+from tests.run_examples import OPTIMIZER
 
 CPU = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=64)
 
@@ -43,16 +44,7 @@ def make_run(corpus: Corpus, **changes: object) -> RunSpec:
         "n_steps": 40,
         "batch_sequences": 4,
         "schedule": ScheduleSpec(warmup_steps=4, cooldown_steps=20, cooldown_shape="linear"),
-        "optimizer": OptimizerSpec(
-            learning_rate=0.01,
-            hidden_rate_scale=2.0,
-            head_rate_scale=1.5,
-            decay_per_step=0.001,
-            beta1=0.9,
-            beta2=0.98,
-            epsilon=1e-8,
-            grad_clip=1.0,
-        ),
+        "optimizer": OPTIMIZER.model_copy(update={"head_rate_scale": 1.5, "decay_per_step": 0.001}),
         "seed": 0,
         "corpus_fingerprint": corpus.facts.fingerprint,
         "tokenizer": "byte",

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from isoflop.corpus import Corpus, batch
-from isoflop.run_spec import OptimizerSpec, RunSpec
+from isoflop.run_spec import RunSpec
 from isoflop.rundir import Execution
 from isoflop.train.checkpoint import checkpoint_path, weights_path
 from isoflop.train.loop import train
 from isoflop.train.progress import Ending, Progress, Trained
+from tests.run_examples import OPTIMIZER
 from tests.train.conftest import CPU, make_run
 
 
@@ -109,16 +110,7 @@ def test_the_seed_changes_the_result_and_nothing_else_does(corpus: Corpus, tmp_p
 
 
 def test_a_rate_that_blows_up_diverges_with_step_and_reason(corpus: Corpus, tmp_path: Path) -> None:
-    wild = OptimizerSpec(
-        learning_rate=1e38,
-        hidden_rate_scale=1.0,
-        head_rate_scale=1.0,
-        decay_per_step=0,
-        beta1=0.9,
-        beta2=0.98,
-        epsilon=1e-8,
-        grad_clip=1e30,
-    )
+    wild = OPTIMIZER.model_copy(update={"learning_rate": 1e38, "grad_clip": 1e30})
     trained = run_it(make_run(corpus, optimizer=wild), corpus, tmp_path)
     assert trained.ending is Ending.DIVERGED
     assert trained.heldout is None

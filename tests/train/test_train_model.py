@@ -7,12 +7,13 @@ import torch
 
 from isoflop.corpus import Corpus, batch
 from isoflop.plan.recipe import make_recipe
-from isoflop.run_spec import OptimizerSpec, ScheduleSpec
+from isoflop.run_spec import ScheduleSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import RecipeSpec
 from isoflop.train.model import Decoder, build_model, rotary_tables, rotate
 from isoflop.train.optimizer import build_optimizer
 from isoflop.train.schedule import rate_factor
+from tests.run_examples import OPTIMIZER
 
 
 def shape_of(width: int, n_layers: int) -> ModelShape:
@@ -86,16 +87,7 @@ def test_initial_weights_follow_mup_and_the_seed() -> None:
 
 
 def test_every_weight_is_in_one_group_with_its_rate() -> None:
-    spec = OptimizerSpec(
-        learning_rate=0.01,
-        hidden_rate_scale=0.5,
-        head_rate_scale=0.25,
-        decay_per_step=1e-4,
-        beta1=0.9,
-        beta2=0.98,
-        epsilon=1e-8,
-        grad_clip=1,
-    )
+    spec = OPTIMIZER.model_copy(update={"hidden_rate_scale": 0.5, "head_rate_scale": 0.25, "decay_per_step": 1e-4})
     model = build_model(shape_of(128, 2), seed=0)
     hidden, head, plain = build_optimizer(model, spec).param_groups
     assert (hidden["lr"], hidden["weight_decay"]) == pytest.approx((0.005, 0.02))
