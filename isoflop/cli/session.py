@@ -13,6 +13,7 @@ from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinish
 from isoflop.engine.execution import git_state
 from isoflop.engine.local import LocalEngine
 from isoflop.engine.order import start_order
+from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import guess_seconds
 from isoflop.plan.types import Plan
 from isoflop.report.run_view import Incomplete, Outline, RunOutcome
@@ -74,10 +75,20 @@ class Session:
         )
 
     def events(self) -> Iterator[Event]:
-        """Train what is pending; every event is recorded before it is passed on."""
-        for event in self.engine.run(self._jobs()):
-            self._record(event)
-            yield event
+        """Train what is pending; every event is recorded before it is passed on.
+
+        Raises:
+            IsoflopError: the artifacts or the database cannot be written.
+        """
+        try:
+            for event in self.engine.run(self._jobs()):
+                self._record(event)
+                yield event
+        except OSError as error:
+            raise IsoflopError(
+                f"Cannot write to {str(self.engine.artifacts)!r}: {error}.",
+                hint="Make room or mend permissions; finished results are safe and the same command goes on.",
+            ) from error
 
     def _jobs(self) -> list[Job]:
         kind = self.slots[0].kind

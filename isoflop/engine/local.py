@@ -196,10 +196,10 @@ class LocalEngine:
         if self._order or code in (EXIT_CHECKPOINTED, EXIT_BUSY):
             return "interrupted", "asked to stop" if code == EXIT_CHECKPOINTED else f"ended with exit code {code}"
         deaths = self._deaths[worker.job.job_id] = self._deaths.get(worker.job.job_id, 0) + 1
-        how = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         if deaths < MAX_DEATHS:
-            return "died", f"the worker was {how} without a result"
-        return "given_up", f"the worker was {how} without a result, {deaths} times"
+            return "died", f"the worker {how} without a result"
+        return "given_up", f"the worker {how} without a result, {deaths} times"
 
     def _ended(self, worker: _Worker, outcome: str, reason: str | None) -> AttemptEnded:
         return AttemptEnded(
