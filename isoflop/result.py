@@ -1,11 +1,9 @@
 """The outcome of one run: a status and, for a completed run only, a loss."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-RESULT_SCHEMA = 1
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -47,7 +45,7 @@ class RunResult(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = RESULT_SCHEMA
+    schema_version: Literal[1] = 1
     run_id: str
     status: Status
     reason: str | None = Field(None, description="why it did not complete, one sentence")
@@ -56,21 +54,15 @@ class RunResult(BaseModel):
 
     n_steps: int = Field(ge=0, description="optimizer steps taken, counted by the trainer")
     n_tokens: int = Field(ge=0, description="training tokens consumed, counted by the trainer")
-    achieved_flops: float = Field(
-        ge=0, allow_inf_nan=False, description="training FLOPs, from the trainer's own counters"
-    )
-    spent_flops: float = Field(
-        ge=0, allow_inf_nan=False, description="FLOPs paid for it, work lost with earlier attempts excluded"
-    )
+    achieved_flops: Amount = Field(description="training FLOPs, from the trainer's own counters")
+    spent_flops: Amount = Field(description="FLOPs paid for it, work lost with earlier attempts excluded")
 
     val_loss: float | None = Field(None, allow_inf_nan=False, description="nats per token, held-out")
     val_loss_se: float | None = Field(None, ge=0, allow_inf_nan=False, description="nats, over held-out sequences")
     bits_per_byte: float | None = Field(None, allow_inf_nan=False)
     n_val_tokens: int | None = None
 
-    seconds: float = Field(
-        ge=0, allow_inf_nan=False, description="training and evaluation, all attempts, process start excluded"
-    )
+    seconds: Amount = Field(description="training and evaluation, all attempts, process start excluded")
     tokens_per_second: float | None = Field(None, allow_inf_nan=False)
     finished_at: str = Field(description="UTC, ISO 8601")
     execution: dict[str, object] = Field(default_factory=dict, description="what may change a bit of the result")

@@ -12,8 +12,11 @@
 Everything but the append-only events is written to a temporary name and renamed into place.
 """
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -120,6 +123,18 @@ class RunDir:
         """Number of the latest attempt that was started, 0 if none."""
         numbers = [int(p.name.removeprefix("attempt-")) for p in self.path.glob("attempt-[0-9]*") if p.is_dir()]
         return max(numbers, default=0)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Whether this process alone may write here, for the time of the block; the system frees it at death."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
     def write_job(self, content: JobFile) -> None:
         """Create the directory and its job.json."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import CooldownShape, Trainer
@@ -17,6 +17,9 @@ from isoflop.shape import ParamCount
 _EXAMPLE = "sweeps/quickstart.toml"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Far beyond what anyone trains, and far from where floating point ends.
+Budget = Annotated[float, Field(ge=1, le=1e40, allow_inf_nan=False)]
+Size = Annotated[float, Field(gt=0, le=1e20, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -33,9 +36,9 @@ class GridSpec(_Section):
     """Half-width of the grid in decades of N."""
     center_tokens_per_param: Positive | None = None
     """First guess of the optimum as D/N; centres every budget's grid. 20 where no centre is given."""
-    center_n_params: tuple[Positive, ...] | None = None
+    center_n_params: tuple[Size, ...] | None = None
     """Or the centre as explicit sizes: one per budget, or one for the smallest, growing as C^0.5."""
-    lattice: StrictBool | tuple[Positive, ...] = False
+    lattice: bool | tuple[Size, ...] = False
     """One list of sizes for all budgets: `true` = evenly spaced, each budget takes its window of it;
     a list = these sizes at every budget."""
     seeds: int = Field(1, ge=1, le=100)
@@ -44,6 +47,15 @@ class GridSpec(_Section):
     """Further seeds at the size nearest each centre: the noise floor."""
     first_seed: int = Field(0, ge=0, le=2**32)
     """The smallest seed used."""
+
+    @field_validator("lattice", mode="before")
+    @classmethod
+    def _sizes_or_a_switch(cls, value: object) -> object:
+        sizes = value if isinstance(value, list | tuple) else ()
+        numbers = [size for size in sizes if isinstance(size, int | float) and not isinstance(size, bool)]
+        if isinstance(value, bool) or (numbers and len(numbers) == len(sizes) and min(numbers) > 0):
+            return value
+        raise ValueError("give true, false or a list of positive sizes")
 
     @field_validator("center_n_params", mode="before")
     @classmethod
@@ -64,7 +76,7 @@ class ModelSpec(_Section):
     """Tokens per training sequence."""
     head_dim: int | None = Field(None, ge=2, le=512, multiple_of=2)
     """Size of an attention head for every shape; absent: by the shape rule, growing with width."""
-    aspect_ratio: Positive | None = None
+    aspect_ratio: float | None = Field(None, ge=0.25, le=1e5)
     """Width per layer the shape rule aims at; absent: its own curve (docs/decisions.md)."""
 
 
@@ -102,9 +114,9 @@ class RecipeSpec(_Section):
     base_width: int = Field(32, ge=1)
     """Width at which hidden matrices (of 2 layers) and head have that rate; elsewhere base_width/width times it,
     and for hidden matrices sqrt(2/layers)."""
-    base_batch_tokens: Positive = 192
+    base_batch_tokens: float = Field(192, ge=1, le=1e12)
     """Batch in tokens of a run of `base_tokens`."""
-    base_tokens: Positive = 1e6
+    base_tokens: float = Field(1e6, ge=1, le=1e18)
     """D at which the batch is `base_batch_tokens`."""
     batch_exponent: Fraction = 0.4
     """Batch grows as D to this power."""
@@ -155,7 +167,7 @@ class SweepSpec(_Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     """Name of the sweep: letters, digits, `.`, `_`, `-`."""
-    budgets: tuple[Positive, ...] = Field(min_length=1)
+    budgets: tuple[Budget, ...] = Field(min_length=1)
     """Training FLOPs per run, each an IsoFLOP profile."""
     trainer: Trainer = "builtin"
     """`builtin` trains; `simulated` draws losses from a known surface and is labelled so everywhere."""
@@ -196,7 +208,7 @@ def load_spec(path: Path) -> SweepSpec:
     """
     shown = str(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise IsoflopError(f"There is no sweep file {shown!r}.", hint="Check the path; sweeps/ has examples.") from None
     except tomllib.TOMLDecodeError as error:

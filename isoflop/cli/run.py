@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from isoflop.engine.local import LocalEngine
-    from isoflop.report.live import Display
 
 
 def run(
@@ -49,9 +48,13 @@ def run(
     from isoflop.report.run_view import print_run, run_document
 
     with open_session(sweep, db, artifacts, device=device.value, workers=workers, retry=retry) as session:
-        with run_display(session.outline, stderr()) as display, _signals(session.engine, display) as received:
+        with run_display(session.outline, stderr()) as display, _signals(session.engine) as received:
+            told = False
             for event in session.events():
                 display.show(event)
+                if received and not told:
+                    told = True
+                    display.say("Stopping: workers checkpoint. Ctrl-C again kills them.")
         outcome = session.outcome()
     if json:
         print(dumps(run_document(outcome)))
@@ -61,7 +64,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _signals(engine: "LocalEngine", display: "Display") -> Iterator[list[int]]:
+def _signals(engine: "LocalEngine") -> Iterator[list[int]]:
     """Signals received inside the block: the first asks the engine to stop, the second makes it kill."""
     received: list[int] = []
 
@@ -69,7 +72,6 @@ def _signals(engine: "LocalEngine", display: "Display") -> Iterator[list[int]]:
         received.append(number)
         if len(received) == 1:
             engine.stop()
-            display.say("Stopping: workers checkpoint. Ctrl-C again kills them.")
         else:
             engine.kill()
 

@@ -139,11 +139,11 @@ class Session:
 
     def retry(self) -> None:
         """Make every diverged or failed run of the sweep pending again; what it was stays among the attempts."""
-        for cell in self.store.cells(self.plan.sweep):
-            if cell.run_id is not None and cell.status in (Status.DIVERGED, Status.FAILED):
-                run_dir = RunDir(self.engine.artifacts / Job((self.plan.runs[cell.run_id],)).job_id)
-                run_dir.set_result_aside(cell.run_id)
-                self.store.supersede(cell.run_id)
+        status = {cell.run_id: cell.status for cell in self.store.cells(self.plan.sweep)}
+        for run_id, run in self.plan.runs.items():
+            if status[run_id] in (Status.DIVERGED, Status.FAILED):
+                RunDir(self.engine.artifacts / Job((run,)).job_id).set_result_aside(run_id)
+                self.store.supersede(run_id)
 
     def outcome(self) -> RunOutcome:
         """What the sweep has come to."""

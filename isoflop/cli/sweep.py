@@ -1,20 +1,27 @@
 """From a sweep file to a plan, as `plan` and `run` both need it."""
 
-from collections.abc import Iterable
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.corpus import make_tokenizer, open_corpus
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.devices import DeviceChoice, Slot, slot_options
+from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import Estimate, estimate
 from isoflop.plan.planner import make_plan
-from isoflop.plan.types import Plan
+from isoflop.plan.types import DroppedCell, Plan
 from isoflop.spec import SweepSpec
 from isoflop.store import Timing
+from isoflop.units import format_flops
 
 # A simulated sweep reads no corpus; its plan is that of one no run can exhaust.
 NO_CORPUS = CorpusFacts(fingerprint="none", n_train_tokens=10**18, n_heldout_tokens=10**18, bytes_per_token=1.0)
+
+# The standard library takes under a second; what takes longer says how far it is this often.
+TOKENISING_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -32,13 +39,43 @@ def plan_sweep(
     """Tokenise the corpus unless that is done, make the plan, and choose the devices it is guessed fastest on.
 
     The choice rests on the plan alone, not on what has been measured so far: a sweep goes on where it began.
+
+    Raises:
+        IsoflopError: no such corpus or devices, or no cell can be trained.
     """
     facts = NO_CORPUS
     if spec.trainer == "builtin":
         base = file.resolve().parent
-        facts = open_corpus(spec.corpus, spec.tokenizer, root=corpora(artifacts), base=base).facts
-    options = slot_options(device if spec.trainer == "builtin" else "cpu", workers)
-    return min((_planned(spec, facts, slots) for slots in options), key=_cells_lost_and_seconds)
+        corpus = open_corpus(
+            spec.corpus, spec.tokenizer, root=corpora(artifacts), base=base, on_progress=_progress_line()
+        )
+        facts = corpus.facts
+    options = slot_options("cpu" if device == "auto" and spec.trainer == "simulated" else device, workers)
+    planned = min((_planned(spec, facts, slots) for slots in options), key=_cells_lost_and_seconds)
+    if not planned.plan.cells:
+        raise _nothing_to_train(spec, planned.plan.dropped)
+    return planned
+
+
+def _progress_line() -> Callable[[float], None]:
+    """Says on stderr how far a long tokenisation is, a line every few seconds."""
+    due = time.monotonic() + TOKENISING_SECONDS
+
+    def report(share: float) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + TOKENISING_SECONDS
+            print(f"tokenising the corpus: {share:.0%}", file=sys.stderr)
+
+    return report
+
+
+def _nothing_to_train(spec: SweepSpec, dropped: Sequence[DroppedCell]) -> IsoflopError:
+    first = f" at {format_flops(dropped[0].budget_flops)} FLOPs, {dropped[0].reason}" if dropped else " it is empty"
+    return IsoflopError(
+        f"No cell of the sweep {spec.name!r} can be trained:{first}.",
+        hint="Change the budgets or the centre of the grid, or the limit that the reason names.",
+    )
 
 
 def _planned(spec: SweepSpec, facts: CorpusFacts, slots: tuple[Slot, ...]) -> PlannedSweep:
@@ -64,5 +101,11 @@ def corpora(artifacts: Path) -> Path:
 
 
 def lock_path(db: Path, sweep: str) -> Path:
-    """The lock file of a sweep, beside its database."""
+    """The lock file of a sweep, beside its database.
+
+    Raises:
+        IsoflopError: `db` names no file.
+    """
+    if not db.name:
+        raise IsoflopError(f"{str(db)!r} is not the name of a database file.", hint="Give one with --db.")
     return db.with_name(f"{db.name}.{sweep}.lock")

@@ -79,7 +79,7 @@ def cpu_cores() -> int:
 
 
 def _gpus() -> tuple[Slot, ...]:
-    listed = [_gpu_slot(line) for line in _nvidia_smi().splitlines() if line.strip()]
+    listed = [slot for line in _nvidia_smi().splitlines() if (slot := _gpu_slot(line)) is not None]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         wanted = [entry.strip() for entry in visible.split(",") if entry.strip()]
@@ -90,10 +90,14 @@ def _gpus() -> tuple[Slot, ...]:
     return slots if slots and _torch_sees_cuda() else ()
 
 
-def _gpu_slot(line: str) -> tuple[str, Slot]:
-    index, uuid, name, mebibytes, capability = (field.strip() for field in line.split(","))
-    memory = float(mebibytes) * 2**20 * USABLE_MEMORY
-    return index, Slot("cuda", name, uuid, memory, bfloat16=float(capability) >= BFLOAT16_CAPABILITY)
+def _gpu_slot(line: str) -> tuple[str, Slot] | None:
+    """Index and slot of a line of nvidia-smi; None where it says `[N/A]`, as for a device without its own memory."""
+    try:
+        index, uuid, name, mebibytes, capability = (field.strip() for field in line.split(","))
+        memory = float(mebibytes) * 2**20 * USABLE_MEMORY
+        return index, Slot("cuda", name, uuid, memory, bfloat16=float(capability) >= BFLOAT16_CAPABILITY)
+    except ValueError:
+        return None
 
 
 def _nvidia_smi() -> str:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -22,14 +22,16 @@ from isoflop.engine.devices import Slot
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, Progressed, RunFinished
 from isoflop.engine.execution import GitState, job_file
 from isoflop.engine.giving_up import failed_result
+from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
 from isoflop.rundir import Assignment, RunDir
-from isoflop.train.worker import EXIT_BUSY, EXIT_CHECKPOINTED, run_assignment
+from isoflop.train.worker import EXIT_BUSY, EXIT_CHECKPOINTED, EXIT_OBSTACLE, run_assignment
 
 # A worker that dies without a result (killed, out of memory) is tried again from its checkpoint this often in all.
 MAX_DEATHS = 3
 # How often progress is read, seconds.
 POLL_SECONDS = 0.2
+_INTERRUPTED = {EXIT_CHECKPOINTED: "asked to stop", EXIT_BUSY: "another process trains it"}
 
 
 @dataclass
@@ -55,12 +57,17 @@ class LocalEngine:
         self._context = multiprocessing.get_context("forkserver")
         self._workers: dict[int, _Worker] = {}
         self._deaths: dict[str, int] = {}
+        self._server_deaths = 0
         self._order: signal.Signals | None = None
+        self._obstacle: IsoflopError | None = None
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
         """Start `jobs` in order, one per slot, and yield events until all have ended or `stop` was called.
 
         Results already on disk are yielded first and not computed again.
+
+        Raises:
+            IsoflopError: a worker met what every run would meet (no corpus, no room): all have been stopped.
         """
         queue: deque[Job] = deque()
         for job in jobs:
@@ -82,6 +89,8 @@ class LocalEngine:
         finally:
             self.kill()
             self._pass_order_on()
+        if self._obstacle is not None:
+            raise self._obstacle
 
     def stop(self) -> None:
         """Have every worker checkpoint and end, and start no more. Returns at once; safe in a signal handler."""
@@ -92,10 +101,15 @@ class LocalEngine:
         self._order = signal.SIGKILL
 
     def _start_server(self, queue: Collection[Job]) -> None:
-        """Start the process that workers are forked from; Ctrl-C is not for it, nor for its children."""
+        """Start the process that workers are forked from.
+
+        It ends when this process does, by no signal to the group: its children have checkpoints to write. They
+        inherit the mask and take SIGTERM again once they can answer it.
+        """
         trains = any(run.trainer == "builtin" for job in queue for run in job.runs)
         self._context.set_forkserver_preload(["isoflop.train.worker", *(["isoflop.train.loop"] if trains else [])])
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        resource_tracker.ensure_running()  # started by ensure_running below, it would undo the mask
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
             forkserver.ensure_running()
         finally:
@@ -121,30 +135,48 @@ class LocalEngine:
             if not free or self._order:
                 return
             job = queue.popleft()
-            claim = RunDir(self.artifacts / job.job_id).read_claim()
-            if claim is not None and claim.is_alive:
+            run_dir = RunDir(self.artifacts / job.job_id)
+            claim = run_dir.read_claim()
+            attempt = None if claim is not None and claim.is_alive else self._prepare(job, run_dir, free[0])
+            if attempt is None:
                 queue.append(job)  # another sweep trains it, or an orphan is about to end: look again later
-            else:
-                self._start(job, free.pop(0))
+            elif not self._start(job, run_dir, attempt, free.pop(0)):
+                queue.appendleft(job)
 
-    def _start(self, job: Job, number: int) -> None:
-        slot = self.slots[number]
-        run_dir = RunDir(self.artifacts / job.job_id)
-        run_dir.write_job(job_file(job, slot, run_dir))
-        attempt = run_dir.last_attempt + 1
-        run_dir.attempt_dir(attempt).mkdir()
+    def _prepare(self, job: Job, run_dir: RunDir, number: int) -> int | None:
+        """Write job.json and open the next attempt; its number, or None while another process works here."""
+        with run_dir.lock() as alone:
+            if not alone:
+                return None
+            run_dir.write_job(job_file(job, self.slots[number], run_dir))
+            attempt = run_dir.last_attempt + 1
+            run_dir.attempt_dir(attempt).mkdir()
+            return attempt
+
+    def _start(self, job: Job, run_dir: RunDir, attempt: int, number: int) -> bool:
+        """Start a worker; False if the server it is forked from had died (another is started next time)."""
         _, offset = run_dir.read_events(0)
         assignment = Assignment(
             job_dir=run_dir.path,
             attempt=attempt,
             corpora=self.corpora,
-            visible_device=slot.visible_device,
+            visible_device=self.slots[number].visible_device,
             git_commit=self.git.commit,
             git_dirty=self.git.dirty,
         )
         process = self._context.Process(target=run_assignment, args=(assignment,), daemon=True)
-        process.start()
+        try:
+            process.start()
+        except (EOFError, ConnectionError):
+            self._server_deaths += 1
+            if self._server_deaths >= MAX_DEATHS:
+                raise IsoflopError(
+                    "The process that workers are forked from died again and again.",
+                    hint="Check the memory of this machine and that `python -c 'import torch'` works.",
+                ) from None
+            return False
         self._workers[number] = _Worker(number, job, run_dir, attempt, process, offset)
+        return True
 
     def _read(self, worker: _Worker) -> Iterator[Event]:
         """Events the worker has written since last time."""
@@ -163,6 +195,8 @@ class LocalEngine:
                         loss=event["loss"],
                         tokens_per_second=event["tokens_per_second"],
                     )
+                case {"event": "obstacle", "message": str(message), "hint": str(hint)}:
+                    self._obstacle = self._obstacle or IsoflopError(message, hint=hint)
                 case {"event": "result", "run_id": str(run_id), "time": float(at)}:
                     yield from self._result(worker, run_id, at)
 
@@ -193,8 +227,13 @@ class LocalEngine:
         code = worker.process.exitcode
         if not missing:
             return "done", None
-        if self._order or code in (EXIT_CHECKPOINTED, EXIT_BUSY):
-            return "interrupted", "asked to stop" if code == EXIT_CHECKPOINTED else f"ended with exit code {code}"
+        if code == EXIT_OBSTACLE:
+            self.stop()
+            hint = f"See {worker.run_dir.log_path(worker.attempt)}."
+            self._obstacle = self._obstacle or IsoflopError("A worker met an obstacle it could not report.", hint=hint)
+            return "interrupted", self._obstacle.message
+        if self._order or code in _INTERRUPTED:
+            return "interrupted", _INTERRUPTED.get(code or 0, f"ended with exit code {code}")
         deaths = self._deaths[worker.job.job_id] = self._deaths.get(worker.job.job_id, 0) + 1
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         if deaths < MAX_DEATHS:

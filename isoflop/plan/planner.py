@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from isoflop.corpus_facts import CorpusFacts
+from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
 from isoflop.plan.estimate import memory_bytes
 from isoflop.plan.grid import BudgetGrid, budget_grids
@@ -25,11 +26,15 @@ def make_plan(spec: SweepSpec, corpus: CorpusFacts, *, vocab_size: int, memory_l
 
     `memory_limit` is in bytes, of the device a run trains on; None = not known. Pure: the same arguments give
     the same plan.
+
+    Raises:
+        IsoflopError: the corpus is shorter than one sequence and its target.
     """
+    _require_text(spec, corpus)
     rule = ShapeRule(spec.model, vocab_size, spec.fit.params)
     cells: list[Cell] = []
     dropped: list[DroppedCell] = []
-    findings: list[Finding] = []
+    findings = list(_heldout_findings(spec, corpus))
     for grid in budget_grids(spec, rule):
         dropped.extend(_unbuildable(rule, grid))
         kept: list[ModelShape] = []
@@ -42,6 +47,27 @@ def make_plan(spec: SweepSpec, corpus: CorpusFacts, *, vocab_size: int, memory_l
         cells.extend(_cells(spec, rule, grid, kept, corpus))
         findings.extend(_grid_findings(rule, grid, kept))
     return Plan(spec.name, tuple(cells), tuple(dropped), tuple(findings))
+
+
+def _require_text(spec: SweepSpec, corpus: CorpusFacts) -> None:
+    for side, n_tokens in (("training", corpus.n_train_tokens), ("held-out", corpus.n_heldout_tokens)):
+        if n_tokens <= spec.model.context_length:
+            raise IsoflopError(
+                f"The {side} text has {n_tokens} tokens, too few for a sequence of {spec.model.context_length}.",
+                hint="Use a larger corpus, a shorter model.context_length or another corpus.heldout_fraction.",
+            )
+
+
+def _heldout_findings(spec: SweepSpec, corpus: CorpusFacts) -> Iterator[Finding]:
+    if corpus.n_heldout_tokens < spec.evaluation.tokens:
+        yield Finding(
+            "short_heldout",
+            Severity.WARNING,
+            f"The held-out text has {corpus.n_heldout_tokens} tokens, fewer than evaluation.tokens = "
+            f"{spec.evaluation.tokens}.",
+            "All of it is used and the loss is less certain; raise corpus.heldout_fraction or use a larger corpus.",
+            {"n_heldout_tokens": corpus.n_heldout_tokens, "wanted": spec.evaluation.tokens},
+        )
 
 
 def _unbuildable(rule: ShapeRule, grid: BudgetGrid) -> Iterator[DroppedCell]:

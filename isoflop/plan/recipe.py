@@ -66,6 +66,8 @@ def _steps_and_batch(spec: RecipeSpec, shape: ModelShape, budget_flops: float) -
     n_tokens = budget_flops / shape.flops_per_token
     ruled = max(1, round(batch_tokens_rule(spec, n_tokens) / shape.context_length))
     slack = max(1, math.ceil(ruled * BATCH_SLACK))
+    if (ruled - slack) * shape.context_length > n_tokens * (1 + BUDGET_TOLERANCE):
+        return None  # not one step
     for offset in range(2 * slack + 1):
         sequences = ruled + (offset + 1) // 2 * (-1 if offset % 2 else 1)  # nearest first: 0, -1, 1, -2, 2, ...
         if sequences < 1:

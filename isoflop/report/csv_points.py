@@ -10,6 +10,7 @@ from isoflop.errors import IsoflopError
 
 COLUMNS = ("budget_flops", "n_params", "n_tokens", "loss")
 
+_COMMAS = "Write decimals with a point and no thousands separators, or quote fields that hold commas."
 _LAYOUT = f"The first line names the columns {', '.join(COLUMNS)}, separated by commas; any others are ignored."
 
 
@@ -45,10 +46,14 @@ def names_points(text: str) -> bool:
 def _rows(text: str, name: str) -> Iterator[Point]:
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        indices = _column_indices([column.strip() for column in next(reader, [])], name)
+        header = [column.strip() for column in next(reader, [])]
+        indices = _column_indices(header, name)
         for fields in reader:
+            place = f"{name!r}, line {reader.line_num}"
+            if len(fields) > len(header):
+                raise IsoflopError(f"{place}, has {len(fields)} fields for {len(header)} columns.", hint=_COMMAS)
             if any(field.strip() for field in fields):
-                yield _point(fields, indices, place=f"{name!r}, line {reader.line_num}")
+                yield _point(fields, indices, place=place)
     except csv.Error as error:
         raise IsoflopError(f"{name!r}, line {reader.line_num}, is not CSV: {error}.", hint=_LAYOUT) from None
 

@@ -166,7 +166,24 @@ def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ..
         cells=cells,
         spec=spec,
         corpus_fingerprint=store.run_spec(used[0].run_id).corpus_fingerprint,
-        findings=findings + standing_findings(cells),
+        findings=findings + standing_findings(cells) + _mixture(used),
+    )
+
+
+def _mixture(used: Sequence[SweepCell]) -> tuple[Finding, ...]:
+    """A finding where the fitted runs were not computed alike."""
+    devices = sorted({cell.device or "unknown" for cell in used})
+    versions = sorted({cell.torch_version or "unknown" for cell in used})
+    if len(devices) == 1 and len(versions) == 1:
+        return ()
+    return (
+        Finding(
+            code="mixed_execution",
+            severity=Severity.WARNING,
+            message=f"The fitted runs come from {', '.join(devices)} with torch {', '.join(versions)}.",
+            hint="Differences of arithmetic enter the valleys; train the sweep on one kind of device to be sure.",
+            values={"devices": devices, "torch_versions": versions},
+        ),
     )
 
 

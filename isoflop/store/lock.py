@@ -1,5 +1,6 @@
 """One writer per sweep: an advisory lock that the operating system drops when its holder dies."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -32,12 +33,14 @@ def sweep_lock(path: Path, sweep: str) -> Iterator[None]:
         raise _no_lock(path, sweep, error) from error
     try:
         _acquire(descriptor, path, sweep)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(_this_process()).encode(), 0)
+        with contextlib.suppress(OSError):  # who holds it is a courtesy; the lock itself needs no room
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(_this_process()).encode(), 0)
         try:
             yield
         finally:
-            os.ftruncate(descriptor, 0)
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
             # Closing alone would leave the lock with a forked child that still has the descriptor.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:

@@ -36,5 +36,5 @@ KEEP_AS_ATTEMPT = """
 insert into attempts (run_id, attempt, host, device, ended_at, outcome, reason)
 select run_id, attempt, host, device, finished_at, status, reason from results where run_id = ?
 on conflict (run_id, attempt) do update set ended_at = coalesce(ended_at, excluded.ended_at),
-    outcome = coalesce(outcome, excluded.outcome), reason = coalesce(reason, excluded.reason)
+    outcome = excluded.outcome, reason = excluded.reason
 """

@@ -27,7 +27,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., size) -> (..., size)."""
-        return F.rms_norm(x, (self.weight.numel(),), self.weight, NORM_EPSILON)
+        weight = self.weight.to(x.dtype)  # under autocast, queries and keys come in bfloat16
+        return F.rms_norm(x, (weight.numel(),), weight, NORM_EPSILON)
 
 
 class Attention(nn.Module):

@@ -4,6 +4,7 @@ Started by an engine; talks to it only through the run directory and its exit co
 """
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from isoflop.claim import own_claim
 from isoflop.corpus import load_corpus
+from isoflop.errors import IsoflopError
 from isoflop.files import remove_temporaries
 from isoflop.result import Status
 from isoflop.run_spec import RunSpec
@@ -21,7 +23,9 @@ from isoflop.train.outcome import make_result
 from isoflop.train.process import Stop, die_with_parent
 from isoflop.train.progress import Ending, Progress, Trained
 
-EXIT_DONE, EXIT_CHECKPOINTED, EXIT_BUSY, EXIT_BAD_JOB = 0, 75, 76, 78
+EXIT_DONE, EXIT_OBSTACLE, EXIT_CHECKPOINTED, EXIT_BUSY, EXIT_BAD_JOB = 0, 74, 75, 76, 78
+# What no run can help: every other would meet it too.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 EVENT_SECONDS = 0.5
 HEARTBEAT_SECONDS = 5.0
 
@@ -32,8 +36,26 @@ def run_assignment(assignment: Assignment) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = assignment.visible_device
     run_dir = RunDir(assignment.job_dir)
     with _log_to(run_dir.log_path(assignment.attempt)), Stop() as stop:
-        code = _work(assignment, run_dir, stop)
+        try:
+            code = _work(assignment, run_dir, stop)
+        except IsoflopError as error:
+            code = _report_obstacle(error, run_dir)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            hint = "Make room or mend permissions; finished results are safe and the same command goes on."
+            code = _report_obstacle(
+                IsoflopError(f"Cannot write to {str(run_dir.path)!r}: {error}.", hint=hint), run_dir
+            )
     sys.exit(code)
+
+
+def _report_obstacle(error: IsoflopError, run_dir: RunDir) -> int:
+    """Tell the engine what stands in the way of every run; the run itself stays pending."""
+    print(f"{error.message}\n{error.hint}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        run_dir.append_event({"event": "obstacle", "message": error.message, "hint": error.hint})
+    return EXIT_OBSTACLE
 
 
 @contextlib.contextmanager
@@ -52,16 +74,20 @@ def _log_to(path: Path) -> Iterator[None]:
 
 
 def _work(assignment: Assignment, run_dir: RunDir, stop: Stop) -> int:
+    with run_dir.lock() as alone:
+        if alone:
+            return _work_alone(assignment, run_dir, stop)
+    print(f"another process works on {run_dir.path}", file=sys.stderr)
+    return EXIT_BUSY
+
+
+def _work_alone(assignment: Assignment, run_dir: RunDir, stop: Stop) -> int:
     remove_temporaries(run_dir.path)
     remove_temporaries(run_dir.checkpoint_dir)
     job_file = run_dir.read_job()
     if job_file is None:
         print(f"no usable job.json in {run_dir.path}", file=sys.stderr)
         return EXIT_BAD_JOB
-    claim = run_dir.read_claim()
-    if claim is not None and claim.is_alive:
-        print(f"process {claim.pid} works on {run_dir.path}", file=sys.stderr)
-        return EXIT_BUSY
     run_dir.write_claim(own_claim(assignment.attempt))
     run_dir.append_event({"event": "started", "time": time.time(), "attempt": assignment.attempt})
     for run in job_file.runs:
@@ -73,13 +99,20 @@ def _work(assignment: Assignment, run_dir: RunDir, stop: Stop) -> int:
 
 
 def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: Execution, stop: Stop) -> Trained:
-    """Train one run and write its result, whatever became of it. The only place that catches everything."""
+    """Train one run and write its result, whatever became of it. The only place that catches everything.
+
+    What is not the run's doing (no corpus, no room on the disk) leaves no result: it passes through.
+    """
     reporter = _Reporter(run, run_dir)
     failure: str | None = None
     try:
         trained = _train(run, assignment, execution, reporter=reporter, stop=stop)
+    except IsoflopError:
+        raise
     except Exception as error:
         traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
         failure = f"{type(error).__name__}: {error}".splitlines()[0]
         trained = Trained(Ending.DIVERGED, reporter.latest, reason=failure)
     if trained.ending is not Ending.INTERRUPTED:

@@ -16,7 +16,7 @@ def refused(folder: Path, *arguments: str) -> str:
     done = isoflop(*arguments, folder=folder, code=1)
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-    message, hint = done.stderr.strip().splitlines()
+    message, hint = done.stderr.strip().splitlines()[-2:]
     assert message.startswith("Error: ") and message.endswith((".", "!", "?"))
     assert hint.startswith("Hint: ")
     return done.stderr
@@ -158,3 +158,60 @@ def test_a_closed_pipe_is_no_error(folder: Path) -> None:
         ["bash", "-o", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("budgets = [1e17, 3e17, 1e18]", "budgets = [1.0]"),
+        ("[grid]", "[recipe]\nmin_steps = 1000000000\n[grid]"),
+        ("[grid]", "[recipe]\nbase_batch_tokens = 1e12\n[grid]"),
+        ("center_tokens_per_param = 20", "center_n_params = 1e19"),
+    ],
+    ids=["budget", "steps", "batch", "centre"],
+)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_sweep_of_which_nothing_can_be_trained(folder: Path, command: str, change: tuple[str, str]) -> None:
+    (folder / "s.toml").write_text(SIMULATED.replace(*change))
+    assert "No cell" in refused(folder, command, "s.toml")
+
+
+@pytest.mark.parametrize("lattice", ["[]", "[-1]", '["a"]', "1", '"yes"'])
+def test_an_unusable_lattice(folder: Path, lattice: str) -> None:
+    (folder / "s.toml").write_text(SIMULATED + f"lattice = {lattice}\n")
+    assert "a list of positive sizes" in refused(folder, "plan", "s.toml")
+
+
+def test_a_decimal_comma_is_no_second_column(folder: Path) -> None:
+    (folder / "x.csv").write_text(HEADER + "1e18,1e8,1e9,2,5\n")
+    assert "5 fields for 4 columns" in refused(folder, "fit", "x.csv")
+
+
+def test_a_heldout_text_shorter_than_a_sequence_is_refused_before_training(folder: Path) -> None:
+    (folder / "texts").mkdir()
+    for number in range(30):
+        (folder / "texts" / f"{number}.txt").write_text(f"{number} some words that differ {number**3}\n" * 3)
+    text = BUILTIN + '[corpus]\nsource = "files"\npaths = ["texts"]\n[model]\ncontext_length = 2048\n'
+    (folder / "s.toml").write_text(text)
+    assert "too few for a sequence of 2048" in refused(folder, "run", "s.toml")
+
+
+@pytest.mark.parametrize("option", ["--db", "--artifacts"])
+def test_a_database_or_artifacts_that_are_something_else(folder: Path, option: str) -> None:
+    assert "drawn.toml" in refused(folder, "run", "drawn.toml", option, "drawn.toml")
+    assert (folder / "drawn.toml").read_text() == SIMULATED
+
+
+def test_a_full_disk_under_stdout_is_one_sentence(folder: Path) -> None:
+    isoflop("run", "drawn.toml", folder=folder)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "isoflop", "fit", "drawn.toml", "--json"],
+            cwd=folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Cannot write the output") and "Traceback" not in done.stderr

@@ -28,7 +28,7 @@ source = "files"
 paths = ["text"]
 heldout_fraction = 0.1
 [recipe]
-base_batch_tokens = 64
+base_batch_tokens = 256
 base_tokens = 1e5
 max_epochs = 1000
 min_steps = 20

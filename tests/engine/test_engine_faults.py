@@ -10,7 +10,9 @@ import pytest
 
 from tests.engine.conftest import SWEEP, Sandbox, alive, kill
 
-SLOW = SWEEP.replace("[6e8, 1.2e9]", "[6e8, 8e9]")  # several seconds a run, so that there is something to kill
+SLOW = SWEEP.replace("[6e8, 1.2e9]", "[6e8, 8e9]").replace(
+    "base_batch_tokens = 256", "base_batch_tokens = 64"
+)  # several seconds a run, so that there is something to kill
 
 
 def progressed(sandbox: Sandbox, pid: int) -> bool:

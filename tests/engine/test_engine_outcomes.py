@@ -1,6 +1,9 @@
 """Runs that do not end well are told apart, recorded with their reason, and never become numbers."""
 
 import json
+import os
+import signal
+import time
 
 from tests.engine.conftest import SWEEP, Sandbox
 
@@ -66,3 +69,54 @@ def test_two_sweeps_that_ask_for_the_same_runs_train_them_once(sandbox: Sandbox)
     document = json.loads(out)
     assert document["runs"]["completed"] == 6 and document["flops_spent"] == 0
     assert sandbox.rows("select count(*) from attempts") == [(6,)]
+
+
+def test_two_coordinators_that_share_runs_train_each_once(sandbox: Sandbox) -> None:
+    text = (sandbox.folder / "tiny.toml").read_text().replace("sizes = 3", "sizes = 12")
+    simulated = text.replace("[grid]", 'trainer = "simulated"\n[grid]', 1)
+    for name in ("one", "two"):
+        (sandbox.folder / f"{name}.toml").write_text(simulated.replace('"tiny"', f'"{name}"'))
+    both = [sandbox.start("run", f"{name}.toml", "--workers", "2", "--json") for name in ("one", "two")]
+    for process in both:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        counts = json.loads(out)["runs"]
+        assert counts["completed"] == sum(counts.values()) > 10
+    assert sandbox.rows("select count(*) from attempts where outcome in ('died', 'given_up')") == [(0,)]
+
+
+def test_a_lost_corpus_stops_the_sweep_and_leaves_its_runs_pending(sandbox: Sandbox) -> None:
+    sandbox.run("plan", "tiny.toml")
+    [manifest] = sandbox.folder.glob("isoflop-artifacts/corpora/*/manifest.json")
+    process = sandbox.start("run", "tiny.toml", "--workers", "1")
+    sandbox.wait_for(sandbox.workers)
+    manifest.rename(manifest.with_suffix(".gone"))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err.strip().splitlines()[-2].startswith("Error: ") and err.strip().splitlines()[-1].startswith("Hint: ")
+    assert "Traceback" not in err
+    assert sandbox.rows("select count(*) from results where status <> 'completed'") == [(0,)]
+    out, _ = sandbox.run("run", "tiny.toml", "--json")
+    assert json.loads(out)["runs"]["completed"] == 6
+
+
+def test_a_signal_to_the_whole_group_still_ends_after_a_checkpoint(sandbox: Sandbox) -> None:
+    (sandbox.folder / "tiny.toml").write_text(SWEEP.replace("[6e8, 1.2e9]", "[6e10]"))
+    process = sandbox.start("run", "tiny.toml", "--workers", "2")
+    sandbox.wait_for(lambda: len(sandbox.workers()) == 2)
+    time.sleep(1.5)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert sandbox.rows("select distinct outcome, reason from attempts") == [("interrupted", "asked to stop")]
+    assert len(list(sandbox.folder.glob("isoflop-artifacts/*/checkpoint/*.safetensors"))) == 2
+
+
+def test_a_run_of_two_cells_is_retried_once(sandbox: Sandbox) -> None:
+    (sandbox.folder / "tiny.toml").write_text(
+        WILD.replace("[6e8]", "[6e8, 6.0000001e8]").replace("sizes = 3", "sizes = 1")
+    )
+    sandbox.run("run", "tiny.toml", code=3)
+    out, _ = sandbox.run("run", "tiny.toml", "--retry", "--json", code=3)
+    assert json.loads(out)["runs"]["diverged"] == 1
+    assert sandbox.rows("select outcome from attempts order by attempt")[0] == ("diverged",)

@@ -102,12 +102,12 @@ def test_what_a_superseded_result_was_stays_among_the_attempts(
     assert (kept["started_at"], kept["ended_at"]) == (None, result.finished_at)
 
 
-def test_superseding_keeps_what_the_attempts_own_record_says(planned: Store, run: RunSpec, path: Path) -> None:
-    log(planned, run, 1, ended_at="2026-01-02T03:05:00+00:00", outcome="out of memory")
+def test_superseding_keeps_the_status_and_the_attempts_own_times(planned: Store, run: RunSpec, path: Path) -> None:
+    log(planned, run, 1, ended_at="2026-01-02T03:05:00+00:00", outcome="done")
     planned.record(make_result(run, "failed"))
     planned.supersede(run.run_id)
     (kept,) = rows_of(path, "attempts")
-    assert (kept["outcome"], kept["ended_at"]) == ("out of memory", "2026-01-02T03:05:00+00:00")
+    assert (kept["outcome"], kept["ended_at"]) == ("failed", "2026-01-02T03:05:00+00:00")
     assert (kept["reason"], kept["log_path"]) == ("loss was not finite at step 17", "attempt-1/log.txt")
 
 
