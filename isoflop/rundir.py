@@ -3,6 +3,7 @@
     <artifacts>/<job_id>/
         job.json              the job's RunSpecs and its `execution`
         claim.json            who works on it: host, pid, start time, attempt
+        .lock                 held (flock) by whoever writes here; freed by the system at death
         heartbeat             the step last reached; its age says whether the trainer lives
         events.jsonl          progress, append-only
         checkpoint/           state to resume from

@@ -26,9 +26,8 @@ TOKENISING_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class PlannedSweep:
-    """A sweep with its plan, and the slots it is to run on."""
+    """A plan, and the slots it is to run on."""
 
-    spec: SweepSpec
     plan: Plan
     slots: tuple[Slot, ...]
 
@@ -81,7 +80,7 @@ def _nothing_to_train(spec: SweepSpec, dropped: Sequence[DroppedCell]) -> Isoflo
 def _planned(spec: SweepSpec, facts: CorpusFacts, slots: tuple[Slot, ...]) -> PlannedSweep:
     vocab_size = make_tokenizer(spec.tokenizer).vocab_size
     memory = min(slot.memory_bytes for slot in slots)
-    return PlannedSweep(spec, make_plan(spec, facts, vocab_size=vocab_size, memory_limit=memory), slots)
+    return PlannedSweep(make_plan(spec, facts, vocab_size=vocab_size, memory_limit=memory), slots)
 
 
 def _cells_lost_and_seconds(planned: PlannedSweep) -> tuple[int, float]:

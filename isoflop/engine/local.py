@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
@@ -75,7 +75,6 @@ class LocalEngine:
             yield from found
             if len(found) < len(job.runs):
                 queue.append(job)
-        self._start_server(queue)
         try:
             while self._workers or (queue and not self._order):
                 self._fill_slots(queue)
@@ -100,13 +99,13 @@ class LocalEngine:
         """Have every worker end now. Returns at once; nothing finished is lost; safe in a signal handler."""
         self._order = signal.SIGKILL
 
-    def _start_server(self, queue: Collection[Job]) -> None:
-        """Start the process that workers are forked from.
+    def _ensure_server(self, job: Job) -> None:
+        """Start the process that workers are forked from, unless it lives.
 
         It ends when this process does, by no signal to the group: its children have checkpoints to write. They
         inherit the mask and take SIGTERM again once they can answer it.
         """
-        trains = any(run.trainer == "builtin" for job in queue for run in job.runs)
+        trains = any(run.trainer == "builtin" for run in job.runs)
         self._context.set_forkserver_preload(["isoflop.train.worker", *(["isoflop.train.loop"] if trains else [])])
         resource_tracker.ensure_running()  # started by ensure_running below, it would undo the mask
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -166,6 +165,7 @@ class LocalEngine:
         )
         process = self._context.Process(target=run_assignment, args=(assignment,), daemon=True)
         try:
+            self._ensure_server(job)
             process.start()
         except (EOFError, ConnectionError):
             self._server_deaths += 1

@@ -10,6 +10,8 @@ from isoflop.run_spec import RunSpec, ScheduleSpec
 from isoflop.rundir import Execution
 from isoflop.shape import ModelShape
 from isoflop.spec import CorpusSpec, TokenizerSpec
+from isoflop.train.loop import train
+from isoflop.train.progress import Progress, Trained
 from tests.run_examples import OPTIMIZER
 
 CPU = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=64)
@@ -51,3 +53,17 @@ def make_run(corpus: Corpus, **changes: object) -> RunSpec:
         "eval_tokens": 512,
     }
     return RunSpec.model_validate({**content, **changes})
+
+
+def run_it(run: RunSpec, corpus: Corpus, folder: Path, *, stop_at: int | None = None, how: Execution = CPU) -> Trained:
+    """Train, and ask to stop after `stop_at` steps if given."""
+    seen = Progress()
+
+    def observe(progress: Progress, loss: float) -> None:
+        nonlocal seen
+        seen = progress
+
+    def interrupted() -> bool:
+        return stop_at is not None and seen.step >= stop_at
+
+    return train(run, corpus, how, checkpoints=folder, observe=observe, interrupted=interrupted)

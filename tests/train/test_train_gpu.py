@@ -8,9 +8,8 @@ import torch
 from isoflop.corpus import Corpus
 from isoflop.engine.devices import slot_options
 from isoflop.rundir import Execution
-from isoflop.train.loop import train
-from isoflop.train.progress import Ending, Progress, Trained
-from tests.train.conftest import CPU, make_run
+from isoflop.train.progress import Ending, Trained
+from tests.train.conftest import make_run, run_it
 
 pytestmark = [
     pytest.mark.gpu,
@@ -18,19 +17,6 @@ pytestmark = [
 ]
 
 CUDA = Execution(device_kind="cuda", dtype="float32", n_threads=1, micro_batch_sequences=64)
-
-
-def run_it(corpus: Corpus, folder: Path, execution: Execution, *, stop_at: int | None = None) -> Trained:
-    at = Progress()
-
-    def observe(progress: Progress, loss: float) -> None:
-        nonlocal at
-        at = progress
-
-    def interrupted() -> bool:
-        return stop_at is not None and at.step >= stop_at
-
-    return train(make_run(corpus), corpus, execution, checkpoints=folder, observe=observe, interrupted=interrupted)
 
 
 def loss_of(trained: Trained) -> float:
@@ -41,15 +27,15 @@ def loss_of(trained: Trained) -> float:
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-3), ("bfloat16", 2e-2)])
 def test_the_loss_agrees_with_float32_on_the_cpu(corpus: Corpus, tmp_path: Path, dtype: str, tolerance: float) -> None:
     """Tolerances: forty steps let rounding grow; bfloat16 keeps 8 bits of a product's inputs."""
-    cpu = loss_of(run_it(corpus, tmp_path / "cpu", CPU))
-    cuda = loss_of(run_it(corpus, tmp_path / "cuda", CUDA.model_copy(update={"dtype": dtype})))
+    cpu = loss_of(run_it(make_run(corpus), corpus, tmp_path / "cpu"))
+    cuda = loss_of(run_it(make_run(corpus), corpus, tmp_path / "cuda", how=CUDA.model_copy(update={"dtype": dtype})))
     assert cuda == pytest.approx(cpu, rel=tolerance)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(corpus: Corpus, tmp_path: Path) -> None:
-    whole = loss_of(run_it(corpus, tmp_path / "whole", CUDA))
-    assert run_it(corpus, tmp_path / "parts", CUDA, stop_at=17).ending is Ending.INTERRUPTED
-    assert loss_of(run_it(corpus, tmp_path / "parts", CUDA)) == pytest.approx(whole, rel=1e-3)
+    whole = loss_of(run_it(make_run(corpus), corpus, tmp_path / "whole", how=CUDA))
+    assert run_it(make_run(corpus), corpus, tmp_path / "parts", how=CUDA, stop_at=17).ending is Ending.INTERRUPTED
+    assert loss_of(run_it(make_run(corpus), corpus, tmp_path / "parts", how=CUDA)) == pytest.approx(whole, rel=1e-3)
 
 
 def test_every_visible_gpu_is_a_slot_of_its_own() -> None:

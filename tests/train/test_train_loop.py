@@ -10,25 +10,10 @@ from safetensors.torch import load_file
 
 from isoflop.corpus import Corpus, batch
 from isoflop.run_spec import RunSpec
-from isoflop.rundir import Execution
 from isoflop.train.checkpoint import checkpoint_path, weights_path
-from isoflop.train.loop import train
-from isoflop.train.progress import Ending, Progress, Trained
+from isoflop.train.progress import Ending
 from tests.run_examples import OPTIMIZER
-from tests.train.conftest import CPU, make_run
-
-
-def run_it(run: RunSpec, corpus: Corpus, folder: Path, *, stop_at: int | None = None, how: Execution = CPU) -> Trained:
-    seen = Progress()
-
-    def observe(progress: Progress, loss: float) -> None:
-        nonlocal seen
-        seen = progress
-
-    def interrupted() -> bool:
-        return stop_at is not None and seen.step >= stop_at
-
-    return train(run, corpus, how, checkpoints=folder, observe=observe, interrupted=interrupted)
+from tests.train.conftest import CPU, make_run, run_it
 
 
 def weights(folder: Path, run: RunSpec) -> dict[str, torch.Tensor]:
