@@ -63,7 +63,13 @@ class RunResult(BaseModel):
     n_val_tokens: int | None = None
 
     seconds: Amount = Field(description="training and evaluation, all attempts, process start excluded")
-    tokens_per_second: float | None = Field(None, allow_inf_nan=False)
+    tokens_per_second: float | None = Field(None, allow_inf_nan=False, description="while training")
+    peak_flops_per_second: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="measured on the device with a large matrix product"
+    )
+    model_flops_utilisation: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="training FLOPs per second over that peak"
+    )
     finished_at: str = Field(description="UTC, ISO 8601")
     execution: dict[str, object] = Field(default_factory=dict, description="what may change a bit of the result")
     provenance: Provenance

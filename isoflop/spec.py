@@ -21,6 +21,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Budget = Annotated[float, Field(ge=1, le=1e40, allow_inf_nan=False)]
 Size = Annotated[float, Field(gt=0, le=1e20, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Keep = Literal["best-per-budget", "all", "none"]
 
 
 class _Section(BaseModel):
@@ -91,6 +92,8 @@ class CorpusSpec(_Section):
     """Which files of a folder are documents."""
     heldout_fraction: float = Field(0.02, gt=0, lt=0.5)
     """Share of the documents held out for the final loss."""
+    tokens: Annotated[int, Field(ge=1, le=10**18)] | None = None
+    """Tokens of the text, to plan where it is not at hand; where it is, it is counted."""
 
     @model_validator(mode="after")
     def _paths_belong_to_files(self) -> "CorpusSpec":
@@ -155,6 +158,15 @@ class EvaluationSpec(_Section):
     """Held-out tokens, the same for every cell."""
 
 
+class RunPolicy(_Section):
+    """How the runs are looked after; nothing here changes a result."""
+
+    keep: Keep = "best-per-budget"
+    """Whose final weights stay on disk: of the lowest loss of each budget, of every run, or of none."""
+    stall_seconds: float = Field(300, ge=1, le=1e6)
+    """A worker that takes no step for so long (and 20 of its usual steps) has hung: it is killed and tried again."""
+
+
 class FitSpec(_Section):
     """How the results are read."""
 
@@ -177,6 +189,7 @@ class SweepSpec(_Section):
     tokenizer: TokenizerSpec = TokenizerSpec()
     recipe: RecipeSpec = RecipeSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    run: RunPolicy = RunPolicy()
     fit: FitSpec = FitSpec()
 
     @field_validator("budgets")

@@ -142,7 +142,7 @@ def _lock(root: Path) -> Iterator[None]:
 def _request_key(spec: CorpusSpec, tokenizer: TokenizerSpec, source: Source) -> str:
     request = {
         "version": _BUILD_VERSION,
-        "corpus": spec.model_dump(mode="json"),
+        "corpus": spec.model_dump(mode="json", exclude={"tokens"}),
         "tokenizer": tokenizer.model_dump(mode="json"),
         "interpreter": source.interpreter,
         "files": [(file.name, file.path, file.n_bytes, file.mtime_ns) for file in source.files],

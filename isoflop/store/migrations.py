@@ -142,7 +142,13 @@ def m0001_sweeps_runs_and_results(db: Database) -> None:
     db.execute("create index cells_by_run on cells(run_id)")
 
 
-ORDERED = (m0001_sweeps_runs_and_results,)
+def m0002_utilisation(db: Database) -> None:
+    """What share of the device's measured peak a run used; null for runs from before."""
+    for column in ("peak_flops_per_second", "model_flops_utilisation"):
+        db.execute(f"alter table results add column {column} real check ({column} >= 0 and {column} < 9e999)")
+
+
+ORDERED = (m0001_sweeps_runs_and_results, m0002_utilisation)
 
 migrations = Migrations("isoflop")
 for _migration in ORDERED:

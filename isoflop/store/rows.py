@@ -33,8 +33,10 @@ class SweepCell:
         spent_flops: FLOPs paid for the result.
         seconds: training and evaluation.
         tokens_per_second: training throughput.
+        model_flops_utilisation: training FLOPs per second over the device's measured peak.
+        achieved_tokens: training tokens by the trainer's own counter.
         simulated: true when no model was trained; None while pending.
-        device, git_commit, git_dirty, isoflop_version, torch_version, finished_at: where the result comes from.
+        host, device, git_commit, git_dirty, isoflop_version, torch_version, finished_at: where the result comes from.
         log_path: log of the latest attempt.
         n_attempts: attempts known.
         excluded: a person's reason for leaving the run out of every fit; None when it counts.
@@ -62,7 +64,10 @@ class SweepCell:
     spent_flops: float | None
     seconds: float | None
     tokens_per_second: float | None
+    model_flops_utilisation: float | None
+    achieved_tokens: int | None
     simulated: bool | None
+    host: str | None
     device: str | None
     git_commit: str | None
     git_dirty: bool | None
