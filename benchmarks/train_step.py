@@ -18,22 +18,22 @@ from isoflop.plan.planner import make_plan
 from isoflop.rundir import Execution
 from isoflop.spec import load_spec
 from isoflop.train.loop import Training
-from isoflop.train.precision import configure, forward_context
+from isoflop.train.peak import measure_peak
+from isoflop.train.precision import configure
+from isoflop.train.progress import Progress
 
 SWEEP = Path(__file__).parent.parent / "sweeps" / "quickstart.toml"
 WARM_STEPS, STEPS = 20, 150
 
 
-def product_rate(execution: Execution, device: torch.device, size: int) -> float:
-    """FLOPs per second of a size x size matrix product, best of 20."""
-    a = torch.randn(size, size, device=device)
-    times = []
-    with forward_context(execution):
-        for _ in range(20):
-            begun = time.perf_counter()
-            (a @ a)[0, 0].item()
-            times.append(time.perf_counter() - begun)
-    return 2.0 * size**3 / min(times)
+class Unwatched:
+    """Nobody is told anything."""
+
+    def after_step(self, progress: Progress, loss: float) -> None:
+        """Ignored."""
+
+    def between(self) -> None:
+        """Ignored."""
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         micro_batch_sequences=1024,
     )
     device = configure(execution)
-    rate = product_rate(execution, device, 8192 if kind == "cuda" else 1024)
+    rate = measure_peak(execution)
     name = torch.cuda.get_device_name() if kind == "cuda" else "one CPU core"
     print(f"{name}, {execution.dtype}, large product {rate / 1e9:.0f} GFLOP/s, torch {torch.__version__}")
     print(f"{'shape':34} {'N':>8} {'batch':>6} {'ms/step':>8} {'GFLOP/s':>8} {'of floor':>8}")
@@ -55,7 +55,7 @@ def main() -> None:
         corpus = open_corpus(spec.corpus, spec.tokenizer, root=Path(root), base=SWEEP.parent)
         plan = make_plan(spec, corpus.facts, vocab_size=make_tokenizer(spec.tokenizer).vocab_size)
         for cell in plan.cells[::2]:
-            training = Training(cell.run, corpus, execution, device)
+            training = Training(cell.run, corpus, execution, device, Unwatched())
             for _ in range(WARM_STEPS):
                 training.step()
             begun = time.perf_counter()

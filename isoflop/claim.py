@@ -1,7 +1,10 @@
 """Who works on a job directory, and whether that process still lives."""
 
+import os
 import socket
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psutil
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,9 +20,10 @@ class Claim(BaseModel):
 
     host: str
     pid: int
-    process_start: float = Field(description="start time of the process in the system's own clock, seconds")
+    process_start: float = Field(description="start time of the process, see `process_start`")
     started_at: str = Field(description="UTC, ISO 8601")
     attempt: int = Field(ge=1)
+    parent_pid: int | None = Field(None, description="process that started it")
 
     @property
     def is_alive(self) -> bool:
@@ -27,9 +31,16 @@ class Claim(BaseModel):
         if self.host != socket.gethostname():
             return False
         try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.process_start) < START_TIME_TOLERANCE
-            return same and bool(process.status() != psutil.STATUS_ZOMBIE)
+            same = abs(process_start(self.pid) - self.process_start) < START_TIME_TOLERANCE
+            return same and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+        except (psutil.NoSuchProcess, OSError):
+            return False
+
+    @property
+    def is_orphan(self) -> bool:
+        """True while the process lives and the one that started it does not."""
+        try:
+            return self.is_alive and self.parent_pid not in (None, psutil.Process(self.pid).ppid())
         except psutil.NoSuchProcess:
             return False
 
@@ -38,8 +49,21 @@ def own_claim(attempt: int) -> Claim:
     """The claim of this process."""
     return Claim(
         host=socket.gethostname(),
-        pid=psutil.Process().pid,
-        process_start=psutil.Process().create_time(),
+        pid=os.getpid(),
+        process_start=process_start(os.getpid()),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         attempt=attempt,
+        parent_pid=os.getppid(),
     )
+
+
+def process_start(pid: int) -> float:
+    """When the process started: on Linux seconds after boot, which no change of the clock moves, else of the epoch.
+
+    Raises:
+        OSError, psutil.NoSuchProcess: there is no such process.
+    """
+    if sys.platform != "linux":
+        return float(psutil.Process(pid).create_time())
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")  # starttime: proc_pid_stat(5), field 22

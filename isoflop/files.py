@@ -12,14 +12,18 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path`: a reader, even after a crash, sees the old file, or the new one whole."""
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Put `data` at `path`: a reader, even after a crash, sees the old file, or the new one whole.
+
+    Where the content is worth nothing after a power cut, `durable=False` spares the wait for the disk.
+    """
     temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -25,9 +25,14 @@ from typing import Any, BinaryIO, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from isoflop.claim import Claim
+from isoflop.errors import IsoflopError
 from isoflop.files import write_atomically
 from isoflop.result import RunResult
 from isoflop.run_spec import Job, RunSpec
+
+RESULT_SCHEMA_VERSION = 1
+# Ends the name of a completed run's weights, in checkpoint/.
+WEIGHTS_SUFFIX = ".weights.safetensors"
 
 _M = TypeVar("_M", bound=BaseModel)
 DeviceKind = Literal["cpu", "cuda"]
@@ -44,6 +49,14 @@ class Execution(BaseModel):
     attention: Literal["default", "math"] = Field("default", description="kernel of the attention product")
     compile: bool = Field(False, description="torch.compile the model")
     micro_batch_sequences: int = Field(ge=1, description="sequences per forward pass; a batch may be several")
+    eval_batch_tokens: int = Field(8192, ge=1, description="tokens per forward pass of the held-out loss")
+
+    def smaller(self) -> "Execution | None":
+        """The same with half the tokens per forward pass; None where it is one sequence already."""
+        if self.micro_batch_sequences == 1:
+            return None
+        halves = {name: max(1, getattr(self, name) // 2) for name in ("micro_batch_sequences", "eval_batch_tokens")}
+        return self.model_copy(update=halves)
 
 
 class JobFile(BaseModel):
@@ -69,6 +82,8 @@ class Assignment:
         job_dir: the run directory.
         attempt: number of this attempt, from 1.
         corpora: folder of tokenised corpora.
+        peaks: folder of the devices' measured rates.
+        coordinator_pid: process that the worker must not outlive.
         visible_device: value of CUDA_VISIBLE_DEVICES; "" hides every GPU.
         git_commit, git_dirty: state of the sweep's source tree, None outside a repository.
     """
@@ -76,6 +91,8 @@ class Assignment:
     job_dir: Path
     attempt: int
     corpora: Path
+    peaks: Path
+    coordinator_pid: int
     visible_device: str
     git_commit: str | None
     git_dirty: bool | None
@@ -163,6 +180,30 @@ class RunDir:
         result = _read(self.result_path(run_id), RunResult)
         return result if result is not None and result.run_id == run_id else None
 
+    def set_unreadable_result_aside(self, run_id: str) -> None:
+        """Move a file that lies in the place of a result and is none into the latest attempt's folder.
+
+        Raises:
+            IsoflopError: it is the result of a newer version.
+        """
+        path = self.result_path(run_id)
+        if not path.exists() or self.read_result(run_id) is not None:
+            return
+        if _schema_version(path) > RESULT_SCHEMA_VERSION:
+            raise IsoflopError(
+                f"{str(path)!r} was written by a newer isoflop.",
+                hint="Upgrade isoflop, or use another folder with --artifacts.",
+            )
+        folder = self.attempt_dir(max(1, self.last_attempt))
+        folder.mkdir(exist_ok=True)
+        path.replace(folder / f"unreadable-{path.name}")
+
+    def discard_checkpoints(self) -> None:
+        """Delete the states to resume from; weights of completed runs stay."""
+        for state in self.checkpoint_dir.glob("*.safetensors"):
+            if not state.name.endswith(WEIGHTS_SUFFIX):
+                state.unlink()
+
     def set_result_aside(self, run_id: str) -> None:
         """Move an outcome into its attempt's folder, so that the run can be tried again."""
         result = self.read_result(run_id)
@@ -172,7 +213,7 @@ class RunDir:
 
     def beat(self, step: int) -> None:
         """Say that the trainer lives and how far it is."""
-        write_atomically(self.heartbeat_path, f"{step}\n".encode())
+        write_atomically(self.heartbeat_path, f"{step}\n".encode(), durable=False)
 
     def append_event(self, event: dict[str, Any]) -> None:
         """Add one line of progress; half a line left by a killed worker is closed first."""
@@ -180,6 +221,11 @@ class RunDir:
             if file.tell() and not _ends_whole(file):
                 file.write(b"\n")
             file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
+
+    @property
+    def events_size(self) -> int:
+        """Bytes of progress written so far: where a reader of what comes next begins."""
+        return self.events_path.stat().st_size if self.events_path.exists() else 0
 
     def read_events(self, offset: int) -> tuple[list[dict[str, Any]], int]:
         """Whole events written since byte `offset`, and the offset to go on from."""
@@ -190,6 +236,15 @@ class RunDir:
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         return [event for line in whole.splitlines() if (event := _parse_event(line))], offset + len(whole)
+
+
+def _schema_version(path: Path) -> int:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return 0
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    return version if isinstance(version, int) else 0
 
 
 def _ends_whole(file: BinaryIO) -> bool:

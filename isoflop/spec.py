@@ -25,7 +25,7 @@ Keep = Literal["best-per-budget", "all", "none"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class GridSpec(_Section):
@@ -163,7 +163,7 @@ class RunPolicy(_Section):
 
     keep: Keep = "best-per-budget"
     """Whose final weights stay on disk: of the lowest loss of each budget, of every run, or of none."""
-    stall_seconds: float = Field(300, ge=1, le=1e6)
+    stall_seconds: float = Field(300, ge=5, le=1e6)
     """A worker that takes no step for so long (and 20 of its usual steps) has hung: it is killed and tried again."""
 
 
@@ -205,6 +205,10 @@ class SweepSpec(_Section):
         if centres is not None and len(centres) not in (1, len(self.budgets)):
             raise ValueError(f"grid.center_n_params lists {len(centres)} sizes for {len(self.budgets)} budgets")
         return self
+
+    def asks_the_same_as(self, other: "SweepSpec") -> bool:
+        """Whether both ask for the same runs and read them alike; how runs are looked after may differ."""
+        return self.model_copy(update={"run": other.run}) == other
 
     @property
     def spec_hash(self) -> str:
@@ -262,13 +266,29 @@ def _first_problem(error: ValidationError, source: str) -> IsoflopError:
 def _unknown_key(path: tuple[str, ...], source: str) -> IsoflopError:
     section: type[BaseModel] = SweepSpec
     for part in path[:-1]:
-        annotation = section.model_fields[part].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        section = annotation
+        section = _section_of(section, part) or section
     valid = sorted(section.model_fields)
     nearest = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
     hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Valid keys here: {', '.join(valid)}."
     return IsoflopError(f"{source!r} has an unknown key {'.'.join(path)!r}.", hint=hint)
+
+
+def _section_of(section: type[BaseModel], name: str) -> type[BaseModel] | None:
+    field = section.model_fields.get(name)
+    annotation = field.annotation if field is not None else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _meaning(location: str) -> str | None:
+    """What the key at `location` means, in the words of its own documentation; None for a section."""
+    section: type[BaseModel] = SweepSpec
+    for part in location.split("."):
+        inner = _section_of(section, part)
+        if inner is None:
+            field = section.model_fields.get(part)
+            return field.description if field is not None else None
+        section = inner
+    return None
 
 
 def _hint(location: str) -> str:
@@ -276,4 +296,7 @@ def _hint(location: str) -> str:
         return "Budgets are training FLOPs per run, such as budgets = [1e11, 3e11, 1e12]."
     if location == "fit.params":
         return f"Choose one of {', '.join(get_args(ParamCount))}."
-    return "Correct the value; `isoflop plan --help` and docs/sweep-file.md say what each key takes."
+    meaning = _meaning(location)
+    if meaning is None:
+        return f"{_EXAMPLE} in the sources of isoflop is a complete example."
+    return f"{location}: {' '.join(meaning.split())}"

@@ -17,7 +17,7 @@ LAYERS = (
     {"run_spec", "spec"},
     {"rundir", "corpus", "plan"},
     {"train", "store", "fit"},
-    {"engine", "report"},
+    {"engine", "report", "artifacts"},
     {"cli", "__main__"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

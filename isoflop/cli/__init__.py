@@ -10,10 +10,13 @@ import typer
 
 from isoflop import __version__
 from isoflop.cli.boundary import Boundary
+from isoflop.cli.clean import clean
+from isoflop.cli.exclude import exclude, include
 from isoflop.cli.fit import fit
 from isoflop.cli.plan import plan
 from isoflop.cli.report import report
 from isoflop.cli.run import run
+from isoflop.cli.status import status
 
 app = typer.Typer(
     cls=Boundary,
@@ -24,8 +27,12 @@ app = typer.Typer(
 )
 app.command()(plan)
 app.command()(run)
+app.command()(status)
 app.command()(fit)
 app.command()(report)
+app.command()(exclude)
+app.command()(include)
+app.command()(clean)
 
 
 def _print_version(wanted: bool) -> None:

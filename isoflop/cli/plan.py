@@ -1,5 +1,10 @@
 """`isoflop plan`: what a sweep would train, and what it would cost."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
     DEFAULT_DB,
@@ -12,6 +17,12 @@ from isoflop.cli.options import (
     Workers,
 )
 
+if TYPE_CHECKING:
+    from isoflop.cli.sweep import PlannedSweep
+    from isoflop.report.plan_view import PlanView
+    from isoflop.spec import SweepSpec
+    from isoflop.store import Store
+
 
 def plan(
     sweep: SweepFile,
@@ -19,27 +30,61 @@ def plan(
     artifacts: Artifacts = DEFAULT_ARTIFACTS,
     device: Device = DeviceName.AUTO,
     workers: Workers = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, record nothing.")] = False,
     json: AsJson = False,
 ) -> None:
     """Lay out the grid: which sizes on how many tokens at each budget, what is dropped and why, time and disk.
 
-    Records the plan in the database. Planning again changes nothing unless the sweep file changed.
+    Records the plan in the database. Planning again changes nothing unless the sweep file changed; it then shows first
+    what changed: runs kept, new and no longer asked for.
     """
-    from isoflop.cli.console import stdout
-    from isoflop.cli.sweep import cost, lock_path, plan_sweep
-    from isoflop.plan.estimate import disk_bytes
-    from isoflop.report.json import dumps
+    from isoflop.cli.console import stderr, stdout
+    from isoflop.cli.sweep import lock_path, plan_sweep
+    from isoflop.report.document import dumps
+    from isoflop.report.drawing import text
     from isoflop.report.plan_view import plan_document, print_plan
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
 
     spec = load_spec(sweep)
-    with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
-        planned = plan_sweep(spec, sweep, artifacts, device=device.value, workers=workers)
-        store.save_plan(spec, planned.plan)
-        estimate = cost(planned, store.throughput())
-    if json:
-        print(dumps(plan_document(planned.plan, estimate)))
+
+    made = plan_sweep(spec, sweep, artifacts, device=device.value, workers=workers, text_needed=False)
+    if dry_run or not made.recordable:
+        view = _compared(spec, made, db)
     else:
-        disk = disk_bytes(planned.plan.runs.values(), len(planned.slots))
-        print_plan(planned.plan, estimate, disk, stdout())
+        with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
+            view = _view(spec, made, store)
+            store.save_plan(spec, made.plan)
+    if json:
+        print(dumps(plan_document(view)))
+    else:
+        print_plan(view, stdout())
+    if dry_run:
+        (stderr() if json else stdout()).print(text(f"Dry run: nothing was written to {db}.", "bold"))
+
+
+def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path) -> "PlanView":
+    """The view against a database that is left as it is, or is not there."""
+    from isoflop.store import read_untouched
+
+    return read_untouched(db, lambda store: _view(spec, made, store)) if db.exists() else _view(spec, made, None)
+
+
+def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None") -> "PlanView":
+    """What there is to say of a plan, before it is recorded in `store`."""
+    from isoflop.cli.sweep import cost
+    from isoflop.plan.estimate import disk_bytes
+    from isoflop.report.plan_changes import changes_since
+    from isoflop.report.plan_view import PlanView
+
+    plan = made.plan
+    exclusions = store.exclusions() if store else {}
+    estimate = cost(made, store.throughput() if store else ())
+    return PlanView(
+        plan=plan,
+        estimate=estimate,
+        disk_bytes=disk_bytes(plan, spec.run.keep, n_workers=len(made.slots), seconds=estimate.seconds),
+        # Provisional run ids are new by nature and tell nothing.
+        changes=changes_since(store, spec, plan) if store and made.recordable else None,
+        excluded={run_id: exclusions[run_id] for run_id in plan.runs if run_id in exclusions},
+    )

@@ -28,12 +28,12 @@ def report(
 ) -> None:
     """Write the fit as index.html, report.md, report.json, frontier.csv, figure.svg and figure.png."""
     from isoflop.cli.summary import read_and_fit
-    from isoflop.report.json import dumps
+    from isoflop.report.document import SCHEMA_VERSION, dumps
     from isoflop.report.write import write_report
 
     summary = read_and_fit(source, db=db, sweep=sweep, targets=target or [], level=level)
     paths = [str(path) for path in write_report(summary, out)]
     if json:
-        print(dumps({"schema_version": 1, "simulated": summary.simulated, "paths": paths}))
+        print(dumps({"schema_version": SCHEMA_VERSION, "simulated": summary.simulated, "paths": paths}))
     else:
         print("\n".join(paths))

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from isoflop.engine.local import LocalEngine
 
+# What workers have to checkpoint after SIGTERM, seconds: the command ends within ten.
+TERM_SECONDS = 8.0
+
 
 def run(
     sweep: SweepFile,
@@ -43,7 +46,7 @@ def run(
     """
     from isoflop.cli.console import stderr, stdout
     from isoflop.cli.session import open_session
-    from isoflop.report.json import dumps
+    from isoflop.report.document import dumps
     from isoflop.report.live import run_display
     from isoflop.report.run_view import print_run, run_document
 
@@ -71,7 +74,8 @@ def _signals(engine: "LocalEngine") -> Iterator[list[int]]:
     def handle(number: int, frame: "FrameType | None") -> None:
         received.append(number)
         if len(received) == 1:
-            engine.stop()
+            # Whoever sends SIGTERM (a scheduler, a shutdown) kills soon after; a person can press Ctrl-C again.
+            engine.stop(within=TERM_SECONDS if number == signal.SIGTERM else None)
         else:
             engine.kill()
 

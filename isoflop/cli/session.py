@@ -1,12 +1,14 @@
 """One `isoflop run`: the plan, the engine and the store, joined; the store's only writer while it lasts."""
 
 import contextlib
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from isoflop.artifacts.weights import WeightKeeper
 from isoflop.cli.sweep import corpora, lock_path, plan_sweep
 from isoflop.engine.devices import DeviceChoice
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
@@ -16,11 +18,14 @@ from isoflop.engine.order import start_order
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import guess_seconds
 from isoflop.plan.types import Plan
+from isoflop.report.plan_changes import changes_since
+from isoflop.report.plan_view import excluded_sentence
 from isoflop.report.run_view import Incomplete, Outline, RunOutcome
+from isoflop.report.wording import one_line
 from isoflop.result import Status
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
-from isoflop.spec import load_spec
+from isoflop.spec import SweepSpec, load_spec
 from isoflop.store import Store, open_store, sweep_lock
 
 
@@ -38,22 +43,38 @@ def open_session(
     spec = load_spec(sweep)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
         planned = plan_sweep(spec, sweep, artifacts, device=device, workers=workers)
+        _tell_what_changed(spec, planned.plan, store)
         store.save_plan(spec, planned.plan)
         git = git_state(sweep.resolve().parent)
         engine = LocalEngine(
-            planned.slots, artifacts=artifacts.resolve(), corpora=corpora(artifacts).resolve(), git=git
+            planned.slots,
+            artifacts=artifacts.resolve(),
+            corpora=corpora(artifacts).resolve(),
+            git=git,
+            stall_seconds=spec.run.stall_seconds,
         )
-        session = Session(planned.plan, store, engine)
+        session = Session(planned.plan, store, engine, WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts))
         if retry:
             session.retry()
         yield session
 
 
+def _tell_what_changed(spec: SweepSpec, plan: Plan, store: Store) -> None:
+    """One line on stderr where the plan differs from the one before, one where a person excluded runs of it."""
+    changes = changes_since(store, spec, plan)
+    if changes is not None and changes.differ:
+        print(f"{spec.name} changed since it was last planned: {changes.sentence}.", file=sys.stderr)
+    excluded = {run_id: reason for run_id, reason in store.exclusions().items() if run_id in plan.runs}
+    if excluded:
+        print(f"{spec.name}: {one_line(excluded_sentence(excluded))}.", file=sys.stderr)
+
+
 class Session:
     """Feeds the engine with what is pending and records what it yields."""
 
-    def __init__(self, plan: Plan, store: Store, engine: LocalEngine) -> None:
+    def __init__(self, plan: Plan, store: Store, engine: LocalEngine, weights: WeightKeeper) -> None:
         self.plan, self.store, self.engine, self.slots = plan, store, engine, engine.slots
+        self.weights = weights
         self._started: dict[int, float] = {}
         self._busy_seconds = 0.0
         self._first_start: float | None = None
@@ -84,6 +105,7 @@ class Session:
             for event in self.engine.run(self._jobs()):
                 self._record(event)
                 yield event
+            self.weights.free_all()
         except OSError as error:
             raise IsoflopError(
                 f"Cannot write to {str(self.engine.artifacts)!r}: {error}.",
@@ -105,12 +127,14 @@ class Session:
                 self._first_start = self._first_start or event.time
             case RunFinished():
                 self.store.record(event.result)
+                self.weights.take(event.result)
                 if event.worker is not None:
                     self._flops_spent += event.result.spent_flops
                     self._result_at[event.worker] = event.time
             case AttemptEnded():
                 self._busy_seconds += self._busy(event)
                 self._record_attempt(event)
+                self.weights.free()  # not before the worker has ended: it holds its directory
             case _:
                 pass
 
@@ -153,6 +177,7 @@ class Session:
             sweep=self.plan.sweep,
             simulated=self.plan.simulated,
             counts={name: counts[name] for name in (*(status.value for status in Status), "pending")},
+            excluded={run_id: cell.excluded for run_id, cell in cells.items() if cell.excluded is not None},
             incomplete=tuple(
                 Incomplete(cell.run_id, cell.status, cell.reason or "", cell.log_path)
                 for cell in cells.values()

@@ -3,13 +3,15 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isoflop.corpus import make_tokenizer, open_corpus
+from isoflop.corpus import corpus_absent, is_absent, make_tokenizer, open_corpus, stated_facts, tokens_differ
 from isoflop.corpus_facts import CorpusFacts
-from isoflop.engine.devices import DeviceChoice, Slot, slot_options
+from isoflop.engine.devices import DeviceChoice, slot_options
+from isoflop.engine.slot import Slot
 from isoflop.errors import IsoflopError
+from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate, estimate
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import DroppedCell, Plan
@@ -26,34 +28,59 @@ TOKENISING_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class PlannedSweep:
-    """A plan, and the slots it is to run on."""
+    """A plan, and the slots it is to run on.
+
+    Attributes:
+        recordable: False where the text was not at hand: its run ids are provisional and nothing may be recorded.
+    """
 
     plan: Plan
     slots: tuple[Slot, ...]
+    recordable: bool = True
 
 
 def plan_sweep(
-    spec: SweepSpec, file: Path, artifacts: Path, *, device: DeviceChoice, workers: int | None
+    spec: SweepSpec,
+    file: Path,
+    artifacts: Path,
+    *,
+    device: DeviceChoice,
+    workers: int | None,
+    text_needed: bool = True,
 ) -> PlannedSweep:
     """Tokenise the corpus unless that is done, make the plan, and choose the devices it is guessed fastest on.
 
     The choice rests on the plan alone, not on what has been measured so far: a sweep goes on where it began.
+    Unless the text is needed, `corpus.tokens` stands in for a text that is not here.
 
     Raises:
         IsoflopError: no such corpus or devices, or no cell can be trained.
     """
-    facts = NO_CORPUS
-    if spec.trainer == "builtin":
-        base = file.resolve().parent
-        corpus = open_corpus(
-            spec.corpus, spec.tokenizer, root=corpora(artifacts), base=base, on_progress=_progress_line()
-        )
-        facts = corpus.facts
+    corpus = _corpus(spec, file.resolve().parent, artifacts, text_needed=text_needed)
     options = slot_options("cpu" if device == "auto" and spec.trainer == "simulated" else device, workers)
-    planned = min((_planned(spec, facts, slots) for slots in options), key=_cells_lost_and_seconds)
+    planned = min((_planned(spec, corpus, slots) for slots in options), key=_cells_lost_and_seconds)
     if not planned.plan.cells:
         raise _nothing_to_train(spec, planned.plan.dropped)
     return planned
+
+
+@dataclass(frozen=True)
+class _KnownCorpus:
+    """What a plan rests on, and what is to be said of it."""
+
+    facts: CorpusFacts
+    findings: tuple[Finding, ...] = ()
+    is_here: bool = True
+
+
+def _corpus(spec: SweepSpec, base: Path, artifacts: Path, *, text_needed: bool) -> _KnownCorpus:
+    if spec.trainer == "simulated":
+        return _KnownCorpus(NO_CORPUS)
+    if not text_needed and spec.corpus.tokens is not None and is_absent(spec.corpus, base=base):
+        stated = stated_facts(spec.corpus)
+        return _KnownCorpus(stated, (corpus_absent(spec.corpus, stated),), is_here=False)
+    corpus = open_corpus(spec.corpus, spec.tokenizer, root=corpora(artifacts), base=base, on_progress=_progress_line())
+    return _KnownCorpus(corpus.facts, tuple(tokens_differ(spec.corpus, corpus.facts)))
 
 
 def _progress_line() -> Callable[[float], None]:
@@ -77,10 +104,13 @@ def _nothing_to_train(spec: SweepSpec, dropped: Sequence[DroppedCell]) -> Isoflo
     )
 
 
-def _planned(spec: SweepSpec, facts: CorpusFacts, slots: tuple[Slot, ...]) -> PlannedSweep:
+def _planned(spec: SweepSpec, corpus: _KnownCorpus, slots: tuple[Slot, ...]) -> PlannedSweep:
     vocab_size = make_tokenizer(spec.tokenizer).vocab_size
-    memory = min(slot.memory_bytes for slot in slots)
-    return PlannedSweep(make_plan(spec, facts, vocab_size=vocab_size, memory_limit=memory), slots)
+    # What is drawn from a surface needs no memory.
+    memory = None if spec.trainer == "simulated" else min(slot.memory_bytes for slot in slots)
+    plan = make_plan(spec, corpus.facts, vocab_size=vocab_size, memory_limit=memory)
+    plan = replace(plan, findings=(*corpus.findings, *plan.findings))
+    return PlannedSweep(plan, slots, recordable=corpus.is_here)
 
 
 def _cells_lost_and_seconds(planned: PlannedSweep) -> tuple[int, float]:

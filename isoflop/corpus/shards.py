@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -84,6 +84,19 @@ class TokenStream:
     shards: tuple[Tokens, ...]
     starts: tuple[int, ...]
     n_tokens: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the whole stream as it is stored."""
+        return self.n_tokens * TOKEN_DTYPE.itemsize
+
+    def pieces(self) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+        """The whole stream in order, a shard at a time: where each piece starts, and a copy of it to be written to.
+
+        For whoever keeps all of it elsewhere, on a device say: the host never holds more than one shard.
+        """
+        for start, shard in zip(self.starts, self.shards, strict=True):
+            yield start, shard.astype(np.uint16)  # in the byte order of this machine
 
     def windows(self, starts: Sequence[int], length: int) -> NDArray[np.int64]:
         """The tokens at `starts[i] .. starts[i] + length`, (len(starts), length), ready for an embedding.

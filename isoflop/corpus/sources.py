@@ -87,6 +87,25 @@ def find_source(spec: CorpusSpec, *, base: Path) -> Source:
     return source
 
 
+def is_absent(spec: CorpusSpec, *, base: Path) -> bool:
+    """Whether `spec` names files of which none is on this machine.
+
+    A mixture of paths that exist and paths that do not is a mistake, for `find_source` to name.
+    """
+    return spec.source == "files" and not any(_exists(base / entry) for entry in spec.paths)
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there, readable or not; a dangling link is something."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def documents(files: Iterable[SourceFile]) -> Iterator[Document]:
     """The documents of `files`: one per file with text, several for a file beyond `LARGEST_DOCUMENT` bytes.
 
@@ -154,7 +173,8 @@ def _matches(path: Path, entry: str, pattern: str) -> list[Path]:
     if not path.exists():
         raise IsoflopError(
             f"corpus.paths lists {entry!r}, but there is no {str(path)!r}.",
-            hint="Paths are relative to the sweep file's folder; correct corpus.paths.",
+            hint="Paths are relative to the sweep file's folder; correct corpus.paths. `isoflop plan` does without the "
+            "text where corpus.tokens says how long it is.",
         )
     if not path.is_dir():
         raise IsoflopError(

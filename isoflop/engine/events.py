@@ -43,8 +43,8 @@ class AttemptEnded:
     """A worker process has ended, with results or without.
 
     Attributes:
-        outcome: `done`, `interrupted` (checkpointed on request), `died` (no result, will be tried again) or
-            `given_up` (died too often).
+        outcome: `done`, `interrupted` (checkpointed on request), `died` (no result, will be tried again),
+            `out_of_memory` (will be tried again with smaller micro-batches) or `given_up`.
         reason: one sentence where the outcome is not `done`.
     """
 
@@ -61,4 +61,11 @@ class AttemptEnded:
     log_path: Path
 
 
-Event = AttemptStarted | Progressed | RunFinished | AttemptEnded
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing can start: other processes, of another sweep, train what is left."""
+
+    run_ids: tuple[str, ...]
+
+
+Event = AttemptStarted | Progressed | RunFinished | AttemptEnded | Waiting

@@ -1,12 +1,13 @@
 """How a job is computed: fixed before its first step, reused by every later attempt."""
 
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.engine.devices import Slot
-from isoflop.plan.estimate import micro_batch_sequences
-from isoflop.run_spec import Job
+from isoflop.plan.estimate import memory_bytes, micro_batch_sequences
+from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import Execution, JobFile, RunDir
 
 
@@ -34,24 +35,55 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def job_file(job: Job, slot: Slot, run_dir: RunDir) -> JobFile:
+def job_file(job: Job, slot: Slot, run_dir: RunDir, *, at_most: int | None = None) -> JobFile:
     """The job and its execution: the one it was begun with if `slot` can do that, else a new one.
 
+    A new one passes at most `at_most` sequences through the model at once: what a like shape was found to fit with.
     A job begun on another kind of device starts again: its checkpoint would mix two kinds of arithmetic.
     """
     begun = run_dir.read_job()
     if begun is not None and begun.job == job and begun.execution.device_kind == slot.kind:
         return begun
-    for state in run_dir.checkpoint_dir.glob("*.safetensors"):
-        state.unlink()
-    return JobFile(runs=job.runs, execution=_execution(job, slot))
+    run_dir.discard_checkpoints()
+    return JobFile(runs=job.runs, execution=_execution(job, slot, at_most))
 
 
-def _execution(job: Job, slot: Slot) -> Execution:
-    largest = max(job.runs, key=lambda run: run.shape.n_params_total)
+def shrink(run_dir: RunDir) -> tuple[int, int | None] | None:
+    """Sequences per forward pass of a job before and after halving them, the latter None where it was one already.
+
+    None where another process works on the job by now. The job starts again: a checkpoint of other micro-batches
+    would mix two roundings.
+    """
+    with run_dir.lock() as alone:
+        begun = run_dir.read_job()
+        if not alone or begun is None:
+            return None
+        smaller = begun.execution.smaller()
+        if smaller is None:
+            return begun.execution.micro_batch_sequences, None
+        run_dir.discard_checkpoints()
+        run_dir.write_job(begun.model_copy(update={"execution": smaller}))
+        return begun.execution.micro_batch_sequences, smaller.micro_batch_sequences
+
+
+def _execution(job: Job, slot: Slot, at_most: int | None) -> Execution:
     return Execution(
         device_kind=slot.kind,
         dtype="bfloat16" if slot.bfloat16 else "float32",
         n_threads=1,
-        micro_batch_sequences=micro_batch_sequences(largest.shape, largest.batch_sequences, slot.memory_bytes),
+        micro_batch_sequences=min(_micro_batch(job, slot), at_most or sys.maxsize),
     )
+
+
+def memory_needed(job: Job, slot: Slot) -> float:
+    """Bytes of the slot's device that the job will take: its share, or what a single sequence needs if that is more."""
+    return memory_bytes(_largest(job).shape, _micro_batch(job, slot))
+
+
+def _micro_batch(job: Job, slot: Slot) -> int:
+    largest = _largest(job)
+    return micro_batch_sequences(largest.shape, largest.batch_sequences, slot.share_bytes)
+
+
+def _largest(job: Job) -> RunSpec:
+    return max(job.runs, key=lambda run: run.shape.n_params_total)

@@ -1,65 +1,63 @@
-"""The local engine: a process per job, one per slot, forked from a server that has torch loaded.
+"""The local engine: a process per job, one per slot."""
 
-Starting a fresh interpreter costs about two seconds of importing torch; forking one that has imported it, and
-has never touched CUDA, costs hundredths (docs/benchmarks.md).
-"""
-
-import contextlib
-import multiprocessing
 import os
 import signal
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from isoflop.engine.attempt import Attempt
 from isoflop.engine.devices import Slot
-from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, Progressed, RunFinished
-from isoflop.engine.execution import GitState, job_file
+from isoflop.engine.events import AttemptEnded, Event, RunFinished, Waiting
+from isoflop.engine.execution import GitState, job_file, memory_needed, shrink
+from isoflop.engine.fork_server import ForkServer
 from isoflop.engine.giving_up import failed_result
+from isoflop.engine.memory import kernel_kills
+from isoflop.engine.orphans import OrphanHunt
+from isoflop.engine.vigil import Vigil
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
 from isoflop.rundir import Assignment, RunDir
-from isoflop.train.worker import EXIT_BUSY, EXIT_CHECKPOINTED, EXIT_OBSTACLE, run_assignment
+from isoflop.shape import ModelShape
+from isoflop.train.worker import EXIT_BUSY, EXIT_CHECKPOINTED, EXIT_OBSTACLE, EXIT_OUT_OF_MEMORY, run_assignment
 
-# A worker that dies without a result (killed, out of memory) is tried again from its checkpoint this often in all.
+# A worker that dies without a result (killed, hung) is tried again from its checkpoint this often in all.
 MAX_DEATHS = 3
 # How often progress is read, seconds.
 POLL_SECONDS = 0.2
+DEFAULT_STALL_SECONDS = 300.0
+# When to say first, and then how often, that everything left is in other hands, seconds.
+FIRST_WAIT_SECONDS, WAIT_SECONDS = 2.0, 30.0
 _INTERRUPTED = {EXIT_CHECKPOINTED: "asked to stop", EXIT_BUSY: "another process trains it"}
-
-
-@dataclass
-class _Worker:
-    """A running process and what has been read of its events."""
-
-    number: int
-    job: Job
-    run_dir: RunDir
-    attempt: int
-    process: ForkServerProcess
-    offset: int
-    started_at: float = field(default_factory=time.time)
-    reported: set[str] = field(default_factory=set)
-    told: signal.Signals | None = None
 
 
 class LocalEngine:
     """Runs jobs on the slots of this machine and yields what happens."""
 
-    def __init__(self, slots: Sequence[Slot], *, artifacts: Path, corpora: Path, git: GitState) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        *,
+        artifacts: Path,
+        corpora: Path,
+        git: GitState,
+        stall_seconds: float = DEFAULT_STALL_SECONDS,
+    ) -> None:
         self.slots, self.artifacts, self.corpora, self.git = tuple(slots), artifacts, corpora, git
-        self._context = multiprocessing.get_context("forkserver")
-        self._workers: dict[int, _Worker] = {}
-        self._deaths: dict[str, int] = {}
-        self._server_deaths = 0
+        self._stall_seconds = stall_seconds
+        self._server = ForkServer(run_assignment)
+        self._orphans = OrphanHunt()
+        self._attempts: dict[int, Attempt] = {}
+        self._deaths: Counter[str] = Counter()
+        self._kernel_kills = kernel_kills()
+        self._fitting: dict[ModelShape, int] = {}
         self._order: signal.Signals | None = None
+        self._deadline: float | None = None
         self._obstacle: IsoflopError | None = None
+        self._next_waiting = time.monotonic() + FIRST_WAIT_SECONDS
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
         """Start `jobs` in order, one per slot, and yield events until all have ended or `stop` was called.
@@ -67,7 +65,8 @@ class LocalEngine:
         Results already on disk are yielded first and not computed again.
 
         Raises:
-            IsoflopError: a worker met what every run would meet (no corpus, no room): all have been stopped.
+            IsoflopError: a worker met what every run would meet (no corpus, no room): all have been stopped; or a
+                result on disk is of a newer version.
         """
         queue: deque[Job] = deque()
         for job in jobs:
@@ -76,50 +75,38 @@ class LocalEngine:
             if len(found) < len(job.runs):
                 queue.append(job)
         try:
-            while self._workers or (queue and not self._order):
-                self._fill_slots(queue)
-                wait([worker.process.sentinel for worker in self._workers.values()], timeout=POLL_SECONDS)
+            while self._attempts or (queue and not self._order):
+                yield from self._fill_slots(queue)
+                yield from self._waiting(queue)
+                wait([attempt.process.sentinel for attempt in self._attempts.values()], timeout=POLL_SECONDS)
                 self._pass_order_on()
-                for worker in list(self._workers.values()):
-                    ended = not worker.process.is_alive()  # before reading, so that nothing is read too early
-                    yield from self._read(worker)
-                    if ended:
-                        yield from self._end(worker, queue)
+                for attempt in list(self._attempts.values()):
+                    yield from self._look_at(attempt, queue)
         finally:
             self.kill()
             self._pass_order_on()
         if self._obstacle is not None:
             raise self._obstacle
 
-    def stop(self) -> None:
-        """Have every worker checkpoint and end, and start no more. Returns at once; safe in a signal handler."""
+    def stop(self, *, within: float | None = None) -> None:
+        """Have every worker checkpoint and end, and start no more; kill those that take longer than `within` seconds.
+
+        Returns at once; safe in a signal handler.
+        """
         self._order = self._order or signal.SIGTERM
+        if within is not None:
+            self._deadline = time.monotonic() + within
 
     def kill(self) -> None:
         """Have every worker end now. Returns at once; nothing finished is lost; safe in a signal handler."""
         self._order = signal.SIGKILL
 
-    def _ensure_server(self, job: Job) -> None:
-        """Start the process that workers are forked from, unless it lives.
-
-        It ends when this process does, by no signal to the group: its children have checkpoints to write. They
-        inherit the mask and take SIGTERM again once they can answer it.
-        """
-        trains = any(run.trainer == "builtin" for run in job.runs)
-        self._context.set_forkserver_preload(["isoflop.train.worker", *(["isoflop.train.loop"] if trains else [])])
-        resource_tracker.ensure_running()  # started by ensure_running below, it would undo the mask
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
     def _pass_order_on(self) -> None:
-        for worker in self._workers.values():
-            if self._order and worker.told != self._order and worker.process.pid is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker.process.pid, self._order)
-                worker.told = self._order
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            self._order = signal.SIGKILL
+        if self._order:
+            for attempt in self._attempts.values():
+                attempt.tell(self._order)
 
     def _found(self, job: Job) -> Iterator[RunFinished]:
         run_dir = RunDir(self.artifacts / job.job_id)
@@ -128,129 +115,172 @@ class LocalEngine:
             if result is not None:
                 yield RunFinished(result, None, time.time())
 
-    def _fill_slots(self, queue: deque[Job]) -> None:
-        free = [number for number in range(len(self.slots)) if number not in self._workers]
+    def _fill_slots(self, queue: deque[Job]) -> Iterator[RunFinished]:
+        """Start jobs on free slots; what another sweep has finished meanwhile is yielded instead."""
+        free = [number for number in range(len(self.slots)) if number not in self._attempts]
+        too_large: list[Job] = []
         for _ in range(len(queue)):
             if not free or self._order:
-                return
+                break
             job = queue.popleft()
+            if not self._has_room(job, self.slots[free[0]]):
+                too_large.append(job)  # for now: a smaller one may go first
+                continue
             run_dir = RunDir(self.artifacts / job.job_id)
-            claim = run_dir.read_claim()
-            attempt = None if claim is not None and claim.is_alive else self._prepare(job, run_dir, free[0])
-            if attempt is None:
+            with run_dir.lock() as alone:
+                found = list(self._found(job)) if alone else []
+                if len(found) == len(job.runs):
+                    yield from found
+                    continue
+                in_the_way = not alone or self._orphans.in_the_way(run_dir)
+                number = None if in_the_way else self._open_attempt(job, run_dir, self.slots[free[0]])
+            if number is None:
                 queue.append(job)  # another sweep trains it, or an orphan is about to end: look again later
-            elif not self._start(job, run_dir, attempt, free.pop(0)):
+            elif not self._start(job, run_dir, number, free.pop(0)):
                 queue.appendleft(job)
+        queue.extendleft(reversed(too_large))
 
-    def _prepare(self, job: Job, run_dir: RunDir, number: int) -> int | None:
-        """Write job.json and open the next attempt; its number, or None while another process works here."""
-        with run_dir.lock() as alone:
-            if not alone:
-                return None
-            run_dir.write_job(job_file(job, self.slots[number], run_dir))
-            attempt = run_dir.last_attempt + 1
-            run_dir.attempt_dir(attempt).mkdir()
-            return attempt
+    def _has_room(self, job: Job, slot: Slot) -> bool:
+        """Whether the device of `slot` has memory for `job` beside what runs there; alone, every job may try."""
+        device = (slot.kind, slot.visible_device)
+        beside = [
+            attempt.memory
+            for number, attempt in self._attempts.items()
+            if (self.slots[number].kind, self.slots[number].visible_device) == device
+        ]
+        return not beside or sum(beside) + memory_needed(job, slot) <= slot.memory_bytes
 
-    def _start(self, job: Job, run_dir: RunDir, attempt: int, number: int) -> bool:
+    def _open_attempt(self, job: Job, run_dir: RunDir, slot: Slot) -> int:
+        """Write job.json and make the folder of the next attempt; its number. The directory is locked."""
+        for run in job.runs:
+            run_dir.set_unreadable_result_aside(run.run_id)
+        at_most = min((self._fitting[run.shape] for run in job.runs if run.shape in self._fitting), default=None)
+        run_dir.write_job(job_file(job, slot, run_dir, at_most=at_most))
+        number = run_dir.last_attempt + 1
+        run_dir.attempt_dir(number).mkdir()
+        return number
+
+    def _waiting(self, queue: deque[Job]) -> Iterator[Waiting]:
+        """Said now and then while there are jobs, and nothing runs."""
+        if self._attempts or not queue or self._order:
+            self._next_waiting = time.monotonic() + FIRST_WAIT_SECONDS
+        elif time.monotonic() > self._next_waiting:
+            self._next_waiting = time.monotonic() + WAIT_SECONDS
+            yield Waiting(tuple(run.run_id for job in queue for run in job.runs))
+
+    def _start(self, job: Job, run_dir: RunDir, number: int, slot: int) -> bool:
         """Start a worker; False if the server it is forked from had died (another is started next time)."""
-        _, offset = run_dir.read_events(0)
+        offset = run_dir.events_size
         assignment = Assignment(
             job_dir=run_dir.path,
-            attempt=attempt,
+            attempt=number,
             corpora=self.corpora,
-            visible_device=self.slots[number].visible_device,
+            peaks=self.artifacts / "peaks",
+            coordinator_pid=os.getpid(),
+            visible_device=self.slots[slot].visible_device,
             git_commit=self.git.commit,
             git_dirty=self.git.dirty,
         )
-        process = self._context.Process(target=run_assignment, args=(assignment,), daemon=True)
-        try:
-            self._ensure_server(job)
-            process.start()
-        except (EOFError, ConnectionError):
-            self._server_deaths += 1
-            if self._server_deaths >= MAX_DEATHS:
-                raise IsoflopError(
-                    "The process that workers are forked from died again and again.",
-                    hint="Check the memory of this machine and that `python -c 'import torch'` works.",
-                ) from None
+        trains = any(run.trainer == "builtin" for run in job.runs)
+        preload = ["isoflop.train.worker", *(["isoflop.train.loop", "isoflop.train.peak"] if trains else [])]
+        process = self._server.start(assignment, preload=preload)
+        if process is None:
             return False
-        self._workers[number] = _Worker(number, job, run_dir, attempt, process, offset)
+        vigil = Vigil(run_dir, self._stall_seconds)
+        memory = memory_needed(job, self.slots[slot])
+        device = self.slots[slot].name
+        self._attempts[slot] = Attempt(number, slot, device, job, run_dir, process, offset, vigil, memory)
         return True
 
-    def _read(self, worker: _Worker) -> Iterator[Event]:
-        """Events the worker has written since last time."""
-        events, worker.offset = worker.run_dir.read_events(worker.offset)
-        for event in events:
-            match event:
-                case {"event": "started", "time": float(at)}:
-                    device = self.slots[worker.number].name
-                    yield AttemptStarted(worker.job.job_id, worker.attempt, worker.number, device, at)
-                case {"event": "progress"}:
-                    yield Progressed(
-                        run_id=event["run_id"],
-                        worker=worker.number,
-                        step=event["step"],
-                        n_tokens=event["n_tokens"],
-                        loss=event["loss"],
-                        tokens_per_second=event["tokens_per_second"],
-                    )
-                case {"event": "obstacle", "message": str(message), "hint": str(hint)}:
-                    self._obstacle = self._obstacle or IsoflopError(message, hint=hint)
-                case {"event": "result", "run_id": str(run_id), "time": float(at)}:
-                    yield from self._result(worker, run_id, at)
+    def _look_at(self, attempt: Attempt, queue: deque[Job]) -> Iterator[Event]:
+        """What a worker has done since last time, and its end if it has ended."""
+        ended = not attempt.process.is_alive()  # before reading, so that nothing is read too early
+        yield from attempt.read()
+        if ended:
+            yield from self._end(attempt, queue)
+        elif not self._order:
+            attempt.end_if_hung()
 
-    def _result(self, worker: _Worker, run_id: str, at: float) -> Iterator[RunFinished]:
-        result = worker.run_dir.read_result(run_id)
-        if result is not None and run_id not in worker.reported:
-            worker.reported.add(run_id)
-            yield RunFinished(result, worker.number, at)
-
-    def _end(self, worker: _Worker, queue: deque[Job]) -> Iterator[Event]:
+    def _end(self, attempt: Attempt, queue: deque[Job]) -> Iterator[Event]:
         """What became of a worker whose process has ended; a death without result goes back to the queue."""
-        del self._workers[worker.number]
-        worker.process.join()
-        for run in worker.job.runs:  # a result whose event was lost with the process
-            yield from self._result(worker, run.run_id, time.time())
-        missing = [run for run in worker.job.runs if run.run_id not in worker.reported]
-        outcome, reason = self._outcome(worker, bool(missing))
+        del self._attempts[attempt.slot]
+        attempt.process.join()
+        for run in attempt.job.runs:  # a result whose event was lost with the process
+            yield from attempt.result(run.run_id, time.time())
+        missing = attempt.missing
+        outcome, reason = self._outcome(attempt, bool(missing))
         if outcome == "given_up":
-            for run in missing:
-                result = failed_result(run, worker.run_dir, worker.attempt, reason or "", self.git)
-                worker.run_dir.write_result(result)
-                yield RunFinished(result, worker.number, time.time())
-        elif missing:
-            queue.appendleft(worker.job)
-        yield self._ended(worker, outcome, reason)
+            yield from self._give_up(attempt, reason or "")
+        if attempt.missing:
+            queue.appendleft(attempt.job)
+        yield _ended(attempt, outcome, reason)
 
-    def _outcome(self, worker: _Worker, missing: bool) -> tuple[str, str | None]:
-        code = worker.process.exitcode
+    def _give_up(self, attempt: Attempt, reason: str) -> Iterator[RunFinished]:
+        """Failed results for what is missing, unless another process has taken the job over."""
+        with attempt.run_dir.lock() as alone:
+            for run in attempt.missing if alone else []:
+                attempt.run_dir.write_result(failed_result(run, attempt, reason, self.git))
+        for run in attempt.missing:
+            yield from attempt.result(run.run_id, time.time())
+
+    def _outcome(self, attempt: Attempt, missing: bool) -> tuple[str, str | None]:
+        code = attempt.process.exitcode
         if not missing:
             return "done", None
         if code == EXIT_OBSTACLE:
             self.stop()
-            hint = f"See {worker.run_dir.log_path(worker.attempt)}."
-            self._obstacle = self._obstacle or IsoflopError("A worker met an obstacle it could not report.", hint=hint)
+            hint = f"See {attempt.run_dir.log_path(attempt.number)}."
+            unknown = IsoflopError("A worker met an obstacle it could not report.", hint=hint)
+            self._obstacle = self._obstacle or attempt.obstacle or unknown
             return "interrupted", self._obstacle.message
         if self._order or code in _INTERRUPTED:
             return "interrupted", _INTERRUPTED.get(code or 0, f"ended with exit code {code}")
-        deaths = self._deaths[worker.job.job_id] = self._deaths.get(worker.job.job_id, 0) + 1
-        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-        if deaths < MAX_DEATHS:
-            return "died", f"the worker {how} without a result"
-        return "given_up", f"the worker {how} without a result, {deaths} times"
+        if attempt.hung is not None:
+            return self._died(attempt, attempt.hung)
+        if code == EXIT_OUT_OF_MEMORY or (code == -signal.SIGKILL and self._kernel_killed()):
+            return self._with_less_memory(attempt)
+        return self._died(attempt, f"{_how(code)} without a result")
 
-    def _ended(self, worker: _Worker, outcome: str, reason: str | None) -> AttemptEnded:
-        return AttemptEnded(
-            job_id=worker.job.job_id,
-            run_ids=tuple(run.run_id for run in worker.job.runs),
-            attempt=worker.attempt,
-            worker=worker.number,
-            host=socket.gethostname(),
-            device=self.slots[worker.number].name,
-            started_at=worker.started_at,
-            ended_at=time.time(),
-            outcome=outcome,
-            reason=reason,
-            log_path=worker.run_dir.log_path(worker.attempt),
-        )
+    def _kernel_killed(self) -> bool:
+        """Whether the kernel has killed for want of memory since this was asked last."""
+        before, self._kernel_kills = self._kernel_kills, kernel_kills()
+        return self._kernel_kills > before
+
+    def _with_less_memory(self, attempt: Attempt) -> tuple[str, str | None]:
+        """Have the job tried again with fewer sequences per forward pass."""
+        halved = shrink(attempt.run_dir)
+        if halved is None:
+            return "interrupted", _INTERRUPTED[EXIT_BUSY]
+        before, after = halved
+        if after is None:
+            return "given_up", f"ran out of memory with {before} sequence per forward pass"
+        for run in attempt.job.runs:
+            self._fitting[run.shape] = after
+        return "out_of_memory", f"ran out of memory with {before} sequences per forward pass; next with {after}"
+
+    def _died(self, attempt: Attempt, how: str) -> tuple[str, str | None]:
+        self._deaths[attempt.job.job_id] += 1
+        deaths = self._deaths[attempt.job.job_id]
+        if deaths < MAX_DEATHS:
+            return "died", f"the worker {how}"
+        return "given_up", f"the worker {how}, {deaths} times"
+
+
+def _how(code: int | None) -> str:
+    return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+
+
+def _ended(attempt: Attempt, outcome: str, reason: str | None) -> AttemptEnded:
+    return AttemptEnded(
+        job_id=attempt.job.job_id,
+        run_ids=tuple(run.run_id for run in attempt.job.runs),
+        attempt=attempt.number,
+        worker=attempt.slot,
+        host=socket.gethostname(),
+        device=attempt.device,
+        started_at=attempt.started_at,
+        ended_at=time.time(),
+        outcome=outcome,
+        reason=reason,
+        log_path=attempt.run_dir.log_path(attempt.number),
+    )

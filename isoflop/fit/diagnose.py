@@ -49,7 +49,7 @@ def _no_profiles(n_budgets: int, n_listed: int) -> Finding:
     return Finding(
         "no_profiles",
         Severity.ERROR,
-        f"None of the {n_budgets} budgets has the {MIN_POINTS} runs of 3 sizes that a parabola needs.",
+        f"No budget of {n_budgets} has {MIN_POINTS} runs of 3 sizes and 3 token counts, as its parabolas need.",
         "Rows belong together when their budget_flops are exactly equal: give every row its planned budget, or train "
         "more sizes per budget.",
         {"n_budgets": n_budgets, "n_listed": n_listed},
@@ -163,7 +163,7 @@ def _on_targets(targets: Sequence[Target], frontier: Frontier | None) -> Iterato
             yield Finding(
                 "no_target",
                 Severity.ERROR,
-                f"Nothing can be said about {target.budget_flops:.3g} FLOPs: "
+                f"Nothing can be said about {_flops(target.budget_flops)} FLOPs: "
                 + ("there is no frontier." if frontier is None else "the frontier leaves the range of a float there."),
                 "See the other findings." if frontier is None else "Ask for a budget nearer to the fitted ones.",
                 {"budget_flops": target.budget_flops},
@@ -172,7 +172,7 @@ def _on_targets(targets: Sequence[Target], frontier: Frontier | None) -> Iterato
             yield Finding(
                 "far_extrapolation",
                 Severity.WARNING,
-                f"{target.budget_flops:.3g} FLOPs is {beyond:.1f} decades beyond the fitted budgets.",
+                f"{_flops(target.budget_flops)} FLOPs is {beyond:.1f} decades beyond the fitted budgets.",
                 f"Add a budget within {FAR_DECADES:g} decade of it: farther floors of published sweeps were missed by "
                 "0.2 decades or more.",
                 {"budget_flops": target.budget_flops, "extrapolation_decades": beyond},
@@ -220,6 +220,12 @@ def _per_budget(
 
 
 def _name_budgets(budgets: Sequence[float]) -> str:
-    names = ", ".join(f"{budget:.3g}" for budget in budgets[:_MAX_NAMED])
+    names = ", ".join(_flops(budget) for budget in budgets[:_MAX_NAMED])
     more = f" and {len(budgets) - _MAX_NAMED} more" if len(budgets) > _MAX_NAMED else ""
     return f"{names}{more} FLOPs"
+
+
+def _flops(budget_flops: float) -> str:
+    """As everywhere in isoflop: `1.00e19`."""
+    mantissa, exponent = f"{budget_flops:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

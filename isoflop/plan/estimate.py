@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
+from isoflop.plan.types import Plan
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
+from isoflop.spec import Keep
 
 # A training step's cost where nothing has been measured: a fixed part, a part per layer (launching its
 # operations), and the FLOPs at this rate. One core of an AMD EPYC (AVX-512), float32, see docs/benchmarks.md.
@@ -18,7 +20,16 @@ GPU_STEP_SECONDS, GPU_LAYER_SECONDS, GPU_FLOPS_PER_SECOND = 1.0e-3, 0.7e-3, 1.2e
 
 # Weight, gradient and two Adam moments, float32 each.
 BYTES_PER_PARAM = 16
-CHECKPOINT_BYTES_PER_PARAM = 12
+WEIGHT_BYTES_PER_PARAM, CHECKPOINT_BYTES_PER_PARAM = 4, 12
+# A checkpoint is written beside the one before, which it then replaces.
+CHECKPOINT_COPIES = 2
+# Measured on runs of some seconds: result with its curve, events, job and log take 37 to 41 kB in blocks of 4 KiB, the
+# run's rows in the database some 4 kB more.
+SMALL_FILE_BYTES_PER_RUN = 45e3
+# An event of 155 to 180 bytes every half second of training.
+EVENT_BYTES_PER_SECOND = 350
+# Tokens are stored as 16-bit numbers.
+BYTES_PER_TOKEN = 2
 # Activations kept for the backward pass, float32 values per token: residual stream, norms and projections per
 # layer (about 14 widths and 4 hidden sizes), logits and their gradient. Flash attention keeps no T x T matrix.
 ACTIVATION_WIDTHS, ACTIVATION_FFS, LOGIT_COPIES, BYTES_PER_ACTIVATION = 14, 4, 3, 4
@@ -99,7 +110,33 @@ def micro_batch_sequences(shape: ModelShape, batch_sequences: int, memory_limit:
     return math.ceil(batch_sequences / math.ceil(batch_sequences / fitting))
 
 
-def disk_bytes(runs: Iterable[RunSpec], n_workers: int) -> float:
-    """Artifacts: final weights of every run, and checkpoints of those that train at one time."""
-    params = sorted((run.shape.n_params_total for run in runs), reverse=True)
-    return 4.0 * sum(params) + CHECKPOINT_BYTES_PER_PARAM * sum(params[:n_workers])
+def disk_bytes(plan: Plan, keep: Keep, *, n_workers: int, seconds: float) -> float:
+    """Room on the disk that a sweep takes at most while it trains for `seconds` on `n_workers`.
+
+    Kept weights, checkpoints and weights in flight, small files and rows of every run, and the tokenised corpus.
+    """
+    small = SMALL_FILE_BYTES_PER_RUN * len(plan.runs)
+    if plan.simulated:
+        return small
+    sizes = sorted((run.shape.n_params_total for run in plan.runs.values()), reverse=True)
+    in_flight = CHECKPOINT_COPIES * CHECKPOINT_BYTES_PER_PARAM * sum(sizes[:n_workers])
+    kept = WEIGHT_BYTES_PER_PARAM * sum(run.shape.n_params_total for run in _with_weights(plan, keep))
+    return kept + in_flight + small + EVENT_BYTES_PER_SECOND * seconds * n_workers + _corpus_bytes(plan)
+
+
+def _with_weights(plan: Plan, keep: Keep) -> Iterable[RunSpec]:
+    """The runs whose weights may stay: the best of a budget may turn out to be the largest."""
+    if keep == "none":
+        return ()
+    if keep == "all":
+        return plan.runs.values()
+    largest: dict[float, RunSpec] = {}
+    for cell in plan.cells:
+        best = largest.setdefault(cell.budget_flops, cell.run)
+        largest[cell.budget_flops] = max(best, cell.run, key=lambda run: run.shape.n_params_total)
+    return {run.run_id: run for run in largest.values()}.values()
+
+
+def _corpus_bytes(plan: Plan) -> float:
+    """Size of the tokenised training text, which follows from the epochs of any cell."""
+    return sum(BYTES_PER_TOKEN * cell.run.n_tokens / cell.epochs for cell in plan.cells[:1])

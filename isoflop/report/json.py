@@ -1,12 +1,9 @@
 """A fit as one JSON document, the same for `fit --json` and for a report's report.json."""
 
-import json
-
 from isoflop.fit.document import fit_as_json
+from isoflop.report.document import SCHEMA_VERSION
 from isoflop.report.source import Origin
 from isoflop.report.summary import Summary
-
-SCHEMA_VERSION = 1
 
 
 def fit_document(summary: Summary) -> dict[str, object]:
@@ -24,12 +21,3 @@ def fit_document(summary: Summary) -> dict[str, object]:
         **fit_as_json(summary.fit),
         "findings": [finding.as_json() for finding in summary.findings],
     }
-
-
-def dumps(document: dict[str, object]) -> str:
-    """`document` as JSON text.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    return json.dumps(document, indent=2, allow_nan=False)

@@ -11,11 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, Progressed, RunFinished
+from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, Progressed, RunFinished, Waiting
 from isoflop.plan.types import Cell
 from isoflop.report.drawing import text
 from isoflop.report.run_view import Outline
-from isoflop.report.wording import SIMULATED_SENTENCE, count
+from isoflop.report.wording import SIMULATED_SENTENCE, count, runs
 from isoflop.result import RunResult
 from isoflop.units import format_flops, format_seconds
 
@@ -56,21 +56,25 @@ class SweepProgress:
         self.cells: dict[str, Cell] = {}
         for cell in outline.cells:
             self.cells.setdefault(cell.run.run_id, cell)
-        self.ended = set(outline.done)
+        self.total_flops = sum(cell.run.planned_flops for cell in self.cells.values())
         self.latest: dict[int, Progressed] = {}
+        self.ended: set[str] = set()
+        self._ended_flops = 0.0
+        for run_id in outline.done:
+            self._end(run_id)
         self._begun = time.monotonic()
         self._flops_then = self.flops
 
-    @property
-    def total_flops(self) -> float:
-        """Of all runs of the sweep."""
-        return sum(cell.run.planned_flops for cell in self.cells.values())
+    def _end(self, run_id: str) -> None:
+        if run_id not in self.ended:
+            self.ended.add(run_id)
+            self._ended_flops += self.cells[run_id].run.planned_flops
 
     @property
     def flops(self) -> float:
         """Of the ended runs, and of the others as far as they are."""
-        ended = sum(self.cells[run_id].run.planned_flops for run_id in self.ended)
-        return ended + sum(at.n_tokens * self.cells[at.run_id].run.shape.flops_per_token for at in self.latest.values())
+        working = (at.n_tokens * self.cells[at.run_id].run.shape.flops_per_token for at in self.latest.values())
+        return self._ended_flops + sum(working)
 
     @property
     def seconds_left(self) -> float | None:
@@ -81,10 +85,12 @@ class SweepProgress:
     @property
     def headline(self) -> str:
         """`quickstart  3/21 runs  14 %  2m 10s left`."""
+        done = f"{self.outline.sweep}  {len(self.ended)}/{len(self.cells)} runs"
+        if len(self.ended) == len(self.cells):
+            return f"{done}: nothing left to train"
         left = self.seconds_left
-        share = self.flops / self.total_flops if self.total_flops else 1.0
         remaining = f"{format_seconds(left)} left" if left is not None else "starting"
-        return f"{self.outline.sweep}  {len(self.ended)}/{len(self.cells)} runs  {share:.0%}  {remaining}"
+        return f"{done}  {self.flops / self.total_flops:.0%}  {remaining}"
 
     def take_in(self, event: Event) -> None:
         """Note what an event says."""
@@ -92,12 +98,12 @@ class SweepProgress:
             case Progressed():
                 self.latest[event.worker] = event
             case RunFinished():
-                self.ended.add(event.result.run_id)
+                self._end(event.result.run_id)
                 if event.worker is not None:
                     self.latest.pop(event.worker, None)
             case AttemptEnded():
                 self.latest.pop(event.worker, None)
-            case AttemptStarted():
+            case AttemptStarted() | Waiting():
                 pass
 
 
@@ -176,8 +182,10 @@ def event_line(progress: SweepProgress, event: Event) -> str | None:
             place = f"[{len(progress.ended)}/{len(progress.cells)}] {event.result.run_id}"
             size = f"C {format_flops(cell.budget_flops)}  N {count(cell.run.shape.n_params_total)}"
             return f"{place}  {size}  {_verdict(event.result)}"
-        case AttemptEnded(outcome="died" | "given_up"):
+        case AttemptEnded(outcome="died" | "given_up" | "out_of_memory"):
             return f"attempt {event.attempt} at {', '.join(event.run_ids)}: {event.reason}; log: {event.log_path}"
+        case Waiting():
+            return f"waiting for another process that trains {runs(len(event.run_ids))} of this sweep"
         case _:
             return None
 

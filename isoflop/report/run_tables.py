@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from isoflop.report.source import FitInput
-from isoflop.report.standing import Standing, standing
+from isoflop.report.standing import Standing, off_plan_sentence, standing
 from isoflop.report.table import Column, Table
 from isoflop.report.wording import ABSENT, PARAM_COUNT, SIMULATED_SENTENCE, count, nats, spread
 from isoflop.store import SweepCell
@@ -28,11 +28,13 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
             Column("bits/byte"),
             Column("time"),
             Column("tokens/s"),
+            Column("of peak"),
             Column("run", numeric=False),
             Column("why", numeric=False),
         ),
         rows=tuple(_run_row(cell) for cell in cells),
-        note="N: every parameter. Loss: held-out, nats per token, with its standard error, and bits per byte.",
+        note="N: every parameter. Loss: held-out, nats per token, with its standard error, and bits per byte. Of peak: "
+        "model FLOPs utilisation, training FLOPs per second over the rate of a large product on the same device.",
     )
 
 
@@ -51,6 +53,7 @@ def _run_row(cell: SweepCell) -> tuple[str, ...]:
         nats(cell.bits_per_byte),
         ABSENT if cell.seconds is None else format_seconds(cell.seconds),
         count(cell.tokens_per_second),
+        ABSENT if cell.model_flops_utilisation is None else f"{cell.model_flops_utilisation:.1%}",
         cell.run_id or ABSENT,
         _why(cell, where),
     )
@@ -58,13 +61,20 @@ def _run_row(cell: SweepCell) -> tuple[str, ...]:
 
 def _why(cell: SweepCell, where: Standing) -> str:
     """What a row that is not fitted owes its reader: a reason, and the log of a run that broke."""
-    if where is Standing.OFF_PLAN and cell.achieved_flops is not None and cell.planned_flops is not None:
-        return f"planned {format_flops(cell.planned_flops)} FLOPs, achieved {format_flops(cell.achieved_flops)}"
+    if where is Standing.OFF_PLAN:
+        return off_plan_sentence(cell)
     if where is Standing.CHECK:
         return f"{cell.role} run"
-    reason = cell.drop_reason or cell.excluded or cell.reason or ""
+    if where is Standing.EXCLUDED:
+        return cell.excluded or ""
     broke = where in (Standing.DIVERGED, Standing.FAILED)
-    return f"{reason} Log: {cell.log_path}" if broke and cell.log_path else reason
+    reasons = [
+        cell.drop_reason,
+        cell.reason,
+        f"log: {cell.log_path}" if broke and cell.log_path else None,
+        f"excluded: {cell.excluded}" if cell.excluded else None,
+    ]
+    return "; ".join(reason for reason in reasons if reason)
 
 
 def totals(cells: Sequence[SweepCell]) -> dict[Standing, int]:
@@ -95,6 +105,8 @@ def _run_facts(source: FitInput) -> dict[str, str]:
         "cells": ", ".join(f"{number} {kind.words}" for kind, number in totals(source.cells).items()),
         "FLOPs spent": format_flops(sum(cell.spent_flops or 0.0 for cell in runs)),
         "training time": format_seconds(sum(cell.seconds or 0.0 for cell in runs)),
+        "utilisation": _utilisation(runs),
+        "epochs": _epochs(source.cells),
         "finished": f"{finished[0]} to {finished[-1]}" if finished else ABSENT,
         "corpus": source.corpus_fingerprint or ABSENT,
         "device": _distinct(runs, lambda cell: cell.device),
@@ -102,6 +114,17 @@ def _run_facts(source: FitInput) -> dict[str, str]:
         "isoflop": _distinct(runs, lambda cell: cell.isoflop_version),
         "torch": _distinct(runs, lambda cell: cell.torch_version),
     }
+
+
+def _utilisation(runs: Iterable[SweepCell]) -> str:
+    """`2.4% to 25.0% of the device's measured peak`."""
+    known = [cell.model_flops_utilisation for cell in runs if cell.model_flops_utilisation is not None]
+    return f"{min(known):.1%} to {max(known):.1%} of the device's measured peak" if known else ABSENT
+
+
+def _epochs(cells: Iterable[SweepCell]) -> str:
+    known = [cell.epochs for cell in cells if cell.epochs is not None]
+    return f"{min(known):.2f} to {max(known):.2f} passes over the text" if known else ABSENT
 
 
 def _commit(cell: SweepCell) -> str | None:

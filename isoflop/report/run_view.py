@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from isoflop.plan.types import Cell
+from isoflop.report.document import SCHEMA_VERSION
 from isoflop.report.drawing import text
+from isoflop.report.plan_view import excluded_sentence
 from isoflop.report.wording import SIMULATED_SENTENCE
 from isoflop.result import Status
 from isoflop.units import format_flops, format_seconds
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class RunOutcome:
 
     Attributes:
         counts: the sweep's runs by status; "pending" for those without a result.
+        excluded: reasons of the runs that a person left out of the fit, by run id.
         seconds: wall time of this command.
         flops_spent: by this command.
         busy_share: worker seconds from start of training to result, over workers x sweep seconds; process start
@@ -50,6 +51,7 @@ class RunOutcome:
     sweep: str
     simulated: bool
     counts: Mapping[str, int]
+    excluded: Mapping[str, str]
     incomplete: tuple[Incomplete, ...]
     seconds: float
     flops_spent: float
@@ -73,6 +75,7 @@ def run_document(outcome: RunOutcome) -> dict[str, object]:
         "sweep": outcome.sweep,
         "simulated": outcome.simulated,
         "runs": dict(outcome.counts),
+        "excluded": dict(outcome.excluded),
         "incomplete": [
             {"run_id": run.run_id, "status": run.status.value, "reason": run.reason, "log_path": run.log_path}
             for run in outcome.incomplete
@@ -92,6 +95,8 @@ def print_run(outcome: RunOutcome, console: Console) -> None:
     spent = f"{format_flops(outcome.flops_spent)} FLOPs in {format_seconds(outcome.seconds)}"
     busy = f", workers busy {outcome.busy_share:.0%}" if outcome.busy_share is not None else ""
     console.print(text(spent + busy))
+    if outcome.excluded:
+        console.print(text(excluded_sentence(outcome.excluded)))
     for run in outcome.incomplete:
         console.print(text(f"{run.status} {run.run_id}: {run.reason}", "yellow"))
         if run.log_path:

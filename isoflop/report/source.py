@@ -13,7 +13,7 @@ from isoflop.report.standing import Standing, standing, standing_findings
 from isoflop.report.wording import Convention
 from isoflop.shape import ParamCount
 from isoflop.spec import SweepSpec, load_spec
-from isoflop.store import Store, SweepCell, open_store
+from isoflop.store import Store, SweepCell, read_untouched
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
 
@@ -122,19 +122,21 @@ def _from_sweep_file(file: Path, db: Path, sweep: str | None) -> FitInput:
             f"{str(file)!r} is the sweep {spec.name!r}, not {sweep!r}.",
             hint=f"Leave out --sweep, or give the database {str(db)!r} as the source.",
         )
-    with open_store(db, write=False) as store:
+
+    def read(store: Store) -> FitInput:
         if spec.name not in store.sweep_names():
             raise IsoflopError(
                 f"The sweep {spec.name!r} is not planned yet: the database {str(db)!r} does not have it.",
                 hint=f"`isoflop run {file}` plans and trains it; --db names another database.",
             )
-        findings = () if store.sweep_spec(spec.name) == spec else (_changed(spec.name, file),)
+        findings = () if store.sweep_spec(spec.name).asks_the_same_as(spec) else (_changed(spec.name, file),)
         return _read_sweep(store, spec.name, db, findings)
+
+    return read_untouched(db, read)
 
 
 def _from_database(path: Path, sweep: str | None) -> FitInput:
-    with open_store(path, write=False) as store:
-        return _read_sweep(store, sweep or _only_sweep(store, path), path, ())
+    return read_untouched(path, lambda store: _read_sweep(store, sweep or _only_sweep(store, path), path, ()))
 
 
 def _only_sweep(store: Store, path: Path) -> str:

@@ -11,7 +11,7 @@ from isoflop.store import SweepCell
 from isoflop.units import format_flops
 
 # Plans are made of whole steps and trainers count the steps they take: any real difference is a trainer's mistake.
-FLOPS_TOLERANCE = 0.005
+PLAN_TOLERANCE = 0.005
 
 # Probes and controls follow another recipe on purpose, and a confirming run is there to judge the fit.
 _FITTED_ROLES = frozenset({Role.GRID, Role.REPLICATE, Role.SUGGESTED})
@@ -62,14 +62,14 @@ _FINDINGS = {
     Standing.OFF_PLAN: (
         "flops_mismatch",
         Severity.ERROR,
-        "trained for more than 0.5 % more or fewer FLOPs than planned, so not at its budget, and left out",
+        "trained on FLOPs or tokens more than 0.5 % off its plan, so not at its budget, and left out",
         "Check how the trainer counts steps and tokens; such a run belongs to no profile.",
     ),
     Standing.EXCLUDED: (
         "runs_excluded",
         Severity.INFO,
         "excluded by hand",
-        "Take the exclusion back to see the fit with them.",
+        "`isoflop include RUN` takes a run's exclusion back.",
     ),
 }
 
@@ -86,14 +86,25 @@ def standing(cell: SweepCell) -> Standing:
         return Standing.EXCLUDED
     if cell.role not in _FITTED_ROLES:
         return Standing.CHECK
-    return Standing.OFF_PLAN if flops_error(cell) > FLOPS_TOLERANCE else Standing.USED
+    return Standing.OFF_PLAN if plan_error(cell) > PLAN_TOLERANCE else Standing.USED
 
 
-def flops_error(cell: SweepCell) -> float:
-    """|achieved - planned| / planned FLOPs of a completed run."""
-    assert cell.achieved_flops is not None
-    assert cell.planned_flops is not None
-    return abs(cell.achieved_flops - cell.planned_flops) / cell.planned_flops
+def plan_error(cell: SweepCell) -> float:
+    """The larger of |achieved - planned| / planned FLOPs and tokens of a completed run."""
+    assert cell.achieved_flops is not None and cell.planned_flops is not None
+    assert cell.achieved_tokens is not None and cell.n_tokens is not None
+    return max(
+        abs(cell.achieved_flops - cell.planned_flops) / cell.planned_flops,
+        abs(cell.achieved_tokens - cell.n_tokens) / cell.n_tokens,
+    )
+
+
+def off_plan_sentence(cell: SweepCell) -> str:
+    """How a run missed its plan: `planned 1.00e12 FLOPs and 2.10M tokens, achieved 0.97e12 and 2.04M`."""
+    return (
+        f"planned {format_flops(cell.planned_flops or 0.0)} FLOPs and {count(cell.n_tokens)} tokens, "
+        f"achieved {format_flops(cell.achieved_flops or 0.0)} and {count(cell.achieved_tokens)}"
+    )
 
 
 def standing_findings(cells: Sequence[SweepCell]) -> tuple[Finding, ...]:
@@ -117,8 +128,11 @@ def _finding(kind: Standing, left_out: Sequence[SweepCell], n_planned: int) -> F
 
 
 def _name(cell: SweepCell) -> str:
-    why = cell.excluded or cell.reason
-    if standing(cell) is Standing.OFF_PLAN and cell.achieved_flops and cell.planned_flops:
-        why = f"{100 * (cell.achieved_flops / cell.planned_flops - 1):+.1f} %"
+    where = standing(cell)
+    why = cell.excluded if where is Standing.EXCLUDED else cell.reason
+    if where is Standing.OFF_PLAN:
+        why = off_plan_sentence(cell)
+    if cell.excluded and where is not Standing.EXCLUDED:
+        why = f"{why}; excluded: {cell.excluded}" if why else f"excluded: {cell.excluded}"
     place = f"{format_flops(cell.budget_flops)} FLOPs at {count(cell.n_params_total)}"
     return f"{place}: {why}" if why else place

@@ -9,7 +9,7 @@ from isoflop.plan.types import Cell, DroppedCell, Role
 from isoflop.result import RunResult, Status
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
-from isoflop.store.rows import SweepCell
+from isoflop.store.rows import KnownRun, SweepCell
 
 Row = dict[str, Any]
 
@@ -89,6 +89,12 @@ def sweep_cell(row: Row, shape: ModelShape) -> SweepCell:
         n_params_non_embedding=shape.n_params_non_embedding,
         n_params_matmul=shape.n_params_matmul,
     )
+
+
+def known_run(row: Row) -> KnownRun:
+    """The run that a joined row of `runs` and `results` describes."""
+    status = Status(row["status"]) if row["status"] is not None else None
+    return KnownRun(**{**row, "asked_for": bool(row["asked_for"]), "status": status})
 
 
 def _flag(value: int | None) -> bool | None:

@@ -108,16 +108,17 @@ def _open_to_read(path: Path) -> Database:
         )
     uri = f"{path.resolve().as_uri()}?mode=ro"
     try:
-        return _reader(uri, path)
+        return reader(uri, path)
     except sqlite3.OperationalError as error:
         # In WAL mode a reader needs a -wal and a -shm file beside the database. Where there are none and none can be
         # made, nobody is writing, and the file alone is complete.
         if _primary_code(error) not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) or _has_wal(path):
             raise
-    return _reader(f"{uri}&immutable=1", path)
+    return reader(f"{uri}&immutable=1", path)
 
 
-def _reader(uri: str, path: Path) -> Database:
+def reader(uri: str, path: Path) -> Database:
+    """The open database at `uri`, of the file at `path`, known to be isoflop's and of this version."""
     with _closed_on_error(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as db:
         _refuse_other_schemas(db, path)
         if missing := migrations.pending(db):

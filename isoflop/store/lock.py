@@ -68,12 +68,12 @@ def _this_process() -> dict[str, object]:
 def _held(path: Path, sweep: str) -> IsoflopError:
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        # The holder has the lock and has not yet written who it is.
+        host, pid, since, command = (holder[key] for key in ("host", "pid", "started_at", "command"))
+    except (OSError, ValueError, LookupError, TypeError):
+        # The holder has not yet written who it is, had no room to, or is another program.
         return IsoflopError(f"Sweep {sweep!r} is held by another process.", hint="Try again in a moment.")
-    host, pid = holder["host"], holder["pid"]
     return IsoflopError(
-        f"Sweep {sweep!r} is held by process {pid} on {host} since {holder['started_at']} ({holder['command']}).",
+        f"Sweep {sweep!r} is held by process {pid} on {host} since {since} ({command}).",
         hint=f"Wait for it, or end it (`kill {pid}` on {host}): what has finished is kept.",
     )
 

@@ -3,8 +3,8 @@
 # With max(), SQLite takes the other columns of a group from the row that has the maximum.
 CELLS = """
 select cells.sweep, cells.budget_flops, cells.role, cells.drop_reason, cells.run_id,
-    coalesce(runs.shape, cells.shape) as shape, runs.n_tokens, runs.planned_flops, cells.epochs, runs.seed,
-    results.status, results.reason, results.val_loss, results.val_loss_se, results.bits_per_byte,
+    coalesce(runs.shape, cells.shape) as shape, runs.n_tokens, runs.n_steps, runs.planned_flops, cells.epochs,
+    runs.seed, results.status, results.reason, results.val_loss, results.val_loss_se, results.bits_per_byte,
     results.achieved_flops, results.spent_flops, results.seconds, results.tokens_per_second,
     results.model_flops_utilisation, results.n_tokens as achieved_tokens, results.simulated, results.host,
     results.device, results.git_commit, results.git_dirty, results.isoflop_version, results.torch_version,
@@ -38,4 +38,18 @@ insert into attempts (run_id, attempt, host, device, ended_at, outcome, reason)
 select run_id, attempt, host, device, finished_at, status, reason from results where run_id = ?
 on conflict (run_id, attempt) do update set ended_at = coalesce(ended_at, excluded.ended_at),
     outcome = excluded.outcome, reason = excluded.reason
+"""
+
+# 'g' comes right after the last hexadecimal digit.
+RUNS_STARTING_WITH = "select run_id from runs where run_id >= ?1 and run_id < ?1 || 'g' order by run_id"
+
+# The list comes as one JSON text: SQLite bounds the number of parameters.
+SWEEPS_ASKING_FOR = """
+select distinct sweep from cells where run_id in (select value from json_each(?)) order by sweep
+"""
+
+KNOWN_RUNS = """
+select runs.run_id, runs.corpus_fingerprint, results.status, results.finished_at,
+    exists (select 1 from cells where cells.run_id = runs.run_id) as asked_for
+from runs left join results on results.run_id = runs.run_id
 """

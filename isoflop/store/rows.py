@@ -21,6 +21,7 @@ class SweepCell:
         shape: the model.
         n_params_total, n_params_non_embedding, n_params_matmul: N under each convention.
         n_tokens: planned training tokens, D.
+        n_steps: planned optimizer steps.
         planned_flops: training FLOPs of the run as planned, C.
         epochs: passes over the training corpus.
         seed: initial weights and order of the data.
@@ -52,6 +53,7 @@ class SweepCell:
     n_params_non_embedding: int
     n_params_matmul: int
     n_tokens: int | None
+    n_steps: int | None
     planned_flops: float | None
     epochs: float | None
     seed: int | None
@@ -96,3 +98,20 @@ class Timing:
     achieved_flops: float
     seconds: float
     device: str
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run that some sweep asks for, or once asked for.
+
+    Attributes:
+        asked_for: whether any sweep asks for it now.
+        corpus_fingerprint: of the tokens it reads.
+        status, finished_at: of its recorded result; None without one.
+    """
+
+    run_id: str
+    asked_for: bool
+    corpus_fingerprint: str
+    status: Status | None
+    finished_at: str | None

@@ -23,6 +23,7 @@ from isoflop.store.columns import (
     cell_row,
     dropped_row,
     finite,
+    known_run,
     parse_shape,
     result_row,
     run_row,
@@ -30,8 +31,16 @@ from isoflop.store.columns import (
     utc_now,
 )
 from isoflop.store.connect import connect, explained, transaction
-from isoflop.store.queries import CELLS, KEEP_AS_ATTEMPT, PENDING, TIMINGS
-from isoflop.store.rows import SweepCell, Timing
+from isoflop.store.queries import (
+    CELLS,
+    KEEP_AS_ATTEMPT,
+    KNOWN_RUNS,
+    PENDING,
+    RUNS_STARTING_WITH,
+    SWEEPS_ASKING_FOR,
+    TIMINGS,
+)
+from isoflop.store.rows import KnownRun, SweepCell, Timing
 
 # Enough to see every size of a sweep on every device; older runs tell of older code.
 NTIMINGS = 200
@@ -221,21 +230,41 @@ class Store:
         with self._transaction():
             self._db.table("attempts").upsert(row, pk=("run_id", "attempt"))
 
-    def exclude(self, run_id: str, *, reason: str) -> None:
-        """Leave the run out of fits from now on, for a person's `reason`, which is shown in its place.
+    def exclude(self, *run_ids: str, reason: str) -> None:
+        """Leave the runs out of fits from now on, for a person's `reason`, which is shown in their place.
 
         Raises:
-            IsoflopError: no run of that id.
+            IsoflopError: no run of one of these ids; nothing is changed.
         """
-        self.run_spec(run_id)
-        row = {"run_id": run_id, "reason": reason, "excluded_at": utc_now()}
+        for run_id in run_ids:
+            self.run_spec(run_id)
         with self._transaction():
-            self._db.table("exclusions").upsert(row, pk="run_id")
+            rows = [{"run_id": run_id, "reason": reason, "excluded_at": utc_now()} for run_id in run_ids]
+            self._db.table("exclusions").upsert_all(rows, pk="run_id")
 
-    def include(self, run_id: str) -> None:
-        """Let an excluded run count again."""
+    def include(self, *run_ids: str) -> None:
+        """Let excluded runs count again."""
         with self._transaction():
-            self._db.table("exclusions").delete_where("run_id = ?", [run_id])
+            for run_id in run_ids:
+                self._db.table("exclusions").delete_where("run_id = ?", [run_id])
+
+    def exclusions(self) -> dict[str, str]:
+        """The reasons of all excluded runs, by run id."""
+        rows = self._rows("select run_id, reason from exclusions order by run_id")
+        return {row["run_id"]: row["reason"] for row in rows}
+
+    def runs_starting_with(self, prefix: str) -> tuple[str, ...]:
+        """The ids, of runs of any sweep or of a former plan, that start with `prefix`."""
+        return tuple(row["run_id"] for row in self._rows(RUNS_STARTING_WITH, prefix))
+
+    def sweeps_asking_for(self, run_ids: Iterable[str]) -> tuple[str, ...]:
+        """The names, in alphabetical order, of the sweeps that ask for any of these runs."""
+        return tuple(row["sweep"] for row in self._rows(SWEEPS_ASKING_FOR, json.dumps(list(run_ids))))
+
+    def known_runs(self) -> dict[str, KnownRun]:
+        """Every run that was ever planned here, by id."""
+        rows = self._rows(KNOWN_RUNS)
+        return {row["run_id"]: known_run(row) for row in rows}
 
     def curve(self, run_id: str) -> tuple[CurvePoint, ...]:
         """The training loss of a run with a result, by step."""

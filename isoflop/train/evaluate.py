@@ -1,6 +1,7 @@
 """The held-out loss: one number per run, with its standard error."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -11,12 +12,16 @@ from isoflop.train.model import Decoder
 from isoflop.train.precision import forward_context
 from isoflop.train.progress import HeldoutLoss
 
-# Per forward pass. Part of the numbers' definition only through rounding; kept small for memory.
-EVAL_TOKENS_PER_PASS = 8192
-
 
 @torch.no_grad()
-def heldout_loss(model: Decoder, sequences: Tensor, execution: Execution, *, bytes_per_token: float) -> HeldoutLoss:
+def heldout_loss(
+    model: Decoder,
+    sequences: Tensor,
+    execution: Execution,
+    *,
+    bytes_per_token: float,
+    after_pass: Callable[[], None],
+) -> HeldoutLoss:
     """Mean next-token loss over `sequences` (n, T + 1), each counted whole.
 
     The standard error treats sequences as independent draws: sd over sequences / sqrt(n).
@@ -24,11 +29,11 @@ def heldout_loss(model: Decoder, sequences: Tensor, execution: Execution, *, byt
     model.eval()
     device = next(model.parameters()).device
     n_sequences, length = sequences.shape[0], sequences.shape[1] - 1
-    per_pass = max(1, EVAL_TOKENS_PER_PASS // length)
-    losses = [
-        _sequence_losses(model, chunk.to(device), execution).to("cpu", torch.float64)
-        for chunk in torch.split(sequences, per_pass)
-    ]
+    per_pass = max(1, execution.eval_batch_tokens // length)
+    losses = []
+    for chunk in torch.split(sequences, per_pass):
+        losses.append(_sequence_losses(model, chunk.to(device), execution).to("cpu", torch.float64))
+        after_pass()
     model.train()
     per_sequence = torch.cat(losses)  # (n,)
     spread = float(per_sequence.std()) if n_sequences > 1 else 0.0

@@ -2,22 +2,23 @@
 
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
-from isoflop.corpus import Corpus, batch, heldout_sequences
+from isoflop.corpus import Corpus, heldout_sequences
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Execution
+from isoflop.train.batches import training_batches
 from isoflop.train.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint, save_weights, weights_path
+from isoflop.train.divergence import average_loss, explosion, heldout_problem, step_problem
 from isoflop.train.evaluate import heldout_loss
 from isoflop.train.model import Decoder, build_model
 from isoflop.train.optimizer import build_optimizer, clip_gradients, set_rate
 from isoflop.train.precision import configure, forward_context
-from isoflop.train.progress import Ending, HeldoutLoss, Progress, Trained
+from isoflop.train.progress import Ending, HeldoutLoss, Interrupted, Progress, Trained, Watcher
 from isoflop.train.schedule import rate_factor
 
 CURVE_POINTS = 64
@@ -26,92 +27,93 @@ CHECKPOINT_SECONDS = 15.0
 CHECKPOINT_SHARE = 0.02
 
 
-Observer = Callable[[Progress, float], None]
-"""Called after every step with the counters and the step's loss."""
-
-
-def train(
-    run: RunSpec,
-    corpus: Corpus,
-    execution: Execution,
-    *,
-    checkpoints: Path,
-    observe: Observer,
-    interrupted: Callable[[], bool],
-) -> Trained:
+def train(run: RunSpec, corpus: Corpus, execution: Execution, *, checkpoints: Path, watcher: Watcher) -> Trained:
     """Train `run` to exactly its planned tokens, from its checkpoint if there is one, and evaluate it.
 
     Equal RunSpec, corpus and execution give equal bits on one machine, however often it was interrupted.
     """
-    device = configure(execution)
-    training = Training(run, corpus, execution, device)
+    training = Training(run, corpus, execution, configure(execution), watcher)
     saved = checkpoint_path(checkpoints, run.run_id)
     training.progress = load_checkpoint(saved, run.run_id, training.model, training.optimizer) or Progress()
-    next_save = time.monotonic() + CHECKPOINT_SECONDS
-    while training.progress.step < run.n_steps:
-        if interrupted():
-            if training.progress.step:
-                training.save(saved)
-            return Trained(Ending.INTERRUPTED, training.progress)
-        problem = training.step()
-        if problem is not None:
-            return Trained(Ending.DIVERGED, training.progress, reason=problem)
-        observe(training.progress, training.last_loss)
-        if time.monotonic() >= next_save:
-            next_save = training.save(saved)
-    heldout = training.evaluate()
-    if not math.isfinite(heldout.nats_per_token):
-        return Trained(Ending.DIVERGED, training.progress, reason="the held-out loss is not finite after the last step")
+    try:
+        problem = _take_steps(training, saved)
+        heldout = None if problem else training.evaluate()
+    except Interrupted:
+        if training.progress.step:
+            training.save(saved)
+        return Trained(Ending.INTERRUPTED, training.progress)
+    if heldout is not None:
+        problem = heldout_problem(heldout.nats_per_token, run.shape.vocab_size)
+    if problem is not None:
+        return Trained(Ending.DIVERGED, training.progress, reason=problem)
     save_weights(weights_path(checkpoints, run.run_id), run.run_id, training.model)
     return Trained(Ending.COMPLETED, training.progress, heldout=heldout)
+
+
+def _take_steps(training: "Training", saved: Path) -> str | None:
+    """Take the steps that are left, with a checkpoint now and then; why they could not be, or None."""
+    next_save = time.monotonic() + CHECKPOINT_SECONDS
+    while training.progress.step < training.run.n_steps:
+        training.watcher.between()
+        problem = training.step()
+        if problem is not None:
+            return problem
+        training.watcher.after_step(training.progress, training.last_loss)
+        if time.monotonic() >= next_save:
+            next_save = training.save(saved)
+    return None
 
 
 class Training:
     """Model, optimizer, data and counters of one run on one device."""
 
-    def __init__(self, run: RunSpec, corpus: Corpus, execution: Execution, device: torch.device) -> None:
-        self.run, self.corpus, self.execution, self.device = run, corpus, execution, device
+    def __init__(
+        self, run: RunSpec, corpus: Corpus, execution: Execution, device: torch.device, watcher: Watcher
+    ) -> None:
+        self.run, self.corpus, self.execution, self.device, self.watcher = run, corpus, execution, device, watcher
         self.model: Decoder = build_model(run.shape, run.seed).to(device)
         self.forward = torch.compile(self.model) if execution.compile else self.model
         self.optimizer = build_optimizer(self.model, run.optimizer)
         self.weights = list(self.model.parameters())
+        self.batches = training_batches(run, corpus, device)
         self.progress = Progress()
         self.last_loss = math.nan
 
     def step(self) -> str | None:
-        """Take one optimizer step and count it; if its numbers are not finite, take none and say which."""
+        """Take one optimizer step and count it; why the run cannot go on, or None.
+
+        A step whose numbers are not finite is not taken. An interruption between two micro-batches leaves the step
+        untaken too.
+        """
         started = time.perf_counter()
         at, run = self.progress, self.run
-        sequences = batch(
-            self.corpus,
-            seed=run.seed,
-            first_sequence=at.step * run.batch_sequences,
-            n_sequences=run.batch_sequences,
-            context_length=run.shape.context_length,
-        )
-        loss = self._accumulate(torch.from_numpy(sequences))
+        sequences = self.batches(at.step)  # (n, T + 1)
+        loss = self._accumulate(sequences)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         loss_value, norm_value = torch.stack((loss, norm)).tolist()  # one transfer from the device
-        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
-            return f"step {at.step + 1} of {run.n_steps}: loss {loss_value}, gradient norm {norm_value}"
+        problem = step_problem(loss_value, norm_value)
+        if problem is not None:
+            return f"step {at.step + 1} of {run.n_steps}: {problem}"
         clip_gradients(self.weights, norm, run.optimizer.grad_clip)
         set_rate(self.optimizer, rate_factor(at.step, run.n_steps, run.schedule))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._count(sequences[:, 1:].size, loss_value)
+        self._count(sequences[:, 1:].numel(), loss_value)
         at.seconds += time.perf_counter() - started
-        return None
+        exploded = explosion(at, run.shape.vocab_size)
+        return f"step {at.step} of {run.n_steps}: {exploded}" if exploded else None
 
     def _accumulate(self, sequences: Tensor) -> Tensor:
         """Gradient of the mean loss over the batch (n, T + 1), in micro-batches; returns that loss."""
         total = torch.zeros((), device=self.device)
-        for micro in torch.split(sequences, self.execution.micro_batch_sequences):
-            tokens = micro.to(self.device, non_blocking=True)  # (m, T + 1)
+        for number, tokens in enumerate(torch.split(sequences, self.execution.micro_batch_sequences)):  # (m, T + 1)
+            if number:
+                self.watcher.between()
             with forward_context(self.execution):
                 logits = self.forward(tokens[:, :-1])  # (m, T, V)
             loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-            loss = loss * (len(micro) / len(sequences))
+            loss = loss * (len(tokens) / len(sequences))
             loss.backward()  # type: ignore[no-untyped-call] # torch ships no type for it
             total += loss.detach()
         return total
@@ -120,6 +122,7 @@ class Training:
         at = self.progress
         at.step += 1
         at.n_tokens += n_tokens
+        at.loss_average = average_loss(at.loss_average, loss)
         at.loss_sum += loss
         at.loss_steps += 1
         if at.step % max(1, self.run.n_steps // CURVE_POINTS) == 0 or at.step == self.run.n_steps:
@@ -134,8 +137,16 @@ class Training:
         windows = heldout_sequences(self.corpus, n_tokens=self.run.eval_tokens, context_length=length)
         sequences = torch.from_numpy(windows)
         bytes_per_token = self.corpus.facts.bytes_per_token
-        loss = heldout_loss(self.model, sequences, self.execution, bytes_per_token=bytes_per_token)
-        self.progress.seconds += time.perf_counter() - started
+        loss = heldout_loss(
+            self.model,
+            sequences,
+            self.execution,
+            bytes_per_token=bytes_per_token,
+            after_pass=self.watcher.between,
+        )
+        took = time.perf_counter() - started
+        self.progress.seconds += took
+        self.progress.eval_seconds += took
         return loss
 
     def save(self, path: Path) -> float:

@@ -13,12 +13,16 @@ from isoflop.rundir import Assignment, Execution
 from isoflop.train.progress import Trained
 
 
-def make_result(
-    run: RunSpec, assignment: Assignment, execution: Execution, trained: Trained, status: Status
-) -> RunResult:
-    """The result of one attempt; FLOPs are the trainer's own token counter times the shape's FLOPs per token."""
-    at, heldout = trained.progress, trained.heldout
+def make_result(run: RunSpec, assignment: Assignment, execution: Execution, trained: Trained) -> RunResult:
+    """The result of an attempt that ended; FLOPs are the trainer's own token counter times the shape's FLOPs per token.
+
+    The ending of an interrupted attempt is not a status: it has no result.
+    """
+    at, heldout, status = trained.progress, trained.heldout, Status(trained.ending.value)
+    assert status is not Status.COMPLETED or at.n_tokens == run.n_tokens, f"{at.n_tokens} of {run.n_tokens} tokens"
     flops = float(at.n_tokens * run.shape.flops_per_token)
+    rate = at.n_tokens / training_seconds if (training_seconds := at.seconds - at.eval_seconds) > 0 else None
+    peak = trained.peak_flops_per_second
     return RunResult(
         run_id=run.run_id,
         status=status,
@@ -34,7 +38,9 @@ def make_result(
         bits_per_byte=heldout.bits_per_byte if heldout else None,
         n_val_tokens=heldout.n_tokens if heldout else None,
         seconds=at.seconds,
-        tokens_per_second=at.n_tokens / at.seconds if at.seconds > 0 else None,
+        tokens_per_second=rate,
+        peak_flops_per_second=peak,
+        model_flops_utilisation=rate * run.shape.flops_per_token / peak if rate and peak else None,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         execution=execution.model_dump(mode="json"),
         provenance=_provenance(assignment, execution, simulated=run.trainer == "simulated"),
@@ -45,7 +51,7 @@ def make_result(
 def _provenance(assignment: Assignment, execution: Execution, *, simulated: bool) -> Provenance:
     return Provenance(
         host=socket.gethostname(),
-        device="none (simulated)" if simulated else _device_name(execution),
+        device="none (simulated)" if simulated else device_name(execution),
         isoflop_version=__version__,
         python_version=platform.python_version(),
         torch_version=None if simulated else metadata.version("torch"),
@@ -54,7 +60,8 @@ def _provenance(assignment: Assignment, execution: Execution, *, simulated: bool
     )
 
 
-def _device_name(execution: Execution) -> str:
+def device_name(execution: Execution) -> str:
+    """What the run trains on, as the system names it."""
     if execution.device_kind == "cpu":
         return cpu_name()
     import torch

@@ -1,30 +1,79 @@
-"""Being a good child process: dying with the parent, stopping when asked."""
+"""Being a good child process: dying with the parent, stopping when asked, showing where it hangs."""
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
+import threading
+import time
+from multiprocessing import forkserver
 from types import FrameType, TracebackType
 
+import psutil
+
+from isoflop.claim import process_start
+
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# How often a worker looks whether it has been orphaned, and how long it may then take to checkpoint, seconds.
+# Together with the look itself below the five seconds that no orphan survives.
+LOOK_SECONDS = 0.5
+ORPHAN_SECONDS = 3.5
+EXIT_ORPHANED = 79
+# Asks a hung worker for the stack of every thread. Answered in C, whatever Python is doing.
+DUMP_SIGNAL = signal.SIGUSR1
 
 
-def die_with_parent() -> None:
-    """Have the kernel send SIGTERM when the parent dies (Linux), and leave the terminal's process group.
+def die_with_parent(coordinator_pid: int) -> None:
+    """Have this process checkpoint and end when its parent or the coordinator dies, and leave the terminal's group.
 
-    Elsewhere only the second part happens; the coordinator then stops its workers itself.
+    Linux sends SIGTERM at the parent's death; a thread, which also runs while a kernel computes, looks at both
+    and ends the process for good where it has not ended by itself.
     """
     parent = os.getppid()
     os.setsid()  # Ctrl-C reaches the coordinator, which asks its workers to stop
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the call
-        os.kill(os.getpid(), signal.SIGTERM)
+    _let_go_of_the_fork_server()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    threading.Thread(target=_watch, args=(parent, _identity(coordinator_pid)), daemon=True).start()
+
+
+def _let_go_of_the_fork_server() -> None:
+    """Close the pipe whose last holder's death ends the fork server: a worker starts no processes through it.
+
+    Held, it would keep the server, and so this process, alive after the coordinator.
+    """
+    descriptor = getattr(forkserver._forkserver, "_forkserver_alive_fd", None)
+    if descriptor is not None:
+        os.close(descriptor)
+        forkserver._forkserver._forkserver_alive_fd = None  # type: ignore[attr-defined]
+
+
+def _identity(pid: int) -> tuple[int, float | None]:
+    """A process by id and start time; None for the time of one that is gone."""
+    try:
+        ended = psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return pid, None if ended else process_start(pid)
+    except (psutil.NoSuchProcess, OSError):
+        return pid, None
+
+
+def _watch(parent: int, coordinator: tuple[int, float | None]) -> None:
+    pid, started = coordinator
+    while os.getppid() == parent and started is not None and _identity(pid) == coordinator:
+        time.sleep(LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(EXIT_ORPHANED)
+
+
+def dump_stacks_when_asked() -> None:
+    """Have DUMP_SIGNAL write the stack of every thread to this process's standard error."""
+    faulthandler.register(DUMP_SIGNAL, file=sys.stderr, all_threads=True)
 
 
 class Stop:
-    """A request to stop, made by SIGTERM and honoured between two steps."""
+    """A request to stop, made by SIGTERM and honoured between two pieces of work."""
 
     def __init__(self) -> None:
         self._asked = False

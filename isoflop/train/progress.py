@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 
 @dataclass
@@ -11,7 +12,9 @@ class Progress:
     Attributes:
         step: optimizer steps taken.
         n_tokens: tokens consumed.
-        seconds: spent training so far, over all attempts.
+        seconds: spent training and evaluating so far, over all attempts.
+        eval_seconds: of these, evaluating.
+        loss_average: training loss, exponentially averaged over the last steps; None before the first.
         loss_sum, loss_steps: training loss since the last curve point, nats per token times steps.
         curve: (step, n_tokens, mean loss) so far.
     """
@@ -19,6 +22,8 @@ class Progress:
     step: int = 0
     n_tokens: int = 0
     seconds: float = 0.0
+    eval_seconds: float = 0.0
+    loss_average: float | None = None
     loss_sum: float = 0.0
     loss_steps: int = 0
     curve: list[tuple[int, int, float]] = field(default_factory=list)
@@ -46,14 +51,30 @@ class Ending(StrEnum):
 
     COMPLETED = "completed"
     DIVERGED = "diverged"
+    FAILED = "failed"
     INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to. `heldout` exists exactly when completed, `reason` exactly when diverged."""
+    """What training came to. `heldout` exists exactly when completed, `reason` exactly when diverged or failed."""
 
     ending: Ending
     progress: Progress
     heldout: HeldoutLoss | None = None
     reason: str | None = None
+    peak_flops_per_second: float | None = None
+
+
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
+    """Training was asked to stop and did, between two pieces of work."""
+
+
+class Watcher(Protocol):
+    """Who is told how training goes."""
+
+    def after_step(self, progress: Progress, loss: float) -> None:
+        """One optimizer step was taken; `loss` is its training loss, nats per token."""
+
+    def between(self) -> None:
+        """One piece of work (a forward pass) lies behind; raises Interrupted where no other shall follow."""

@@ -10,32 +10,33 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from isoflop.claim import own_claim
 from isoflop.corpus import load_corpus
 from isoflop.errors import IsoflopError
 from isoflop.files import remove_temporaries
-from isoflop.result import Status
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment, Execution, RunDir
-from isoflop.train.outcome import make_result
-from isoflop.train.process import Stop, die_with_parent
-from isoflop.train.progress import Ending, Progress, Trained
+from isoflop.train.memory import is_out_of_memory
+from isoflop.train.outcome import device_name, make_result
+from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked
+from isoflop.train.progress import Ending, Trained
+from isoflop.train.reporter import Reporter
 
-EXIT_DONE, EXIT_OBSTACLE, EXIT_CHECKPOINTED, EXIT_BUSY, EXIT_BAD_JOB = 0, 74, 75, 76, 78
+EXIT_DONE, EXIT_OBSTACLE, EXIT_CHECKPOINTED, EXIT_BUSY, EXIT_OUT_OF_MEMORY, EXIT_BAD_JOB = 0, 74, 75, 76, 77, 78
 # What no run can help: every other would meet it too.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-EVENT_SECONDS = 0.5
-HEARTBEAT_SECONDS = 5.0
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def run_assignment(assignment: Assignment) -> None:
     """Entry point of the process; ends it with an exit code."""
-    die_with_parent()
+    die_with_parent(assignment.coordinator_pid)
     os.environ["CUDA_VISIBLE_DEVICES"] = assignment.visible_device
     run_dir = RunDir(assignment.job_dir)
     with _log_to(run_dir.log_path(assignment.attempt)), Stop() as stop:
+        dump_stacks_when_asked()
         try:
             code = _work(assignment, run_dir, stop)
         except IsoflopError as error:
@@ -92,88 +93,52 @@ def _work_alone(assignment: Assignment, run_dir: RunDir, stop: Stop) -> int:
     run_dir.append_event({"event": "started", "time": time.time(), "attempt": assignment.attempt})
     for run in job_file.runs:
         if run_dir.read_result(run.run_id) is None:
-            trained = _attempt(run, assignment, run_dir, job_file.execution, stop)
-            if trained.ending is Ending.INTERRUPTED:
-                return EXIT_CHECKPOINTED
+            code = _attempt(run, assignment, run_dir, job_file.execution, stop)
+            if code != EXIT_DONE:
+                return code
     return EXIT_DONE
 
 
-def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: Execution, stop: Stop) -> Trained:
+def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: Execution, stop: Stop) -> int:
     """Train one run and write its result, whatever became of it. The only place that catches everything.
 
-    What is not the run's doing (no corpus, no room on the disk) leaves no result: it passes through.
+    What is not the run's doing leaves no result: no corpus and no room on the disk pass through, too little memory
+    is for the engine to answer with a smaller micro-batch.
     """
-    reporter = _Reporter(run, run_dir)
-    failure: str | None = None
+    reporter = Reporter(run, run_dir, stop)
     try:
-        trained = _train(run, assignment, execution, reporter=reporter, stop=stop)
+        trained = _train(run, assignment, execution, reporter)
     except IsoflopError:
         raise
     except Exception as error:
         traceback.print_exc()
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
-        failure = f"{type(error).__name__}: {error}".splitlines()[0]
-        trained = Trained(Ending.DIVERGED, reporter.latest, reason=failure)
-    if trained.ending is not Ending.INTERRUPTED:
-        status = Status.FAILED if failure else Status(trained.ending.value)
-        result = make_result(run, assignment, execution, trained, status)
-        run_dir.write_result(result)
-        run_dir.append_event({"event": "result", "time": time.time(), "run_id": run.run_id, "status": status.value})
-        for state in run_dir.checkpoint_dir.glob(f"{run.run_id}.safetensors"):
-            state.unlink()  # optimizer state is of no use to a run that has ended
-    return trained
+        if is_out_of_memory(error):
+            return EXIT_OUT_OF_MEMORY
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        trained = Trained(Ending.FAILED, reporter.latest, reason=reason)
+    if trained.ending is Ending.INTERRUPTED:
+        return EXIT_CHECKPOINTED
+    result = make_result(run, assignment, execution, trained)
+    run_dir.write_result(result)
+    run_dir.append_event({"event": "result", "time": time.time(), "run_id": run.run_id, "status": result.status.value})
+    for state in run_dir.checkpoint_dir.glob(f"{run.run_id}.safetensors"):
+        state.unlink()  # optimizer state is of no use to a run that has ended
+    return EXIT_DONE
 
 
-def _train(run: RunSpec, assignment: Assignment, execution: Execution, *, reporter: "_Reporter", stop: Stop) -> Trained:
+def _train(run: RunSpec, assignment: Assignment, execution: Execution, reporter: Reporter) -> Trained:
     if run.trainer == "simulated":
         from isoflop.train.simulate import simulate
 
         return simulate(run)
     from isoflop.train.loop import train
+    from isoflop.train.peak import device_peak
 
+    reporter.beat()
+    peak = device_peak(assignment.peaks, execution, device_name(execution))
     corpus = load_corpus(assignment.corpora, run.corpus_fingerprint)
-    return train(
-        run,
-        corpus,
-        execution,
-        checkpoints=RunDir(assignment.job_dir).checkpoint_dir,
-        observe=reporter.after_step,
-        interrupted=stop.asked,
-    )
-
-
-class _Reporter:
-    """Writes progress events and the heartbeat, at most as often as a reader needs them."""
-
-    def __init__(self, run: RunSpec, run_dir: RunDir) -> None:
-        self.run, self.run_dir = run, run_dir
-        self.latest = Progress()
-        self._next_event = self._next_heartbeat = 0.0
-        self._tokens_then, self._then = 0, time.monotonic()
-
-    def after_step(self, progress: Progress, loss: float) -> None:
-        """Note one step."""
-        self.latest = progress
-        now = time.monotonic()
-        if now >= self._next_heartbeat:
-            self.run_dir.beat(progress.step)
-            self._next_heartbeat = now + HEARTBEAT_SECONDS
-        if now >= self._next_event:
-            self._event(progress, loss, now)
-            self._next_event = now + EVENT_SECONDS
-
-    def _event(self, progress: Progress, loss: float, now: float) -> None:
-        rate = (progress.n_tokens - self._tokens_then) / max(now - self._then, 1e-9)
-        self._tokens_then, self._then = progress.n_tokens, now
-        self.run_dir.append_event(
-            {
-                "event": "progress",
-                "time": time.time(),
-                "run_id": self.run.run_id,
-                "step": progress.step,
-                "n_tokens": progress.n_tokens,
-                "loss": loss,
-                "tokens_per_second": rate,
-            }
-        )
+    checkpoints = RunDir(assignment.job_dir).checkpoint_dir
+    trained = train(run, corpus, execution, checkpoints=checkpoints, watcher=reporter)
+    return replace(trained, peak_flops_per_second=peak)

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,9 @@ def test_a_missing_sweep_file(folder: Path, command: str) -> None:
 def test_an_unusable_sweep_file(folder: Path, command: str, content: str, said: str) -> None:
     (folder / "s.toml").write_text(content)
     assert said in refused(folder, command, "s.toml")
-    assert (
-        not (folder / "isoflop.db").exists()
-        or not sqlite3.connect(folder / "isoflop.db").execute("select * from sweeps").fetchall()
-    )
+    if (folder / "isoflop.db").exists():
+        with closing(sqlite3.connect(folder / "isoflop.db")) as db:
+            assert not db.execute("select * from sweeps").fetchall()
 
 
 def test_an_empty_corpus(folder: Path) -> None:

@@ -23,10 +23,14 @@ center_tokens_per_param = 20
 """
 
 SURFACE = {
-    "plan": {"sweep", "--db", "--artifacts", "--device", "--workers", "--json"},
+    "plan": {"sweep", "--db", "--artifacts", "--device", "--workers", "--dry-run", "--json"},
     "run": {"sweep", "--db", "--artifacts", "--device", "--workers", "--retry", "--json"},
+    "status": {"sweep", "--db", "--artifacts", "--json"},
     "fit": {"source", "--db", "--sweep", "--target", "--level", "--strict", "--json"},
     "report": {"source", "--out", "--db", "--sweep", "--target", "--level", "--json"},
+    "exclude": {"runs", "--reason", "--db", "--json"},
+    "include": {"runs", "--db", "--json"},
+    "clean": {"--db", "--artifacts", "--yes", "--json"},
 }
 
 
@@ -64,15 +68,16 @@ def test_defaults_and_environment_variables_are_as_documented(tmp_path: Path) ->
 def test_json_of_plan(drawn: Path) -> None:
     document = json.loads(isoflop("plan", "drawn.toml", "--json", folder=drawn).stdout)
     assert set(document) == {
-        "schema_version", "sweep", "simulated", "budgets", "runs", "dropped", "total_flops", "estimate", "findings",
+        "schema_version", "sweep", "simulated", "budgets", "runs", "dropped", "total_flops", "estimate", "changes",
+        "findings",
     }  # fmt: skip
     assert document["schema_version"] == 1
     assert set(document["runs"][0]) == {
         "run_id", "role", "budget_flops", "shape", "n_params_total", "n_params_non_embedding", "n_params_matmul",
         "n_tokens", "steps", "batch_tokens", "learning_rate", "flops_per_token", "planned_flops", "tokens_per_param",
-        "epochs", "seed",
+        "epochs", "seed", "excluded",
     }  # fmt: skip
-    assert set(document["estimate"]) == {"seconds", "measured", "devices"}
+    assert set(document["estimate"]) == {"seconds", "measured", "devices", "disk_bytes"}
     assert document["budgets"] == [1e17, 3e17, 1e18]
     assert len(document["runs"]) == 21
 
@@ -92,6 +97,7 @@ def test_json_of_run(drawn: Path) -> None:
         "sweep": "drawn",
         "simulated": True,
         "runs": {"completed": 21, "diverged": 0, "failed": 0, "pending": 0},
+        "excluded": {},
         "incomplete": [],
         "seconds": document["seconds"],
         "flops_spent": 0.0,

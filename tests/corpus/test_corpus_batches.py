@@ -3,7 +3,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from isoflop.corpus import batch, heldout_sequences
+from isoflop.corpus import batch, batch_starts, heldout_sequences
 from isoflop.corpus.order import window_order
 from isoflop.errors import IsoflopError
 
@@ -77,6 +77,36 @@ def test_a_sequence_depends_on_its_position_and_not_on_the_batch_it_is_in(build)
     for batch_size in (1, 7, n_windows + 1):
         pieces = [sequences(corpus, first, min(batch_size, n - first)) for first in range(0, n, batch_size)]
         assert np.array_equal(np.concatenate(pieces), whole)
+
+
+@pytest.mark.parametrize("seed", [0, 9])
+def test_a_batch_is_the_windows_that_begin_at_its_starts(build, seed: int) -> None:
+    corpus = build(TEXTS, shard_tokens=700)
+    stream = np.concatenate([piece for _, piece in corpus.train.pieces()])
+    n_windows = (corpus.train.n_tokens - 1) // 16
+    for first, n in ((0, 1), (5, 40), (n_windows - 3, 7), (2 * n_windows - 1, n_windows + 9)):
+        starts = batch_starts(corpus, seed=seed, first_sequence=first, n_sequences=n, context_length=16)
+        assert starts.dtype == np.int64 and starts.shape == (n,)
+        assert set(starts % 16) == {0}
+        gathered = stream[starts[:, None] + np.arange(17)]
+        assert np.array_equal(sequences(corpus, first, n, seed=seed), gathered)
+
+
+def test_starts_are_the_same_for_ever(build) -> None:
+    # Data order is part of a run's identity: a change here needs a new isoflop.run_spec.NUMERICS_VERSION.
+    corpus = build({"a.txt": b"0123456789\n" * 200}, heldout_fraction=0.1)
+    assert corpus.train.n_tokens == 1981
+    starts = batch_starts(corpus, seed=3, first_sequence=120, n_sequences=6, context_length=16)
+    assert starts.tolist() == [1376, 816, 1360, 320, 1232, 1440]
+
+
+def test_starts_need_no_tokens_read(build, tmp_path) -> None:
+    corpus = build(TEXTS)
+    before = batch_starts(corpus, seed=1, first_sequence=7, n_sequences=30, context_length=16)
+    for shard in (tmp_path / "root").rglob("train-*.bin"):
+        shard.write_bytes(bytes(shard.stat().st_size))
+    after = batch_starts(corpus, seed=1, first_sequence=7, n_sequences=30, context_length=16)
+    assert np.array_equal(before, after)
 
 
 def test_batches_differ_by_seed_and_by_epoch(build) -> None:

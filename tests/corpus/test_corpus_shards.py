@@ -20,6 +20,11 @@ def test_what_is_written_in_pieces_is_read_as_one_stream(
     assert all(n == max_tokens for n in writer.shard_tokens[:-1])
     stream = map_tokens(folder, "train", writer.shard_tokens)
     assert stream.n_tokens == len(tokens)
+    assert stream.n_bytes == 2 * len(tokens)
+    parts = list(stream.pieces())
+    assert [start for start, _ in parts] == list(stream.starts)
+    assert np.array_equal(np.concatenate([part for _, part in parts]), tokens)
+    assert {part.dtype for _, part in parts} == {np.dtype(np.uint16)}
     length = min(7, len(tokens))
     starts = range(len(tokens) - length + 1)
     expected = np.lib.stride_tricks.sliding_window_view(tokens, length)
@@ -42,6 +47,15 @@ def test_tokens_are_little_endian_on_disk(tmp_path: Path) -> None:
     with TokenWriter(tmp_path, "train") as writer:
         writer.write(np.array([1, 256], ">u2"))
     assert (tmp_path / "train-00000.bin").read_bytes() == b"\x01\x00\x00\x01"
+
+
+def test_a_piece_of_a_stream_is_a_copy_that_may_be_written_to(tmp_path: Path) -> None:
+    with TokenWriter(tmp_path, "train") as writer:
+        writer.write(np.arange(10, dtype=np.uint16))
+    stream = map_tokens(tmp_path, "train", [10])
+    [(_, piece)] = stream.pieces()
+    piece[:] = 7
+    assert stream.windows([0], 10)[0].tolist() == list(range(10))
 
 
 @pytest.mark.parametrize("start", [-1, 6], ids=["before", "beyond"])

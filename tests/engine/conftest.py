@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,11 +64,11 @@ class Sandbox:
 
     def losses(self, db: str = "isoflop.db") -> dict[str, str]:
         """The exact loss of every result, by run."""
-        with sqlite3.connect(self.folder / db) as connection:
+        with closing(sqlite3.connect(self.folder / db)) as connection:
             return {run: float(loss).hex() for run, loss in connection.execute("select run_id, val_loss from results")}
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
-        with sqlite3.connect(self.folder / "isoflop.db") as connection:
+        with closing(sqlite3.connect(self.folder / "isoflop.db")) as connection:
             return list(connection.execute(sql))
 
     def workers(self) -> list[int]:

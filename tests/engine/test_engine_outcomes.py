@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 
 from tests.engine.conftest import SWEEP, Sandbox
 
@@ -104,7 +103,8 @@ def test_a_signal_to_the_whole_group_still_ends_after_a_checkpoint(sandbox: Sand
     (sandbox.folder / "tiny.toml").write_text(SWEEP.replace("[6e8, 1.2e9]", "[6e10]"))
     process = sandbox.start("run", "tiny.toml", "--workers", "2")
     sandbox.wait_for(lambda: len(sandbox.workers()) == 2)
-    time.sleep(1.5)
+    events = list(sandbox.folder.glob("isoflop-artifacts/*/events.jsonl"))
+    sandbox.wait_for(lambda: all('"progress"' in file.read_text() for file in events))
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 143

@@ -44,7 +44,7 @@ def test_a_budget_that_needs_attention_is_named(offsets, options, code, vertex):
     assert codes(fit) == {code}
     finding = _only(fit, code)
     assert finding.values["budgets"] == [1e21]
-    assert "1e+21 FLOPs" in finding.message
+    assert "1.00e21 FLOPs" in finding.message
     assert fit.frontier.n_profiles == 3 + (vertex is Vertex.INSIDE)
 
 

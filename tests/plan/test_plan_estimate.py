@@ -1,18 +1,26 @@
 """Time, memory and order of a sweep."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.order import start_order
-from isoflop.plan.estimate import disk_bytes, estimate, guess_seconds, makespan, memory_bytes, micro_batch_sequences
+from isoflop.plan.estimate import (
+    SMALL_FILE_BYTES_PER_RUN,
+    disk_bytes,
+    estimate,
+    guess_seconds,
+    makespan,
+    memory_bytes,
+    micro_batch_sequences,
+)
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import Plan
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
-from isoflop.spec import parse_spec
+from isoflop.spec import Keep, parse_spec
 
 SHAPE = ModelShape(n_layers=4, width=64, n_heads=4, head_dim=16, d_ff=176, vocab_size=257, context_length=128)
 
@@ -25,8 +33,9 @@ class Timing:
     seconds: float
 
 
-def small_plan() -> Plan:
-    spec = parse_spec({"name": "s", "budgets": [1e11, 2e11, 4e11, 8e11], "model": {"context_length": 128}}, source="t")
+def small_plan(trainer: str = "builtin") -> Plan:
+    sweep = {"name": "s", "trainer": trainer, "budgets": [1e11, 2e11, 4e11, 8e11], "model": {"context_length": 128}}
+    spec = parse_spec(sweep, source="t")
     corpus = CorpusFacts(fingerprint="0" * 16, n_train_tokens=10**8, n_heldout_tokens=10**6, bytes_per_token=1.0)
     return make_plan(spec, corpus, vocab_size=257)
 
@@ -68,10 +77,47 @@ def test_a_micro_batch_fits_its_memory_and_divides_the_batch_evenly() -> None:
     assert micro_batch_sequences(SHAPE, 64, 0.0) == 1
 
 
-def test_disk_holds_all_weights_and_the_checkpoints_in_flight() -> None:
-    runs = list(small_plan().runs.values())
-    params = sorted(run.shape.n_params_total for run in runs)
-    assert disk_bytes(runs, 2) == 4 * sum(params) + 12 * sum(params[-2:])
+SMALL = SMALL_FILE_BYTES_PER_RUN
+
+
+def disk(plan: Plan, keep: Keep, n_workers: int = 2) -> float:
+    return disk_bytes(plan, keep, n_workers=n_workers, seconds=0.0)
+
+
+def test_disk_holds_what_is_in_flight_and_the_corpus_whatever_is_kept() -> None:
+    plan = small_plan()
+    params = sorted(run.shape.n_params_total for run in plan.runs.values())
+    # Two workers, each with a checkpoint of 12 bytes per parameter and the next one beside it; tokens of 16 bits.
+    expected = 24 * sum(params[-2:]) + 2 * 10**8 + SMALL * len(params)
+    assert disk(plan, "none") == pytest.approx(expected)
+
+
+def test_disk_grows_with_the_weights_that_are_kept() -> None:
+    plan = small_plan()
+    largest: dict[float, int] = {}
+    for cell in plan.cells:
+        largest[cell.budget_flops] = max(largest.get(cell.budget_flops, 0), cell.run.shape.n_params_total)
+    everything = sum(run.shape.n_params_total for run in plan.runs.values())
+    assert disk(plan, "best-per-budget") - disk(plan, "none") == pytest.approx(4 * sum(largest.values()))
+    assert disk(plan, "all") - disk(plan, "none") == pytest.approx(4 * everything)
+
+
+def test_disk_of_a_run_that_serves_two_budgets_is_counted_once() -> None:
+    plan = small_plan()
+    twice = replace(plan, cells=(*plan.cells, *(replace(cell, budget_flops=9e11) for cell in plan.cells[-1:])))
+    assert disk(twice, "best-per-budget") == disk(plan, "best-per-budget")
+    assert disk(twice, "all") == disk(plan, "all")
+
+
+def test_disk_grows_with_the_events_of_a_long_sweep() -> None:
+    plan = small_plan()
+    a_day = disk_bytes(plan, "none", n_workers=2, seconds=86400.0) - disk(plan, "none")
+    assert 2 * 86400 * 2 * 155 <= a_day <= 2 * 86400 * 2 * 200, "two events a second, by two workers"
+
+
+def test_a_simulated_sweep_takes_its_small_files_alone() -> None:
+    plan = small_plan(trainer="simulated")
+    assert disk_bytes(plan, "all", n_workers=2, seconds=1e9) == SMALL * len(plan.runs)
 
 
 def test_small_budgets_start_first_and_the_last_two_are_one_pool() -> None:

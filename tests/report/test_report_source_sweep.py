@@ -81,15 +81,22 @@ def test_each_kind_of_run_left_out_is_one_finding_that_says_why(db):
     assert "loss was not finite at step 17" in findings["runs_diverged"].message
     assert "exit code 137" in findings["runs_failed"].message
     assert "wrong corpus" in findings["runs_excluded"].message
-    assert "+2.0 %" in findings["flops_mismatch"].message
+    assert "planned 1.00e12 FLOPs" in findings["flops_mismatch"].message
+    assert "achieved 1.02e12" in findings["flops_mismatch"].message
     assert findings["flops_mismatch"].severity is Severity.ERROR
     assert all(len(finding.values["run_ids"]) == finding.values["n_runs"] == 1 for finding in findings.values())
 
 
 @pytest.mark.parametrize(("factor", "n_rows"), [(1.0049, 14), (0.9951, 14), (1.0051, 13), (0.9949, 13)])
-def test_half_a_percent_of_flops_decides_about_a_row(db, factor, n_rows):
+@pytest.mark.parametrize("what", ["flops", "tokens"])
+def test_half_a_percent_of_flops_or_tokens_decides_about_a_row(db, what, factor, n_rows):
     cells = grid(1e12, 1e13)
-    first = make_result(cells[0], achieved_flops=factor * cells[0].run.planned_flops)
+    run = cells[0].run
+    achieved = {
+        "flops": {"achieved_flops": factor * run.planned_flops},
+        "tokens": {"n_tokens": int(factor * run.n_tokens)},
+    }
+    first = make_result(cells[0], **achieved[what])
     save_sweep(db, cells, [first, *map(make_result, cells[1:])])
     assert len(load_source(str(db), db=db, sweep=None).points) == n_rows
 

@@ -202,11 +202,11 @@ def test_a_reader_reads_what_a_killed_writer_committed(path: Path, run: RunSpec)
 
 
 def as_nobody(folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
-    """Root ignores permissions, so it becomes someone else once everything is imported."""
+    """Root ignores permissions, so it becomes someone else once everything is imported (as_uri imports late)."""
     become = "os.getuid() == 0 and os.setuid(int(sys.argv[2]))"
     return subprocess.run(
         [
-            *snippet("import isoflop.store.store", become, "path = Path(sys.argv[1])", *lines),
+            *snippet("import isoflop.store.store", "Path.cwd().as_uri()", become, "path = Path(sys.argv[1])", *lines),
             folder / "x.db",
             str(NOBODY),
         ],

@@ -11,7 +11,7 @@ from isoflop.rundir import Execution
 from isoflop.shape import ModelShape
 from isoflop.spec import CorpusSpec, TokenizerSpec
 from isoflop.train.loop import train
-from isoflop.train.progress import Progress, Trained
+from isoflop.train.progress import Interrupted, Progress, Trained
 from tests.run_examples import OPTIMIZER
 
 CPU = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=64)
@@ -55,15 +55,22 @@ def make_run(corpus: Corpus, **changes: object) -> RunSpec:
     return RunSpec.model_validate({**content, **changes})
 
 
+class StopAt:
+    """Asks training to stop after a number of steps, or of pieces of work; never, if none is given."""
+
+    def __init__(self, step: int | None = None, *, piece: int | None = None) -> None:
+        self.step, self.piece = step, piece
+        self.pieces = self.steps = 0
+
+    def after_step(self, progress: Progress, loss: float) -> None:
+        self.steps = progress.step
+
+    def between(self) -> None:
+        self.pieces += 1
+        if self.pieces == self.piece or (self.step is not None and self.steps >= self.step):
+            raise Interrupted
+
+
 def run_it(run: RunSpec, corpus: Corpus, folder: Path, *, stop_at: int | None = None, how: Execution = CPU) -> Trained:
     """Train, and ask to stop after `stop_at` steps if given."""
-    seen = Progress()
-
-    def observe(progress: Progress, loss: float) -> None:
-        nonlocal seen
-        seen = progress
-
-    def interrupted() -> bool:
-        return stop_at is not None and seen.step >= stop_at
-
-    return train(run, corpus, how, checkpoints=folder, observe=observe, interrupted=interrupted)
+    return train(run, corpus, how, checkpoints=folder, watcher=StopAt(stop_at))

@@ -1,0 +1,175 @@
+"""What lies in the folder of artifacts that no sweep of a database needs. Reads only.
+
+Only names that isoflop makes are looked at: run directories of 12 hexadecimal digits, corpora of 16, temporary names.
+Symbolic links are never followed. A folder of artifacts may serve several databases, so whatever belongs to a run that
+this database does not know is left alone, and so is a result that no row of it holds.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from isoflop.artifacts.occupied import alone_with_corpora, is_claimed
+from isoflop.artifacts.usage import disk_usage
+from isoflop.artifacts.weights import weights_of
+from isoflop.corpus.corpus import FINGERPRINT_LENGTH
+from isoflop.files import TEMPORARY_SUFFIX
+from isoflop.result import RunResult
+from isoflop.run_spec import RUN_ID_LENGTH, RunSpec
+from isoflop.rundir import RunDir
+from isoflop.store import KnownRun
+
+CORPORA = "corpora"
+
+_RUN = rf"[0-9a-f]{{{RUN_ID_LENGTH}}}"
+_CORPUS = rf"[0-9a-f]{{{FINGERPRINT_LENGTH}}}"
+_RUN_NAME, _CORPUS_NAME = re.compile(_RUN), re.compile(_CORPUS)
+_TEMPORARY = re.compile(rf"\..+\.\d+{re.escape(TEMPORARY_SUFFIX)}")
+# A directory gets such a name when its removal begins, see `free`.
+_HALF_REMOVED = re.compile(rf"\.({_RUN}|{_CORPUS})\.\d+{re.escape(TEMPORARY_SUFFIX)}")
+_ANY_NAME = re.compile(r".*")
+_UNFINISHED_CORPUS = re.compile(r"building-[0-9a-f]{32}")
+_RESULT = re.compile(rf"result-({_RUN})\.json")
+_OURS = re.compile(
+    rf"job\.json|claim\.json|\.lock|heartbeat|events\.jsonl|checkpoint|attempt-\d+|{_RESULT.pattern}|{_TEMPORARY.pattern}"
+)
+
+
+class Kind(StrEnum):
+    """What can go."""
+
+    WEIGHTS = "weights"
+    CHECKPOINT = "checkpoint"
+    RUN = "run"
+    CORPUS = "corpus"
+    TEMPORARY = "temporary"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file or directory that no sweep of the database needs.
+
+    Attributes:
+        n_bytes: room it takes on the disk.
+        guard: the run directory, or the folder of corpora, that nobody else may work in while it goes.
+    """
+
+    kind: Kind
+    path: Path
+    n_bytes: int
+    guard: Path
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A file or directory that nobody may take away, though no sweep of the database asks for it, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What can go and what is left alone, in order of path."""
+
+    items: tuple[Item, ...]
+    left_alone: tuple[LeftAlone, ...]
+
+
+def take_inventory(artifacts: Path, known: Mapping[str, KnownRun], wanted: frozenset[str]) -> Inventory:
+    """What of `artifacts` is not needed: `known` are the database's runs, `wanted` those whose weights are kept."""
+    items: list[Item] = []
+    left_alone: list[LeftAlone] = []
+    for path in sorted(artifacts.iterdir()):
+        if _is_folder(path, _HALF_REMOVED):
+            items.append(Item(Kind.TEMPORARY, path, disk_usage(path), path))
+        elif _is_folder(path, _RUN_NAME):
+            run_ids = _run_ids(path)
+            reason = _why_untouchable(path, run_ids, known)
+            if reason is not None:
+                left_alone.append(LeftAlone(path, reason))
+            elif any(known[run_id].asked_for for run_id in run_ids):
+                items.extend(_parts(path, run_ids, known, wanted))
+            else:
+                items.append(Item(Kind.RUN, path, disk_usage(path), path))
+    in_use = {run.corpus_fingerprint for run in known.values() if run.asked_for}
+    in_use |= {run.corpus_fingerprint for entry in left_alone for run in _runs(entry.path)}
+    items.extend(_corpora(artifacts / CORPORA, in_use))
+    return Inventory(tuple(items), tuple(left_alone))
+
+
+def _why_untouchable(path: Path, run_ids: set[str], known: Mapping[str, KnownRun]) -> str | None:
+    """Why nothing in the run directory may be judged by this database; None where it may."""
+    if is_claimed(path):
+        return "a process works on it"
+    if not run_ids <= known.keys():
+        return "unknown to this database"
+    if any(known[run_id].asked_for for run_id in run_ids):
+        return None
+    if not all(_is_recorded(path, known[run_id]) for run_id in run_ids):
+        return "holds a result that the database does not have"
+    foreign = [entry.name for entry in path.iterdir() if not _OURS.fullmatch(entry.name)]
+    return f"holds {foreign[0]!r}, which isoflop did not make" if foreign else None
+
+
+def _runs(path: Path) -> tuple[RunSpec, ...]:
+    job = RunDir(path).read_job()
+    return job.runs if job else ()
+
+
+def _run_ids(path: Path) -> set[str]:
+    """The runs of a directory: those of its job, those that left a result, and the one that it is named after."""
+    results = {match[1] for entry in path.iterdir() if (match := _RESULT.fullmatch(entry.name))}
+    return results | ({run.run_id for run in _runs(path)} or {path.name})
+
+
+def _is_recorded(path: Path, run: KnownRun) -> bool:
+    """Whether the run's result file, if there is one, is the result that the database has."""
+    file = RunDir(path).result_path(run.run_id)
+    try:
+        result = RunResult.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValidationError:
+        return False  # of a newer version, or damaged: not ours to judge
+    return (result.status, result.finished_at) == (run.status, run.finished_at)
+
+
+def _parts(path: Path, run_ids: set[str], known: Mapping[str, KnownRun], wanted: frozenset[str]) -> Iterator[Item]:
+    """What can go of the directory of a run that is asked for."""
+    checkpoints = RunDir(path).checkpoint_dir
+    for run_id in sorted(run_ids):
+        if known[run_id].status is None:
+            continue
+        if run_id not in wanted:
+            yield from _files(Kind.WEIGHTS, [weights_of(path, run_id)], path)
+        yield from _files(Kind.CHECKPOINT, [checkpoints / f"{run_id}.safetensors"], path)
+    for folder in (path, checkpoints):
+        if _is_folder(folder):
+            leftovers = sorted(entry for entry in folder.iterdir() if _TEMPORARY.fullmatch(entry.name))
+            yield from _files(Kind.TEMPORARY, leftovers, path)
+
+
+def _files(kind: Kind, paths: Iterable[Path], guard: Path) -> Iterator[Item]:
+    for path in paths:
+        if path.is_file() and not path.is_symlink() and not path.parent.is_symlink():
+            yield Item(kind, path, disk_usage(path), guard)
+
+
+def _corpora(folder: Path, in_use: set[str]) -> Iterator[Item]:
+    if not _is_folder(folder):
+        return
+    with alone_with_corpora(folder) as nobody_builds:
+        for path in sorted(folder.iterdir()):
+            if _is_folder(path, _CORPUS_NAME) and path.name not in in_use:
+                yield Item(Kind.CORPUS, path, disk_usage(path), folder)
+            elif nobody_builds and (_is_folder(path, _UNFINISHED_CORPUS) or _is_folder(path, _HALF_REMOVED)):
+                yield Item(Kind.TEMPORARY, path, disk_usage(path), folder)
+
+
+def _is_folder(path: Path, name: re.Pattern[str] = _ANY_NAME) -> bool:
+    return name.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()

@@ -1,0 +1,59 @@
+"""Frees weights that no sweep keeps: after each result, and once over all runs at the end."""
+
+from pathlib import Path
+
+from isoflop.artifacts.occupied import alone_in
+from isoflop.artifacts.wanted import Ranking, leaves_weights, wanted_by_any
+from isoflop.result import RunResult
+from isoflop.rundir import WEIGHTS_SUFFIX, RunDir
+from isoflop.spec import Keep
+from isoflop.store import Store
+
+
+class WeightKeeper:
+    """Keeps to a sweep's `[run] keep` while the sweep runs, for the process that holds its lock.
+
+    Nobody else can then change what this sweep asks for, excludes or records, so its ranking is read once and kept in
+    memory. What other sweeps want of a run that they share is asked of the database.
+    """
+
+    def __init__(self, store: Store, sweep: str, keep: Keep, artifacts: Path) -> None:
+        self._store, self._sweep, self._keep, self._artifacts = store, sweep, keep, artifacts
+        self._ranking = Ranking(store.cells(sweep) if keep == "best-per-budget" else ())
+        self._to_free: set[str] = set()
+
+    def take(self, result: RunResult) -> None:
+        """Note a recorded result; `free` acts on it."""
+        if self._keep != "all" and leaves_weights(result):
+            self._to_free |= self._ranking.take(result)
+
+    def free(self) -> None:
+        """Delete what the results so far leave unwanted, unless a process still writes beside it.
+
+        A run that another sweep asks for too waits for `free_all`.
+        """
+        for run_id in sorted(self._to_free):
+            if set(self._store.sweeps_asking_for([run_id])) - {self._sweep} or free_weights(self._artifacts, run_id):
+                self._to_free.discard(run_id)
+
+    def free_all(self) -> None:
+        """Delete the weights of every run of the sweep that neither it nor a sweep that shares the run keeps."""
+        ended = {cell.run_id for cell in self._store.cells(self._sweep) if cell.run_id is not None and cell.status}
+        for run_id in sorted(ended - wanted_by_any(self._store, self._store.sweeps_asking_for(ended))):
+            free_weights(self._artifacts, run_id)
+
+
+def weights_of(job_dir: Path, run_id: str) -> Path:
+    """Where a completed run's weights lie."""
+    return RunDir(job_dir).checkpoint_dir / f"{run_id}{WEIGHTS_SUFFIX}"
+
+
+def free_weights(artifacts: Path, run_id: str) -> bool:
+    """Whether the weights of an independent run are gone; False while another process works on the run."""
+    weights = weights_of(artifacts / run_id, run_id)
+    if weights.parent.is_symlink() or not weights.is_file():
+        return True
+    with alone_in(artifacts / run_id) as alone:
+        if alone:
+            weights.unlink(missing_ok=True)
+        return alone

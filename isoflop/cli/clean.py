@@ -1,0 +1,56 @@
+"""`isoflop clean`: what no sweep of the database needs, and freeing it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from isoflop.cli.options import DEFAULT_ARTIFACTS, DEFAULT_DB, Artifacts, AsJson, Database
+
+if TYPE_CHECKING:
+    from isoflop.store import KnownRun, Store
+
+
+def clean(
+    db: Database = DEFAULT_DB,
+    artifacts: Artifacts = DEFAULT_ARTIFACTS,
+    yes: Annotated[bool, typer.Option("--yes", help="Free what is listed; without it, nothing is deleted.")] = False,
+    json: AsJson = False,
+) -> None:
+    """List what no sweep of the database needs, with its size on the disk; --yes frees it.
+
+    Final weights that `run.keep` does not ask for, checkpoints of ended runs, runs and corpora that no sweep asks for,
+    leftovers of killed processes. Results, curves and logs of runs that a sweep asks for stay. What this database
+    does not know is left alone: the folder may serve another.
+    """
+    from contextlib import ExitStack
+
+    from isoflop.artifacts.free import free
+    from isoflop.artifacts.inventory import take_inventory
+    from isoflop.artifacts.view import clean_document, print_inventory
+    from isoflop.cli.console import stdout
+    from isoflop.cli.locks import sweep_locks
+    from isoflop.errors import IsoflopError
+    from isoflop.report.document import dumps
+    from isoflop.store import read_untouched
+
+    if not artifacts.is_dir():
+        raise IsoflopError(
+            f"There is no folder {str(artifacts)!r}.", hint="--artifacts says where run directories are."
+        )
+    with ExitStack() as held:
+        if yes:
+            held.enter_context(sweep_locks(db, read_untouched(db, lambda store: store.sweep_names())))
+        inventory = take_inventory(artifacts, *read_untouched(db, _needs))
+        if yes:
+            inventory = free(inventory)
+    if json:
+        print(dumps(clean_document(inventory, artifacts, db, freed=yes)))
+    else:
+        print_inventory(inventory, artifacts, db, stdout(), freed=yes)
+
+
+def _needs(store: "Store") -> "tuple[dict[str, KnownRun], frozenset[str]]":
+    """The runs that the database knows, and those whose weights its sweeps keep."""
+    from isoflop.artifacts.wanted import wanted_by_any
+
+    return store.known_runs(), wanted_by_any(store, store.sweep_names())

@@ -1,0 +1,70 @@
+"""`isoflop exclude` and `isoflop include`: a person's decision about runs, recorded with its reason."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from isoflop.cli.options import DEFAULT_DB, AsJson, Database
+
+if TYPE_CHECKING:
+    from isoflop.cli.chosen import Chosen
+
+Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Run ids, or their first digits.", show_default=False)]
+
+
+def exclude(
+    runs: Runs,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for every reader of the fit.", show_default=False)],
+    db: Database = DEFAULT_DB,
+    json: AsJson = False,
+) -> None:
+    """Leave runs out of every fit, for a reason that is shown wherever they would have counted.
+
+    Results stay, and `isoflop include` takes the decision back. Excluding a run again replaces the reason.
+    """
+    from isoflop.cli.chosen import chosen_runs
+    from isoflop.errors import IsoflopError
+
+    reason = reason.strip()
+    if not reason:
+        raise IsoflopError("--reason is blank.", hint="Say in a few words why the runs do not count.")
+    with chosen_runs(db, runs) as chosen:
+        chosen.store.exclude(*chosen.run_ids, reason=reason)
+    _say(chosen, f"excluded: {reason}", json=json, reason=reason)
+
+
+def include(runs: Runs, db: Database = DEFAULT_DB, json: AsJson = False) -> None:
+    """Let excluded runs count again."""
+    from isoflop.cli.chosen import chosen_runs
+    from isoflop.errors import IsoflopError
+
+    with chosen_runs(db, runs) as chosen:
+        counting = [run_id for run_id in chosen.run_ids if run_id not in chosen.before]
+        if counting:
+            raise IsoflopError(
+                f"Not excluded: {', '.join(counting)}.", hint="`isoflop fit` lists the excluded runs as a finding."
+            )
+        chosen.store.include(*chosen.run_ids)
+    _say(chosen, "counts again", json=json, reason=None)
+
+
+def _say(chosen: "Chosen", decision: str, *, json: bool, reason: str | None) -> None:
+    from isoflop.cli.console import stdout
+    from isoflop.report.document import SCHEMA_VERSION, dumps
+    from isoflop.report.drawing import text
+
+    if json:
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "run_ids": list(chosen.run_ids),
+            "sweeps": list(chosen.sweeps),
+            "excluded": reason is not None,
+            "reason": reason,
+            "previous_reasons": dict(chosen.before),
+        }
+        print(dumps(document))
+        return
+    for run_id in chosen.run_ids:
+        was = f" (was excluded: {chosen.before[run_id]})" if run_id in chosen.before else ""
+        stdout().print(text(f"{run_id} {decision}{was}"), soft_wrap=True)
+    stdout().print(text(f"Sweeps concerned: {', '.join(chosen.sweeps) or 'none asks for it now'}", "dim"))

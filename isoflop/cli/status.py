@@ -1,0 +1,30 @@
+"""`isoflop status`: how a sweep stands, without touching it."""
+
+from isoflop.cli.options import DEFAULT_ARTIFACTS, DEFAULT_DB, Artifacts, AsJson, Database, SweepFile
+
+
+def status(
+    sweep: SweepFile,
+    db: Database = DEFAULT_DB,
+    artifacts: Artifacts = DEFAULT_ARTIFACTS,
+    json: AsJson = False,
+) -> None:
+    """Show how a sweep stands: budgets x sizes, what runs where, time left, failures with reasons and logs.
+
+    Reads only: beside a run at work, after one that was killed, or with nothing but the database.
+    """
+    from isoflop.cli.console import stdout
+    from isoflop.cli.sweep import lock_path
+    from isoflop.report.document import dumps
+    from isoflop.report.status import read_status
+    from isoflop.report.status_json import status_document
+    from isoflop.report.status_view import print_status
+    from isoflop.spec import load_spec
+
+    spec = load_spec(sweep)
+    found = read_status(spec, sweep, db=db, lock=lock_path(db, spec.name), artifacts=artifacts)
+    if json:
+        print(dumps(status_document(found)))
+    else:
+        options = [] if db == DEFAULT_DB else ["--db", str(db)]
+        print_status(found, stdout(), arguments=[str(sweep), *options])

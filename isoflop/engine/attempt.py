@@ -1,0 +1,111 @@
+"""One attempt: a worker process at work on a job, and what has been read of it."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+from isoflop.engine.events import AttemptStarted, Event, Progressed, RunFinished
+from isoflop.engine.vigil import Vigil
+from isoflop.errors import IsoflopError
+from isoflop.run_spec import Job, RunSpec
+from isoflop.rundir import RunDir
+
+
+@dataclass
+class Attempt:
+    """A worker process and its run directory.
+
+    Attributes:
+        number: of the attempt, from 1.
+        slot, device: where it runs.
+        memory: bytes of the device it was given.
+        offset: bytes of events.jsonl read so far.
+        started_at, begun: the same moment in seconds since the epoch, and on the clock that never jumps.
+        latest: how far the worker said it was, last.
+        obstacle: what the worker met that every other would meet; None for nothing.
+        hung: why it was killed as hung; None while it gives signs of life.
+    """
+
+    number: int
+    slot: int
+    device: str
+    job: Job
+    run_dir: RunDir
+    process: ForkServerProcess
+    offset: int
+    vigil: Vigil
+    memory: float
+    started_at: float = field(default_factory=time.time)
+    begun: float = field(default_factory=time.monotonic)
+    latest: Progressed | None = None
+    obstacle: IsoflopError | None = None
+    hung: str | None = None
+    _reported: set[str] = field(default_factory=set)
+    _told: signal.Signals | None = None
+
+    @property
+    def missing(self) -> list[RunSpec]:
+        """The job's runs without a result so far."""
+        return [run for run in self.job.runs if run.run_id not in self._reported]
+
+    def read(self) -> Iterator[Event]:
+        """What the worker has written since last time."""
+        events, self.offset = self.run_dir.read_events(self.offset)
+        for event in events:
+            yield from self._understood(event)
+
+    def _understood(self, event: dict[str, Any]) -> Iterator[Event]:
+        """What a line says; nothing for one that says nothing to us: trainers are written by others too."""
+        match event:
+            case {"event": "started", "time": int() | float() as at}:
+                yield AttemptStarted(self.job.job_id, self.number, self.slot, self.device, float(at))
+            case {
+                "event": "progress",
+                "run_id": str(run_id),
+                "step": int(step),
+                "n_tokens": int(n_tokens),
+                "loss": int() | float() as loss,
+                "tokens_per_second": int() | float() as rate,
+            } if any(run.run_id == run_id for run in self.job.runs):
+                self.latest = Progressed(run_id, self.slot, step, n_tokens, float(loss), float(rate))
+                self.vigil.learn_pace(self.job, self.latest)
+                yield self.latest
+            case {"event": "obstacle", "message": str(message), "hint": str(hint)}:
+                self.obstacle = self.obstacle or IsoflopError(message, hint=hint)
+            case {"event": "result", "run_id": str(run_id), "time": int() | float() as at}:
+                yield from self.result(run_id, float(at))
+
+    def result(self, run_id: str, at: float) -> Iterator[RunFinished]:
+        """The run's result, once, if there is one."""
+        result = self.run_dir.read_result(run_id)
+        if result is not None and run_id not in self._reported:
+            self._reported.add(run_id)
+            yield RunFinished(result, self.slot, at)
+
+    def tell(self, order: signal.Signals) -> None:
+        """Send the worker a signal, once."""
+        if self._told != order:
+            self._told = order
+            self.send(order)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the worker a signal."""
+        if self.process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
+    def end_if_hung(self) -> None:
+        """Ask a worker without a sign of life for its stack, and kill it a moment later."""
+        silence = self.vigil.too_long()
+        if silence is None:
+            return
+        if self.hung is None:
+            self.hung = f"took no step for {silence:.0f} s and was killed; its stack is in the log"
+            self.send(signal.SIGUSR1)
+        elif self.vigil.dumped():
+            self.tell(signal.SIGKILL)

@@ -1,0 +1,51 @@
+"""The commands that give a report again."""
+
+import shlex
+from pathlib import Path
+
+from isoflop.report.source import Origin
+from isoflop.report.summary import Summary
+
+# Where isoflop looks when no --db is given, and the coverage when no --level is.
+_DEFAULT_DB, _DEFAULT_LEVEL = Path("isoflop.db"), 0.9
+
+_RECORDED = "command "
+
+
+def reproduction(summary: Summary) -> tuple[str, ...]:
+    """Shell commands from the sweep file, or the CSV file, to this report, in order."""
+    recorded = tuple(value for what, value in summary.provenance.rows if what.startswith(_RECORDED))
+    source = _source(summary, recorded)
+    wanted = [word for target in summary.fit.targets for word in ("--target", _shortest(target.budget_flops))]
+    wanted += [] if summary.fit.level == _DEFAULT_LEVEL else ["--level", repr(summary.fit.level)]
+    commands = [["fit", *source, *wanted]] + ([] if recorded else [["report", *source, *wanted]])
+    if summary.source.origin is Origin.SWEEP:
+        commands = [["plan", *source], ["run", *source], *commands]
+    return (*(shlex.join(["isoflop", *words]) for words in commands), *recorded)
+
+
+def _shortest(value: float) -> str:
+    """`value` with as few digits as read back exactly: `1e+11`."""
+    return next(text for digits in range(17) if float(text := f"{value:.{digits}e}") == value)
+
+
+def _source(summary: Summary, recorded: tuple[str, ...]) -> list[str]:
+    """The words that name the source on a command line."""
+    source = summary.source
+    if source.origin is Origin.CSV:
+        return [str(source.path)]
+    database = [] if source.path == _DEFAULT_DB else ["--db", str(source.path)]
+    return [_sweep_file(recorded) or f"{source.label}.toml", *database]
+
+
+def _sweep_file(commands: tuple[str, ...]) -> str | None:
+    """The sweep file that one of `commands` names."""
+    words = [word for command in commands for word in _words(command)]
+    return next((word for word in words if word.endswith(".toml")), None)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # no command line: a caller may record whatever it likes
+        return []

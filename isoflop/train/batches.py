@@ -1,0 +1,82 @@
+"""Batches on the device that trains: gathered there from a resident copy of the corpus, or sent step by step.
+
+Both roads give the tokens of `isoflop.corpus.batch`, to the bit.
+
+Legend: n sequences per batch, T tokens of context.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isoflop.corpus import Corpus, batch, batch_starts
+from isoflop.run_spec import RunSpec
+
+# The batch of a step (0, 1, ...): (n, T + 1), int64, on the device.
+Batches = Callable[[int], Tensor]
+
+# The corpus stays on a GPU if it takes less than this share of the memory that is free. Plans hand a run 80 % of the
+# device, the context and the allocator need some of the rest; larger corpora belong to models whose steps hide a copy.
+RESIDENT_SHARE = 0.05
+# Tokens are stored as unsigned 16-bit numbers, for which torch has few operations; as signed ones it has all. The
+# mask restores the values that became negative.
+TOKEN_MASK = 0xFFFF
+
+
+def training_batches(run: RunSpec, corpus: Corpus, device: torch.device) -> Batches:
+    """Batches of `run` on `device`, by the road that suits it.
+
+    Raises:
+        IsoflopError: the training text is shorter than one sequence (when a batch is asked for).
+    """
+    if device.type == "cuda":
+        n_bytes_free, _ = torch.cuda.mem_get_info(device)
+        if corpus.train.n_bytes < RESIDENT_SHARE * n_bytes_free:
+            return resident_batches(run, corpus, device)
+    return streamed_batches(run, corpus, device)
+
+
+def resident_batches(run: RunSpec, corpus: Corpus, device: torch.device) -> Batches:
+    """Batches gathered on `device`, where the whole training text lies: only their n positions travel."""
+    stream = _upload(corpus, device)
+    offsets = torch.arange(run.shape.context_length + 1, device=device)
+
+    def batch_of(step: int) -> Tensor:
+        starts = torch.from_numpy(batch_starts(corpus, **_position(run, step))).to(device)
+        tokens = stream[starts[:, None] + offsets]  # (n, T + 1)
+        return tokens.to(torch.int64) & TOKEN_MASK
+
+    return batch_of
+
+
+def streamed_batches(run: RunSpec, corpus: Corpus, device: torch.device) -> Batches:
+    """Batches read from the mapped files and sent to `device`; to a GPU from pinned memory, without waiting."""
+
+    def batch_of(step: int) -> Tensor:
+        tokens = torch.from_numpy(batch(corpus, **_position(run, step)))
+        if device.type == "cuda":
+            # torch hands pinned memory out again only when the copy is done.
+            return tokens.pin_memory().to(device, non_blocking=True)
+        return tokens
+
+    return batch_of
+
+
+def _upload(corpus: Corpus, device: torch.device) -> Tensor:
+    """The training text as it is stored, (n_tokens,), int16, on `device`."""
+    stream = torch.empty(corpus.train.n_tokens, dtype=torch.int16, device=device)
+    for start, piece in corpus.train.pieces():
+        stream[start : start + len(piece)] = torch.from_numpy(piece.view(np.int16))
+    return stream
+
+
+def _position(run: RunSpec, step: int) -> dict[str, int]:
+    """Which sequences `step` (0, 1, ...) trains on, as the corpus asks for them."""
+    return {
+        "seed": run.seed,
+        "first_sequence": step * run.batch_sequences,
+        "n_sequences": run.batch_sequences,
+        "context_length": run.shape.context_length,
+    }

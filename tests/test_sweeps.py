@@ -1,0 +1,115 @@
+"""The sweep files we ship: each asks its question, can be planned anywhere, and fits the machine and time it names."""
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from isoflop.corpus import make_tokenizer, stated_facts
+from isoflop.corpus_facts import CorpusFacts
+from isoflop.engine.slot import USABLE_MEMORY
+from isoflop.plan.estimate import estimate
+from isoflop.plan.planner import make_plan
+from isoflop.plan.types import Plan, Role
+from isoflop.spec import SweepSpec, load_spec
+from tests.cli.test_cli_surface import isoflop
+
+SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.toml"))
+
+# The standard library of Python 3.11, less a quarter: other versions and distributions ship less of it.
+SMALL_STDLIB = CorpusFacts("0" * 16, n_train_tokens=23_000_000, n_heldout_tokens=400_000, bytes_per_token=1.0)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a sweep file says it takes, and the fewest sizes per budget it may have there."""
+
+    device_kind: str
+    n_devices: int
+    memory_bytes: float
+    seconds: float
+    n_sizes: int = 6
+
+
+PROMISES = {
+    "smoke": Promise("cpu", 2, 2e9, 60, n_sizes=5),
+    "quickstart": Promise("cpu", 2, 2e9, 6 * 60),
+    "single-gpu": Promise("cuda", 1, 80e9, 3600),
+    "eight-gpu": Promise("cuda", 8, 80e9, 24 * 3600),
+}
+EVERY = pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+ON_GPUS = pytest.mark.parametrize("file", [f for f in SWEEPS if "gpu" in f.stem], ids=lambda file: file.stem)
+
+
+def plan_as_promised(spec: SweepSpec) -> Plan:
+    """The plan on the machine that the file names."""
+    facts = stated_facts(spec.corpus) if spec.corpus.tokens is not None else SMALL_STDLIB
+    memory = PROMISES[spec.name].memory_bytes * USABLE_MEMORY
+    return make_plan(spec, facts, vocab_size=make_tokenizer(spec.tokenizer).vocab_size, memory_limit=memory)
+
+
+def test_every_sweep_file_promises_something() -> None:
+    assert {file.stem for file in SWEEPS} == set(PROMISES)
+
+
+@EVERY
+def test_a_sweep_file_begins_with_its_question_and_is_named_after_it(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    comment = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
+    assert "?" in " ".join(comment)
+    assert load_spec(file).name == file.stem
+
+
+@EVERY
+def test_a_sweep_file_can_be_planned_on_any_machine(file: Path, tmp_path: Path) -> None:
+    """By the real command, without a GPU and without the text of files that a user is to bring."""
+    text = file.read_text(encoding="utf-8").replace("/data/corpus", "text-of-yours")
+    (tmp_path / file.name).write_text(text, encoding="utf-8")
+    document = json.loads(isoflop("plan", file.name, "--device", "cpu", "--json", folder=tmp_path).stdout)
+    assert document["sweep"] == file.stem
+    assert document["budgets"] == list(load_spec(file).budgets)
+    assert len(document["runs"]) >= len(document["budgets"]) * PROMISES[file.stem].n_sizes
+    absent = "corpus_absent" in {finding["code"] for finding in document["findings"]}
+    assert absent == ("text-of-yours" in text)
+    assert (tmp_path / "isoflop.db").exists() != absent
+
+
+@EVERY
+def test_a_sweep_fits_the_time_and_the_machine_it_names(file: Path) -> None:
+    promise = PROMISES[file.stem]
+    runs = list(plan_as_promised(load_spec(file)).runs.values())
+    devices = ["device"] * promise.n_devices
+    assert estimate(runs, [], device_kind=promise.device_kind, devices=devices).seconds < promise.seconds
+
+
+@EVERY
+def test_every_budget_keeps_its_sizes_and_nothing_is_to_be_warned_of(file: Path) -> None:
+    spec = load_spec(file)
+    plan = plan_as_promised(spec)
+    sizes = Counter(budget for budget, _ in {(cell.budget_flops, cell.run.shape) for cell in plan.cells})
+    assert set(sizes) == set(spec.budgets)
+    assert min(sizes.values()) >= PROMISES[file.stem].n_sizes
+    assert not plan.dropped
+    assert not plan.findings
+
+
+@ON_GPUS
+def test_budgets_of_a_gpu_sweep_span_a_decade_and_know_their_noise(file: Path) -> None:
+    spec = load_spec(file)
+    assert len(spec.budgets) >= 3
+    assert math.log10(spec.budgets[-1] / spec.budgets[0]) >= 1
+    replicated = {cell.budget_flops for cell in plan_as_promised(spec).cells if cell.role is Role.REPLICATE}
+    assert replicated == set(spec.budgets)
+
+
+@ON_GPUS
+def test_floors_of_a_gpu_sweep_have_steps_and_batches_enough(file: Path) -> None:
+    """1500 steps, so that the loss measures the model; 3 sequences, so that a batch can follow its rule."""
+    spec = load_spec(file)
+    cells = plan_as_promised(spec).cells
+    centres = {cell.run.shape for cell in cells if cell.role is Role.REPLICATE}
+    assert min(cell.run.n_steps for cell in cells if cell.run.shape in centres) >= 1500
+    assert min(cell.run.batch_sequences for cell in cells if cell.run.shape in centres) >= 3
