@@ -64,3 +64,8 @@ def format_bytes(n_bytes: float) -> str:
         if n_bytes >= limit:
             return f"{n_bytes / limit:.1f} {suffix}"
     return f"{n_bytes:.0f} B"
+
+
+def plural(number: int, noun: str) -> str:
+    """A number of things: `1 size`, `3 sizes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

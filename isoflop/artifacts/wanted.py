@@ -36,8 +36,14 @@ class Ranking:
         cells = self._cells.get(result.run_id, [])
         concerned = {result.run_id} | {self._best[c.budget_flops][1] for c in cells if c.budget_flops in self._best}
         for cell in cells:
-            achieved = result.achieved_flops
-            self._enter(replace(cell, status=result.status, val_loss=result.val_loss, achieved_flops=achieved))
+            ended = replace(
+                cell,
+                status=result.status,
+                val_loss=result.val_loss,
+                achieved_flops=result.achieved_flops,
+                achieved_tokens=result.n_tokens,
+            )
+            self._enter(ended)
         return frozenset(run_id for run_id in concerned if not self._is_best(run_id))
 
     def _enter(self, cell: SweepCell) -> None:

@@ -123,14 +123,14 @@ class Session:
     def _record(self, event: Event) -> None:
         match event:
             case AttemptStarted():
-                self._started[event.worker] = event.time
-                self._first_start = self._first_start or event.time
+                self._started[event.worker] = event.at
+                self._first_start = self._first_start or event.at
             case RunFinished():
                 self.store.record(event.result)
                 self.weights.take(event.result)
                 if event.worker is not None:
                     self._flops_spent += event.result.spent_flops
-                    self._result_at[event.worker] = event.time
+                    self._result_at[event.worker] = event.at
             case AttemptEnded():
                 self._busy_seconds += self._busy(event)
                 self._record_attempt(event)
@@ -140,7 +140,7 @@ class Session:
 
     def _busy(self, event: AttemptEnded) -> float:
         """Seconds from `started` to the attempt's last result, or to its end without one."""
-        ended = self._result_at.pop(event.worker, event.ended_at)
+        ended = self._result_at.pop(event.worker, event.at)
         started = self._started.pop(event.worker, None)
         if started is None:
             return 0.0

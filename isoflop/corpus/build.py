@@ -1,5 +1,6 @@
 """Builds a corpus once and finds it again: `<root>/<fingerprint>/`, an index of requests, a lock."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -10,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from isoflop.corpus.corpus import Corpus, load_corpus
+from isoflop.corpus.intact import is_intact, stamp
 from isoflop.corpus.shards import SHARD_TOKENS
 from isoflop.corpus.sources import Source, find_source
 from isoflop.corpus.tokenizer import make_tokenizer
 from isoflop.corpus.write import write_corpus
 from isoflop.errors import IsoflopError
-from isoflop.files import write_atomically
+from isoflop.files import TEMPORARY_SUFFIX, remove_temporaries, write_atomically
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
 # Raised when the same files give other tokens than before, so that older index entries are forgotten.
@@ -49,6 +51,7 @@ def open_corpus(
         IsoflopError: a source is missing, unreadable, empty or being written to; `root` cannot be written.
     """
     source = find_source(spec, base=base)
+    _tidy(root)
     key = _request_key(spec, tokenizer, source)
     if (known := _remembered(root, key)) is not None:
         return known
@@ -69,6 +72,7 @@ def open_corpus(
                 )
                 _check_unchanged(source, find_source(spec, base=base))
                 _put_in_place(folder, root, fingerprint)
+            stamp(load_corpus(root, fingerprint), root / fingerprint)
             _remember(root, key, fingerprint)
     except OSError as error:
         raise IsoflopError(
@@ -102,6 +106,14 @@ def _unfinished_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _tidy(root: Path) -> None:
+    """Remove the temporary files of index writers that were killed, if there are any and nobody writes now."""
+    index = root / "index"
+    if any(index.glob(f".*{TEMPORARY_SUFFIX}")):
+        with contextlib.suppress(OSError), _lock(root):
+            remove_temporaries(index)
+
+
 def _remove_unfinished(root: Path) -> None:
     # Whoever holds the lock is the only builder: what others left, a kill left.
     for folder in root.glob(f"{_UNFINISHED}*"):
@@ -112,11 +124,11 @@ def _put_in_place(folder: Path, root: Path, fingerprint: str) -> None:
     target = root / fingerprint
     if target.exists():
         try:
-            load_corpus(root, fingerprint)
+            if is_intact(load_corpus(root, fingerprint), target):
+                return
         except IsoflopError:
-            shutil.rmtree(target)
-        else:
-            return
+            pass
+        shutil.rmtree(target)
     folder.rename(target)
 
 
@@ -158,7 +170,8 @@ def _remembered(root: Path, key: str) -> Corpus | None:
     # Whatever is wrong with an entry or with the corpus it names, building again is the cure.
     try:
         entry = json.loads(_index_entry(root, key).read_bytes())
-        return load_corpus(root, entry["fingerprint"])
+        corpus = load_corpus(root, entry["fingerprint"])
+        return corpus if is_intact(corpus, root / corpus.manifest.fingerprint) else None
     except (OSError, ValueError, LookupError, TypeError, IsoflopError):
         return None
 

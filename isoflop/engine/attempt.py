@@ -62,8 +62,8 @@ class Attempt:
     def _understood(self, event: dict[str, Any]) -> Iterator[Event]:
         """What a line says; nothing for one that says nothing to us: trainers are written by others too."""
         match event:
-            case {"event": "started", "time": int() | float() as at}:
-                yield AttemptStarted(self.job.job_id, self.number, self.slot, self.device, float(at))
+            case {"event": "started"}:
+                yield AttemptStarted(self.job.job_id, self.number, self.slot, self.device, _moment(event))
             case {
                 "event": "progress",
                 "run_id": str(run_id),
@@ -77,8 +77,8 @@ class Attempt:
                 yield self.latest
             case {"event": "obstacle", "message": str(message), "hint": str(hint)}:
                 self.obstacle = self.obstacle or IsoflopError(message, hint=hint)
-            case {"event": "result", "run_id": str(run_id), "time": int() | float() as at}:
-                yield from self.result(run_id, float(at))
+            case {"event": "result", "run_id": str(run_id)}:
+                yield from self.result(run_id, _moment(event))
 
     def result(self, run_id: str, at: float) -> Iterator[RunFinished]:
         """The run's result, once, if there is one."""
@@ -109,3 +109,9 @@ class Attempt:
             self.send(signal.SIGUSR1)
         elif self.vigil.dumped():
             self.tell(signal.SIGKILL)
+
+
+def _moment(event: dict[str, Any]) -> float:
+    """When a worker says something happened, on the clock that never jumps; now, where it does not say."""
+    at = event.get("monotonic")
+    return float(at) if isinstance(at, int | float) else time.monotonic()

@@ -1,4 +1,4 @@
-"""What an engine yields. Times are seconds since the epoch, from the worker's clock where it gives one."""
+"""What an engine yields. `at` is on the clock of this machine that never jumps (time.monotonic), in seconds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ class AttemptStarted:
     attempt: int
     worker: int
     device: str
-    time: float
+    at: float
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RunFinished:
 
     result: RunResult
     worker: int | None
-    time: float
+    at: float
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class AttemptEnded:
     Attributes:
         outcome: `done`, `interrupted` (checkpointed on request), `died` (no result, will be tried again),
             `out_of_memory` (will be tried again with smaller micro-batches) or `given_up`.
+        started_at, ended_at: seconds since the epoch.
         reason: one sentence where the outcome is not `done`.
     """
 
@@ -56,6 +57,7 @@ class AttemptEnded:
     device: str
     started_at: float
     ended_at: float
+    at: float
     outcome: str
     reason: str | None
     log_path: Path

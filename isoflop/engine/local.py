@@ -113,7 +113,7 @@ class LocalEngine:
         for run in job.runs:
             result = run_dir.read_result(run.run_id)
             if result is not None:
-                yield RunFinished(result, None, time.time())
+                yield RunFinished(result, None, time.monotonic())
 
     def _fill_slots(self, queue: deque[Job]) -> Iterator[RunFinished]:
         """Start jobs on free slots; what another sweep has finished meanwhile is yielded instead."""
@@ -206,7 +206,7 @@ class LocalEngine:
         del self._attempts[attempt.slot]
         attempt.process.join()
         for run in attempt.job.runs:  # a result whose event was lost with the process
-            yield from attempt.result(run.run_id, time.time())
+            yield from attempt.result(run.run_id, time.monotonic())
         missing = attempt.missing
         outcome, reason = self._outcome(attempt, bool(missing))
         if outcome == "given_up":
@@ -221,7 +221,7 @@ class LocalEngine:
             for run in attempt.missing if alone else []:
                 attempt.run_dir.write_result(failed_result(run, attempt, reason, self.git))
         for run in attempt.missing:
-            yield from attempt.result(run.run_id, time.time())
+            yield from attempt.result(run.run_id, time.monotonic())
 
     def _outcome(self, attempt: Attempt, missing: bool) -> tuple[str, str | None]:
         code = attempt.process.exitcode
@@ -280,6 +280,7 @@ def _ended(attempt: Attempt, outcome: str, reason: str | None) -> AttemptEnded:
         device=attempt.device,
         started_at=attempt.started_at,
         ended_at=time.time(),
+        at=time.monotonic(),
         outcome=outcome,
         reason=reason,
         log_path=attempt.run_dir.log_path(attempt.number),

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product, takewhile
 
 from isoflop.shape import ModelShape, ParamCount
 from isoflop.spec import ModelSpec
@@ -60,11 +60,27 @@ def nearest_shape(rule: ShapeRule, n_params: float) -> ModelShape:
 
 def balanced_shape(rule: ShapeRule, budget_flops: float, tokens_per_param: float) -> ModelShape:
     """The shape for which `budget_flops` buys `tokens_per_param` tokens per parameter."""
-    sizes, shapes = buildable(rule)
+    _, shapes = buildable(rule)
+    logs, places = _by_flops(rule)
     wanted = math.log(budget_flops / tokens_per_param)
-    return min(
-        zip(sizes, shapes, strict=True), key=lambda pair: abs(math.log(pair[0] * pair[1].flops_per_token) - wanted)
-    )[1]
+    above = bisect_left(logs, wanted)
+    nearest = min(abs(log - wanted) for log in logs[max(0, above - 1) : above + 1])
+
+    def is_nearest(index: int) -> bool:
+        return abs(logs[index] - wanted) == nearest
+
+    # Of equally near ones the smallest model.
+    equal = chain(takewhile(is_nearest, range(above - 1, -1, -1)), takewhile(is_nearest, range(above, len(logs))))
+    return shapes[min(places[index] for index in equal)]
+
+
+@lru_cache(maxsize=8)
+def _by_flops(rule: ShapeRule) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """log(N x FLOPs per token) of every buildable shape in ascending order, and the shape's place among them by N."""
+    sizes, shapes = buildable(rule)
+    logs = [math.log(size * shape.flops_per_token) for size, shape in zip(sizes, shapes, strict=True)]
+    places = sorted(range(len(logs)), key=logs.__getitem__)
+    return tuple(logs[place] for place in places), tuple(places)
 
 
 @lru_cache(maxsize=8)

@@ -1,7 +1,9 @@
 """What `plan` hands on: cells, each a budget and a run, and the cells it had to drop."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from isoflop.finding import Finding
 from isoflop.run_spec import RunSpec
@@ -33,13 +35,30 @@ class Cell:
     epochs: float
 
 
+class Limit(StrEnum):
+    """What keeps a cell from being trained, in words that hold for every cell it keeps."""
+
+    STEPS = "fewer optimizer steps than recipe.min_steps"
+    EPOCHS = "more epochs of the corpus than recipe.max_epochs"
+    MEMORY = "more memory than the device has"
+    WHOLE_STEPS = "no number of whole steps spends the budget"
+    SHAPE = "no shape of this size can be built"
+    OTHER = "another reason"
+
+
 @dataclass(frozen=True)
 class DroppedCell:
-    """A size that was asked for and cannot be trained sensibly."""
+    """A size that was asked for and cannot be trained sensibly.
+
+    Attributes:
+        reason: a sentence with the cell's own numbers.
+        limit: the kind of reason, to count cells by.
+    """
 
     budget_flops: float
     shape: ModelShape
     reason: str
+    limit: Limit = Limit.OTHER
 
 
 @dataclass(frozen=True)
@@ -51,8 +70,8 @@ class Plan:
     dropped: tuple[DroppedCell, ...]
     findings: tuple[Finding, ...]
 
-    @property
-    def runs(self) -> dict[str, RunSpec]:
+    @cached_property
+    def runs(self) -> Mapping[str, RunSpec]:
         """The distinct runs by id."""
         return {cell.run.run_id: cell.run for cell in self.cells}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from isoflop.shape import ParamCount
-from isoflop.units import format_count
+from isoflop.units import format_count, plural
 
 SIMULATED = "SIMULATED"
 SIMULATED_SENTENCE = f"{SIMULATED}: no model was trained; the losses are drawn from a known surface."
@@ -71,4 +71,4 @@ def power_law(coefficient: float, power: float) -> str:
 
 def runs(number: int) -> str:
     """`1 run`, `3 runs`."""
-    return f"{number} run" if number == 1 else f"{number} runs"
+    return plural(number, "run")

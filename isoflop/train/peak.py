@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from isoflop.files import write_atomically
+from isoflop.files import remove_temporaries, write_atomically
 from isoflop.rundir import Execution
 from isoflop.train.precision import configure
 
@@ -36,6 +36,7 @@ def device_peak(folder: Path, execution: Execution, device_name: str) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the workers that start together wait: none is measured beside another
+        remove_temporaries(folder)
         known = _read(path, identity)
         if known is not None:
             return known

@@ -90,7 +90,7 @@ def _work_alone(assignment: Assignment, run_dir: RunDir, stop: Stop) -> int:
         print(f"no usable job.json in {run_dir.path}", file=sys.stderr)
         return EXIT_BAD_JOB
     run_dir.write_claim(own_claim(assignment.attempt))
-    run_dir.append_event({"event": "started", "time": time.time(), "attempt": assignment.attempt})
+    run_dir.append_event({"event": "started", **_now(), "attempt": assignment.attempt})
     for run in job_file.runs:
         if run_dir.read_result(run.run_id) is None:
             code = _attempt(run, assignment, run_dir, job_file.execution, stop)
@@ -122,10 +122,15 @@ def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: E
         return EXIT_CHECKPOINTED
     result = make_result(run, assignment, execution, trained)
     run_dir.write_result(result)
-    run_dir.append_event({"event": "result", "time": time.time(), "run_id": run.run_id, "status": result.status.value})
+    run_dir.append_event({"event": "result", **_now(), "run_id": run.run_id, "status": result.status.value})
     for state in run_dir.checkpoint_dir.glob(f"{run.run_id}.safetensors"):
         state.unlink()  # optimizer state is of no use to a run that has ended
     return EXIT_DONE
+
+
+def _now() -> dict[str, float]:
+    """This moment for people, and on the clock that never jumps."""
+    return {"time": time.time(), "monotonic": time.monotonic()}
 
 
 def _train(run: RunSpec, assignment: Assignment, execution: Execution, reporter: Reporter) -> Trained:

@@ -67,6 +67,8 @@ class Assault:
                 self._strike(kind)
         self._watch.close()
         self._settle()
+        out, err = self.coordinator.communicate(timeout=120)
+        assert self.coordinator.returncode == 0, f"{self.tally}\n{out}\n{err}"
 
     def _lives(self) -> list[list[str]]:
         in_life = [kind for kind, n in IN_LIFE.items() for _ in range(n)]
@@ -163,7 +165,8 @@ class Assault:
             return
         workers = {pid for pid in descendants(self.coordinator.pid) if is_worker(pid, server)}
         if not workers or not workers <= self._victims().keys():
-            return thaw(server)
+            thaw(server)
+            return
         self._deaths.update(claimed(self.sandbox).values())
         kill_frozen(server)
         self._doom(sorted(workers))

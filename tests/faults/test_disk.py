@@ -73,7 +73,7 @@ def test_a_report_without_room_is_one_sentence_and_leaves_no_half_file(drawn: Sa
     assert is_sentence(err) and "'out'" in err and "No space left" in err
     assert {path.name for path in mounts.seen("out").iterdir()} < REPORT_FILES
 
-    mounts.small("out", 4000)
+    mounts.small("out", 20_000)
     mounts.run("report", "tiny.toml", "--out", "out")
     assert {path.name for path in mounts.seen("out").iterdir()} == REPORT_FILES
 

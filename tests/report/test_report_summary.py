@@ -92,7 +92,7 @@ def test_every_cell_and_its_reason_is_in_the_runs_table(tmp_path):
     assert why["diverged"] == "loss was not finite at step 17"
     assert why["excluded"] == "wrong corpus [red]mounted"
     assert why["dropped"] == "12 optimizer steps, fewer than 200"
-    assert why["off plan"] == "planned 1.00e12 FLOPs, achieved 1.02e12"
+    assert why["off plan"] == "planned 1.00e12 FLOPs and 225k tokens, achieved 1.02e12 and 225k"
     assert why["check run"] == "probe run"
     assert summary.scope == (
         "15 runs at 3 budgets; not fitted: 1 pending, 1 diverged, 1 failed, 1 off plan, 1 excluded, 1 check run, "

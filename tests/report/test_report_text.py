@@ -8,10 +8,10 @@ import re
 import pytest
 from rich.console import Console
 
+from isoflop.report.document import dumps
 from isoflop.report.figures import render_figure
 from isoflop.report.frontier_csv import render_frontier_csv
 from isoflop.report.html import render_html
-from isoflop.report.document import dumps
 from isoflop.report.json import fit_document
 from isoflop.report.markdown import render_markdown
 from isoflop.report.source import load_source
