@@ -3,7 +3,7 @@
 No torch here: `plan`, `fit` and `report` need these numbers without a model.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 ParamCount = Literal["total", "non_embedding", "matmul"]
@@ -105,7 +105,7 @@ class ModelShape:
 
     def as_dict(self) -> dict[str, int]:
         """The seven numbers as a JSON object."""
-        return asdict(self)
+        return dict(vars(self))
 
     def __str__(self) -> str:
         return f"{self.n_layers}x{self.width} (heads {self.n_heads}x{self.head_dim}, ff {self.d_ff})"

@@ -1,6 +1,7 @@
 """Imports point downwards only, and light commands stay light."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -77,16 +78,39 @@ def test_torch_typer_and_the_fit_stay_in_their_rooms(path: Path) -> None:
         assert not foreign
 
 
-def loaded_after(code: str) -> set[str]:
-    program = f"import sys\n{code}\nprint(' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in done.stdout.split()}
+def loaded_after(code: str, folder: Path | None = None) -> set[str]:
+    program = f"import sys\n{code}\nprint(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
 def test_help_loads_neither_torch_nor_anything_heavy() -> None:
     code = "from isoflop.cli import app\ntry: app(['--help'], prog_name='isoflop')\nexcept SystemExit: pass"
-    heavy = {"torch", "scipy", "numpy", "matplotlib", "pydantic", "sqlite_utils", "psutil", "safetensors"}
+    heavy = {"torch", "scipy", "numpy", "matplotlib", "plotly", "pydantic", "sqlite_utils", "psutil", "safetensors"}
     assert not heavy & loaded_after(code)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which a simulated sweep has run, and the id of one of its runs."""
+    folder = tmp_path_factory.mktemp("light")
+    (folder / "s.toml").write_text('name = "s"\nbudgets = [1e17]\ntrainer = "simulated"\n[grid]\nsizes = 4\n')
+    command = [sys.executable, "-m", "isoflop"]
+    subprocess.run([*command, "run", "s.toml"], cwd=folder, capture_output=True, check=True)
+    shown = subprocess.run([*command, "plan", "s.toml", "--json"], cwd=folder, capture_output=True, check=True)
+    return folder, json.loads(shown.stdout)["runs"][0]["run_id"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["plan s.toml", "plan s.toml --json", "run s.toml", "run s.toml --json", "status s.toml", "status s.toml --json",
+     "exclude RUN --reason spike", "include RUN", "clean", "clean --json"],
+)  # fmt: skip
+def test_what_neither_fits_nor_draws_loads_neither_scipy_nor_matplotlib(trained: tuple[Path, str], line: str) -> None:
+    folder, run_id = trained
+    arguments = line.replace("RUN", run_id).split()
+    code = f"from isoflop.cli import app\ntry: app({arguments!r})\nexcept SystemExit as end: assert not end.code, end"
+    assert not {"torch", "scipy", "matplotlib", "plotly"} & loaded_after(code, folder)
 
 
 def test_the_worker_entry_point_loads_no_torch() -> None:

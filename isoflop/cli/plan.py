@@ -36,7 +36,7 @@ def plan(
     """Lay out the grid: which sizes on how many tokens at each budget, what is dropped and why, time and disk.
 
     Records the plan in the database. Planning again changes nothing unless the sweep file changed; it then shows first
-    what changed: runs kept, new and no longer asked for.
+    what changed: runs kept, new and no longer asked for. The time is that of the runs without a result.
     """
     from isoflop.cli.console import stderr, stdout
     from isoflop.cli.sweep import lock_path, plan_sweep
@@ -72,18 +72,23 @@ def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path) -> "PlanView":
 
 def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None") -> "PlanView":
     """What there is to say of a plan, before it is recorded in `store`."""
-    from isoflop.cli.sweep import cost
+    from isoflop.cli.sweep import cost, seconds_by_run
     from isoflop.plan.estimate import disk_bytes
     from isoflop.report.plan_changes import changes_since
     from isoflop.report.plan_view import PlanView
 
     plan = made.plan
     exclusions = store.exclusions() if store else {}
-    estimate = cost(made, store.throughput() if store else ())
+    statuses = store.statuses() if store else {}
+    done = {run_id: statuses[run_id] for run_id in plan.runs if run_id in statuses}
+    timings = store.throughput() if store else ()
+    seconds = seconds_by_run(made, timings)
     return PlanView(
         plan=plan,
-        estimate=estimate,
-        disk_bytes=disk_bytes(plan, spec.run.keep, n_workers=len(made.slots), seconds=estimate.seconds),
+        estimate=cost(made, timings, done=done),
+        seconds=seconds,
+        disk_bytes=disk_bytes(plan, spec.run.keep, n_workers=len(made.slots), seconds=seconds.values()),
+        done=done,
         # Provisional run ids are new by nature and tell nothing.
         changes=changes_since(store, spec, plan) if store and made.recordable else None,
         excluded={run_id: exclusions[run_id] for run_id in plan.runs if run_id in exclusions},

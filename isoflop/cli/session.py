@@ -16,6 +16,7 @@ from isoflop.engine.execution import git_state
 from isoflop.engine.local import LocalEngine
 from isoflop.engine.order import start_order
 from isoflop.errors import IsoflopError
+from isoflop.finding import Severity
 from isoflop.plan.estimate import guess_seconds
 from isoflop.plan.types import Plan
 from isoflop.report.plan_changes import changes_since
@@ -60,13 +61,17 @@ def open_session(
 
 
 def _tell_what_changed(spec: SweepSpec, plan: Plan, store: Store) -> None:
-    """One line on stderr where the plan differs from the one before, one where a person excluded runs of it."""
+    """One line on stderr for each: a plan unlike the one before, runs that a person excluded, warnings of the plan."""
     changes = changes_since(store, spec, plan)
     if changes is not None and changes.differ:
         print(f"{spec.name} changed since it was last planned: {changes.sentence}.", file=sys.stderr)
     excluded = {run_id: reason for run_id, reason in store.exclusions().items() if run_id in plan.runs}
     if excluded:
         print(f"{spec.name}: {one_line(excluded_sentence(excluded))}.", file=sys.stderr)
+    warnings = [finding for finding in plan.findings if finding.severity is not Severity.INFO]
+    if plan.dropped or warnings:
+        left_out = f"{len(plan.dropped)} sizes dropped, {len(warnings)} warnings of the plan"
+        print(f"{spec.name}: {left_out}; `isoflop plan` shows them.", file=sys.stderr)
 
 
 class Session:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from isoflop.engine.devices import DeviceChoice, slot_options
 from isoflop.engine.slot import Slot
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
-from isoflop.plan.estimate import Estimate, estimate
+from isoflop.plan.estimate import Estimate, estimate, run_seconds
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import DroppedCell, Plan
 from isoflop.spec import SweepSpec
@@ -117,11 +117,27 @@ def _cells_lost_and_seconds(planned: PlannedSweep) -> tuple[int, float]:
     return len(planned.plan.dropped), cost(planned, []).seconds
 
 
-def cost(planned: PlannedSweep, timings: Iterable[Timing]) -> Estimate:
-    """Time of the sweep on its slots; measured if any of `timings` is of the same device."""
-    own = [timing for timing in timings if timing.device == planned.slots[0].name]
-    names = [slot.name for slot in planned.slots]
-    return estimate(list(planned.plan.runs.values()), own, device_kind=planned.slots[0].kind, devices=names)
+def cost(planned: PlannedSweep, timings: Iterable[Timing], *, done: Collection[str] = ()) -> Estimate:
+    """Time of the sweep without the `done` runs on its slots; measured if any of `timings` is of the same device.
+
+    A simulated sweep takes none.
+    """
+    slot, names = planned.slots[0], [slot.name for slot in planned.slots]
+    pending = [run for run_id, run in planned.plan.runs.items() if run_id not in done and run.trainer != "simulated"]
+    return estimate(pending, _own(planned, timings), device_kind=slot.kind, devices=names)
+
+
+def seconds_by_run(planned: PlannedSweep, timings: Iterable[Timing]) -> dict[str, float]:
+    """Time of every run of the plan on one slot, by id, guessed or scaled as in `cost`; empty where none is trained."""
+    if planned.plan.simulated:
+        return {}
+    runs = planned.plan.runs
+    own = _own(planned, timings)
+    return dict(zip(runs, run_seconds(runs.values(), own, device_kind=planned.slots[0].kind), strict=True))
+
+
+def _own(planned: PlannedSweep, timings: Iterable[Timing]) -> list[Timing]:
+    return [timing for timing in timings if timing.device == planned.slots[0].name]
 
 
 def corpora(artifacts: Path) -> Path:
@@ -133,8 +149,10 @@ def lock_path(db: Path, sweep: str) -> Path:
     """The lock file of a sweep, beside its database.
 
     Raises:
-        IsoflopError: `db` names no file.
+        IsoflopError: `db` names no file, or one in a folder that is not there.
     """
+    if not db.parent.is_dir():
+        raise IsoflopError(f"There is no folder {str(db.parent)!r} for the database.", hint="Make it, or name another.")
     if not db.name:
         raise IsoflopError(f"{str(db)!r} is not the name of a database file.", hint="Give one with --db.")
     return db.with_name(f"{db.name}.{sweep}.lock")

@@ -26,13 +26,28 @@ CHECKPOINT_COPIES = 2
 # Measured on runs of some seconds: result with its curve, events, job and log take 37 to 41 kB in blocks of 4 KiB, the
 # run's rows in the database some 4 kB more.
 SMALL_FILE_BYTES_PER_RUN = 45e3
-# An event of 155 to 180 bytes every half second of training.
-EVENT_BYTES_PER_SECOND = 350
+# A progress event is a line of 155 to 180 bytes. At first there is one every half second, from minute 8 on one every
+# thousandth of the time so far, and from minute 83 on one every five seconds (isoflop/train/reporter.py).
+EVENT_BYTES = 180
+SHORTEST_EVENT_SECONDS, LONGEST_EVENT_SECONDS, EVENTS_PER_FOLD = 0.5, 5.0, 1000
 # Tokens are stored as 16-bit numbers.
 BYTES_PER_TOKEN = 2
 # Activations kept for the backward pass, float32 values per token: residual stream, norms and projections per
 # layer (about 14 widths and 4 hidden sizes), logits and their gradient. Flash attention keeps no T x T matrix.
 ACTIVATION_WIDTHS, ACTIVATION_FFS, LOGIT_COPIES, BYTES_PER_ACTIVATION = 14, 4, 3, 4
+
+
+class Planned(Protocol):
+    """What is read of a run that is to be trained."""
+
+    @property
+    def shape(self) -> ModelShape: ...  # noqa: D102
+
+    @property
+    def n_steps(self) -> int: ...  # noqa: D102
+
+    @property
+    def planned_flops(self) -> float: ...  # noqa: D102
 
 
 class Timing(Protocol):
@@ -75,14 +90,25 @@ def guess_seconds(shape: ModelShape, n_steps: int, flops: float, device_kind: st
     return n_steps * (fixed + per_layer * shape.n_layers) + flops / rate
 
 
+def measured_scale(timings: Iterable[Timing], device_kind: str) -> float | None:
+    """Seconds measured per second guessed, the median of `timings`; None without any."""
+    ratios = [t.seconds / guess_seconds(t.shape, t.n_steps, t.achieved_flops, device_kind) for t in timings]
+    return median(ratios) if ratios else None
+
+
+def run_seconds(runs: Iterable[Planned], timings: Iterable[Timing], *, device_kind: str) -> list[float]:
+    """Training time of each of `runs` on one worker, scaled to `timings` of the same kind of device if any."""
+    measured = measured_scale(timings, device_kind)
+    scale = 1.0 if measured is None else measured
+    return [scale * guess_seconds(run.shape, run.n_steps, run.planned_flops, device_kind) for run in runs]
+
+
 def estimate(
-    runs: Sequence[RunSpec], timings: Iterable[Timing], *, device_kind: str, devices: Sequence[str]
+    runs: Iterable[Planned], timings: Sequence[Timing], *, device_kind: str, devices: Sequence[str]
 ) -> Estimate:
     """Time to train `runs` on one worker per device, scaled to `timings` of the same kind of device if any."""
-    ratios = [t.seconds / guess_seconds(t.shape, t.n_steps, t.achieved_flops, device_kind) for t in timings]
-    scale = median(ratios) if ratios else 1.0
-    seconds = [scale * guess_seconds(run.shape, run.n_steps, run.planned_flops, device_kind) for run in runs]
-    return Estimate(makespan(seconds, len(devices)), bool(ratios), tuple(devices))
+    seconds = run_seconds(runs, timings, device_kind=device_kind)
+    return Estimate(makespan(seconds, len(devices)), bool(timings), tuple(devices))
 
 
 def makespan(seconds: Iterable[float], n_workers: int) -> float:
@@ -110,10 +136,11 @@ def micro_batch_sequences(shape: ModelShape, batch_sequences: int, memory_limit:
     return math.ceil(batch_sequences / math.ceil(batch_sequences / fitting))
 
 
-def disk_bytes(plan: Plan, keep: Keep, *, n_workers: int, seconds: float) -> float:
-    """Room on the disk that a sweep takes at most while it trains for `seconds` on `n_workers`.
+def disk_bytes(plan: Plan, keep: Keep, *, n_workers: int, seconds: Iterable[float]) -> float:
+    """Room on the disk that a sweep takes at most on `n_workers`; `seconds` that each of its runs trains.
 
-    Kept weights, checkpoints and weights in flight, small files and rows of every run, and the tokenised corpus.
+    Kept weights, checkpoints and weights in flight, small files, events and rows of every run, and the tokenised
+    corpus.
     """
     small = SMALL_FILE_BYTES_PER_RUN * len(plan.runs)
     if plan.simulated:
@@ -121,7 +148,19 @@ def disk_bytes(plan: Plan, keep: Keep, *, n_workers: int, seconds: float) -> flo
     sizes = sorted((run.shape.n_params_total for run in plan.runs.values()), reverse=True)
     in_flight = CHECKPOINT_COPIES * CHECKPOINT_BYTES_PER_PARAM * sum(sizes[:n_workers])
     kept = WEIGHT_BYTES_PER_PARAM * sum(run.shape.n_params_total for run in _with_weights(plan, keep))
-    return kept + in_flight + small + EVENT_BYTES_PER_SECOND * seconds * n_workers + _corpus_bytes(plan)
+    events = EVENT_BYTES * sum(map(n_events, seconds))
+    return kept + in_flight + small + events + _corpus_bytes(plan)
+
+
+def n_events(seconds: float) -> float:
+    """Progress events of a run that trains for `seconds` without a break and takes a step between any two of them."""
+    # The time so far, over the events of its e-fold, is the time between two of them while that grows.
+    often, seldom = (EVENTS_PER_FOLD * between for between in (SHORTEST_EVENT_SECONDS, LONGEST_EVENT_SECONDS))
+    return (
+        min(seconds, often) / SHORTEST_EVENT_SECONDS
+        + EVENTS_PER_FOLD * math.log(min(max(seconds, often), seldom) / often)
+        + max(0.0, seconds - seldom) / LONGEST_EVENT_SECONDS
+    )
 
 
 def _with_weights(plan: Plan, keep: Keep) -> Iterable[RunSpec]:

@@ -1,17 +1,18 @@
 """A plan as a page of text and as JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from isoflop.plan.estimate import Estimate
-from isoflop.plan.types import Cell, DroppedCell, Plan
+from isoflop.plan.types import Cell, Plan
 from isoflop.report.drawing import findings_block, table_block, text
 from isoflop.report.plan_changes import PlanChanges, changes_document, print_changes
-from isoflop.report.table import Column, Table
-from isoflop.report.wording import SIMULATED_SENTENCE, count, ratio, runs
-from isoflop.units import format_bytes, format_flops, format_seconds
+from isoflop.report.plan_tables import plan_tables
+from isoflop.report.wording import SIMULATED_SENTENCE, runs
+from isoflop.result import Status
+from isoflop.units import format_bytes, format_flops, format_seconds, plural
 
 SCHEMA_VERSION = 1
 
@@ -25,21 +26,29 @@ class PlanView:
     """What `isoflop plan` has to say.
 
     Attributes:
-        estimate: time of the sweep.
-        disk_bytes: room it needs at most.
+        estimate: time of the runs without a result.
+        seconds: time of every run on one worker, by id; empty where none is trained.
+        disk_bytes: room that the sweep needs at most.
+        done: how the runs with a result ended, by id.
         changes: against what the database had; None where it did not have the sweep.
         excluded: a person's reasons for leaving runs of the plan out of every fit, by run id.
     """
 
     plan: Plan
     estimate: Estimate
+    seconds: Mapping[str, float]
     disk_bytes: float
+    done: Mapping[str, Status]
     changes: PlanChanges | None
     excluded: Mapping[str, str]
 
 
 def plan_document(view: PlanView) -> dict[str, object]:
-    """The plan as the JSON document of `isoflop plan --json`."""
+    """The plan as the JSON document of `isoflop plan --json`.
+
+    `estimate.seconds` is wall time of the `n_pending` runs that have no result yet, 0 for a simulated sweep;
+    `n_done` runs have one, whatever it is. `disk_bytes` is room for the whole sweep.
+    """
     plan, estimate = view.plan, view.estimate
     return {
         "schema_version": SCHEMA_VERSION,
@@ -57,6 +66,8 @@ def plan_document(view: PlanView) -> dict[str, object]:
             "measured": estimate.measured,
             "devices": list(estimate.devices),
             "disk_bytes": view.disk_bytes,
+            "n_done": len(view.done),
+            "n_pending": len(plan.runs) - len(view.done),
         },
         "changes": changes_document(view.changes) if view.changes else None,
         "findings": [finding.as_json() for finding in plan.findings],
@@ -96,21 +107,32 @@ def print_plan(view: PlanView, console: Console) -> None:
         print_changes(view.changes, console)
     for line in (*_totals(view), *_excluded(view)):
         console.print(text(line))
-    for table in (_cells(plan.cells), _dropped(plan.dropped) if plan.dropped else None):
-        if table is not None:
-            console.print(table_block(table, console))
+    for table in plan_tables(plan, view.seconds):
+        console.print(table_block(table, console))
     if plan.findings:
         console.print(findings_block(plan.findings))
 
 
-def _totals(view: PlanView) -> Sequence[str]:
-    plan, estimate = view.plan, view.estimate
+def _totals(view: PlanView) -> Iterator[str]:
+    plan = view.plan
+    size = f"{runs(len(plan.runs))} at {plural(len(plan.budgets), 'budget')}, {format_flops(plan.total_flops)} FLOPs"
+    yield f"{size} in all" + (f"; {_done(view)}" if view.done else "")
+    if not plan.simulated:
+        disk = f"{format_bytes(view.disk_bytes)} of disk"
+        yield f"about {_time(view)}, {disk}" if len(view.done) < len(plan.runs) else disk
+
+
+def _done(view: PlanView) -> str:
+    badly = [status.value for status in view.done.values() if status is not Status.COMPLETED]
+    not_completed = f" ({len(badly)} {' or '.join(sorted(set(badly)))})" if badly else ""
+    return f"{len(view.done)} of {runs(len(view.plan.runs))} done{not_completed}"
+
+
+def _time(view: PlanView) -> str:
+    estimate = view.estimate
+    left = " for what is left" if view.done else ""
     workers = f"{len(estimate.devices)} x {estimate.devices[0]}"
-    basis = "measured" if estimate.measured else "guessed"
-    return (
-        f"{len(plan.runs)} runs at {len(plan.budgets)} budgets, {format_flops(plan.total_flops)} FLOPs in all",
-        f"about {format_seconds(estimate.seconds)} on {workers} ({basis}), {format_bytes(view.disk_bytes)} of disk",
-    )
+    return f"{format_seconds(estimate.seconds)}{left} on {workers} ({'measured' if estimate.measured else 'guessed'})"
 
 
 def _excluded(view: PlanView) -> Sequence[str]:
@@ -122,29 +144,3 @@ def excluded_sentence(excluded: Mapping[str, str]) -> str:
     named = "; ".join(f"{run_id}: {reason}" for run_id, reason in list(excluded.items())[:_NAMED_EXCLUDED])
     more = f"; ... and {len(excluded) - _NAMED_EXCLUDED} more" if len(excluded) > _NAMED_EXCLUDED else ""
     return f"{runs(len(excluded))} excluded from fits by hand ({named}{more})"
-
-
-def _cells(cells: Sequence[Cell]) -> Table:
-    columns = (
-        Column("budget"), Column("N"), Column("D"), Column("D/N"), Column("layers"), Column("width"),
-        Column("heads", essential=False), Column("ff", essential=False), Column("steps"), Column("batch"),
-        Column("rate", essential=False), Column("epochs", essential=False), Column("seed", essential=False),
-        Column("role", numeric=False, essential=False), Column("run", numeric=False),
-    )  # fmt: skip
-    return Table("Runs (batch and D in tokens)", columns, tuple(_cell_row(cell) for cell in cells))
-
-
-def _cell_row(cell: Cell) -> tuple[str, ...]:
-    run, shape = cell.run, cell.run.shape
-    return (
-        format_flops(cell.budget_flops), count(shape.n_params_total), count(run.n_tokens),
-        ratio(run.n_tokens / shape.n_params_total), str(shape.n_layers), str(shape.width),
-        f"{shape.n_heads}x{shape.head_dim}", str(shape.d_ff), str(run.n_steps), str(run.batch_tokens),
-        f"{run.optimizer.learning_rate:.4f}", f"{cell.epochs:.2f}", str(run.seed), cell.role.value, run.run_id,
-    )  # fmt: skip
-
-
-def _dropped(dropped: Sequence[DroppedCell]) -> Table:
-    columns = (Column("budget"), Column("N"), Column("reason", numeric=False))
-    rows = tuple((format_flops(cell.budget_flops), count(cell.shape.n_params_total), cell.reason) for cell in dropped)
-    return Table("Dropped", columns, rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from isoflop.hardware import cpu_name
-from isoflop.plan.estimate import guess_seconds, makespan
+from isoflop.plan.estimate import guess_seconds, makespan, measured_scale
 from isoflop.report.work import Activity, Work
 from isoflop.result import Status
 from isoflop.rundir import RunDir
@@ -56,7 +56,7 @@ def time_left(
     if not left or device is None:
         return None
     own = [timing for timing in timings if timing.device == device.name]
-    scale = _scale_of_finished(own, device.kind) or _scale_of_running(left, works, device.kind)
+    scale = measured_scale(own, device.kind) or _scale_of_running(left, works, device.kind)
     n_running = sum(_has(work, Activity.RUNNING) for work in works.values())
     seconds = [_guess(cell, device.kind) * (1.0 - done(cell, works.get(run_id))) for run_id, cell in left.items()]
     n_workers = n_running or max(1, len(works))
@@ -82,14 +82,8 @@ def _guess(cell: SweepCell, kind: str) -> float:
     return guess_seconds(cell.shape, cell.n_steps, cell.planned_flops, kind)
 
 
-def _scale_of_finished(timings: Sequence[Timing], kind: str) -> float | None:
-    """Seconds measured per second guessed."""
-    ratios = [t.seconds / guess_seconds(t.shape, t.n_steps, t.achieved_flops, kind) for t in timings]
-    return median(ratios) if ratios else None
-
-
 def _scale_of_running(left: Mapping[str, SweepCell], works: Mapping[str, Work], kind: str) -> float | None:
-    """The same by the speed that running runs report."""
+    """Seconds per second guessed, by the speed that running runs report."""
     speeds = (
         (left[run_id], work.reported.tokens_per_second)
         for run_id, work in works.items()

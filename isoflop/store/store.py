@@ -261,6 +261,11 @@ class Store:
         """The names, in alphabetical order, of the sweeps that ask for any of these runs."""
         return tuple(row["sweep"] for row in self._rows(SWEEPS_ASKING_FOR, json.dumps(list(run_ids))))
 
+    def statuses(self) -> dict[str, Status]:
+        """How every run with a result ended, by id."""
+        rows = self._rows("select run_id, status from results")
+        return {row["run_id"]: Status(row["status"]) for row in rows}
+
     def known_runs(self) -> dict[str, KnownRun]:
         """Every run that was ever planned here, by id."""
         rows = self._rows(KNOWN_RUNS)

@@ -2,13 +2,13 @@
 
 import json
 import random
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_cli_errors import refused
 from tests.cli.test_cli_surface import isoflop
+from tests.databases import opened
 
 STATED = """
 name = "elsewhere"
@@ -82,7 +82,7 @@ def test_an_existing_database_keeps_every_byte(folder: Path) -> None:
     before = (folder / "isoflop.db").read_bytes()
     planned(folder)
     assert (folder / "isoflop.db").read_bytes() == before
-    with sqlite3.connect(folder / "isoflop.db") as connection:
+    with opened(folder / "isoflop.db") as connection:
         assert connection.execute("select name from sweeps").fetchall() == [("drawn",)]
 
 
@@ -152,5 +152,5 @@ def test_run_ids_change_when_the_text_is_there_and_are_recorded_then(folder: Pat
     write_text(folder, 150_000)
     final = {run["run_id"] for run in planned(folder)["runs"]}
     assert len(final) == len(provisional) and not final & provisional
-    with sqlite3.connect(folder / "isoflop.db") as connection:
+    with opened(folder / "isoflop.db") as connection:
         assert {run_id for (run_id,) in connection.execute("select run_id from runs")} == final

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from isoflop.store import sweep_lock
 from tests.cli.test_cli_errors import refused
 from tests.cli.test_cli_surface import SIMULATED, isoflop
+from tests.databases import opened
 from tests.engine.conftest import SWEEP, Sandbox, kill, make_sandbox
 
 ARTIFACTS = "isoflop-artifacts"
@@ -48,7 +48,7 @@ def weights_in(folder: Path) -> set[str]:
 
 def best_of_each_budget(folder: Path) -> set[str]:
     best = "select run_id, min(val_loss) from cells join results using (run_id) group by budget_flops"
-    with sqlite3.connect(folder / "isoflop.db") as connection:
+    with opened(folder / "isoflop.db") as connection:
         return {run_id for run_id, _ in connection.execute(best)}
 
 
@@ -62,7 +62,7 @@ def cleaned(folder: Path, *arguments: str) -> dict[str, object]:
 
 
 def former_runs(folder: Path) -> set[str]:
-    with sqlite3.connect(folder / "isoflop.db") as connection:
+    with opened(folder / "isoflop.db") as connection:
         gone = "select run_id from runs where run_id not in (select run_id from cells where run_id is not null)"
         return {run_id for (run_id,) in connection.execute(gone)}
 

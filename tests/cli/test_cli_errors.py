@@ -1,15 +1,14 @@
 """Bad input: one sentence, one hint, exit 1, no traceback, nothing lost."""
 
 import os
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_cli_surface import SIMULATED, isoflop
+from tests.databases import opened
 
 
 def refused(folder: Path, *arguments: str) -> str:
@@ -56,7 +55,7 @@ def test_an_unusable_sweep_file(folder: Path, command: str, content: str, said: 
     (folder / "s.toml").write_text(content)
     assert said in refused(folder, command, "s.toml")
     if (folder / "isoflop.db").exists():
-        with closing(sqlite3.connect(folder / "isoflop.db")) as db:
+        with opened(folder / "isoflop.db") as db:
             assert not db.execute("select * from sweeps").fetchall()
 
 

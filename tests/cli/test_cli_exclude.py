@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from isoflop.store import sweep_lock
 from tests.cli.test_cli_errors import refused
 from tests.cli.test_cli_surface import SIMULATED, isoflop
+from tests.databases import opened
 
 REASON = "the disk [red]was[/red] failing"
 
@@ -31,12 +31,12 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 
 def runs_of(folder: Path) -> list[str]:
-    with sqlite3.connect(folder / "isoflop.db") as connection:
+    with opened(folder / "isoflop.db") as connection:
         return [run for (run,) in connection.execute("select run_id from cells order by id")]
 
 
 def exclusions(folder: Path) -> dict[str, str]:
-    with sqlite3.connect(folder / "isoflop.db") as connection:
+    with opened(folder / "isoflop.db") as connection:
         return dict(connection.execute("select run_id, reason from exclusions"))
 
 
@@ -108,7 +108,7 @@ def test_a_name_that_is_not_one_run_is_refused_and_nothing_changes(folder: Path)
     runs = runs_of(folder)
     for name, said in ((runs[1][:3], "at least its first 4 digits"), ("%%%%", "not a run id"), ("0000f", "no run")):
         assert said in refused(folder, "exclude", runs[0], name, "--reason", "x")
-    with sqlite3.connect(folder / "isoflop.db") as connection:
+    with opened(folder / "isoflop.db") as connection:
         twin = runs[0][:8] + ("0000" if runs[0][8:] != "0000" else "1111")
         columns = [row[1] for row in connection.execute("pragma table_info(runs)") if row[1] != "run_id"]
         listed = ", ".join(columns)
@@ -156,7 +156,7 @@ def test_no_sweep_that_asks_for_the_run_may_be_running(folder: Path) -> None:
 def test_an_excluded_run_that_diverged_is_still_called_diverged_with_both_reasons(folder: Path) -> None:
     run_id = runs_of(folder)[0]
     isoflop("exclude", run_id, "--reason", "wrong corpus", folder=folder)
-    with sqlite3.connect(folder / "isoflop.db") as connection:
+    with opened(folder / "isoflop.db") as connection:
         ended = "status = 'diverged', reason = 'loss was not finite', val_loss = null"
         connection.execute(f"update results set {ended} where run_id = ?", [run_id])
     findings = {f["code"]: f for f in fit_of(folder)["findings"]}  # type: ignore[attr-defined]

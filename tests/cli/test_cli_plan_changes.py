@@ -3,11 +3,13 @@
 import hashlib
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_cli_surface import SIMULATED, isoflop
+from tests.databases import opened
 
 WIDER = SIMULATED.replace("1e17, 3e17, 1e18", "1e17, 1e18").replace("[grid]", "[grid]\nsizes = 9\nhalf_width = 0.8")
 
@@ -23,7 +25,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cells(folder: Path) -> set[str]:
-    with sqlite3.connect(f"file:{folder / 'isoflop.db'}?mode=ro", uri=True) as connection:
+    with closing(sqlite3.connect(f"file:{folder / 'isoflop.db'}?mode=ro", uri=True)) as connection:
         return {run for (run,) in connection.execute("select run_id from cells where run_id is not null")}
 
 
@@ -117,7 +119,7 @@ def test_a_first_plan_has_no_changes_and_a_dry_run_of_it_makes_no_database(tmp_p
 
 def test_keys_written_by_another_version_are_not_compared(changed: Path, tmp_path: Path) -> None:
     folder = copy(changed, tmp_path)
-    with sqlite3.connect(folder / "isoflop.db") as connection:
+    with opened(folder / "isoflop.db") as connection:
         connection.execute("update sweeps set spec_json = json_set(spec_json, '$.colour', 'red')")
     assert "written by another version" in isoflop("plan", "drawn.toml", "--dry-run", folder=folder).stdout
     changes = document(folder, "--dry-run")["changes"]

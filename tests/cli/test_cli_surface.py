@@ -77,7 +77,7 @@ def test_json_of_plan(drawn: Path) -> None:
         "n_tokens", "steps", "batch_tokens", "learning_rate", "flops_per_token", "planned_flops", "tokens_per_param",
         "epochs", "seed", "excluded",
     }  # fmt: skip
-    assert set(document["estimate"]) == {"seconds", "measured", "devices", "disk_bytes"}
+    assert set(document["estimate"]) == {"seconds", "measured", "devices", "disk_bytes", "n_done", "n_pending"}
     assert document["budgets"] == [1e17, 3e17, 1e18]
     assert len(document["runs"]) == 21
 

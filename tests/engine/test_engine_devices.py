@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +15,7 @@ from isoflop.engine.execution import git_state, job_file
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
+from tests.databases import opened
 from tests.run_examples import RUN
 
 INTERPRETER = sys.executable
@@ -229,7 +229,7 @@ def test_runs_are_spread_over_the_gpus_and_each_worker_sees_its_own(tmp_path: Pa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
-    with sqlite3.connect(tmp_path / "isoflop.db") as connection:
+    with opened(tmp_path / "isoflop.db") as connection:
         device_of = dict(connection.execute("select run_id, device from attempts"))
     visible_to = dict(line.split() for line in seen.read_text().splitlines())
     assert len(device_of) == len(visible_to) == 21

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,12 @@ def progressed(sandbox: Sandbox, pid: int) -> bool:
 
 def trained_workers(sandbox: Sandbox) -> list[int]:
     return [pid for pid in sandbox.workers() if progressed(sandbox, pid)]
+
+
+def awaits(pid: int, number: signal.Signals) -> bool:
+    """The signal was sent to the stopped process, which has not taken it yet."""
+    pending = Path(f"/proc/{pid}/status").read_text().partition("ShdPnd:")[2].split()[0]
+    return bool(int(pending, 16) >> (number - 1) & 1)
 
 
 def test_every_planned_run_completes_once_and_is_recorded_in_full(undisturbed: Sandbox) -> None:
@@ -106,7 +113,7 @@ def test_a_second_signal_kills_at_once(sandbox: Sandbox) -> None:
     worker = trained_workers(sandbox)[0]
     os.kill(worker, signal.SIGSTOP)  # so that it cannot answer the first
     coordinator.send_signal(signal.SIGINT)
-    time.sleep(0.6)
+    sandbox.wait_for(lambda: awaits(worker, signal.SIGTERM))
     assert coordinator.poll() is None
     assert kill(coordinator, signal.SIGINT) == 130
     sandbox.wait_for(lambda: not alive(worker), seconds=5)

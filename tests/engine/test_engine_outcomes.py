@@ -3,11 +3,18 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 from tests.engine.conftest import SWEEP, Sandbox
 
 ONE_BUDGET = SWEEP.replace("[6e8, 1.2e9]", "[6e8]")
 WILD = ONE_BUDGET.replace("[recipe]", "[recipe]\nlearning_rate = 1e38\ngrad_clip = 1e38")
+
+
+def having_progressed(sandbox: Sandbox) -> list[Path]:
+    """The logs of events that tell of a step."""
+    files = sandbox.folder.glob("isoflop-artifacts/*/events.jsonl")
+    return [file for file in files if '"progress"' in file.read_text()]
 
 
 def test_a_diverged_run_is_a_status_with_a_reason_and_no_loss(sandbox: Sandbox) -> None:
@@ -102,9 +109,7 @@ def test_a_lost_corpus_stops_the_sweep_and_leaves_its_runs_pending(sandbox: Sand
 def test_a_signal_to_the_whole_group_still_ends_after_a_checkpoint(sandbox: Sandbox) -> None:
     (sandbox.folder / "tiny.toml").write_text(SWEEP.replace("[6e8, 1.2e9]", "[6e10]"))
     process = sandbox.start("run", "tiny.toml", "--workers", "2")
-    sandbox.wait_for(lambda: len(sandbox.workers()) == 2)
-    events = list(sandbox.folder.glob("isoflop-artifacts/*/events.jsonl"))
-    sandbox.wait_for(lambda: all('"progress"' in file.read_text() for file in events))
+    sandbox.wait_for(lambda: len(having_progressed(sandbox)) == 2)
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 143

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from tests.engine.conftest import SWEEP, Sandbox
 from tests.faults.processes import claimed, freeze, has_stepped, reap, thaw
 from tests.faults.said import is_sentence
+
+ONE_BUDGET = SWEEP.replace("[6e8, 1.2e9]", "[6e8]")
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def done(tmp_path: Path, undisturbed: Sandbox) -> Sandbox:
 def forget(sandbox: Sandbox, n_runs: int) -> list[str]:
     """Make some runs pending again, in the database and on disk."""
     runs = [str(run_id) for (run_id,) in sandbox.rows("select run_id from cells order by id desc")][:n_runs]
-    with sqlite3.connect(sandbox.folder / "isoflop.db") as connection:
+    with closing(sqlite3.connect(sandbox.folder / "isoflop.db")) as connection, connection:
         for run_id in runs:
             connection.execute("delete from curves where run_id = ?", [run_id])
             connection.execute("delete from results where run_id = ?", [run_id])
@@ -95,21 +98,20 @@ def of_an_unknown_shape(content: bytes, other: bytes) -> bytes:
     return json.dumps({**json.loads(content), "val_loss": -1.0, "surprise": 1}).encode()
 
 
-@pytest.mark.parametrize("damage", [cut, garbage, of_another_run, of_an_unknown_shape], ids=lambda f: f.__name__)
-def test_a_damaged_result_file_is_not_a_result(
-    drawn: Sandbox, undrawn: Sandbox, damage: Callable[[bytes, bytes], bytes]
-) -> None:
+def test_damaged_result_files_are_no_results(drawn: Sandbox, undrawn: Sandbox) -> None:
     """The database is lost as well: what is left on disk must speak for itself."""
     drawn.run("run", "tiny.toml")
     (drawn.folder / "isoflop.db").unlink()
-    first, second, *others = sorted(drawn.folder.glob("isoflop-artifacts/*/result-*.json"))
-    kept = {path: path.read_bytes() for path in others}
-    first.write_bytes(damage(first.read_bytes(), second.read_bytes()))
+    files = sorted(drawn.folder.glob("isoflop-artifacts/*/result-*.json"))
+    damages = [cut, garbage, of_another_run, of_an_unknown_shape]
+    kept = {path: path.read_bytes() for path in files[len(damages) :]}
+    for path, damage in zip(files, damages, strict=False):
+        path.write_bytes(damage(path.read_bytes(), files[-1].read_bytes()))
     out, _ = drawn.run("run", "tiny.toml", "--json")
     assert n_completed(out) == 21
     assert drawn.losses() == undrawn.losses()
-    assert json.loads(first.read_text())["attempt"] == 2
-    assert {path: path.read_bytes() for path in others} == kept
+    assert [json.loads(path.read_text())["attempt"] for path in files] == [2] * 4 + [1] * 17
+    assert {path: path.read_bytes() for path in kept} == kept
 
 
 def test_a_result_of_a_newer_version_is_never_overwritten(drawn: Sandbox) -> None:
@@ -206,6 +208,7 @@ def test_without_its_artifacts_a_finished_sweep_is_still_finished(done: Sandbox,
 def test_artifacts_that_vanish_under_a_running_sweep_cost_time_and_nothing_else(
     sandbox: Sandbox, undisturbed: Sandbox, damage: Callable[[Sandbox], None]
 ) -> None:
+    (sandbox.folder / "tiny.toml").write_text(ONE_BUDGET)
     coordinator = sandbox.start("run", "tiny.toml", "--workers", "2")
     sandbox.wait_for(lambda: [run for run in claimed(sandbox).values() if has_stepped(sandbox, run)])
     damage(sandbox)
@@ -214,14 +217,13 @@ def test_artifacts_that_vanish_under_a_running_sweep_cost_time_and_nothing_else(
     assert coordinator.returncode == 0 or is_sentence(err)
     assert sandbox.rows("select status, reason from results where status <> 'completed'") == []
     out, _ = sandbox.run("run", "tiny.toml", "--json")
-    assert n_completed(out) == 6
-    assert sandbox.losses() == undisturbed.losses()
+    assert n_completed(out) == 3
+    assert len(sandbox.losses()) == 3 and sandbox.losses().items() <= undisturbed.losses().items()
 
 
-@pytest.mark.parametrize("command", ["plan", "run", "fit", "report"])
-def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(drawn: Sandbox, command: str) -> None:
+def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(drawn: Sandbox) -> None:
     drawn.run("plan", "tiny.toml")
-    with sqlite3.connect(drawn.folder / "isoflop.db") as connection:
+    with closing(sqlite3.connect(drawn.folder / "isoflop.db")) as connection, connection:
         [(table,)] = connection.execute(
             "select name from sqlite_master where name like '%migrations%' and type='table'"
         )
@@ -229,11 +231,11 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(drawn: Sandb
         row = dict(zip(columns, connection.execute(f"select * from {table}").fetchone(), strict=True))
         row = {**row, "name": "m9999_from_the_future", **({"id": 9999} if "id" in row else {})}
         connection.execute(f"insert into {table} values ({','.join('?' * len(row))})", list(row.values()))
-    connection.close()
     before = (drawn.folder / "isoflop.db").read_bytes()
-    _, err = drawn.run(command, "tiny.toml", code=1)
-    assert is_sentence(err) and "newer isoflop" in err and "m9999_from_the_future" in err
-    assert (drawn.folder / "isoflop.db").read_bytes() == before
+    for command in ("plan", "run", "fit", "report"):
+        _, err = drawn.run(command, "tiny.toml", code=1)
+        assert is_sentence(err) and "newer isoflop" in err and "m9999_from_the_future" in err
+        assert (drawn.folder / "isoflop.db").read_bytes() == before
 
 
 def test_a_corpus_that_changed_gives_new_runs_and_old_results_are_kept_apart(
@@ -241,7 +243,7 @@ def test_a_corpus_that_changed_gives_new_runs_and_old_results_are_kept_apart(
 ) -> None:
     """Between plan and run, too: what is trained is the text as it is when the run begins."""
     old = undisturbed.losses()
-    (done.folder / "tiny.toml").write_text(SWEEP.replace("[6e8, 1.2e9]", "[6e8]"))
+    (done.folder / "tiny.toml").write_text(ONE_BUDGET)
     for addition in ("planned with this", "and trained with this"):
         with (done.folder / "text" / "00.txt").open("a") as file:
             file.write(f"\n{addition} line added")

@@ -7,7 +7,7 @@ from tests.faults.assault import Assault
 
 # Ten runs of about a second each: something to kill.
 TEN_RUNS = (
-    SWEEP.replace("[6e8, 1.2e9]", "[2e9, 4e9]")
+    SWEEP.replace("[6e8, 1.2e9]", "[1.5e9, 3e9]")
     .replace("sizes = 3", "sizes = 5")
     .replace("base_batch_tokens = 256", "base_batch_tokens = 128")
 )

@@ -8,19 +8,23 @@ import pytest
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.order import start_order
 from isoflop.plan.estimate import (
+    EVENT_BYTES,
     SMALL_FILE_BYTES_PER_RUN,
     disk_bytes,
     estimate,
     guess_seconds,
     makespan,
+    measured_scale,
     memory_bytes,
     micro_batch_sequences,
+    n_events,
 )
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import Plan
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import Keep, parse_spec
+from isoflop.train import reporter
 
 SHAPE = ModelShape(n_layers=4, width=64, n_heads=4, head_dim=16, d_ff=176, vocab_size=257, context_length=128)
 
@@ -31,6 +35,13 @@ class Timing:
     n_steps: int
     achieved_flops: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Work:
+    shape: ModelShape
+    n_steps: int
+    planned_flops: float
 
 
 def small_plan(trainer: str = "builtin") -> Plan:
@@ -81,7 +92,7 @@ SMALL = SMALL_FILE_BYTES_PER_RUN
 
 
 def disk(plan: Plan, keep: Keep, n_workers: int = 2) -> float:
-    return disk_bytes(plan, keep, n_workers=n_workers, seconds=0.0)
+    return disk_bytes(plan, keep, n_workers=n_workers, seconds=[])
 
 
 def test_disk_holds_what_is_in_flight_and_the_corpus_whatever_is_kept() -> None:
@@ -109,15 +120,47 @@ def test_disk_of_a_run_that_serves_two_budgets_is_counted_once() -> None:
     assert disk(twice, "all") == disk(plan, "all")
 
 
-def test_disk_grows_with_the_events_of_a_long_sweep() -> None:
+def events_told(seconds: float) -> int:
+    """Events of a run whose steps take no time, by the rule of the trainer's reporter."""
+    now, told = 0.0, 0
+    while now < seconds:
+        told += 1
+        now += min(reporter.LONGEST_SECONDS, max(reporter.SHORTEST_SECONDS, now / reporter.PER_EVENT))
+    return told
+
+
+@pytest.mark.parametrize("seconds", [1.0, 60.0, 500.0, 3000.0, 86400.0])
+def test_events_are_as_many_as_the_trainer_writes(seconds: float) -> None:
+    assert n_events(seconds) == pytest.approx(events_told(seconds), rel=0.002)
+
+
+def test_events_of_short_runs_take_more_room_per_second_than_those_of_a_long_one() -> None:
     plan = small_plan()
-    a_day = disk_bytes(plan, "none", n_workers=2, seconds=86400.0) - disk(plan, "none")
-    assert 2 * 86400 * 2 * 155 <= a_day <= 2 * 86400 * 2 * 200, "two events a second, by two workers"
+
+    def room_of_events(seconds: list[float]) -> float:
+        return disk_bytes(plan, "none", n_workers=2, seconds=seconds) - disk(plan, "none")
+
+    assert room_of_events([100.0] * 864) / 86400 == pytest.approx(2 * EVENT_BYTES)
+    assert room_of_events([86400.0 * 30]) / (86400 * 30) == pytest.approx(EVENT_BYTES / 5, rel=0.01)
+
+
+def test_what_is_estimated_need_not_be_a_run_but_look_like_one() -> None:
+    runs = list(small_plan().runs.values())
+    alike = [Work(run.shape, run.n_steps, run.planned_flops) for run in runs]
+    both = (estimate(each, [], device_kind="cpu", devices=["a"]) for each in (runs, alike))
+    assert len({each.seconds for each in both}) == 1
+
+
+def test_without_any_timing_there_is_no_scale() -> None:
+    assert measured_scale([], "cpu") is None
+    run = next(iter(small_plan().runs.values()))
+    timings = [Timing(run.shape, run.n_steps, run.planned_flops, factor * seconds(run)) for factor in (1, 2, 9)]
+    assert measured_scale(timings, "cpu") == pytest.approx(2.0)
 
 
 def test_a_simulated_sweep_takes_its_small_files_alone() -> None:
     plan = small_plan(trainer="simulated")
-    assert disk_bytes(plan, "all", n_workers=2, seconds=1e9) == SMALL * len(plan.runs)
+    assert disk_bytes(plan, "all", n_workers=2, seconds=[1e9]) == SMALL * len(plan.runs)
 
 
 def test_small_budgets_start_first_and_the_last_two_are_one_pool() -> None:

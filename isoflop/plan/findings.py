@@ -1,0 +1,108 @@
+"""What a reader should know of a plan before training it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from isoflop.corpus_facts import CorpusFacts
+from isoflop.finding import Finding, Severity
+from isoflop.spec import SweepSpec
+from isoflop.units import format_flops, plural
+
+# Below this many sizes a parabola has too few degrees of freedom to say how sure it is.
+FEWEST_SIZES = 5
+# Sizes wanted on each side of the centre, so that a floor off the first guess is still bracketed.
+ROOM = 2
+# A centre's own size is off it by up to this share.
+AT_CENTRE = 0.001
+# As many budgets as a message still names; the values of a finding name more.
+MOST_NAMED = 6
+MOST_LISTED = 50
+
+
+@dataclass(frozen=True)
+class KeptSizes:
+    """What is left of a budget's grid.
+
+    Attributes:
+        centre: N the grid is centred on.
+        sizes: N of the shapes that are kept.
+    """
+
+    budget_flops: float
+    centre: float
+    sizes: tuple[int, ...]
+
+    @property
+    def n_below(self) -> int:
+        """Sizes below the centre."""
+        return sum(size < self.centre * (1 - AT_CENTRE) for size in self.sizes)
+
+    @property
+    def n_above(self) -> int:
+        """Sizes above the centre."""
+        return sum(size > self.centre * (1 + AT_CENTRE) for size in self.sizes)
+
+
+def heldout_findings(spec: SweepSpec, corpus: CorpusFacts) -> Iterator[Finding]:
+    """A finding where the held-out text is shorter than the sweep asks for."""
+    if corpus.n_heldout_tokens < spec.evaluation.tokens:
+        yield Finding(
+            "short_heldout",
+            Severity.WARNING,
+            f"The held-out text has {plural(corpus.n_heldout_tokens, 'token')}, fewer than evaluation.tokens = "
+            f"{spec.evaluation.tokens}.",
+            "All of it is used and the loss is less certain; raise corpus.heldout_fraction or use a larger corpus.",
+            {"n_heldout_tokens": corpus.n_heldout_tokens, "wanted": spec.evaluation.tokens},
+        )
+
+
+def grid_findings(grids: Sequence[KeptSizes]) -> Iterator[Finding]:
+    """At most one finding of a kind, whatever the number of budgets it applies to."""
+    yield from _per_budget(
+        "few_sizes",
+        f"Fewer than {FEWEST_SIZES} sizes are left",
+        [(grid, len(grid.sizes)) for grid in grids if len(grid.sizes) < FEWEST_SIZES],
+        "Raise grid.sizes, move the centre, or see the reasons of the dropped cells.",
+    )
+    for side, beside in (
+        ("below", [(grid, grid.n_below) for grid in grids]),
+        ("above", [(grid, grid.n_above) for grid in grids]),
+    ):
+        yield from _per_budget(
+            f"no_room_{side}",
+            f"Fewer than {ROOM} sizes lie {side} the centre of the grid",
+            [(grid, number) for grid, number in beside if number < ROOM and grid.sizes],
+            "A floor on that side would not be bracketed: move the centre, widen the grid, "
+            "or see the reasons of the dropped cells.",
+            side=side,
+        )
+
+
+def _per_budget(
+    code: str, message: str, found: Sequence[tuple[KeptSizes, int]], hint: str, **values: object
+) -> Iterator[Finding]:
+    """One finding for all budgets it applies to, if any; each comes with the number of sizes that are too few."""
+    if found:
+        listed = found[:MOST_LISTED]
+        yield Finding(
+            code,
+            Severity.WARNING,
+            f"{message} {_names(found)}.",
+            hint,
+            {
+                **values,
+                "budgets": [grid.budget_flops for grid, _ in listed],
+                "n_sizes": [number for _, number in listed],
+                "centres": [grid.centre for grid, _ in listed],
+                "n_budgets": len(found),
+            },
+        )
+
+
+def _names(found: Sequence[tuple[KeptSizes, int]]) -> str:
+    """`at 1.00e10 FLOPs (1 size), 3.00e10 FLOPs (4 sizes) and 2 more budgets`."""
+    named = [
+        f"{format_flops(grid.budget_flops)} FLOPs ({plural(number, 'size')})" for grid, number in found[:MOST_NAMED]
+    ]
+    left = len(found) - len(named)
+    return f"at {', '.join(named)}" + (f" and {plural(left, 'more budget')}" if left else "")

@@ -1,0 +1,181 @@
+"""Every key of a sweep file with another value for it, and every number of a run, each with what it must change."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from isoflop.cli.session import open_session
+from isoflop.plan.types import Plan
+from isoflop.report.source import load_source
+from isoflop.rundir import WEIGHTS_SUFFIX, RunDir
+from tests.store.store_examples import make_result
+
+Content = Mapping[str, Any]
+
+BASE: Content = {
+    "name": "base",
+    "budgets": [4e10, 1e11],
+    "grid": {"sizes": 5, "half_width": 0.3},
+    "model": {"context_length": 32},
+    "corpus": {"source": "files", "paths": ["text"], "heldout_fraction": 0.1},
+    "recipe": {"min_steps": 20, "max_epochs": 1000.0},
+    "evaluation": {"tokens": 1024},
+}
+
+# Another value for each key (or the whole section, where it cannot change alone), and the part of what is observed
+# that it must change. `refused`: the key has a single value so far.
+CHANGES: Mapping[str, tuple[object, str]] = {
+    "name": ("other", "label"),
+    "budgets": ([4e10, 2e11], "cells"),
+    "trainer": ("simulated", "simulated"),
+    "grid.sizes": (7, "cells"),
+    "grid.half_width": (0.4, "cells"),
+    "grid.center_tokens_per_param": (40.0, "cells"),
+    "grid.center_n_params": ([3e4], "cells"),
+    "grid.lattice": (True, "cells"),
+    "grid.seeds": (2, "cells"),
+    "grid.center_seeds": (1, "cells"),
+    "grid.first_seed": (7, "cells"),
+    "model.context_length": (64, "cells"),
+    "model.head_dim": (8, "cells"),
+    "model.aspect_ratio": (4.0, "cells"),
+    "corpus.source": ({"source": "python-stdlib"}, "cells"),
+    "corpus.paths": (["more"], "cells"),
+    "corpus.pattern": ("**/0*.txt", "cells"),
+    "corpus.heldout_fraction": (0.3, "cells"),
+    "corpus.tokens": (10**9, "findings"),
+    "tokenizer.kind": ("words", "refused"),
+    "recipe.learning_rate": (0.01, "cells"),
+    "recipe.base_width": (64, "cells"),
+    "recipe.base_batch_tokens": (384.0, "cells"),
+    "recipe.base_tokens": (1e5, "cells"),
+    "recipe.batch_exponent": (0.9, "cells"),
+    "recipe.warmup_fraction": (0.1, "cells"),
+    "recipe.cooldown_fraction": (0.2, "cells"),
+    "recipe.cooldown_shape": ("one_minus_sqrt", "cells"),
+    "recipe.decay_per_run": (0.25, "cells"),
+    "recipe.beta1": (0.8, "cells"),
+    "recipe.beta2": (0.95, "cells"),
+    "recipe.epsilon": (1e-6, "cells"),
+    "recipe.grad_clip": (0.5, "cells"),
+    "recipe.min_steps": (3000, "dropped"),
+    "recipe.max_epochs": (3.0, "dropped"),
+    "evaluation.tokens": (2048, "cells"),
+    "run.keep": ("none", "weights"),
+    "run.stall_seconds": (77.0, "stall_seconds"),
+    "fit.params": ("matmul", "sizes"),
+}
+
+# Another value for each number of a run. The rest says which code trains, on which tokens.
+RUN_CHANGES: Mapping[str, object] = {
+    "shape.n_layers": 3,
+    "shape.width": 20,
+    "shape.n_heads": 2,
+    "shape.head_dim": 8,
+    "shape.d_ff": 48,
+    "shape.vocab_size": 300,
+    "shape.context_length": 16,
+    "n_steps": 41,
+    "batch_sequences": 5,
+    "schedule.warmup_steps": 5,
+    "schedule.cooldown_steps": 10,
+    "schedule.cooldown_shape": "one_minus_sqrt",
+    "optimizer.learning_rate": 0.02,
+    "optimizer.hidden_rate_scale": 1.0,
+    "optimizer.head_rate_scale": 1.0,
+    "optimizer.decay_per_step": 0.01,
+    "optimizer.beta1": 0.8,
+    "optimizer.beta2": 0.9,
+    "optimizer.epsilon": 1e-4,
+    "optimizer.grad_clip": 0.1,
+    "seed": 1,
+    "eval_tokens": 256,
+}
+NOT_TRAINED = {"trainer", "numerics", "corpus_fingerprint", "tokenizer"}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What becomes of a sweep file: its plan, what a fit reads, and how its runs are looked after.
+
+    Attributes:
+        cells: role, budget and id of every run.
+        weights: how many runs' weights stay.
+    """
+
+    label: str
+    cells: tuple[tuple[str, float, str], ...]
+    dropped: tuple[object, ...]
+    findings: tuple[object, ...]
+    sizes: tuple[float, ...]
+    simulated: bool
+    weights: int
+    stall_seconds: float
+
+
+def leaves(kind: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all values in a pydantic model or dataclass, sections opened."""
+    if is_dataclass(kind):
+        yield from (f"{prefix}{field.name}" for field in fields(kind))
+        return
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        is_section = isinstance(inner, type) and (issubclass(inner, BaseModel) or is_dataclass(inner))
+        yield from leaves(inner, f"{prefix}{name}.") if is_section else [f"{prefix}{name}"]
+
+
+def changed(content: Content, key: str, value: object) -> dict[str, Any]:
+    """`content` with another value at the dotted `key`, or with another section around it."""
+    section, _, name = key.rpartition(".")
+    if not section or isinstance(value, Mapping):
+        return {**content, section or name: value}
+    return {**content, section: {**content.get(section, {}), name: value}}
+
+
+def as_toml(content: Content) -> str:
+    """The content of a sweep file; JSON's numbers, strings and lists are TOML's too."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in content.items() if not isinstance(value, Mapping)]
+    for section, values in content.items():
+        if isinstance(values, Mapping):
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def answer(artifacts: Path, plan: Plan, wrong: Mapping[str, Content] | None = None) -> None:
+    """Write a result file and weights for every run of the plan, as a trainer of another make does.
+
+    Every valley has its floor where N = 20 thousand x (C / 4e10)^0.5. `wrong` replaces fields of results, by run.
+    """
+    for run_id, run in plan.runs.items():
+        offset = math.log10(run.shape.n_params_total / 2e4 * (4e10 / run.planned_flops) ** 0.5)
+        content = {"val_loss": 2 + 0.4 * offset**2, **(wrong or {}).get(run_id, {})}
+        run_dir = RunDir(artifacts / run_id)
+        run_dir.checkpoint_dir.mkdir(parents=True)
+        (run_dir.checkpoint_dir / f"{run_id}{WEIGHTS_SUFFIX}").write_bytes(b"weights")
+        run_dir.result_path(run_id).write_text(make_result(run, **content).model_dump_json())
+
+
+def observe(folder: Path, content: Content) -> Observed:
+    """Plan the sweep in `folder`, take in the results of a trainer of another make, and look at everything."""
+    file, db, artifacts = folder / "sweep.toml", folder / "isoflop.db", folder / "artifacts"
+    file.write_text(as_toml(content))
+    with open_session(file, db, artifacts, device="cpu", workers=1, retry=False) as session:
+        plan, stall_seconds = session.plan, session.engine._stall_seconds
+        answer(artifacts, plan)
+        assert len(list(session.events())) == len(plan.runs)
+    source = load_source(str(file), db=db, sweep=None)
+    return Observed(
+        label=source.label,
+        cells=tuple((cell.role.value, cell.budget_flops, cell.run.run_id) for cell in plan.cells),
+        dropped=plan.dropped,
+        findings=plan.findings,
+        sizes=source.n_params,
+        simulated=source.simulated,
+        weights=len(list(artifacts.glob(f"*/checkpoint/*{WEIGHTS_SUFFIX}"))),
+        stall_seconds=stall_seconds,
+    )

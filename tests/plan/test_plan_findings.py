@@ -1,0 +1,80 @@
+"""What a plan warns of: one finding of a kind, whatever the number of budgets."""
+
+import pytest
+
+from isoflop.corpus_facts import CorpusFacts
+from isoflop.finding import Finding
+from isoflop.plan.findings import KeptSizes, grid_findings
+from isoflop.plan.planner import make_plan
+from isoflop.plan.types import Limit
+from isoflop.spec import parse_spec
+
+CORPUS = CorpusFacts(fingerprint="0" * 16, n_train_tokens=10**15, n_heldout_tokens=10**9, bytes_per_token=1.0)
+ROOMY = (100, 200, 300, 400, 500, 600)
+
+
+def found(*grids: KeptSizes) -> dict[str, Finding]:
+    findings = list(grid_findings(grids))
+    by_code = {finding.code: finding for finding in findings}
+    assert len(by_code) == len(findings), "one finding of a kind"
+    return by_code
+
+
+def test_a_roomy_grid_has_no_findings() -> None:
+    assert found(KeptSizes(1e12, 300.0, ROOMY), KeptSizes(3e12, 400.0, ROOMY)) == {}
+
+
+def test_budgets_of_one_kind_share_a_finding_that_names_six_and_counts_the_others() -> None:
+    grids = [KeptSizes(10.0**k, 350.0, (200, 300, 400, 500)) for k in range(10, 19)]
+    finding = found(*grids, KeptSizes(1e20, 300.0, ROOMY))["few_sizes"]
+    assert finding.message == (
+        "Fewer than 5 sizes are left at 1.00e10 FLOPs (4 sizes), 1.00e11 FLOPs (4 sizes), 1.00e12 FLOPs (4 sizes), "
+        "1.00e13 FLOPs (4 sizes), 1.00e14 FLOPs (4 sizes), 1.00e15 FLOPs (4 sizes) and 3 more budgets."
+    )
+    assert finding.values == {
+        "budgets": [grid.budget_flops for grid in grids], "n_sizes": [4] * 9, "centres": [350.0] * 9, "n_budgets": 9,
+    }  # fmt: skip
+
+
+def test_values_list_fifty_budgets_and_count_all() -> None:
+    values = found(*(KeptSizes(1e10 * k, 100.0, (100,)) for k in range(1, 71)))["few_sizes"].values
+    assert values["n_budgets"] == 70
+    assert values["budgets"] == [1e10 * k for k in range(1, 51)]
+
+
+def test_one_of_a_thing_is_not_several() -> None:
+    findings = found(*(KeptSizes(1e10 * k, 300.0, (200,)) for k in range(1, 8)))
+    assert findings["few_sizes"].message.endswith("6.00e10 FLOPs (1 size) and 1 more budget.")
+    assert "1.00e10 FLOPs (1 size)" in findings["no_room_below"].message
+    assert "1.00e10 FLOPs (0 sizes)" in findings["no_room_above"].message
+    assert findings["no_room_above"].values["side"] == "above"
+
+
+def test_the_centres_own_size_is_on_neither_side() -> None:
+    grid = KeptSizes(1e12, 300.1, (100, 200, 300, 400, 500))
+    assert (grid.n_below, grid.n_above) == (2, 2)
+    assert found(grid) == {}
+
+
+def test_a_budget_that_keeps_no_size_is_told_once() -> None:
+    assert set(found(KeptSizes(1e12, 300.0, ()))) == {"few_sizes"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "changes", "corpus", "memory"),
+    [
+        (Limit.STEPS, {"recipe": {"min_steps": 10**7}}, CORPUS, None),
+        (Limit.EPOCHS, {}, CorpusFacts("1" * 16, 10_000, 1000, 1.0), None),
+        (Limit.MEMORY, {}, CORPUS, 1e6),
+        (Limit.SHAPE, {"grid": {"lattice": [1.0, 2e4, 1e15]}}, CORPUS, None),
+        (Limit.WHOLE_STEPS, {"budgets": [1e6], "grid": {"center_n_params": [5e3]}}, CORPUS, None),
+    ],
+    ids=lambda value: value.name if isinstance(value, Limit) else "",
+)
+def test_a_dropped_cell_tells_its_kind_of_reason(
+    limit: Limit, changes: dict[str, object], corpus: CorpusFacts, memory: float | None
+) -> None:
+    content = {"name": "s", "budgets": [1e12], "model": {"context_length": 128}, **changes}
+    plan = make_plan(parse_spec(content, source="t"), corpus, vocab_size=257, memory_limit=memory)
+    assert limit in {cell.limit for cell in plan.dropped}
+    assert Limit.OTHER not in {cell.limit for cell in plan.dropped}
