@@ -38,8 +38,10 @@ def plan(
     Records the plan in the database. Planning again changes nothing unless the sweep file changed; it then shows first
     what changed: runs kept, new and no longer asked for. The time is that of the runs without a result.
     """
+    from contextlib import ExitStack
+
     from isoflop.cli.console import stderr, stdout
-    from isoflop.cli.sweep import lock_path, plan_sweep
+    from isoflop.cli.sweep import lock_path, plan_sweep, text_is_here
     from isoflop.report.document import dumps
     from isoflop.report.drawing import text
     from isoflop.report.plan_view import plan_document, print_plan
@@ -47,14 +49,16 @@ def plan(
     from isoflop.store import open_store, sweep_lock
 
     spec = load_spec(sweep)
-
-    made = plan_sweep(spec, sweep, artifacts, device=device.value, workers=workers, text_needed=False)
-    if dry_run or not made.recordable:
-        view = _compared(spec, made, db)
-    else:
-        with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
-            view = _view(spec, made, store)
-            store.save_plan(spec, made.plan)
+    with ExitStack() as held:
+        if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long
+            held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
+        made = plan_sweep(spec, sweep, artifacts, device=device.value, workers=workers, text_needed=False)
+        if dry_run or not made.recordable:
+            view = _compared(spec, made, db)
+        else:
+            with open_store(db, write=True) as store:
+                view = _view(spec, made, store)
+                store.save_plan(spec, made.plan)
     if json:
         print(dumps(plan_document(view)))
     else:

@@ -76,11 +76,20 @@ class _KnownCorpus:
 def _corpus(spec: SweepSpec, base: Path, artifacts: Path, *, text_needed: bool) -> _KnownCorpus:
     if spec.trainer == "simulated":
         return _KnownCorpus(NO_CORPUS)
-    if not text_needed and spec.corpus.tokens is not None and is_absent(spec.corpus, base=base):
+    if not text_needed and _stands_in(spec, base):
         stated = stated_facts(spec.corpus)
         return _KnownCorpus(stated, (corpus_absent(spec.corpus, stated),), is_here=False)
     corpus = open_corpus(spec.corpus, spec.tokenizer, root=corpora(artifacts), base=base, on_progress=_progress_line())
     return _KnownCorpus(corpus.facts, tuple(tokens_differ(spec.corpus, corpus.facts)))
+
+
+def text_is_here(spec: SweepSpec, file: Path) -> bool:
+    """Whether a plan of the sweep in `file` can be recorded: its text is at hand, or it needs none."""
+    return spec.trainer == "simulated" or not _stands_in(spec, file.resolve().parent)
+
+
+def _stands_in(spec: SweepSpec, base: Path) -> bool:
+    return spec.corpus.tokens is not None and is_absent(spec.corpus, base=base)
 
 
 def _progress_line() -> Callable[[float], None]:
