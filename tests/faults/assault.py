@@ -23,7 +23,7 @@ from tests.faults.processes import (
 from tests.faults.watching import Watch
 
 # What befalls the coordinator's lives, and how often in all; then what ends each of them.
-IN_LIFE = {"worker": 13, "server": 3, "claim": 6, "weights": 3, "result": 3, "checkpoint": 5}
+IN_LIFE = {"worker": 14, "server": 2, "claim": 7, "weights": 3, "result": 3, "checkpoint": 4}
 ENDINGS = {"coordinator": 1, "at start": 1, "job": 1, "transaction": 2, "group": 1, "after term": 1}
 # Temporary files of workers, by a part of their final names.
 WRITES = {"claim": "claim.json", "weights": ".weights.safetensors", "result": "result-"}

@@ -69,14 +69,13 @@ def test_the_injected_clock_is_the_one_that_processes_see(clock: Clock) -> None:
     assert [round((float(seen) - time.time()) / HOUR) for seen in done.stdout.split()] == [1, 1]
 
 
-@pytest.mark.parametrize("jumps", [(HOUR, 0.0, HOUR), (-HOUR, 0.0, -HOUR)], ids=["forward first", "back first"])
 def test_a_sweep_under_a_jumping_clock_has_the_same_bits_and_honest_seconds(
-    sandbox: Sandbox, undisturbed: Sandbox, clock: Clock, jumps: tuple[float, ...]
+    sandbox: Sandbox, undisturbed: Sandbox, clock: Clock
 ) -> None:
     begun = time.monotonic()
     coordinator = sandbox.start("run", "tiny.toml", "--workers", "2", "--json")
     sandbox.wait_for(lambda: [run for run in claimed(sandbox).values() if has_stepped(sandbox, run)])
-    for offset in jumps:  # so that some runs begin under one clock and end under another
+    for offset in (-HOUR, 0.0, HOUR, 0.0):  # so that some runs begin under one clock and end under another
         seen = set(claimed(sandbox))
         clock.jump_to(offset)
         sandbox.wait_for(lambda seen=seen: coordinator.poll() is not None or set(claimed(sandbox)) - seen)

@@ -167,12 +167,9 @@ def delete_all(sandbox: Sandbox) -> None:
     shutil.rmtree(sandbox.folder / "isoflop-artifacts")
 
 
-def delete_shard(sandbox: Sandbox) -> None:
-    only_shard(sandbox, "heldout").unlink()
-
-
-def cut_shard(sandbox: Sandbox) -> None:
+def cut_and_delete(sandbox: Sandbox) -> None:
     os.truncate(only_shard(sandbox, "train"), 1000)
+    only_shard(sandbox, "heldout").unlink()
 
 
 def flip_bytes(sandbox: Sandbox) -> None:
@@ -184,7 +181,7 @@ def flip_bytes(sandbox: Sandbox) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [delete_all, delete_shard, cut_shard, flip_bytes], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("damage", [delete_all, cut_and_delete, flip_bytes], ids=lambda f: f.__name__)
 def test_damaged_artifacts_are_built_again_and_give_the_same_bits(
     done: Sandbox, undisturbed: Sandbox, damage: Callable[[Sandbox], None]
 ) -> None:
@@ -204,7 +201,7 @@ def test_without_its_artifacts_a_finished_sweep_is_still_finished(done: Sandbox,
     assert not list(done.folder.glob("isoflop-artifacts/*/claim.json"))
 
 
-@pytest.mark.parametrize("damage", [delete_all, cut_shard], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("damage", [delete_all, cut_and_delete], ids=lambda f: f.__name__)
 def test_artifacts_that_vanish_under_a_running_sweep_cost_time_and_nothing_else(
     sandbox: Sandbox, undisturbed: Sandbox, damage: Callable[[Sandbox], None]
 ) -> None:
