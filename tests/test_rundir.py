@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.claim import own_claim
 from isoflop.files import remove_temporaries, write_atomically
 from isoflop.result import Provenance, RunResult, Status
-from isoflop.rundir import RunDir
+from isoflop.rundir import RunDir, own_claim
 
 PROVENANCE = Provenance(host="h", device="d", isoflop_version="0", python_version="3")
 
@@ -100,7 +99,7 @@ def test_attempts_are_counted_by_their_folders(tmp_path: Path) -> None:
 
 
 def test_a_claim_lives_as_long_as_its_process(tmp_path: Path) -> None:
-    program = "from isoflop.claim import own_claim\nprint(own_claim(1).model_dump_json(), flush=True)\ninput()"
+    program = "from isoflop.rundir.claim import own_claim\nprint(own_claim(1).model_dump_json(), flush=True)\ninput()"
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

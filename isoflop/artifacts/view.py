@@ -6,9 +6,9 @@ from pathlib import Path
 from rich.console import Console
 
 from isoflop.artifacts.inventory import Inventory, Item, Kind
-from isoflop.report.drawing import table_block, text
-from isoflop.report.table import Column, Table
 from isoflop.units import format_bytes
+from isoflop.view.drawing import table_block, text
+from isoflop.view.table import Column, Table
 
 SCHEMA_VERSION = 1
 

@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from isoflop.errors import IsoflopError
-from isoflop.report.standing import Standing, standing
 from isoflop.result import RunResult, Status
 from isoflop.spec import Keep
-from isoflop.store import Store, SweepCell
+from isoflop.store import Standing, Store, SweepCell, standing
 
 
 class Ranking:

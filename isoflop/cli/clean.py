@@ -30,8 +30,8 @@ def clean(
     from isoflop.cli.console import stdout
     from isoflop.cli.locks import sweep_locks
     from isoflop.errors import IsoflopError
-    from isoflop.report.document import dumps
     from isoflop.store import read_untouched
+    from isoflop.view.document import dumps
 
     if not artifacts.is_dir():
         raise IsoflopError(

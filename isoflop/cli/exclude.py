@@ -50,8 +50,8 @@ def include(runs: Runs, db: Database = DEFAULT_DB, json: AsJson = False) -> None
 
 def _say(chosen: "Chosen", decision: str, *, json: bool, reason: str | None) -> None:
     from isoflop.cli.console import stdout
-    from isoflop.report.document import SCHEMA_VERSION, dumps
-    from isoflop.report.drawing import text
+    from isoflop.view.document import SCHEMA_VERSION, dumps
+    from isoflop.view.drawing import text
 
     if json:
         document = {

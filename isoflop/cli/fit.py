@@ -30,9 +30,9 @@ def fit(
     from isoflop.cli.console import stdout
     from isoflop.cli.summary import read_and_fit
     from isoflop.finding import Severity
-    from isoflop.report.document import dumps
     from isoflop.report.json import fit_document
     from isoflop.report.terminal import print_summary
+    from isoflop.view.document import dumps
 
     summary = read_and_fit(source, db=db, sweep=sweep, targets=target or [], level=level)
     if json:

@@ -19,9 +19,9 @@ from isoflop.cli.options import (
 
 if TYPE_CHECKING:
     from isoflop.cli.sweep import PlannedSweep
-    from isoflop.report.plan_view import PlanView
     from isoflop.spec import SweepSpec
     from isoflop.store import Store
+    from isoflop.view.plan_view import PlanView
 
 
 def plan(
@@ -42,11 +42,11 @@ def plan(
 
     from isoflop.cli.console import stderr, stdout
     from isoflop.cli.sweep import lock_path, plan_sweep, text_is_here
-    from isoflop.report.document import dumps
-    from isoflop.report.drawing import text
-    from isoflop.report.plan_view import plan_document, print_plan
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
+    from isoflop.view.document import dumps
+    from isoflop.view.drawing import text
+    from isoflop.view.plan_view import plan_document, print_plan
 
     spec = load_spec(sweep)
     with ExitStack() as held:
@@ -78,8 +78,8 @@ def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None") -> "Pl
     """What there is to say of a plan, before it is recorded in `store`."""
     from isoflop.cli.sweep import cost, seconds_by_run
     from isoflop.plan.estimate import disk_bytes
-    from isoflop.report.plan_changes import changes_since
-    from isoflop.report.plan_view import PlanView
+    from isoflop.view.plan_changes import changes_since
+    from isoflop.view.plan_view import PlanView
 
     plan = made.plan
     exclusions = store.exclusions() if store else {}

@@ -28,8 +28,8 @@ def report(
 ) -> None:
     """Write the fit as index.html, report.md, report.json, frontier.csv, figure.svg and figure.png."""
     from isoflop.cli.summary import read_and_fit
-    from isoflop.report.document import SCHEMA_VERSION, dumps
     from isoflop.report.write import write_report
+    from isoflop.view.document import SCHEMA_VERSION, dumps
 
     summary = read_and_fit(source, db=db, sweep=sweep, targets=target or [], level=level)
     paths = [str(path) for path in write_report(summary, out)]

@@ -46,9 +46,9 @@ def run(
     """
     from isoflop.cli.console import stderr, stdout
     from isoflop.cli.session import open_session
-    from isoflop.report.document import dumps
-    from isoflop.report.live import run_display
-    from isoflop.report.run_view import print_run, run_document
+    from isoflop.view.document import dumps
+    from isoflop.view.live import run_display
+    from isoflop.view.run_view import print_run, run_document
 
     with open_session(sweep, db, artifacts, device=device.value, workers=workers, retry=retry) as session:
         with run_display(session.outline, stderr()) as display, _signals(session.engine) as received:

@@ -19,15 +19,15 @@ from isoflop.errors import IsoflopError
 from isoflop.finding import Severity
 from isoflop.plan.estimate import guess_seconds
 from isoflop.plan.types import Plan
-from isoflop.report.plan_changes import changes_since
-from isoflop.report.plan_view import excluded_sentence
-from isoflop.report.run_view import Incomplete, Outline, RunOutcome
-from isoflop.report.wording import one_line
 from isoflop.result import Status
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
 from isoflop.spec import SweepSpec, load_spec
 from isoflop.store import Store, open_store, sweep_lock
+from isoflop.view.plan_changes import changes_since
+from isoflop.view.plan_view import excluded_sentence
+from isoflop.view.run_view import Incomplete, Outline, RunOutcome
+from isoflop.view.wording import one_line
 
 
 @contextlib.contextmanager

@@ -15,11 +15,11 @@ def status(
     """
     from isoflop.cli.console import stdout
     from isoflop.cli.sweep import lock_path
-    from isoflop.report.document import dumps
-    from isoflop.report.status import read_status
-    from isoflop.report.status_json import status_document
-    from isoflop.report.status_view import print_status
     from isoflop.spec import load_spec
+    from isoflop.status.json import status_document
+    from isoflop.status.status import read_status
+    from isoflop.status.view import print_status
+    from isoflop.view.document import dumps
 
     spec = load_spec(sweep)
     found = read_status(spec, sweep, db=db, lock=lock_path(db, spec.name), artifacts=artifacts)

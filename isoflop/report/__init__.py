@@ -1,1 +1,1 @@
-"""A fit as text, JSON, Markdown, HTML and figures."""
+"""A fit as text, JSON, Markdown, a page and a figure."""

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from isoflop.fit.types import Frontier, Profile, SweepFit, Target, Vertex
-from isoflop.report.table import Column, Table
-from isoflop.report.wording import (
+from isoflop.units import format_flops
+from isoflop.view.table import Column, Table
+from isoflop.view.wording import (
     ABSENT,
     PARAM_COUNT,
     Convention,
@@ -17,7 +18,6 @@ from isoflop.report.wording import (
     ratio,
     spread,
 )
-from isoflop.units import format_flops
 
 VERTEX: dict[Vertex, str] = {
     Vertex.INSIDE: "inside",

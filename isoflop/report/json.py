@@ -1,9 +1,9 @@
 """A fit as one JSON document, the same for `fit --json` and for a report's report.json."""
 
 from isoflop.fit.document import fit_as_json
-from isoflop.report.document import SCHEMA_VERSION
 from isoflop.report.source import Origin
 from isoflop.report.summary import Summary
+from isoflop.view.document import SCHEMA_VERSION
 
 
 def fit_document(summary: Summary) -> dict[str, object]:

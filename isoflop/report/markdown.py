@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from isoflop.finding import Finding
 from isoflop.report.summary import Summary
-from isoflop.report.table import Table
-from isoflop.report.wording import SIMULATED_SENTENCE, one_line
+from isoflop.view.table import Table
+from isoflop.view.wording import SIMULATED_SENTENCE, one_line
 
 _SYNTAX = re.compile(r"([\\`*\[\]|~#])")
 

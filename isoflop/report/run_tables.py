@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from isoflop.report.source import FitInput
-from isoflop.report.standing import Standing, off_plan_sentence, standing
-from isoflop.report.table import Column, Table
-from isoflop.report.wording import ABSENT, PARAM_COUNT, SIMULATED_SENTENCE, count, nats, spread
-from isoflop.store import SweepCell
+from isoflop.store import Standing, SweepCell, off_plan_sentence, standing
 from isoflop.units import format_flops, format_seconds
+from isoflop.view.table import Column, Table
+from isoflop.view.wording import ABSENT, PARAM_COUNT, SIMULATED_SENTENCE, count, nats, spread
 
 
 def run_table(cells: Sequence[SweepCell]) -> Table:

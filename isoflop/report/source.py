@@ -9,11 +9,11 @@ from pathlib import Path
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
 from isoflop.report.csv_points import Point, names_points, parse_points
-from isoflop.report.standing import Standing, standing, standing_findings
-from isoflop.report.wording import Convention
+from isoflop.report.left_out import left_out_findings
 from isoflop.shape import ParamCount
 from isoflop.spec import SweepSpec, load_spec
-from isoflop.store import Store, SweepCell, read_untouched
+from isoflop.store import Standing, Store, SweepCell, read_untouched, standing
+from isoflop.view.wording import Convention
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
 
@@ -168,7 +168,7 @@ def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ..
         cells=cells,
         spec=spec,
         corpus_fingerprint=store.run_spec(used[0].run_id).corpus_fingerprint,
-        findings=findings + standing_findings(cells) + _mixture(used),
+        findings=findings + left_out_findings(cells) + _mixture(used),
     )
 
 

@@ -10,9 +10,9 @@ from isoflop.report.answer import answer_sentences, default_budgets
 from isoflop.report.fit_tables import frontier_table, profile_table, target_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
 from isoflop.report.source import FitInput
-from isoflop.report.standing import Standing
-from isoflop.report.table import Table
-from isoflop.report.wording import runs
+from isoflop.store import Standing
+from isoflop.view.table import Table
+from isoflop.view.wording import runs
 
 
 @dataclass(frozen=True)

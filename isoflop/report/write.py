@@ -4,13 +4,13 @@ from pathlib import Path
 
 from isoflop.errors import IsoflopError
 from isoflop.files import write_atomically
-from isoflop.report.document import dumps
-from isoflop.report.figures import render_figure
+from isoflop.report.figure.figure import render_figure
 from isoflop.report.frontier_csv import render_frontier_csv
-from isoflop.report.html import render_html
 from isoflop.report.json import fit_document
 from isoflop.report.markdown import render_markdown
+from isoflop.report.page.html import render_html
 from isoflop.report.summary import Summary
+from isoflop.view.document import dumps
 
 
 def write_report(summary: Summary, out: Path) -> list[Path]:

@@ -2,7 +2,19 @@
 
 from isoflop.store.lock import sweep_lock
 from isoflop.store.rows import KnownRun, SweepCell, Timing
+from isoflop.store.standing import Standing, off_plan_sentence, standing
 from isoflop.store.store import Store, open_store
 from isoflop.store.untouched import read_untouched
 
-__all__ = ["KnownRun", "Store", "SweepCell", "Timing", "open_store", "read_untouched", "sweep_lock"]
+__all__ = [
+    "KnownRun",
+    "Standing",
+    "Store",
+    "SweepCell",
+    "Timing",
+    "off_plan_sentence",
+    "open_store",
+    "read_untouched",
+    "standing",
+    "sweep_lock",
+]

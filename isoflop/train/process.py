@@ -12,7 +12,7 @@ from types import FrameType, TracebackType
 
 import psutil
 
-from isoflop.claim import process_start
+from isoflop.processes import process_start
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # How often a worker looks whether it has been orphaned, and how long it may then take to checkpoint, seconds.

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from isoflop.claim import own_claim
 from isoflop.corpus import load_corpus
 from isoflop.errors import IsoflopError
 from isoflop.files import remove_temporaries
 from isoflop.run_spec import RunSpec
-from isoflop.rundir import Assignment, Execution, RunDir
+from isoflop.rundir import Assignment, Execution, RunDir, own_claim
 from isoflop.train.memory import is_out_of_memory
 from isoflop.train.outcome import device_name, make_result
 from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked

@@ -14,9 +14,8 @@ import pytest
 from isoflop.artifacts.free import free
 from isoflop.artifacts.inventory import Inventory, Kind
 from isoflop.artifacts.usage import disk_usage
-from isoflop.claim import own_claim
 from isoflop.plan.types import Cell
-from isoflop.rundir import RunDir
+from isoflop.rundir import RunDir, own_claim
 from isoflop.spec import RunPolicy, SweepSpec
 from tests.artifacts.artifact_examples import N_WEIGHT_BYTES, has_weights, inventory_of, leave_run, leave_runs
 from tests.report.report_examples import make_cell, make_result, save_sweep

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from isoflop.artifacts.weights import WeightKeeper
-from isoflop.claim import own_claim
 from isoflop.plan.types import Cell
-from isoflop.rundir import RunDir
+from isoflop.rundir import RunDir, own_claim
 from isoflop.spec import Keep, RunPolicy, SweepSpec
 from isoflop.store import Store, open_store
 from tests.artifacts.artifact_examples import has_weights, leave_run

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.claim import own_claim
 from isoflop.plan.types import Cell, DroppedCell
-from isoflop.rundir import Execution, JobFile, RunDir
+from isoflop.rundir import Execution, JobFile, RunDir, own_claim
 from isoflop.spec import load_spec
 from isoflop.store import open_store
 from tests.cli.test_cli_surface import SIMULATED, isoflop
@@ -126,7 +125,7 @@ def test_it_works_where_nothing_can_be_written() -> None:
         folder.chmod(0o555)
         code = (
             "import encodings.utf_8_sig, os, isoflop.cli.console, isoflop.cli.sweep\n"
-            "import isoflop.report.status_json, isoflop.report.status_view\n"
+            "import isoflop.status.json, isoflop.status.view\n"
             f"os.chdir({name!r})\n"
             f"if os.getuid() == 0: os.setuid({NOBODY})\n"
             "from isoflop.cli import app\n"

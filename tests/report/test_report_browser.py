@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from isoflop.report.figures import render_figure
-from isoflop.report.html import render_html
+from isoflop.report.figure.figure import render_figure
+from isoflop.report.page.html import render_html
 from isoflop.report.source import load_source
 from tests.report.chromium import PATIENCE, Chromium, missing
 from tests.report.report_examples import points_of, save_troubled_sweep, summary_of

@@ -8,12 +8,12 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from isoflop.report.axis_ticks import MAX_TICKS, count_tick, flops_tick, tick_choices
-from isoflop.report.interactive import plots
-from isoflop.report.page_scripts import plot_data
-from isoflop.report.plotly_valleys import MOST_RUNS
+from isoflop.report.figure.valley_panel import draw_valleys
+from isoflop.report.page.interactive import plots
+from isoflop.report.page.plotly_valleys import MOST_RUNS
+from isoflop.report.page.scripts import plot_data
 from isoflop.report.source import load_source
-from isoflop.report.valley_panel import draw_valleys
+from isoflop.report.ticks import MAX_TICKS, count_tick, flops_tick, tick_choices
 from tests.report.report_examples import points_of, save_troubled_sweep, summary_of
 from tests.report.test_report_figures import SOURCES
 

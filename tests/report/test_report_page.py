@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.report.html import render_html
+from isoflop.report.page.html import render_html
 from isoflop.report.reproduce import reproduction
 from isoflop.report.source import load_source
 from isoflop.units import parse_quantity

@@ -6,9 +6,8 @@ import pytest
 from isoflop.errors import IsoflopError
 from isoflop.finding import Severity
 from isoflop.report.source import Origin, load_source
-from isoflop.report.standing import Standing, standing
 from isoflop.spec import FitSpec, SweepSpec
-from isoflop.store import open_store
+from isoflop.store import Standing, open_store, standing
 from tests.report.report_examples import grid, make_result, points_of, save_sweep, save_troubled_sweep, unfinished
 
 SWEEP_FILE = 'name = "demo"\nbudgets = [1e12, 1e13]\n'

@@ -5,7 +5,7 @@ import pytest
 
 from isoflop.plan.types import Role
 from isoflop.report.source import load_source
-from isoflop.report.wording import SIMULATED, count, interval, one_line
+from isoflop.view.wording import SIMULATED, count, interval, one_line
 from tests.report.report_examples import (
     LLAMA3,
     grid,

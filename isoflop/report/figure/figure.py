@@ -1,0 +1,76 @@
+"""The figure of a report: the valleys and the two frontiers they make. Drawn without a display."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from isoflop.report.figure.frontier_panel import draw_params, draw_tokens
+from isoflop.report.figure.valley_panel import draw_valleys
+from isoflop.report.source import Origin
+from isoflop.report.summary import Summary
+from isoflop.view.wording import SIMULATED, one_line
+
+PNG_DPI = 160
+
+_SETTINGS: Any = {  # matplotlib's own types spell out every name and value
+    "svg.hashsalt": "isoflop",  # element ids are drawn at random otherwise
+    "svg.fonttype": "path",  # the same letters wherever the file is opened
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+
+
+class Images(NamedTuple):
+    """One figure in two formats."""
+
+    svg: str
+    png: bytes
+
+
+def render_figure(summary: Summary) -> Images:
+    """The figure of `summary`; equal summaries give equal SVG text."""
+    title = one_line(f"{SIMULATED} {summary.title}" if summary.simulated else summary.title)
+    svg, png = io.StringIO(), io.BytesIO()
+    with _own_settings():
+        figure = _draw(summary)
+        figure.savefig(svg, format="svg", metadata={"Title": title, "Date": None})
+        figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Title": title})
+    return Images(svg.getvalue(), png.getvalue())
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """A block in which a person's matplotlibrc changes nothing."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        yield
+
+
+def _draw(summary: Summary) -> Figure:
+    figure = Figure(figsize=(10, 8.6), layout="constrained")
+    figure.suptitle(one_line(summary.title), parse_math=False)
+    # Two layouts: the legend beside the valleys must not narrow the panels below.
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.2, 1]).flat
+    params, tokens = bottom.subplots(1, 2)
+    # Only of our own runs is the unit known.
+    loss_label = "loss (nats per token)" if summary.source.origin is Origin.SWEEP else "loss"
+    draw_valleys(top.subplots(), summary.fit, summary.source.points, loss_label=loss_label)
+    draw_params(params, summary.fit, summary.targets)
+    draw_tokens(tokens, summary.fit, summary.targets)
+    if summary.simulated:
+        figure.text(0.5, 0.5, SIMULATED, size=80, color="#cc3399", alpha=0.15, rotation=30, ha="center", va="center")
+    return figure

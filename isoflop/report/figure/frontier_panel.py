@@ -1,0 +1,76 @@
+"""The panels of the frontier: compute-optimal parameters and tokens against training FLOPs."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from isoflop.fit.types import SweepFit, Target
+from isoflop.report.figure.axis_ticks import label_counts, label_flops
+from isoflop.report.frontier_curves import (
+    BAND,
+    INK,
+    TARGET,
+    Law,
+    Optimum,
+    Reading,
+    log_limits,
+    optimal_params,
+    optimal_tokens,
+)
+from isoflop.view.wording import percent
+
+
+def draw_params(ax: Axes, fit: SweepFit, targets: Sequence[Target]) -> None:
+    """Nothing; `ax` shows N_opt against C: floors, power law with its band, targets."""
+    _draw(ax, optimal_params(fit, targets), fit.level)
+
+
+def draw_tokens(ax: Axes, fit: SweepFit, targets: Sequence[Target]) -> None:
+    """Nothing; `ax` shows D_opt against C: floors, power law with its band, targets."""
+    _draw(ax, optimal_tokens(fit, targets), fit.level)
+
+
+def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
+    ax.set(xscale="log", yscale="log", xlabel="training FLOPs C", ylabel=f"compute-optimal {optimum.unit}")
+    ax.set_title(f"{optimum.name} against compute")
+    if not optimum.floors:
+        ax.set(xticks=[], yticks=[])
+        ax.text(0.5, 0.5, "no floor inside the sizes trained", transform=ax.transAxes, ha="center", va="center")
+        return
+    if optimum.law is not None:
+        _draw_law(ax, optimum, optimum.law, level)
+    _draw_readings(ax, optimum.floors, "D", INK, "floors of the profiles")
+    _draw_readings(ax, optimum.targets, "o", TARGET, f"targets, {percent(level)} with model error")
+    across, up = log_limits(optimum)
+    ax.set_xlim(*(10**end for end in across))
+    ax.set_ylim(*(10**end for end in up))
+    label_flops(ax.xaxis)
+    label_counts(ax.yaxis)
+    ax.legend(loc="upper left", fontsize=8)
+
+
+def _draw_law(ax: Axes, optimum: Optimum, law: Law, level: float) -> None:
+    """The line, dashed beyond the fitted budgets, and its statistical band."""
+    everywhere, fitted = law.along(optimum.budgets), law.along(optimum.fitted_budgets)
+    ax.fill_between(
+        everywhere.budgets, everywhere.low, everywhere.high, color=BAND, label=f"{percent(level)} statistical"
+    )
+    ax.plot(everywhere.budgets, everywhere.optima, color=INK, linewidth=1.2, linestyle="--")
+    ax.plot(fitted.budgets, fitted.optima, color=INK, linewidth=1.4, label=optimum.law_name)
+
+
+def _draw_readings(ax: Axes, readings: Sequence[Reading], marker: str, color: str, label: str) -> None:
+    if not readings:
+        return
+    for reading in readings:
+        if reading.bounds is not None:
+            ax.plot([reading.budget_flops] * 2, reading.bounds, color=color, linewidth=1.2)
+    ax.plot(
+        [reading.budget_flops for reading in readings],
+        [reading.optimum for reading in readings],
+        marker=marker,
+        markersize=5,
+        color=color,
+        linestyle="none",
+        label=label,
+    )

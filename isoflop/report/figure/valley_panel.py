@@ -1,0 +1,68 @@
+"""The panel of valleys: loss against model size, one parabola per budget."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+
+from isoflop.fit.types import Profile, SweepFit
+from isoflop.report.csv_points import Point
+from isoflop.report.figure.axis_ticks import label_counts
+from isoflop.report.valley_curves import (
+    LEGEND_BUDGETS,
+    budget_colors,
+    budget_label,
+    by_budget,
+    is_inside,
+    parabola,
+    shown_interval,
+)
+from isoflop.view.wording import percent
+
+
+def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Point], *, loss_label: str) -> None:
+    """Nothing; `ax` shows the rows and the parabola of each budget: hollow and dashed without a floor inside."""
+    groups, profiles = by_budget(points), {profile.budget_flops: profile for profile in fit.profiles}
+    colors = budget_colors(groups)
+    if len(groups) <= LEGEND_BUDGETS:
+        for budget, rows in groups.items():
+            _draw_runs(ax, rows, profiles, colors, label=budget_label(budget, profiles.get(budget)))
+        ax.legend(title="training FLOPs", loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+    else:
+        _draw_runs(ax, points, profiles, colors, label="runs")
+    for budget, profile in profiles.items():
+        sizes = [row.n_params for row in groups[budget]]
+        _draw_parabola(ax, profile, sizes, colors[budget])
+        _draw_floor(ax, profile, sizes, colors[budget])
+    ax.set(xscale="log", xlabel="parameters N", ylabel=loss_label)
+    ax.set_title(f"Loss at equal compute; diamonds: floors with {percent(fit.level)} intervals")
+    label_counts(ax.xaxis)
+
+
+def _draw_runs(
+    ax: Axes, rows: Sequence[Point], profiles: Mapping[float, Profile], colors: Mapping[float, str], *, label: str
+) -> None:
+    inside = [is_inside(profiles.get(row.budget_flops)) for row in rows]
+    ax.scatter(
+        [row.n_params for row in rows],
+        [row.loss for row in rows],
+        s=16,
+        facecolors=[colors[row.budget_flops] if filled else "none" for row, filled in zip(rows, inside, strict=True)],
+        edgecolors=[colors[row.budget_flops] for row in rows],
+        linewidths=0.9,
+        label=label,
+    )
+
+
+def _draw_parabola(ax: Axes, profile: Profile, sizes: Sequence[float], color: str) -> None:
+    curve = parabola(profile, sizes)
+    if curve is not None:
+        ax.plot(*curve, color=color, linewidth=1.2, linestyle="-" if is_inside(profile) else "--")
+
+
+def _draw_floor(ax: Axes, profile: Profile, sizes: Sequence[float], color: str) -> None:
+    if profile.n_opt is None or profile.loss_opt is None:
+        return
+    ends = shown_interval(profile, sizes)
+    if ends is not None:
+        ax.plot(ends, [profile.loss_opt] * 2, color="black", linewidth=1.4, solid_capstyle="butt")
+    ax.plot(profile.n_opt, profile.loss_opt, marker="D", markersize=5, color=color, markeredgecolor="black")

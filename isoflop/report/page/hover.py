@@ -1,0 +1,120 @@
+"""What a pointer on the interactive figure is told. Lines are joined by `<br>`; names and reasons are escaped."""
+
+from collections.abc import Iterable, Iterator
+from html import escape
+from textwrap import shorten
+from typing import NamedTuple
+
+from isoflop.fit.types import Profile, Target
+from isoflop.report.csv_points import Point
+from isoflop.report.source import FitInput
+from isoflop.store import Standing, SweepCell, standing
+from isoflop.units import format_flops, format_seconds
+from isoflop.view.wording import count, interval, nats, one_line, percent, ratio, spread
+
+# Longer reasons do not fit beside a point; the table of runs has them whole.
+_REASON_LENGTH = 60
+
+
+class DrawnRun(NamedTuple):
+    """A completed run as a point: where it lies, what it says, and why it is not in the fit if it is not."""
+
+    budget_flops: float
+    n_params: float
+    loss: float
+    hover: str
+    left_out: str | None
+
+
+def drawn_runs(source: FitInput) -> list[DrawnRun]:
+    """Every run with a loss, also those that are left out of the fit."""
+    if not source.cells:
+        return [_from_point(number, point) for number, point in enumerate(source.points, start=1)]
+    return [_from_cell(cell, source) for cell in source.cells if cell.val_loss is not None]
+
+
+def _from_point(number: int, point: Point) -> DrawnRun:
+    lines = (
+        f"<b>row {number}</b>",
+        _size(point.budget_flops, point.n_params, point.n_tokens),
+        f"loss {point.loss:.6g}",
+    )
+    return DrawnRun(point.budget_flops, point.n_params, point.loss, hover_text(lines), None)
+
+
+def _from_cell(cell: SweepCell, source: FitInput) -> DrawnRun:
+    assert source.param_count != "as_given"
+    assert cell.val_loss is not None
+    n_params = float(cell.shape.n_params(source.param_count))
+    where = standing(cell)
+    left_out = None if where is Standing.USED else where.words
+    return DrawnRun(cell.budget_flops, n_params, cell.val_loss, hover_text(_cell_lines(cell, n_params)), left_out)
+
+
+def _cell_lines(cell: SweepCell, n_params: float) -> Iterator[str]:
+    assert cell.n_tokens is not None
+    where = standing(cell)
+    yield f"<b>run {plain(cell.run_id or '')}</b>"
+    yield _size(cell.budget_flops, n_params, cell.n_tokens)
+    error = f" ± {spread(cell.val_loss_se)}" if cell.val_loss_se is not None else ""
+    bits = f", {nats(cell.bits_per_byte)} bits/byte" if cell.bits_per_byte is not None else ""
+    yield f"loss {nats(cell.val_loss)}{error}{bits}"
+    yield f"{cell.shape}, seed {cell.seed}"
+    yield ", ".join(_cost(cell))
+    if where is not Standing.USED:
+        reason = shorten(cell.excluded or cell.role or "", _REASON_LENGTH, placeholder=" ...")
+        yield f"not in the fit: {where.words}" + (f" ({plain(reason)})" if reason else "")
+
+
+def _cost(cell: SweepCell) -> Iterator[str]:
+    """What the run took, as far as it is known."""
+    if cell.device is not None:
+        yield plain(cell.device)
+    if cell.seconds is not None:
+        yield format_seconds(cell.seconds)
+    if cell.tokens_per_second is not None:
+        yield f"{count(cell.tokens_per_second)} tokens/s"
+    if cell.model_flops_utilisation is not None:
+        yield f"{percent(round(cell.model_flops_utilisation, 3))} of peak FLOP/s"
+
+
+def _size(budget_flops: float, n_params: float, n_tokens: float) -> str:
+    per_param = ratio(n_tokens / n_params)
+    return f"{format_flops(budget_flops)} FLOPs: N {count(n_params)}, D {count(n_tokens)}, {per_param} tokens/param"
+
+
+def floor_text(profile: Profile, level: float) -> str:
+    """Where the floor of a profile lies, with intervals."""
+    within = f"{percent(level)} interval"
+    return hover_text(
+        (
+            f"<b>floor at {format_flops(profile.budget_flops)} FLOPs</b>",
+            f"N_opt {count(profile.n_opt)} ({within} {interval(profile.n_opt_ci)})",
+            f"D_opt {count(profile.d_opt)} ({interval(profile.d_opt_ci)})",
+            f"loss {nats(profile.loss_opt)}, {profile.n_points} runs, rmse {spread(profile.rmse)}",
+        )
+    )
+
+
+def target_text(target: Target, level: float) -> str:
+    """The frontier read at a target, with intervals."""
+    beyond = target.extrapolation_decades
+    return hover_text(
+        (
+            f"<b>target {format_flops(target.budget_flops)} FLOPs</b>",
+            f"N_opt {count(target.n_opt)} ({percent(level)} interval {interval(target.n_opt_ci)})",
+            f"D_opt {count(target.d_opt)} ({interval(target.d_opt_ci)})",
+            f"{ratio(target.tokens_per_param)} tokens/param"
+            + (f", {beyond:.1f} decades beyond the data" if beyond else ""),
+        )
+    )
+
+
+def hover_text(lines: Iterable[str]) -> str:
+    """The lines that say something, one below the other."""
+    return "<br>".join(line for line in lines if line)
+
+
+def plain(text: str) -> str:
+    """`text` of a stranger without meaning to plotly, which reads a few HTML tags and all entities."""
+    return escape(one_line(text), quote=False)

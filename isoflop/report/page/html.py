@@ -1,0 +1,164 @@
+"""A summary as one HTML page that needs nothing else: plotly.js, data and figure inside, no network."""
+
+import re
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from isoflop import __version__
+from isoflop.finding import Finding, Severity
+from isoflop.report.page.interactive import plots
+from isoflop.report.page.plotly_plot import Plot
+from isoflop.report.page.plotly_valleys import MOST_RUNS
+from isoflop.report.page.scripts import MARK_LIVE, content_policy, page_script, page_style, plot_data, plotly_script
+from isoflop.report.reproduce import reproduction
+from isoflop.report.summary import Summary
+from isoflop.store import Standing, standing
+from isoflop.view.table import Table
+from isoflop.view.wording import SIMULATED_SENTENCE, one_line, percent, runs
+
+# Longer text than this may wrap; numbers and names stay on one line.
+_WRAPPED_LENGTH = 28
+
+_WORST_FIRST = (Severity.ERROR, Severity.WARNING, Severity.INFO)
+
+_ROW_KIND = {
+    Standing.USED: "",
+    Standing.DIVERGED: "broken",
+    Standing.FAILED: "broken",
+    Standing.OFF_PLAN: "broken",
+}
+
+
+def render_html(summary: Summary, *, svg: str) -> str:
+    """The report as one HTML document; `svg` is the figure as an SVG document of ours.
+
+    A browser that runs scripts shows the plots, any other, and paper, the drawn figure.
+    """
+    panels = plots(summary)
+    title = f"{'SIMULATED ' if summary.simulated else ''}{summary.title}"
+    scripts = (MARK_LIVE, plotly_script(), page_script())
+    body = "\n".join(_body(summary, svg, panels))
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{content_policy(scripts)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_escape(title)}</title>\n<style>{page_style()}</style>\n<script>{MARK_LIVE}</script>\n</head>\n"
+        f'<body>\n{body}\n<script type="application/json" id="plots">{plot_data(panels)}</script>\n'
+        f"<script>{scripts[1]}</script>\n<script>{scripts[2]}</script>\n</body>\n</html>\n"
+    )
+
+
+def _body(summary: Summary, svg: str, panels: dict[str, Plot]) -> Iterator[str]:
+    yield f"<h1>{_escape(summary.title)}</h1>"
+    yield f'<p class="soft">{_escape(summary.scope)}</p>'
+    if summary.simulated:
+        yield f'<p class="alarm">{_escape(SIMULATED_SENTENCE)}</p>'
+    yield from _answer(summary)
+    yield _figure(summary, svg, panels)
+    yield '<h2 id="findings">Findings</h2>'
+    yield _findings(summary.findings)
+    yield from (_table(table) for table in summary.fit_tables)
+    if summary.runs is not None:
+        kinds = [_ROW_KIND.get(standing(cell), "left-out") for cell in summary.source.cells]
+        yield _table(summary.runs, kinds)
+    yield _table(summary.provenance)
+    commands = "\n".join(_escape(command) for command in reproduction(summary))
+    yield f"<h2>Commands to reproduce</h2>\n<pre>{commands}</pre>"
+    if summary.source.spec is not None:
+        planned = summary.source.spec.model_dump_json(indent=2)
+        yield f"<details><summary>Sweep as planned</summary><pre>{escape(planned)}</pre></details>"
+    yield f"<footer>isoflop {_escape(__version__)}, {_escape(summary.generated_at)}</footer>"
+
+
+def _answer(summary: Summary) -> Iterator[str]:
+    """The decision first and large, then what else is known, then what speaks against relying on it."""
+    decision = _decision(summary)
+    yield f'<p class="decision">{_escape(decision)}</p>'
+    yield from (f"<p>{_escape(sentence)}</p>" for sentence in summary.answer if sentence != decision)
+    counts = [(severity, sum(found.severity is severity for found in summary.findings)) for severity in _WORST_FIRST]
+    doubts = [(severity, number) for severity, number in counts if number and severity is not Severity.INFO]
+    if doubts:
+        words = ", ".join(f"{number} {severity}{'s' if number > 1 else ''}" for severity, number in doubts)
+        yield f'<p class="{doubts[0][0]}">Before relying on it: <a href="#findings">{words} below</a>.</p>'
+
+
+def _decision(summary: Summary) -> str:
+    """The sentence on the largest budget that has an estimate; the first one where there is none."""
+    # One sentence on the frontier, then one per target.
+    readings = zip(summary.targets, summary.answer[1:], strict=True) if summary.fit.frontier else ()
+    known = [(target.budget_flops, sentence) for target, sentence in readings if target.n_opt is not None]
+    return max(known)[1] if known else summary.answer[0]
+
+
+def _figure(summary: Summary, svg: str, panels: dict[str, Plot]) -> str:
+    places = "".join(f'<div id="{name}"></div>' for name in panels)
+    # The XML prologue of a stand-alone SVG has no place inside HTML.
+    drawn = f'<div class="drawn">{svg[svg.index("<svg") :]}</div>'
+    return f'<figure>\n<div class="plots">{places}</div>\n{drawn}\n{_caption(summary, panels)}\n</figure>'
+
+
+def _caption(summary: Summary, panels: dict[str, Plot]) -> str:
+    marks = (
+        "Points are runs, lines the fitted parabolas, diamonds their floors with "
+        f"{percent(summary.fit.level)} intervals; a budget without a floor among its sizes is hollow and dashed."
+    )
+    marks += " Squares are completed runs that are left out of the fit." if _has_left_out(summary) else ""
+    absent = "" if len(panels) > 1 else " No floor lies inside the sizes trained, so there is no frontier to draw."
+    n_runs = len(summary.source.points)
+    thinned = f" Of {runs(n_runs)} about {MOST_RUNS} are drawn." if n_runs > MOST_RUNS else ""
+    hands = "Point at a mark for its details; drag to zoom, double-click to come back"
+    hands += "; click a legend to hide what it names."
+    return f'<figcaption>{marks}{absent} <span class="live-only">{hands}{thinned}</span></figcaption>'
+
+
+def _has_left_out(summary: Summary) -> bool:
+    return any(cell.val_loss is not None and standing(cell) is not Standing.USED for cell in summary.source.cells)
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    """The worst first, each with what to do about it."""
+    ordered = sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.severity))
+    items = "\n".join(_finding(finding) for finding in ordered)
+    return f'<ul class="findings">\n{items}\n</ul>' if items else "<p>None.</p>"
+
+
+def _finding(finding: Finding) -> str:
+    kind = _escape(finding.severity)
+    return (
+        f'<li class="{kind}"><p><span class="severity {kind}">{kind}</span> {_escape(finding.message)}</p>'
+        f'<p class="soft">{_with_code(finding.hint)} <code>{_escape(finding.code)}</code></p></li>'
+    )
+
+
+def _with_code(text: str) -> str:
+    """`text` in which what stands between backticks is set as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", _escape(text))
+
+
+def _table(table: Table, kinds: Sequence[str] = ()) -> str:
+    """`table` under its title; `kinds` are the classes of its rows."""
+    head = "".join(_cell("th", column.heading, numeric=column.numeric) for column in table.columns)
+    classes = kinds or [""] * len(table.rows)
+    rows = "\n".join(
+        f'<tr class="{kind}">{_row(table, row)}</tr>' if kind else f"<tr>{_row(table, row)}</tr>"
+        for kind, row in zip(classes, table.rows, strict=True)
+    )
+    note = f'<p class="soft">{_escape(table.note)}</p>' if table.note else ""
+    return (
+        f'<h2>{_escape(table.title)}</h2>\n<div class="scroll" tabindex="0">'
+        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>{note}"
+    )
+
+
+def _row(table: Table, row: tuple[str, ...]) -> str:
+    pairs = zip(table.columns, row, strict=True)
+    return "".join(_cell("td", text, numeric=column.numeric) for column, text in pairs)
+
+
+def _cell(tag: str, text: str, *, numeric: bool) -> str:
+    kind = "number" if numeric else "words" if len(text) > _WRAPPED_LENGTH else "name"
+    return f'<{tag} class="{kind}">{_escape(text)}</{tag}>'
+
+
+def _escape(text: str) -> str:
+    return escape(one_line(text))

@@ -1,0 +1,75 @@
+"""The interactive panels of the frontier: floors, power law with its band, targets."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from isoflop.report.frontier_curves import BAND, INK, TARGET, Law, Optimum, Reading, log_limits
+from isoflop.report.page.hover import floor_text, target_text
+from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot
+from isoflop.report.summary import Summary
+from isoflop.report.ticks import count_tick, flops_tick
+from isoflop.view.wording import percent
+
+# Optima grow with compute: this corner is empty.
+_LEGEND = {
+    "x": 0.02, "y": 0.99, "xanchor": "left", "yanchor": "top", "bgcolor": "rgba(255, 255, 255, 0.7)",
+    "font": {"size": 11},
+}  # fmt: skip
+
+
+def frontier_plot(optimum: Optimum, summary: Summary) -> Plot:
+    """Compute-optimal parameters, or tokens, against training FLOPs; `optimum` has at least one floor."""
+    across, up = log_limits(optimum)
+    return plot(
+        f"{optimum.name} against compute",
+        _traces(optimum, summary),
+        Axis("training FLOPs C", across, flops_tick),
+        Axis(f"compute-optimal {optimum.unit}", up, count_tick),
+        legend=_LEGEND,
+        simulated=summary.simulated,
+    )
+
+
+def _traces(optimum: Optimum, summary: Summary) -> Iterator[Trace]:
+    level = summary.fit.level
+    if optimum.law is not None:
+        yield from _law(optimum, optimum.law, level)
+    floors = {profile.budget_flops: floor_text(profile, level) for profile in summary.fit.profiles}
+    yield _readings(optimum.floors, floors, INK, "diamond", "floors of the profiles")
+    if optimum.targets:
+        targets = {target.budget_flops: target_text(target, level) for target in summary.targets}
+        yield _readings(optimum.targets, targets, TARGET, "circle", f"targets, {percent(level)} with model error")
+
+
+def _law(optimum: Optimum, law: Law, level: float) -> Iterator[Trace]:
+    """Two edges with the band between them, and the line, dashed beyond the fitted budgets."""
+    everywhere, fitted = law.along(optimum.budgets), law.along(optimum.fitted_budgets)
+    line = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
+    edge = {**line, "x": everywhere.budgets.tolist(), "line": {"width": 0}, "legendgroup": "band"}
+    yield {**edge, "y": everywhere.low.tolist(), "showlegend": False}
+    band = {"fill": "tonexty", "fillcolor": BAND, "name": f"{percent(level)} statistical"}
+    yield {**edge, "y": everywhere.high.tolist(), **band}
+    for curve, dash in ((everywhere, "dash"), (fitted, "solid")):
+        yield {
+            **line,
+            "x": curve.budgets.tolist(),
+            "y": curve.optima.tolist(),
+            "line": {"color": INK, "width": 1.7, "dash": dash},
+            "name": optimum.law_name,
+            "legendgroup": "law",
+            "showlegend": curve is fitted,
+        }
+
+
+def _readings(readings: Sequence[Reading], texts: Mapping[float, str], color: str, symbol: str, name: str) -> Trace:
+    optima = [reading.optimum for reading in readings]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [reading.budget_flops for reading in readings],
+        "y": optima,
+        "error_y": {**error_bars(optima, [reading.bounds for reading in readings]), "color": color, "thickness": 1.5},
+        "marker": {"symbol": symbol, "size": 8, "color": color},
+        "hoverinfo": "text",
+        "hovertext": [texts[reading.budget_flops] for reading in readings],
+        "name": name,
+    }

@@ -1,0 +1,171 @@
+"""RunDir: the paths of a run directory and its files, read and written whole."""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from isoflop.errors import IsoflopError
+from isoflop.files import write_atomically
+from isoflop.result import RunResult
+from isoflop.rundir.claim import Claim
+from isoflop.rundir.events import append_event, read_events
+from isoflop.rundir.job_file import JobFile
+
+RESULT_SCHEMA_VERSION = 1
+# Ends the name of a completed run's weights, in checkpoint/.
+WEIGHTS_SUFFIX = ".weights.safetensors"
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths and files of one job's directory."""
+
+    path: Path
+
+    @property
+    def claim_path(self) -> Path:
+        """Where the worker says who it is."""
+        return self.path / "claim.json"
+
+    @property
+    def heartbeat_path(self) -> Path:
+        """Touched by a living trainer."""
+        return self.path / "heartbeat"
+
+    @property
+    def events_path(self) -> Path:
+        """Progress, one JSON object per line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """What a later attempt resumes from."""
+        return self.path / "checkpoint"
+
+    def result_path(self, run_id: str) -> Path:
+        """The outcome of a run of this job."""
+        return self.path / f"result-{run_id}.json"
+
+    def attempt_dir(self, attempt: int) -> Path:
+        """Files of one attempt."""
+        return self.path / f"attempt-{attempt}"
+
+    def log_path(self, attempt: int) -> Path:
+        """What the attempt printed."""
+        return self.attempt_dir(attempt) / "log.txt"
+
+    @property
+    def last_attempt(self) -> int:
+        """Number of the latest attempt that was started, 0 if none."""
+        numbers = [int(p.name.removeprefix("attempt-")) for p in self.path.glob("attempt-[0-9]*") if p.is_dir()]
+        return max(numbers, default=0)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Whether this process alone may write here, for the time of the block; the system frees it at death."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    def write_job(self, content: JobFile) -> None:
+        """Create the directory and its job.json."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / "job.json", content.model_dump_json(indent=1).encode())
+
+    def read_job(self) -> JobFile | None:
+        """job.json; None where there is none of this version."""
+        return _read(self.path / "job.json", JobFile)
+
+    def write_claim(self, claim: Claim) -> None:
+        """Say which process works here."""
+        write_atomically(self.claim_path, claim.model_dump_json().encode())
+
+    def read_claim(self) -> Claim | None:
+        """Who works, or last worked, here; None if nobody did."""
+        return _read(self.claim_path, Claim)
+
+    def write_result(self, result: RunResult) -> None:
+        """Record the outcome of a run; nothing is written after it."""
+        write_atomically(self.result_path(result.run_id), result.model_dump_json(indent=1).encode())
+
+    def read_result(self, run_id: str) -> RunResult | None:
+        """The outcome of a run; None while there is none, or none of this run and version."""
+        result = _read(self.result_path(run_id), RunResult)
+        return result if result is not None and result.run_id == run_id else None
+
+    def set_unreadable_result_aside(self, run_id: str) -> None:
+        """Move a file that lies in the place of a result and is none into the latest attempt's folder.
+
+        Raises:
+            IsoflopError: it is the result of a newer version.
+        """
+        path = self.result_path(run_id)
+        if not path.exists() or self.read_result(run_id) is not None:
+            return
+        if _schema_version(path) > RESULT_SCHEMA_VERSION:
+            raise IsoflopError(
+                f"{str(path)!r} was written by a newer isoflop.",
+                hint="Upgrade isoflop, or use another folder with --artifacts.",
+            )
+        folder = self.attempt_dir(max(1, self.last_attempt))
+        folder.mkdir(exist_ok=True)
+        path.replace(folder / f"unreadable-{path.name}")
+
+    def discard_checkpoints(self) -> None:
+        """Delete the states to resume from; weights of completed runs stay."""
+        for state in self.checkpoint_dir.glob("*.safetensors"):
+            if not state.name.endswith(WEIGHTS_SUFFIX):
+                state.unlink()
+
+    def set_result_aside(self, run_id: str) -> None:
+        """Move an outcome into its attempt's folder, so that the run can be tried again."""
+        result = self.read_result(run_id)
+        if result is not None:
+            self.attempt_dir(result.attempt).mkdir(exist_ok=True)
+            self.result_path(run_id).replace(self.attempt_dir(result.attempt) / f"result-{run_id}.json")
+
+    def beat(self, step: int) -> None:
+        """Say that the trainer lives and how far it is."""
+        write_atomically(self.heartbeat_path, f"{step}\n".encode(), durable=False)
+
+    def append_event(self, event: dict[str, Any]) -> None:
+        """Add one line of progress."""
+        append_event(self.events_path, event)
+
+    @property
+    def events_size(self) -> int:
+        """Bytes of progress written so far: where a reader of what comes next begins."""
+        return self.events_path.stat().st_size if self.events_path.exists() else 0
+
+    def read_events(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """Whole events written since byte `offset`, and the offset to go on from."""
+        return read_events(self.events_path, offset)
+
+
+def _schema_version(path: Path) -> int:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return 0
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    return version if isinstance(version, int) else 0
+
+
+def _read(path: Path, model: type[_M]) -> _M | None:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None

@@ -1,0 +1,1 @@
+"""How a sweep stands, read beside whatever works on it: its database, its lock, its run directories."""

@@ -1,0 +1,127 @@
+"""How a sweep stands, as JSON."""
+
+from typing import Any
+
+from isoflop.status.holder import Holder
+from isoflop.status.positions import Position, State
+from isoflop.status.status import Failure, LeftOut, SweepStatus
+from isoflop.status.time_left import TimeLeft, done
+from isoflop.status.work import Work
+from isoflop.store import SweepCell
+from isoflop.view.document import SCHEMA_VERSION
+
+
+def status_document(status: SweepStatus) -> dict[str, Any]:
+    """The status as the JSON document of `isoflop status --json`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "sweep": status.sweep,
+        "at": status.at.isoformat(timespec="seconds"),
+        "simulated": status.simulated,
+        "n_runs": status.n_runs,
+        "counts": {state.value: number for state, number in status.counts.items()},
+        "flops_planned": status.flops_planned,
+        "flops_done": status.flops_done,
+        "cells": [_cell(cell, state) for cell, state in status.cells],
+        "lowest": [_lowest(place) for place in status.positions if place.lowest],
+        "begun": [_begun(work, cell) for work, cell in status.works],
+        "failures": [_failure(failure) for failure in status.failures],
+        "left_out": [_left_out(entry) for entry in status.left_out],
+        "estimate": _estimate(status.time_left),
+        "holder": _holder(status.holder),
+        "abandoned_by": _holder(status.abandoned_by),
+        "next": status.next.value,
+        "findings": [finding.as_json() for finding in status.findings],
+    }
+
+
+def _cell(cell: SweepCell, state: State) -> dict[str, object]:
+    return {
+        "run_id": cell.run_id,
+        "role": cell.role.value if cell.role else None,
+        "budget_flops": cell.budget_flops,
+        "n_params_total": cell.n_params_total,
+        "n_tokens": cell.n_tokens,
+        "seed": cell.seed,
+        "state": state.value,
+        "loss": cell.val_loss,
+        "loss_se": cell.val_loss_se,
+        "attempts": cell.n_attempts,
+    }
+
+
+def _lowest(place: Position) -> dict[str, object]:
+    return {
+        "budget_flops": place.budget_flops,
+        "n_params_total": place.n_params,
+        "loss": place.loss,
+        "n_runs": place.n_used,
+    }
+
+
+def _begun(work: Work, cell: SweepCell) -> dict[str, object]:
+    at = work.reported
+    return {
+        "run_id": work.run_id,
+        "state": work.activity.value,
+        "budget_flops": cell.budget_flops,
+        "n_params_total": cell.n_params_total,
+        "host": work.host,
+        "pid": work.pid,
+        "alive": work.alive,
+        "device_kind": work.device_kind,
+        "attempt": work.attempt,
+        "step": at.step if at else None,
+        "steps": cell.n_steps,
+        "share_done": done(cell, work),
+        "loss": at.loss if at else None,
+        "tokens_per_second": at.tokens_per_second if at else None,
+        "heartbeat_seconds": work.heartbeat_seconds,
+        "log_path": str(work.log_path),
+    }
+
+
+def _failure(failure: Failure) -> dict[str, object]:
+    cell = failure.cell
+    return {
+        "run_id": cell.run_id,
+        "status": cell.status.value if cell.status else None,
+        "budget_flops": cell.budget_flops,
+        "n_params_total": cell.n_params_total,
+        "reason": failure.reason,
+        "log_path": str(failure.log_path) if failure.log_path else None,
+        "attempts": failure.n_attempts,
+    }
+
+
+def _left_out(entry: LeftOut) -> dict[str, object]:
+    return {
+        "run_id": entry.cell.run_id,
+        "state": entry.state.value,
+        "budget_flops": entry.cell.budget_flops,
+        "n_params_total": entry.cell.n_params_total,
+        "reason": entry.why,
+    }
+
+
+def _estimate(left: TimeLeft | None) -> dict[str, object] | None:
+    if left is None:
+        return None
+    return {
+        "seconds": left.seconds,
+        "measured": left.measured,
+        "devices": [left.device_name] * left.n_workers,
+        "at_work": left.at_work,
+    }
+
+
+def _holder(holder: Holder | None) -> dict[str, object] | None:
+    if holder is None:
+        return None
+    return {
+        "host": holder.host,
+        "pid": holder.pid,
+        "started_at": holder.started_at.isoformat(timespec="seconds"),
+        "command": holder.command,
+        "alive": holder.alive,
+    }

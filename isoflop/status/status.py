@@ -1,0 +1,236 @@
+"""How a sweep stands now: what has ended, what runs where, how long it takes, what went wrong. Reads only."""
+
+import socket
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from isoflop.errors import IsoflopError
+from isoflop.finding import Finding, Severity
+from isoflop.rundir import RunDir
+from isoflop.spec import SweepSpec
+from isoflop.status.holder import Holder, read_holder
+from isoflop.status.positions import Position, State, positions
+from isoflop.status.time_left import TimeLeft, done, time_left
+from isoflop.status.work import Activity, Work, read_work
+from isoflop.store import Standing, Store, SweepCell, Timing, off_plan_sentence, read_untouched, standing
+
+
+class Next(StrEnum):
+    """What is best done next."""
+
+    WAIT = "wait"
+    RUN = "run"
+    RETRY = "retry"
+    FIT = "fit"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that ended without a loss, and where to look for the cause."""
+
+    cell: SweepCell
+    reason: str
+    log_path: Path | None
+
+    @property
+    def n_attempts(self) -> int:
+        """Attempts known; the last may not be recorded yet."""
+        return max(1, self.cell.n_attempts)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A cell that no run will fill or no fit will use, and why."""
+
+    cell: SweepCell
+    state: State
+    why: str
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """How a sweep stands.
+
+    Attributes:
+        at: when it was read, UTC.
+        simulated: whether no model is trained.
+        cells: every cell with its state, ordered by budget, size and seed.
+        positions: the same by place in the grid.
+        n_runs: distinct runs planned.
+        flops_planned, flops_done: of the distinct runs; done counts those that ended, and running ones as far as
+            they are.
+        works: runs without a result that somebody began, running ones first.
+        failures: runs that diverged or failed.
+        left_out: cells excluded (whatever becomes of them), off plan or dropped.
+        time_left: None where nothing is left, or nothing is known of the devices.
+        holder: who holds the sweep's lock, or may: a process on another host cannot be asked.
+        abandoned_by: who held it and died without giving it back; None while anybody holds it.
+        findings: what a reader should know before believing this.
+    """
+
+    sweep: str
+    at: datetime
+    simulated: bool
+    cells: tuple[tuple[SweepCell, State], ...]
+    positions: tuple[Position, ...]
+    n_runs: int
+    flops_planned: float
+    flops_done: float
+    works: tuple[tuple[Work, SweepCell], ...]
+    failures: tuple[Failure, ...]
+    left_out: tuple[LeftOut, ...]
+    time_left: TimeLeft | None
+    holder: Holder | None
+    abandoned_by: Holder | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """Cells by state, in a fixed order, without empty kinds."""
+        numbers = Counter(state for _, state in self.cells)
+        return {state: numbers[state] for state in (*Activity, *Standing) if numbers[state]}
+
+    @property
+    def unattended(self) -> bool:
+        """Whether runs are trained that nobody who holds the sweep looks after."""
+        return self.holder is None and Activity.RUNNING in self.counts
+
+    @property
+    def next(self) -> Next:
+        """What is best done next."""
+        if self.holder is not None:
+            return Next.WAIT
+        if any(cell.run_id is not None and cell.status is None for cell, _ in self.cells):
+            return Next.RUN
+        return Next.RETRY if self.failures else Next.FIT
+
+
+def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts: Path) -> SweepStatus:
+    """How the sweep of `file` stands by its database, its lock file and its run directories; writes nothing.
+
+    Raises:
+        IsoflopError: not planned yet, or something that cannot be read.
+    """
+
+    def read(store: Store) -> tuple[SweepSpec, tuple[SweepCell, ...], tuple[Timing, ...]]:
+        if spec.name not in store.sweep_names():
+            raise IsoflopError(
+                f"The sweep {spec.name!r} is not planned yet: the database {str(db)!r} does not have it.",
+                hint=f"`isoflop run {file}` plans and trains it; --db names another database.",
+            )
+        return store.sweep_spec(spec.name), store.cells(spec.name), store.throughput()
+
+    planned, cells, timings = read_untouched(db, read)
+    artifacts = artifacts.resolve()  # as a run names it in its logs
+    try:
+        works = _works(cells, artifacts, silent_seconds=planned.run.stall_seconds)
+        left = None if planned.trainer == "simulated" else time_left(cells, works, timings, artifacts)
+        failures = _failures(cells, artifacts)
+    except OSError as error:
+        raise IsoflopError(
+            f"Cannot read the run directories in {str(artifacts)!r}: {error}.",
+            hint="--artifacts names their folder; you must be allowed to read it.",
+        ) from error
+    findings = () if planned == spec else (_changed(spec.name, file),)
+    return _status(planned, cells, works, failures=failures, left=left, holder=read_holder(lock), findings=findings)
+
+
+def _status(
+    spec: SweepSpec,
+    cells: Sequence[SweepCell],
+    works: Mapping[str, Work],
+    *,
+    failures: tuple[Failure, ...],
+    left: TimeLeft | None,
+    holder: Holder | None,
+    findings: tuple[Finding, ...],
+) -> SweepStatus:
+    states = tuple((cell, _state(cell, works)) for cell in cells)
+    runs = {cell.run_id: cell for cell in cells if cell.run_id is not None}
+    begun = sorted(works.values(), key=lambda work: (list(Activity).index(work.activity), work.run_id))
+    dead = holder is not None and holder.alive is False
+    return SweepStatus(
+        sweep=spec.name,
+        at=datetime.now(UTC),
+        simulated=spec.trainer == "simulated",
+        cells=states,
+        positions=positions(states),
+        n_runs=len(runs),
+        flops_planned=sum(cell.planned_flops or 0.0 for cell in runs.values()),
+        flops_done=sum(_flops_done(cell, works.get(run_id)) for run_id, cell in runs.items()),
+        works=tuple((work, runs[work.run_id]) for work in begun),
+        failures=failures,
+        left_out=tuple(LeftOut(cell, state, why) for cell, state in states if (why := _why(cell, state))),
+        time_left=left,
+        holder=None if dead else holder,
+        abandoned_by=holder if dead else None,
+        findings=findings,
+    )
+
+
+def _works(cells: Iterable[SweepCell], artifacts: Path, *, silent_seconds: float) -> dict[str, Work]:
+    """What goes on in the run directories of pending runs, by run; only those that are there are looked into."""
+    pending = {cell.run_id for cell in cells if cell.status is None and cell.run_id is not None}
+    host = socket.gethostname()
+    works = (
+        read_work(RunDir(artifacts / run_id), run_id, host=host, silent_seconds=silent_seconds)
+        for run_id in sorted(pending & _folders(artifacts))
+    )
+    return {work.run_id: work for work in works if work is not None}
+
+
+def _folders(artifacts: Path) -> set[str]:
+    try:
+        return {path.name for path in artifacts.iterdir()}
+    except FileNotFoundError:
+        return set()
+
+
+def _state(cell: SweepCell, works: Mapping[str, Work]) -> State:
+    work = works.get(cell.run_id or "")
+    pending = standing(cell) is Standing.PENDING
+    return work.activity if pending and work is not None else standing(cell)
+
+
+def _flops_done(cell: SweepCell, work: Work | None) -> float:
+    ended = cell.status is not None or (work is not None and work.activity is Activity.ENDED)
+    return (cell.planned_flops or 0.0) * (1.0 if ended else done(cell, work))
+
+
+def _failures(cells: Iterable[SweepCell], artifacts: Path) -> tuple[Failure, ...]:
+    # A run that serves several cells failed once.
+    failed = {
+        cell.run_id: cell for cell in cells if standing(cell) in (Standing.DIVERGED, Standing.FAILED) and cell.run_id
+    }
+    return tuple(_failure(cell, RunDir(artifacts / run_id)) for run_id, cell in failed.items())
+
+
+def _failure(cell: SweepCell, run_dir: RunDir) -> Failure:
+    """The run's log is the one its last attempt recorded; of a coordinator that died first, the last on disk."""
+    log = Path(cell.log_path) if cell.log_path else run_dir.log_path(run_dir.last_attempt)
+    known = cell.log_path is not None or log.exists()
+    reason = (cell.reason or "").removesuffix(f"; log: {log}")
+    return Failure(cell, reason, log if known else None)
+
+
+def _why(cell: SweepCell, state: State) -> str | None:
+    if state is Standing.DROPPED:
+        return cell.drop_reason
+    if state is Standing.EXCLUDED:
+        return cell.excluded
+    if state is Standing.OFF_PLAN:
+        return off_plan_sentence(cell)
+    return f"excluded: {cell.excluded}" if cell.excluded is not None else None
+
+
+def _changed(name: str, file: Path) -> Finding:
+    return Finding(
+        code="sweep_file_changed",
+        severity=Severity.WARNING,
+        message=f"{str(file)!r} is no longer the sweep {name!r} that was planned; this is how the planned one stands.",
+        hint="`isoflop plan` brings the database up to date with the file.",
+    )

@@ -1,0 +1,108 @@
+"""How long what is left of a sweep takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from isoflop.hardware import cpu_name
+from isoflop.plan.estimate import guess_seconds, makespan, measured_scale
+from isoflop.result import Status
+from isoflop.rundir import RunDir
+from isoflop.status.work import Activity, Work
+from isoflop.store import SweepCell, Timing
+
+
+@dataclass(frozen=True)
+class TimeLeft:
+    """An estimate of what is left.
+
+    Attributes:
+        seconds: wall time, what running runs have done already subtracted.
+        measured: True if scaled to finished runs on the same device, or without any to the running ones; else
+            guessed.
+        n_workers: workers at work now; where none is, as many as left a run midway, at least one.
+        at_work: whether they are at work now.
+        device: its name; None where it is not known.
+        device_kind: `cpu` or `cuda`.
+    """
+
+    seconds: float
+    measured: bool
+    n_workers: int
+    at_work: bool
+    device: str | None
+    device_kind: str
+
+    @property
+    def device_name(self) -> str:
+        """The device as far as it is known."""
+        return self.device or {"cpu": "CPU core", "cuda": "GPU"}.get(self.device_kind, self.device_kind)
+
+
+@dataclass(frozen=True)
+class _Device:
+    kind: str
+    name: str | None
+
+
+def time_left(
+    cells: Sequence[SweepCell], works: Mapping[str, Work], timings: Sequence[Timing], artifacts: Path
+) -> TimeLeft | None:
+    """Time for the sweep's runs without a result; None where there are none, or nothing tells what they train on."""
+    pending = {cell.run_id: cell for cell in cells if cell.run_id is not None and cell.status is None}
+    left = {run_id: cell for run_id, cell in pending.items() if not _has(works.get(run_id), Activity.ENDED)}
+    device = _device(cells, works, artifacts)
+    if not left or device is None:
+        return None
+    own = [timing for timing in timings if timing.device == device.name]
+    scale = measured_scale(own, device.kind) or _scale_of_running(left, works, device.kind)
+    n_running = sum(_has(work, Activity.RUNNING) for work in works.values())
+    seconds = [_guess(cell, device.kind) * (1.0 - done(cell, works.get(run_id))) for run_id, cell in left.items()]
+    n_workers = n_running or max(1, len(works))
+    total = makespan(seconds, n_workers) * (scale or 1.0)
+    return TimeLeft(total, scale is not None, n_workers, n_running > 0, device.name, device.kind)
+
+
+def done(cell: SweepCell, work: Work | None) -> float:
+    """Share of a pending run that need not be done again, by steps."""
+    if work is None or work.reported is None or not cell.n_steps:
+        return 0.0
+    kept = work.activity is Activity.RUNNING or work.resumable
+    return min(1.0, work.reported.step / cell.n_steps) if kept else 0.0
+
+
+def _has(work: Work | None, activity: Activity) -> bool:
+    return work is not None and work.activity is activity
+
+
+def _guess(cell: SweepCell, kind: str) -> float:
+    assert cell.n_steps is not None
+    assert cell.planned_flops is not None
+    return guess_seconds(cell.shape, cell.n_steps, cell.planned_flops, kind)
+
+
+def _scale_of_running(left: Mapping[str, SweepCell], works: Mapping[str, Work], kind: str) -> float | None:
+    """Seconds per second guessed, by the speed that running runs report."""
+    speeds = (
+        (left[run_id], work.reported.tokens_per_second)
+        for run_id, work in works.items()
+        if work.activity is Activity.RUNNING and work.reported is not None
+    )
+    ratios = [(cell.n_tokens or 0) / speed / _guess(cell, kind) for cell, speed in speeds if speed > 0]
+    return median(ratios) if ratios else None
+
+
+def _device(cells: Sequence[SweepCell], works: Mapping[str, Work], artifacts: Path) -> _Device | None:
+    """What the workers train on now; where none does, what ran last."""
+    begun = sorted(works.values(), key=lambda work: work.activity is not Activity.RUNNING)
+    kinds = [work.device_kind for work in begun if work.device_kind]
+    finished = [cell for cell in cells if cell.status is Status.COMPLETED]
+    last = max(finished, key=lambda cell: cell.finished_at or "", default=None)
+    last_device = None
+    if last is not None and last.run_id is not None:
+        job = RunDir(artifacts / last.run_id).read_job()
+        last_device = _Device(job.execution.device_kind, last.device) if job else None
+    if last_device is not None and kinds[:1] in ([], [last_device.kind]):
+        return last_device
+    return _Device(kinds[0], cpu_name() if kinds[0] == "cpu" else None) if kinds else None

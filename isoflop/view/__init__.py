@@ -1,0 +1,1 @@
+"""What commands show: the parts that all of them share, and the plan and the run."""

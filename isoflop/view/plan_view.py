@@ -1,0 +1,146 @@
+"""A plan as a page of text and as JSON."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from isoflop.plan.estimate import Estimate
+from isoflop.plan.types import Cell, Plan
+from isoflop.result import Status
+from isoflop.units import format_bytes, format_flops, format_seconds, plural
+from isoflop.view.drawing import findings_block, table_block, text
+from isoflop.view.plan_changes import PlanChanges, changes_document, print_changes
+from isoflop.view.plan_tables import plan_tables
+from isoflop.view.wording import SIMULATED_SENTENCE, runs
+
+SCHEMA_VERSION = 1
+
+
+# Excluded runs that the text names; --json marks them all.
+_NAMED_EXCLUDED = 3
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """What `isoflop plan` has to say.
+
+    Attributes:
+        estimate: time of the runs without a result.
+        seconds: time of every run on one worker, by id; empty where none is trained.
+        disk_bytes: room that the sweep needs at most.
+        done: how the runs with a result ended, by id.
+        changes: against what the database had; None where it did not have the sweep.
+        excluded: a person's reasons for leaving runs of the plan out of every fit, by run id.
+    """
+
+    plan: Plan
+    estimate: Estimate
+    seconds: Mapping[str, float]
+    disk_bytes: float
+    done: Mapping[str, Status]
+    changes: PlanChanges | None
+    excluded: Mapping[str, str]
+
+
+def plan_document(view: PlanView) -> dict[str, object]:
+    """The plan as the JSON document of `isoflop plan --json`.
+
+    `estimate.seconds` is wall time of the `n_pending` runs that have no result yet, 0 for a simulated sweep;
+    `n_done` runs have one, whatever it is. `disk_bytes` is room for the whole sweep.
+    """
+    plan, estimate = view.plan, view.estimate
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "sweep": plan.sweep,
+        "simulated": plan.simulated,
+        "budgets": list(plan.budgets),
+        "runs": [_run(cell, view.excluded.get(cell.run.run_id)) for cell in plan.cells],
+        "dropped": [
+            {"budget_flops": cell.budget_flops, "shape": cell.shape.as_dict(), "reason": cell.reason}
+            for cell in plan.dropped
+        ],
+        "total_flops": plan.total_flops,
+        "estimate": {
+            "seconds": estimate.seconds,
+            "measured": estimate.measured,
+            "devices": list(estimate.devices),
+            "disk_bytes": view.disk_bytes,
+            "n_done": len(view.done),
+            "n_pending": len(plan.runs) - len(view.done),
+        },
+        "changes": changes_document(view.changes) if view.changes else None,
+        "findings": [finding.as_json() for finding in plan.findings],
+    }
+
+
+def _run(cell: Cell, excluded: str | None) -> dict[str, object]:
+    run, shape = cell.run, cell.run.shape
+    return {
+        "run_id": run.run_id,
+        "role": cell.role.value,
+        "budget_flops": cell.budget_flops,
+        "shape": shape.as_dict(),
+        "n_params_total": shape.n_params_total,
+        "n_params_non_embedding": shape.n_params_non_embedding,
+        "n_params_matmul": shape.n_params_matmul,
+        "n_tokens": run.n_tokens,
+        "steps": run.n_steps,
+        "batch_tokens": run.batch_tokens,
+        "learning_rate": run.optimizer.learning_rate,
+        "flops_per_token": shape.flops_per_token,
+        "planned_flops": run.planned_flops,
+        "tokens_per_param": run.n_tokens / shape.n_params_total,
+        "epochs": cell.epochs,
+        "seed": run.seed,
+        "excluded": excluded,
+    }
+
+
+def print_plan(view: PlanView, console: Console) -> None:
+    """Nothing; `console` shows what changed, the totals, then the cells, the dropped ones and the findings."""
+    plan = view.plan
+    console.print(text(f"Plan of {plan.sweep}", "bold"))
+    if plan.simulated:
+        console.print(text(SIMULATED_SENTENCE, "bold magenta"))
+    if view.changes is not None and view.changes.differ:
+        print_changes(view.changes, console)
+    for line in (*_totals(view), *_excluded(view)):
+        console.print(text(line))
+    for table in plan_tables(plan, view.seconds):
+        console.print(table_block(table, console))
+    if plan.findings:
+        console.print(findings_block(plan.findings))
+
+
+def _totals(view: PlanView) -> Iterator[str]:
+    plan = view.plan
+    size = f"{runs(len(plan.runs))} at {plural(len(plan.budgets), 'budget')}, {format_flops(plan.total_flops)} FLOPs"
+    yield f"{size} in all" + (f"; {_done(view)}" if view.done else "")
+    if not plan.simulated:
+        disk = f"{format_bytes(view.disk_bytes)} of disk"
+        yield f"about {_time(view)}, {disk}" if len(view.done) < len(plan.runs) else disk
+
+
+def _done(view: PlanView) -> str:
+    badly = [status.value for status in view.done.values() if status is not Status.COMPLETED]
+    not_completed = f" ({len(badly)} {' or '.join(sorted(set(badly)))})" if badly else ""
+    return f"{len(view.done)} of {runs(len(view.plan.runs))} done{not_completed}"
+
+
+def _time(view: PlanView) -> str:
+    estimate = view.estimate
+    left = " for what is left" if view.done else ""
+    workers = f"{len(estimate.devices)} x {estimate.devices[0]}"
+    return f"{format_seconds(estimate.seconds)}{left} on {workers} ({'measured' if estimate.measured else 'guessed'})"
+
+
+def _excluded(view: PlanView) -> Sequence[str]:
+    return (excluded_sentence(view.excluded),) if view.excluded else ()
+
+
+def excluded_sentence(excluded: Mapping[str, str]) -> str:
+    """How many runs a person left out of every fit, the first of them with the reasons."""
+    named = "; ".join(f"{run_id}: {reason}" for run_id, reason in list(excluded.items())[:_NAMED_EXCLUDED])
+    more = f"; ... and {len(excluded) - _NAMED_EXCLUDED} more" if len(excluded) > _NAMED_EXCLUDED else ""
+    return f"{runs(len(excluded))} excluded from fits by hand ({named}{more})"
