@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from isoflop.report.arithmetic import arithmetic
 from isoflop.report.source import FitInput
 from isoflop.store import Standing, SweepCell, off_plan_sentence, standing
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import ABSENT, PARAM_COUNT, SIMULATED_SENTENCE, count, nats, spread
+from isoflop.view.wording import ABSENT, PARAM_COUNT, SIMULATED_SENTENCE, count, nats, rate, spread
 
 
 def run_table(cells: Sequence[SweepCell]) -> Table:
@@ -20,6 +21,9 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
             Column("N"),
             Column("D"),
             Column("epochs"),
+            Column("steps"),
+            Column("batch"),
+            Column("rate"),
             Column("seed"),
             Column("in the fit", numeric=False),
             Column("loss"),
@@ -32,7 +36,8 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
             Column("why", numeric=False),
         ),
         rows=tuple(_run_row(cell) for cell in cells),
-        note="N: every parameter. Loss: held-out, nats per token, with its standard error, and bits per byte. Of peak: "
+        note="N: every parameter. Batch: tokens per step. Rate: peak, of embedding and norm gains; that of matrices "
+        "follows width and depth. Loss: held-out, nats per token, with its standard error, and bits per byte. Of peak: "
         "model FLOPs utilisation, training FLOPs per second over the rate of a large product on the same device.",
     )
 
@@ -45,6 +50,9 @@ def _run_row(cell: SweepCell) -> tuple[str, ...]:
         count(cell.n_params_total),
         count(cell.n_tokens),
         ABSENT if cell.epochs is None else f"{cell.epochs:.2f}",
+        ABSENT if cell.n_steps is None else str(cell.n_steps),
+        count(cell.batch_tokens),
+        rate(cell.learning_rate),
         ABSENT if cell.seed is None else str(cell.seed),
         where.words,
         nats(cell.val_loss),
@@ -109,6 +117,7 @@ def _run_facts(source: FitInput) -> dict[str, str]:
         "finished": f"{finished[0]} to {finished[-1]}" if finished else ABSENT,
         "corpus": source.corpus_fingerprint or ABSENT,
         "device": _distinct(runs, lambda cell: cell.device),
+        "arithmetic": _distinct(runs, lambda cell: arithmetic(cell.execution) if cell.execution else None),
         "git commit": _distinct(runs, _commit),
         "isoflop": _distinct(runs, lambda cell: cell.isoflop_version),
         "torch": _distinct(runs, lambda cell: cell.torch_version),

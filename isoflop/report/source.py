@@ -8,6 +8,7 @@ from pathlib import Path
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
+from isoflop.report.arithmetic import arithmetic
 from isoflop.report.csv_points import Point, names_points, parse_points
 from isoflop.report.left_out import left_out_findings
 from isoflop.shape import ParamCount
@@ -176,15 +177,17 @@ def _mixture(used: Sequence[SweepCell]) -> tuple[Finding, ...]:
     """A finding where the fitted runs were not computed alike."""
     devices = sorted({cell.device or "unknown" for cell in used})
     versions = sorted({cell.torch_version or "unknown" for cell in used})
-    if len(devices) == 1 and len(versions) == 1:
+    kinds = sorted({arithmetic(cell.execution) for cell in used})
+    if len(devices) == len(versions) == len(kinds) == 1:
         return ()
     return (
         Finding(
             code="mixed_execution",
             severity=Severity.WARNING,
-            message=f"The fitted runs come from {', '.join(devices)} with torch {', '.join(versions)}.",
+            message=f"The fitted runs come from {', '.join(devices)} with torch {', '.join(versions)}, "
+            f"computed in {', '.join(kinds)}.",
             hint="Differences of arithmetic enter the valleys; train the sweep on one kind of device to be sure.",
-            values={"devices": devices, "torch_versions": versions},
+            values={"devices": devices, "torch_versions": versions, "arithmetic": kinds},
         ),
     )
 

@@ -1,5 +1,7 @@
 """A report as a folder of files, each there whole or not at all."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
@@ -12,6 +14,8 @@ from isoflop.report.page.html import render_html
 from isoflop.report.summary import Summary
 from isoflop.view.document import dumps
 
+_DOCUMENT = "report.json"
+
 
 def write_report(summary: Summary, out: Path) -> list[Path]:
     """The paths of the report's files in the folder `out`, which is made where it is missing.
@@ -19,10 +23,11 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
     All files are rendered before the first is written; each replaces its older self in one step.
 
     Raises:
-        IsoflopError: `out` is a file, or cannot be written.
+        IsoflopError: `out` is a file, holds the report of something else, or cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise IsoflopError(f"{str(out)!r} is a file; a report is a folder.", hint="Name another folder with --out.")
+    _refuse_another(fit_document(summary), out / _DOCUMENT)
     contents = _render(summary)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -36,12 +41,36 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
         ) from error
 
 
+def _refuse_another(own: Mapping[str, object], existing: Path) -> None:
+    """A report is renewed as often as one likes, and never takes the place of another's."""
+    try:
+        found = json.loads(existing.read_bytes())
+    except OSError:
+        return  # none, or one that writing will complain of
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or "schema_version" not in found:
+        raise IsoflopError(f"{str(existing)!r} is not a report's.", hint="Name another folder with --out.")
+    if _subject(found) != _subject(own):
+        raise IsoflopError(
+            f"{str(existing.parent)!r} holds the report of {' '.join(_subject(found))}.",
+            hint="Name another folder with --out, or remove that one.",
+        )
+
+
+def _subject(document: Mapping[str, object]) -> tuple[str, str]:
+    """What a report is of: a sweep, in whichever database, or a table of other people's runs, known by its file."""
+    if document.get("sweep") is not None:
+        return "the sweep", repr(document["sweep"])
+    return "the file", repr(Path(str(document.get("source"))).name)
+
+
 def _render(summary: Summary) -> dict[str, bytes]:
     images = render_figure(summary)
     texts = {
         "index.html": render_html(summary, svg=images.svg),
         "report.md": render_markdown(summary, figure="figure.png"),
-        "report.json": dumps(fit_document(summary)) + "\n",
+        _DOCUMENT: dumps(fit_document(summary)) + "\n",
         "frontier.csv": render_frontier_csv(summary),
         "figure.svg": images.svg,
     }

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import psutil
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-# Start times of processes follow from the time of the boot, which is known to about a second.
-CLOCK_SECONDS = 2.0
+from isoflop.processes import is_running
 
 
 class _Content(BaseModel):
     host: str
     pid: int
+    process_start: float
     started_at: AwareDatetime
     command: str
 
@@ -42,16 +41,6 @@ def read_holder(lock: Path) -> Holder | None:
         content = _Content.model_validate_json(lock.read_bytes())
     except (OSError, ValidationError):
         return None
-    return Holder(content.host, content.pid, content.started_at, content.command, _alive(content))
-
-
-def _alive(content: _Content) -> bool | None:
-    """Whether the process lives; one that began after the lock was taken only has its number."""
-    if content.host != socket.gethostname():
-        return None
-    try:
-        process = psutil.Process(content.pid)
-        began_before = process.create_time() <= content.started_at.timestamp() + CLOCK_SECONDS
-        return began_before and bool(process.status() != psutil.STATUS_ZOMBIE)
-    except (psutil.NoSuchProcess, ValueError, OverflowError):
-        return False
+    here = content.host == socket.gethostname()
+    alive = is_running(content.pid, content.process_start) if here else None
+    return Holder(content.host, content.pid, content.started_at, content.command, alive)

@@ -2,7 +2,10 @@
 
 import json
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from isoflop.plan.types import Cell, DroppedCell, Role
@@ -82,6 +85,7 @@ def sweep_cell(row: Row, shape: ModelShape) -> SweepCell:
         "status": row["status"] and Status(row["status"]),
         "simulated": _flag(row["simulated"]),
         "git_dirty": _flag(row["git_dirty"]),
+        "execution": _parse_execution(row["execution"]) if row["execution"] else {},
     }
     return SweepCell(
         **typed,
@@ -95,6 +99,12 @@ def known_run(row: Row) -> KnownRun:
     """The run that a joined row of `runs` and `results` describes."""
     status = Status(row["status"]) if row["status"] is not None else None
     return KnownRun(**{**row, "asked_for": bool(row["asked_for"]), "status": status})
+
+
+# A sweep of ten thousand runs has a handful of different ones.
+@lru_cache(maxsize=256)
+def _parse_execution(text: str) -> Mapping[str, object]:
+    return MappingProxyType(json.loads(text))
 
 
 def _flag(value: int | None) -> bool | None:

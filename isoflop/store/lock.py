@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
+from isoflop.processes import process_start
 from isoflop.store.columns import utc_now
 
 
@@ -60,6 +61,7 @@ def _this_process() -> dict[str, object]:
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "process_start": process_start(os.getpid()),
         "started_at": utc_now(),
         "command": shlex.join(sys.argv),
     }

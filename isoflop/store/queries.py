@@ -4,7 +4,8 @@
 CELLS = """
 select cells.sweep, cells.budget_flops, cells.role, cells.drop_reason, cells.run_id,
     coalesce(runs.shape, cells.shape) as shape, runs.n_tokens, runs.n_steps, runs.planned_flops, cells.epochs,
-    runs.seed, results.status, results.reason, results.val_loss, results.val_loss_se, results.bits_per_byte,
+    runs.batch_tokens, runs.learning_rate, runs.seed, results.execution, results.status, results.reason,
+    results.val_loss, results.val_loss_se, results.bits_per_byte,
     results.achieved_flops, results.spent_flops, results.seconds, results.tokens_per_second,
     results.model_flops_utilisation, results.n_tokens as achieved_tokens, results.simulated, results.host,
     results.device, results.git_commit, results.git_dirty, results.isoflop_version, results.torch_version,

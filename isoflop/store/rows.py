@@ -1,5 +1,6 @@
 """What the store hands out: frozen rows, each number with its unit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isoflop.plan.types import Role
@@ -24,6 +25,8 @@ class SweepCell:
         n_steps: planned optimizer steps.
         planned_flops: training FLOPs of the run as planned, C.
         epochs: passes over the training corpus.
+        batch_tokens: tokens per optimizer step.
+        learning_rate: peak rate of embedding and norm gains; others scale with width and depth.
         seed: initial weights and order of the data.
         status: how the run ended; None while it is pending.
         reason: why it did not complete, one sentence.
@@ -35,6 +38,7 @@ class SweepCell:
         seconds: training and evaluation.
         tokens_per_second: training throughput.
         model_flops_utilisation: training FLOPs per second over the device's measured peak.
+        execution: what may change a bit of the result, as the worker was told; empty while pending.
         achieved_tokens: training tokens by the trainer's own counter.
         simulated: true when no model was trained; None while pending.
         host, device, git_commit, git_dirty, isoflop_version, torch_version, finished_at: where the result comes from.
@@ -56,6 +60,8 @@ class SweepCell:
     n_steps: int | None
     planned_flops: float | None
     epochs: float | None
+    batch_tokens: int | None
+    learning_rate: float | None
     seed: int | None
     status: Status | None
     reason: str | None
@@ -67,6 +73,7 @@ class SweepCell:
     seconds: float | None
     tokens_per_second: float | None
     model_flops_utilisation: float | None
+    execution: Mapping[str, object]
     achieved_tokens: int | None
     simulated: bool | None
     host: str | None

@@ -54,6 +54,11 @@ def ratio(value: float | None) -> str:
     return count(value)
 
 
+def rate(value: float | None) -> str:
+    """A learning rate with two digits: `0.0074`."""
+    return ABSENT if value is None else f"{value:.2g}"
+
+
 def interval(bounds: tuple[float, float] | None, form: Callable[[float], str] = count) -> str:
     """`55.0B to 70.1B`."""
     return ABSENT if bounds is None else f"{form(bounds[0])} to {form(bounds[1])}"

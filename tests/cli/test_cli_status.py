@@ -173,7 +173,7 @@ def test_json_of_status(folder: Path) -> None:
 
 def test_json_of_a_holder(folder: Path) -> None:
     content = {"host": "elsewhere", "pid": 7, "started_at": "2026-01-02T03:04:05.678+00:00", "command": "isoflop run x"}
-    (folder / "isoflop.db.demo.lock").write_text(json.dumps(content))
+    (folder / "isoflop.db.demo.lock").write_text(json.dumps({**content, "process_start": 1.0}))
     document = json.loads(isoflop("status", "demo.toml", "--json", folder=folder).stdout)
     assert document["holder"] == {**content, "started_at": "2026-01-02T03:04:05+00:00", "alive": None}
     assert document["next"] == "wait"

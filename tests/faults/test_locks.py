@@ -41,6 +41,7 @@ def test_the_lock_of_a_dead_process_does_not_block_and_is_not_mentioned(drawn: S
     stale = {
         "host": socket.gethostname(),
         "pid": dead_pid(),
+        "process_start": 1.0,
         "started_at": "2020-01-01T00:00:00+00:00",
         "command": "isoflop run tiny.toml",
     }

@@ -66,6 +66,7 @@ def test_a_run_says_everything_that_is_known_of_it(cells):
         "1.00e12 FLOPs: N 39.2k, D 4.78M, 122 tokens/param",
         f"loss {known.val_loss:.4f} ± 0.01, 1.2500 bits/byte",
         "2x32 (heads 2x8, ff 96), seed 7",
+        "18682 steps of 256 tokens, peak rate 0.01",
         "Some CPU, 12s, 2.56k tokens/s, 37.5 % of peak FLOP/s",
     ]
 

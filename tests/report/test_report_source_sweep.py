@@ -100,6 +100,38 @@ def test_half_a_percent_of_flops_or_tokens_decides_about_a_row(db, what, factor,
     assert len(load_source(str(db), db=db, sweep=None).points) == n_rows
 
 
+CPU = {"device_kind": "cpu", "dtype": "float32", "micro_batch_sequences": 4, "n_threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"execution": {**CPU, "dtype": "bfloat16"}}, "computed in bfloat16, float32"),
+        ({"execution": {**CPU, "compile": True}}, "float32, compiled"),
+        ({"execution": {**CPU, "attention": "math"}}, "float32, math attention"),
+        ({"torch_version": "2.7.0"}, "torch 2.6.0, 2.7.0"),
+        ({"device": "Other GPU"}, "come from Other GPU, Some CPU"),
+    ],
+    ids=["precision", "compiler", "kernel", "torch", "device"],
+)
+def test_runs_that_were_not_computed_alike_are_a_finding(db, changes, said):
+    cells = grid(1e12, 1e13)
+    results = [make_result(cell, execution=CPU) for cell in cells]
+    provenance = {**results[0].provenance.model_dump(), **{k: v for k, v in changes.items() if k != "execution"}}
+    results[0] = make_result(cells[0], execution=changes.get("execution", CPU), provenance=provenance)
+    save_sweep(db, cells, results)
+    [finding] = load_source(str(db), db=db, sweep=None).findings
+    assert (finding.code, finding.severity) == ("mixed_execution", Severity.WARNING)
+    assert said in finding.message
+
+
+def test_smaller_micro_batches_and_more_threads_are_no_finding(db):
+    cells = grid(1e12, 1e13)
+    others = {**CPU, "micro_batch_sequences": 2, "n_threads": 2}
+    save_sweep(db, cells, [make_result(cell, execution=others if i else CPU) for i, cell in enumerate(cells)])
+    assert load_source(str(db), db=db, sweep=None).findings == ()
+
+
 def test_one_simulated_row_makes_the_source_simulated(db):
     save_complete_sweep(db, trainer="simulated")
     assert load_source(str(db), db=db, sweep=None).simulated

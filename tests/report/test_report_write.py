@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -48,6 +49,32 @@ def test_a_file_in_place_of_the_folder_is_refused(summary, tmp_path):
     assert out.read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"schema_version": 1, "sweep": "mine", "source": "isoflop.db"}', "holds the report of the sweep 'mine'"),
+        ('{"schema_version": 1, "sweep": null, "source": "a/b.csv"}', "holds the report of the file 'b.csv'"),
+        ('{"coverage": 1}', "is not a report's"),
+        ("[]", "is not a report's"),
+        ("", "is not a report's"),
+    ],
+    ids=["of a sweep", "of a file", "a stranger's", "a list", "nothing"],
+)
+def test_what_is_not_an_earlier_report_of_the_same_is_not_overwritten(summary, tmp_path, content, said):
+    (tmp_path / "report.json").write_text(content)
+    with pytest.raises(IsoflopError, match=said) as refused:
+        write_report(summary, tmp_path)
+    assert "--out" in refused.value.hint
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"report.json": content}
+
+
+def test_a_table_is_the_same_by_whichever_path_it_is_named(summary, tmp_path):
+    write_report(summary, tmp_path)
+    renamed = dataclasses.replace(summary.source, path=Path("elsewhere") / summary.source.path)
+    write_report(dataclasses.replace(summary, source=renamed), tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["source"] == f"elsewhere/{summary.source.path}"
+
+
 def test_a_folder_below_a_file_is_refused(summary, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(IsoflopError, match="Cannot write the report"):
@@ -69,7 +96,7 @@ def test_a_full_disk_keeps_the_old_report(summary, tmp_path):
         "import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "from tests.report.report_examples import *; from isoflop.errors import IsoflopError\n"
         "from isoflop.report.write import write_report\n"
-        "summary = summary_of(points_of(1e12, 1e13, 1e14, label='other'))\n"
+        "summary = summary_of(points_of(1e12, 1e13, 1e15))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try: write_report(summary, Path(sys.argv[2]))\n"

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Cell, DroppedCell, Role
+from isoflop.processes import process_start
 from isoflop.rundir import Claim, Execution, JobFile, RunDir, own_claim
 from isoflop.rundir.events import TAIL_BYTES
 from isoflop.spec import SweepSpec
@@ -382,18 +383,29 @@ def test_the_lock_of_a_killed_process_is_no_holder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "alive"),
     [
-        ({"started_at": "2001-01-01T00:00:00.000+00:00"}, False),
+        ({"process_start": 1.0}, False),
+        ({"started_at": "2001-01-01T00:00:00.000+00:00"}, True),
+        ({"started_at": "2101-01-01T00:00:00.000+00:00"}, True),
         ({"host": "elsewhere"}, None),
         ({"pid": 2**31 - 1}, False),
         ({"pid": -1}, False),
         ({}, True),
     ],
-    ids=["number given to a younger process", "elsewhere", "no such process", "no number", "this process"],
+    ids=[
+        "number given to another process",
+        "clock set forward since",
+        "clock set back since",
+        "elsewhere",
+        "no such process",
+        "no number",
+        "this process",
+    ],
 )
 def test_what_a_lock_file_says_is_checked(tmp_path: Path, changes: dict[str, object], alive: bool | None) -> None:
     content = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "process_start": process_start(os.getpid()),
         "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "command": "isoflop run demo.toml",
     }

@@ -54,7 +54,7 @@ def refusal(path: Path) -> IsoflopError:
 def test_the_file_says_who_holds_the_lock_and_is_empty_afterwards(path: Path) -> None:
     with sweep_lock(path, "demo"):
         said = json.loads(path.read_text())
-        assert set(said) == {"host", "pid", "started_at", "command"}
+        assert set(said) == {"host", "pid", "process_start", "started_at", "command"}
         assert (said["host"], said["pid"]) == (socket.gethostname(), os.getpid())
         assert said["started_at"].endswith("+00:00")
     assert path.read_text() == ""

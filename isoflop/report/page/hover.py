@@ -10,7 +10,7 @@ from isoflop.report.csv_points import Point
 from isoflop.report.source import FitInput
 from isoflop.store import Standing, SweepCell, standing
 from isoflop.units import format_flops, format_seconds
-from isoflop.view.wording import count, interval, nats, one_line, percent, ratio, spread
+from isoflop.view.wording import count, interval, nats, one_line, percent, rate, ratio, spread
 
 # Longer reasons do not fit beside a point; the table of runs has them whole.
 _REASON_LENGTH = 60
@@ -60,6 +60,7 @@ def _cell_lines(cell: SweepCell, n_params: float) -> Iterator[str]:
     bits = f", {nats(cell.bits_per_byte)} bits/byte" if cell.bits_per_byte is not None else ""
     yield f"loss {nats(cell.val_loss)}{error}{bits}"
     yield f"{cell.shape}, seed {cell.seed}"
+    yield f"{cell.n_steps} steps of {count(cell.batch_tokens)} tokens, peak rate {rate(cell.learning_rate)}"
     yield ", ".join(_cost(cell))
     if where is not Standing.USED:
         reason = shorten(cell.excluded or cell.role or "", _REASON_LENGTH, placeholder=" ...")
