@@ -182,7 +182,7 @@ class LocalEngine:
             git_dirty=self.git.dirty,
         )
         trains = any(run.trainer == "builtin" for run in job.runs)
-        preload = ["isoflop.train.worker", *(["isoflop.train.loop", "isoflop.train.peak"] if trains else [])]
+        preload = ["isoflop.train.worker", *(["isoflop.train.preload"] if trains else [])]
         process = self._server.start(assignment, preload=preload)
         if process is None:
             return False

@@ -1,0 +1,41 @@
+"""What workers are forked from has loaded everything that a training step needs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+STEPS = """
+import sys
+import isoflop.train.preload
+import torch
+from isoflop.rundir import Execution
+from isoflop.shape import ModelShape
+from isoflop.train.model import build_model
+from isoflop.train.optimizer import build_optimizer, clip_gradients, set_rate
+from isoflop.train.precision import configure, forward_context
+from tests.run_examples import OPTIMIZER
+
+before = set(sys.modules)
+execution = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=1)
+configure(execution)
+model = build_model(ModelShape(2, 16, 1, 16, 32, 257, 32), seed=0)
+optimizer = build_optimizer(model, OPTIMIZER)
+with forward_context(execution):
+    logits = model(torch.zeros(1, 32, dtype=torch.int64))
+logits.sum().backward()
+clip_gradients(model.parameters(), torch.nn.utils.get_total_norm([w.grad for w in model.parameters()]), 1.0)
+set_rate(optimizer, 0.5)
+optimizer.step()
+optimizer.zero_grad(set_to_none=True)
+print(torch.cuda.is_initialized(), *sorted(set(sys.modules) - before))
+"""
+
+
+def test_a_step_after_the_preload_imports_next_to_nothing_and_cuda_was_not_touched() -> None:
+    """Without it the first optimizer imports some 800 modules, in every worker."""
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    cuda_is_initialized, *imported = done.stdout.split()
+    assert cuda_is_initialized == "False"
+    assert len(imported) < 10, imported
