@@ -13,7 +13,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/isoflop report $(QUICKSTART) --out report
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

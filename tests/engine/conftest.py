@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -122,3 +123,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     sandbox = make_sandbox(tmp_path_factory.mktemp("undisturbed"))
     sandbox.run("run", "tiny.toml", "--workers", "2")
     return sandbox
+
+
+@pytest.fixture
+def done(tmp_path: Path, undisturbed: Sandbox) -> Sandbox:
+    """A copy of a sweep that has run."""
+    shutil.copytree(undisturbed.folder, tmp_path, dirs_exist_ok=True)
+    return Sandbox(tmp_path)

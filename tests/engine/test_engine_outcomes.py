@@ -57,24 +57,21 @@ def test_a_worker_that_raises_is_failed_with_its_log_and_the_others_complete(san
     assert len(outcomes) == 2
 
 
-def test_results_whose_record_was_lost_are_taken_from_disk(undisturbed: Sandbox, sandbox: Sandbox) -> None:
-    sandbox.run("run", "tiny.toml", "--workers", "2")
-    losses = sandbox.losses()
-    for file in sandbox.folder.glob("isoflop.db*"):
+def test_results_whose_record_was_lost_are_taken_from_disk(undisturbed: Sandbox, done: Sandbox) -> None:
+    for file in done.folder.glob("isoflop.db*"):
         file.unlink()
-    out, _ = sandbox.run("run", "tiny.toml", "--json")
+    out, _ = done.run("run", "tiny.toml", "--json")
     document = json.loads(out)
     assert document["runs"]["completed"] == 6 and document["flops_spent"] == 0
-    assert sandbox.losses() == losses == undisturbed.losses()
+    assert done.losses() == undisturbed.losses()
 
 
-def test_two_sweeps_that_ask_for_the_same_runs_train_them_once(sandbox: Sandbox) -> None:
-    sandbox.run("run", "tiny.toml", "--workers", "2")
-    (sandbox.folder / "twin.toml").write_text(SWEEP.replace('"tiny"', '"twin"'))
-    out, _ = sandbox.run("run", "twin.toml", "--json")
+def test_two_sweeps_that_ask_for_the_same_runs_train_them_once(done: Sandbox) -> None:
+    (done.folder / "twin.toml").write_text(SWEEP.replace('"tiny"', '"twin"'))
+    out, _ = done.run("run", "twin.toml", "--json")
     document = json.loads(out)
     assert document["runs"]["completed"] == 6 and document["flops_spent"] == 0
-    assert sandbox.rows("select count(*) from attempts") == [(6,)]
+    assert done.rows("select count(*) from attempts") == [(6,)]
 
 
 def test_two_coordinators_that_share_runs_train_each_once(sandbox: Sandbox) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Sandbox, make_sandbox, sandbox, undisturbed
+from tests.engine.conftest import Sandbox, done, make_sandbox, sandbox, undisturbed
 from tests.faults.mounts import Mounts, why_no_mounts
 
-__all__ = ["sandbox", "undisturbed"]
+__all__ = ["done", "sandbox", "undisturbed"]
 
 # Twenty-one runs that take a moment in all: for faults of files, where nothing needs to be trained.
 SIMULATED = """

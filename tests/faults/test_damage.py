@@ -18,13 +18,6 @@ from tests.faults.said import is_sentence
 ONE_BUDGET = SWEEP.replace("[6e8, 1.2e9]", "[6e8]")
 
 
-@pytest.fixture
-def done(tmp_path: Path, undisturbed: Sandbox) -> Sandbox:
-    """A copy of a sweep that has run."""
-    shutil.copytree(undisturbed.folder, tmp_path, dirs_exist_ok=True)
-    return Sandbox(tmp_path)
-
-
 def forget(sandbox: Sandbox, n_runs: int) -> list[str]:
     """Make some runs pending again, in the database and on disk."""
     runs = [str(run_id) for (run_id,) in sandbox.rows("select run_id from cells order by id desc")][:n_runs]

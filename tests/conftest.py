@@ -1,0 +1,20 @@
+"""How `make test` splits the suite between two processes."""
+
+from typing import Any
+
+import pytest
+
+# Whole sweeps with processes of their own, some of which must end within seconds: one at a time.
+SWEEPS = ("tests/engine/", "tests/faults/")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of whole sweeps are one queue, begun first because it is the longest; all others go where there is room."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneQueueOfSweeps(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "sweeps" if nodeid.startswith(SWEEPS) else nodeid
+
+    return OneQueueOfSweeps(config, log)
