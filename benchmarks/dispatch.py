@@ -19,7 +19,7 @@ trainer = "simulated"
 sizes = 1
 seeds = {runs}
 """
-# Half a second of training each: what workers do beside it shows.
+# A second of training each: what workers do beside it shows.
 REAL = """
 name = "dispatch"
 budgets = [1e9]

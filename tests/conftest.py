@@ -10,11 +10,11 @@ SWEEPS = ("tests/engine/", "tests/faults/")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests of whole sweeps are one queue, begun first because it is the longest; all others go where there is room."""
+    """The tests of whole sweeps are one queue; of all others, a file goes where there is room, in its own order."""
     from xdist.scheduler import LoadScopeScheduling
 
     class OneQueueOfSweeps(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "sweeps" if nodeid.startswith(SWEEPS) else nodeid
+            return "sweeps" if nodeid.startswith(SWEEPS) else nodeid.partition("::")[0]
 
     return OneQueueOfSweeps(config, log)

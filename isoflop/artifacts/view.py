@@ -7,10 +7,9 @@ from rich.console import Console
 
 from isoflop.artifacts.inventory import Inventory, Item, Kind
 from isoflop.units import format_bytes
+from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.drawing import table_block, text
 from isoflop.view.table import Column, Table
-
-SCHEMA_VERSION = 1
 
 # Entries named one by one; --json lists them all.
 _NAMED = 10

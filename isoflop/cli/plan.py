@@ -78,7 +78,7 @@ def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None") -> "Pl
     """What there is to say of a plan, before it is recorded in `store`."""
     from isoflop.cli.sweep import cost, seconds_by_run
     from isoflop.plan.estimate import disk_bytes
-    from isoflop.view.plan_changes import changes_since
+    from isoflop.store import changes_since
     from isoflop.view.plan_view import PlanView
 
     plan = made.plan

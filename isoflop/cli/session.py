@@ -23,11 +23,10 @@ from isoflop.result import Status
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
 from isoflop.spec import SweepSpec, load_spec
-from isoflop.store import Store, open_store, sweep_lock
-from isoflop.view.plan_changes import changes_since
-from isoflop.view.plan_view import excluded_sentence
+from isoflop.store import Store, changes_since, open_store, sweep_lock
+from isoflop.view.plan_changes import changes_sentence
 from isoflop.view.run_view import Incomplete, Outline, RunOutcome
-from isoflop.view.wording import one_line
+from isoflop.view.wording import excluded_sentence, one_line
 
 
 @contextlib.contextmanager
@@ -64,7 +63,7 @@ def _tell_what_changed(spec: SweepSpec, plan: Plan, store: Store) -> None:
     """One line on stderr for each: a plan unlike the one before, runs that a person excluded, warnings of the plan."""
     changes = changes_since(store, spec, plan)
     if changes is not None and changes.differ:
-        print(f"{spec.name} changed since it was last planned: {changes.sentence}.", file=sys.stderr)
+        print(f"{spec.name} changed since it was last planned: {changes_sentence(changes)}.", file=sys.stderr)
     excluded = {run_id: reason for run_id, reason in store.exclusions().items() if run_id in plan.runs}
     if excluded:
         print(f"{spec.name}: {one_line(excluded_sentence(excluded))}.", file=sys.stderr)

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 
 from isoflop.fit.types import Profile, SweepFit, Target, Vertex
+from isoflop.report.wording import interval, percent, power_law
 from isoflop.units import format_flops
-from isoflop.view.wording import count, interval, percent, power_law, ratio
+from isoflop.view.wording import count, ratio
 
 # A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
 DEFAULT_STEP = 10.0

@@ -3,21 +3,10 @@
 from collections.abc import Sequence
 
 from isoflop.fit.types import Frontier, Profile, SweepFit, Target, Vertex
+from isoflop.report.wording import PARAM_COUNT, Convention, exponent, interval, nats, percent, power_law
 from isoflop.units import format_flops
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import (
-    ABSENT,
-    PARAM_COUNT,
-    Convention,
-    count,
-    exponent,
-    interval,
-    nats,
-    percent,
-    power_law,
-    ratio,
-    spread,
-)
+from isoflop.view.wording import ABSENT, count, ratio, two_digits
 
 VERTEX: dict[Vertex, str] = {
     Vertex.INSIDE: "inside",
@@ -100,7 +89,7 @@ def _profile_row(profile: Profile) -> tuple[str, ...]:
         ratio(per_param),
         nats(profile.loss_opt),
         nats(profile.curvature),
-        spread(profile.rmse),
+        two_digits(profile.rmse),
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from isoflop.fit.intervals import student_quantile
 from isoflop.fit.types import Covariance, Frontier, Interval, SweepFit, Target
-from isoflop.view.wording import power_law
+from isoflop.report.wording import power_law
 
 INK, BAND, TARGET = "#31688e", "#c5d7e3", "#b5367a"
 

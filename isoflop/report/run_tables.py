@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from isoflop.report.arithmetic import arithmetic
 from isoflop.report.source import FitInput
+from isoflop.report.wording import PARAM_COUNT, nats
 from isoflop.store import Standing, SweepCell, off_plan_sentence, standing
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import ABSENT, PARAM_COUNT, SIMULATED_SENTENCE, count, nats, rate, spread
+from isoflop.view.wording import ABSENT, SIMULATED_SENTENCE, count, two_digits
 
 
 def run_table(cells: Sequence[SweepCell]) -> Table:
@@ -51,12 +52,12 @@ def _run_row(cell: SweepCell) -> tuple[str, ...]:
         count(cell.n_tokens),
         where.words,
         nats(cell.val_loss),
-        spread(cell.val_loss_se),
+        two_digits(cell.val_loss_se),
         nats(cell.bits_per_byte),
         str(cell.shape),
         ABSENT if cell.n_steps is None else str(cell.n_steps),
         count(cell.batch_tokens),
-        rate(cell.learning_rate),
+        two_digits(cell.learning_rate),
         ABSENT if cell.seed is None else str(cell.seed),
         ABSENT if cell.epochs is None else f"{cell.epochs:.2f}",
         ABSENT if cell.seconds is None else format_seconds(cell.seconds),

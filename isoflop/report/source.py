@@ -11,10 +11,10 @@ from isoflop.finding import Finding, Severity
 from isoflop.report.arithmetic import arithmetic
 from isoflop.report.csv_points import Point, names_points, parse_points
 from isoflop.report.left_out import left_out_findings
+from isoflop.report.wording import Convention
 from isoflop.shape import ParamCount
 from isoflop.spec import SweepSpec, load_spec
 from isoflop.store import Standing, Store, SweepCell, read_untouched, standing
-from isoflop.view.wording import Convention
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
 

@@ -1,7 +1,7 @@
 """A report as a folder of files, each there whole or not at all."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
@@ -27,8 +27,8 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
     """
     if out.exists() and not out.is_dir():
         raise IsoflopError(f"{str(out)!r} is a file; a report is a folder.", hint="Name another folder with --out.")
-    _refuse_another(fit_document(summary), out / _DOCUMENT)
     contents = _render(summary)
+    _refuse_another(fit_document(summary), out, contents)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
@@ -41,25 +41,32 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
         ) from error
 
 
-def _refuse_another(own: Mapping[str, object], existing: Path) -> None:
-    """A report is renewed as often as one likes, and never takes the place of another's."""
+def _refuse_another(own: Mapping[str, object], out: Path, names: Iterable[str]) -> None:
+    """A report is renewed as often as one likes, and never takes the place of anything else.
+
+    Raises:
+        IsoflopError: `out` holds the report of another subject, or files of these names that no report left.
+    """
+    there = [name for name in names if (out / name).is_file()]
+    if not there:
+        return
     try:
-        found = json.loads(existing.read_bytes())
-    except OSError:
-        return  # none, or one that writing will complain of
-    except ValueError:
+        found = json.loads((out / _DOCUMENT).read_bytes())
+    except (OSError, ValueError):
         found = None
-    if not isinstance(found, dict) or "schema_version" not in found:
-        raise IsoflopError(f"{str(existing)!r} is not a report's.", hint="Name another folder with --out.")
+    if not isinstance(found, dict) or not own.keys() <= found.keys():
+        raise IsoflopError(
+            f"{str(out / there[0])!r} is there already and is not a report's.", hint="Name another folder with --out."
+        )
     if _subject(found) != _subject(own):
         raise IsoflopError(
-            f"{str(existing.parent)!r} holds the report of {' '.join(_subject(found))}.",
+            f"{str(out)!r} holds the report of {' '.join(_subject(found))}.",
             hint="Name another folder with --out, or remove that one.",
         )
 
 
 def _subject(document: Mapping[str, object]) -> tuple[str, str]:
-    """What a report is of: a sweep, in whichever database, or a table of other people's runs, known by its file."""
+    """What a report is of: a sweep by its name, or a table of other people's runs by the name of its file."""
     if document.get("sweep") is not None:
         return "the sweep", repr(document["sweep"])
     return "the file", repr(Path(str(document.get("source"))).name)

@@ -14,7 +14,7 @@ from isoflop.errors import IsoflopError
 from isoflop.files import write_atomically
 from isoflop.result import RunResult
 from isoflop.rundir.claim import Claim
-from isoflop.rundir.events import append_event, read_events
+from isoflop.rundir.events import append_event, last_events, read_events
 from isoflop.rundir.job_file import JobFile
 
 RESULT_SCHEMA_VERSION = 1
@@ -153,6 +153,10 @@ class RunDir:
     def read_events(self, offset: int) -> tuple[list[dict[str, Any]], int]:
         """Whole events written since byte `offset`, and the offset to go on from."""
         return read_events(self.events_path, offset)
+
+    def last_events(self) -> Iterator[dict[str, Any]]:
+        """The events near the end, newest first."""
+        return last_events(self.events_path)
 
 
 def _schema_version(path: Path) -> int:

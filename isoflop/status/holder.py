@@ -5,17 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ValidationError
-
 from isoflop.processes import is_running
-
-
-class _Content(BaseModel):
-    host: str
-    pid: int
-    process_start: float
-    started_at: AwareDatetime
-    command: str
+from isoflop.store import read_lock
 
 
 @dataclass(frozen=True)
@@ -37,9 +28,8 @@ class Holder:
 
 def read_holder(lock: Path) -> Holder | None:
     """Who wrote the lock file; None where it was given back, never taken, or taken this moment."""
-    try:
-        content = _Content.model_validate_json(lock.read_bytes())
-    except (OSError, ValidationError):
+    content = read_lock(lock)
+    if content is None:
         return None
     here = content.host == socket.gethostname()
     alive = is_running(content.pid, content.process_start) if here else None

@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from isoflop.rundir import Claim, RunDir
-from isoflop.rundir.events import last_events
 
 
 class Activity(StrEnum):
@@ -80,7 +79,7 @@ def read_work(run_dir: RunDir, run_id: str, *, host: str, silent_seconds: float)
         pid=claim.pid,
         attempt=claim.attempt,
         alive=alive,
-        reported=latest_report(run_dir.events_path, run_id, this_attempt=running),
+        reported=latest_report(run_dir, run_id, this_attempt=running),
         heartbeat_seconds=age,
         device_kind=job.execution.device_kind if job else None,
         resumable=(run_dir.checkpoint_dir / f"{run_id}.safetensors").exists(),
@@ -105,9 +104,9 @@ def _heartbeat_seconds(run_dir: RunDir, claim: Claim) -> float | None:
     return max(0.0, time.time() - beaten)
 
 
-def latest_report(events: Path, run_id: str, *, this_attempt: bool) -> Reported | None:
+def latest_report(run_dir: RunDir, run_id: str, *, this_attempt: bool) -> Reported | None:
     """The last progress event of the run near the end of the file; of the last attempt alone if `this_attempt`."""
-    for event in last_events(events):
+    for event in run_dir.last_events():
         if this_attempt and event.get("event") == "started":
             return None
         if event.get("event") == "progress" and event.get("run_id") == run_id:

@@ -1,6 +1,7 @@
-"""One SQLite file that remembers every sweep. Rows only."""
+"""One SQLite file that remembers every sweep: rows, and what each is to a fit and to a new plan."""
 
-from isoflop.store.lock import sweep_lock
+from isoflop.store.changes import PlanChanges, PlannedRun, changes_since
+from isoflop.store.lock import LockContent, read_lock, sweep_lock
 from isoflop.store.rows import KnownRun, SweepCell, Timing
 from isoflop.store.standing import Standing, off_plan_sentence, standing
 from isoflop.store.store import Store, open_store
@@ -8,12 +9,17 @@ from isoflop.store.untouched import read_untouched
 
 __all__ = [
     "KnownRun",
+    "LockContent",
+    "PlanChanges",
+    "PlannedRun",
     "Standing",
     "Store",
     "SweepCell",
     "Timing",
+    "changes_since",
     "off_plan_sentence",
     "open_store",
+    "read_lock",
     "read_untouched",
     "standing",
     "sweep_lock",

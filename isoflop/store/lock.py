@@ -2,18 +2,43 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import shlex
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_serializer
 
 from isoflop.errors import IsoflopError
 from isoflop.processes import process_start
-from isoflop.store.columns import utc_now
+
+
+class LockContent(BaseModel):
+    """Who holds, or last held, a lock and did not give it back."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    pid: int
+    process_start: float
+    started_at: AwareDatetime
+    command: str
+
+    @field_serializer("started_at")
+    def _in_utc(self, at: datetime) -> str:
+        return at.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def read_lock(path: Path) -> LockContent | None:
+    """What the lock file says; None where it was given back, never taken, taken this moment or is no lock of ours."""
+    try:
+        return LockContent.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 @contextmanager
@@ -36,7 +61,7 @@ def sweep_lock(path: Path, sweep: str) -> Iterator[None]:
         _acquire(descriptor, path, sweep)
         with contextlib.suppress(OSError):  # who holds it is a courtesy; the lock itself needs no room
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(_this_process()).encode(), 0)
+            os.pwrite(descriptor, _this_process().model_dump_json().encode(), 0)
         try:
             yield
         finally:
@@ -57,26 +82,25 @@ def _acquire(descriptor: int, path: Path, sweep: str) -> None:
         raise _no_lock(path, sweep, error) from error
 
 
-def _this_process() -> dict[str, object]:
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "process_start": process_start(os.getpid()),
-        "started_at": utc_now(),
-        "command": shlex.join(sys.argv),
-    }
+def _this_process() -> LockContent:
+    return LockContent(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        process_start=process_start(os.getpid()),
+        started_at=datetime.now(UTC),
+        command=shlex.join(sys.argv),
+    )
 
 
 def _held(path: Path, sweep: str) -> IsoflopError:
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        host, pid, since, command = (holder[key] for key in ("host", "pid", "started_at", "command"))
-    except (OSError, ValueError, LookupError, TypeError):
+    holder = read_lock(path)
+    if holder is None:
         # The holder has not yet written who it is, had no room to, or is another program.
         return IsoflopError(f"Sweep {sweep!r} is held by another process.", hint="Try again in a moment.")
+    since = holder.started_at.isoformat(timespec="milliseconds")
     return IsoflopError(
-        f"Sweep {sweep!r} is held by process {pid} on {host} since {since} ({command}).",
-        hint=f"Wait for it, or end it (`kill {pid}` on {host}): what has finished is kept.",
+        f"Sweep {sweep!r} is held by process {holder.pid} on {holder.host} since {since} ({holder.command}).",
+        hint=f"Wait for it, or end it (`kill {holder.pid}` on {holder.host}): what has finished is kept.",
     )
 
 

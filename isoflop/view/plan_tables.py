@@ -7,7 +7,7 @@ from typing import TypeVar
 from isoflop.plan.types import Cell, DroppedCell, Plan
 from isoflop.units import format_flops, format_seconds, plural
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import count, rate, ratio
+from isoflop.view.wording import count, ratio, two_digits
 
 # As many rows are read one by one; beyond that a table is one of budgets, and cut here.
 MOST_ROWS = 200
@@ -39,7 +39,7 @@ def _cell_row(cell: Cell) -> tuple[str, ...]:
         format_flops(cell.budget_flops), count(shape.n_params_total), count(run.n_tokens),
         ratio(run.n_tokens / shape.n_params_total), str(shape.n_layers), str(shape.width),
         f"{shape.n_heads}x{shape.head_dim}", str(shape.d_ff), str(run.n_steps), str(run.batch_tokens),
-        rate(run.optimizer.learning_rate), f"{cell.epochs:.2f}", str(run.seed), cell.role.value, run.run_id,
+        two_digits(run.optimizer.learning_rate), f"{cell.epochs:.2f}", str(run.seed), cell.role.value, run.run_id,
     )  # fmt: skip
 
 

@@ -8,17 +8,13 @@ from rich.console import Console
 from isoflop.plan.estimate import Estimate
 from isoflop.plan.types import Cell, Plan
 from isoflop.result import Status
+from isoflop.store import PlanChanges
 from isoflop.units import format_bytes, format_flops, format_seconds, plural
+from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.drawing import findings_block, table_block, text
-from isoflop.view.plan_changes import PlanChanges, changes_document, print_changes
+from isoflop.view.plan_changes import changes_document, print_changes
 from isoflop.view.plan_tables import plan_tables
-from isoflop.view.wording import SIMULATED_SENTENCE, runs
-
-SCHEMA_VERSION = 1
-
-
-# Excluded runs that the text names; --json marks them all.
-_NAMED_EXCLUDED = 3
+from isoflop.view.wording import SIMULATED_SENTENCE, excluded_sentence, runs
 
 
 @dataclass(frozen=True)
@@ -137,10 +133,3 @@ def _time(view: PlanView) -> str:
 
 def _excluded(view: PlanView) -> Sequence[str]:
     return (excluded_sentence(view.excluded),) if view.excluded else ()
-
-
-def excluded_sentence(excluded: Mapping[str, str]) -> str:
-    """How many runs a person left out of every fit, the first of them with the reasons."""
-    named = "; ".join(f"{run_id}: {reason}" for run_id, reason in list(excluded.items())[:_NAMED_EXCLUDED])
-    more = f"; ... and {len(excluded) - _NAMED_EXCLUDED} more" if len(excluded) > _NAMED_EXCLUDED else ""
-    return f"{runs(len(excluded))} excluded from fits by hand ({named}{more})"

@@ -10,8 +10,7 @@ from isoflop.result import Status
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.drawing import text
-from isoflop.view.plan_view import excluded_sentence
-from isoflop.view.wording import SIMULATED_SENTENCE
+from isoflop.view.wording import SIMULATED_SENTENCE, excluded_sentence
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,16 @@
-"""Numbers and outcomes in the words of a report, the same in every output."""
+"""Numbers and outcomes in words, the same in every output of every command."""
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Mapping
 
-from isoflop.shape import ParamCount
 from isoflop.units import format_count, plural
 
 SIMULATED = "SIMULATED"
 SIMULATED_SENTENCE = f"{SIMULATED}: no model was trained; the losses are drawn from a known surface."
 
-# N in a table from elsewhere follows a convention that only its author knows.
-Convention = ParamCount | Literal["as_given"]
-
 ABSENT = "-"
 
-PARAM_COUNT: dict[Convention, str] = {
-    "total": "every parameter, embedding and head included",
-    "non_embedding": "parameters without embedding and head",
-    "matmul": "parameters of matrix products: head included, embedding not",
-    "as_given": "parameters as the file gives them",
-}
+# Excluded runs that the text names; --json marks them all.
+_NAMED_EXCLUDED = 3
 
 
 def one_line(text: str) -> str:
@@ -34,18 +25,8 @@ def count(value: float | None) -> str:
     return format_count(value) if 0.01 <= value < 1e15 else f"{value:.2e}"
 
 
-def exponent(value: float) -> str:
-    """An exponent with three decimals."""
-    return f"{value:.3f}"
-
-
-def nats(value: float | None) -> str:
-    """A loss with four decimals: `2.0134`."""
-    return ABSENT if value is None else f"{value:.4f}"
-
-
-def spread(value: float | None) -> str:
-    """An error of a loss with two digits: `0.0026`."""
+def two_digits(value: float | None) -> str:
+    """An error of a loss, or a learning rate: `0.0026`."""
     return ABSENT if value is None else f"{value:.2g}"
 
 
@@ -54,26 +35,13 @@ def ratio(value: float | None) -> str:
     return count(value)
 
 
-def rate(value: float | None) -> str:
-    """A learning rate with two digits: `0.0074`."""
-    return ABSENT if value is None else f"{value:.2g}"
-
-
-def interval(bounds: tuple[float, float] | None, form: Callable[[float], str] = count) -> str:
-    """`55.0B to 70.1B`."""
-    return ABSENT if bounds is None else f"{form(bounds[0])} to {form(bounds[1])}"
-
-
-def percent(level: float) -> str:
-    """A coverage: `90 %`."""
-    return f"{100 * level:g} %"
-
-
-def power_law(coefficient: float, power: float) -> str:
-    """`0.299 C^0.537`."""
-    return f"{coefficient:.3g} C^{exponent(power)}"
-
-
 def runs(number: int) -> str:
     """`1 run`, `3 runs`."""
     return plural(number, "run")
+
+
+def excluded_sentence(excluded: Mapping[str, str]) -> str:
+    """How many runs a person left out of every fit, the first of them with the reasons."""
+    named = "; ".join(f"{run_id}: {reason}" for run_id, reason in list(excluded.items())[:_NAMED_EXCLUDED])
+    more = f"; ... and {len(excluded) - _NAMED_EXCLUDED} more" if len(excluded) > _NAMED_EXCLUDED else ""
+    return f"{runs(len(excluded))} excluded from fits by hand ({named}{more})"

@@ -5,7 +5,8 @@ import pytest
 
 from isoflop.plan.types import Role
 from isoflop.report.source import load_source
-from isoflop.view.wording import SIMULATED, count, interval, one_line
+from isoflop.report.wording import interval
+from isoflop.view.wording import SIMULATED, count, one_line
 from tests.report.report_examples import (
     LLAMA3,
     grid,

@@ -50,22 +50,32 @@ def test_a_file_in_place_of_the_folder_is_refused(summary, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("changes", "said"),
     [
-        ('{"schema_version": 1, "sweep": "mine", "source": "isoflop.db"}', "holds the report of the sweep 'mine'"),
-        ('{"schema_version": 1, "sweep": null, "source": "a/b.csv"}', "holds the report of the file 'b.csv'"),
-        ('{"coverage": 1}', "is not a report's"),
-        ("[]", "is not a report's"),
-        ("", "is not a report's"),
+        ({"sweep": "mine", "source": "isoflop.db"}, "holds the report of the sweep 'mine'"),
+        ({"source": "a/b.csv"}, "holds the report of the file 'b.csv'"),
     ],
-    ids=["of a sweep", "of a file", "a stranger's", "a list", "nothing"],
+    ids=["of a sweep", "of a file"],
 )
-def test_what_is_not_an_earlier_report_of_the_same_is_not_overwritten(summary, tmp_path, content, said):
-    (tmp_path / "report.json").write_text(content)
+def test_the_report_of_something_else_is_not_overwritten(summary, tmp_path, changes, said):
+    write_report(summary, tmp_path)
+    document = json.loads((tmp_path / "report.json").read_text())
+    (tmp_path / "report.json").write_text(json.dumps({**document, **changes}))
+    before = contents(tmp_path)
     with pytest.raises(IsoflopError, match=said) as refused:
         write_report(summary, tmp_path)
     assert "--out" in refused.value.hint
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"report.json": content}
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["report.json", "index.html", "figure.png"])
+@pytest.mark.parametrize("content", ['{"schema_version": 1, "sweep": "x"}', "[]", ""], ids=["json", "list", "nothing"])
+def test_a_strangers_file_is_not_overwritten(summary, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(IsoflopError, match="is not a report's") as refused:
+        write_report(summary, tmp_path)
+    assert name in refused.value.message and "--out" in refused.value.hint
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: content}
 
 
 def test_a_table_is_the_same_by_whichever_path_it_is_named(summary, tmp_path):

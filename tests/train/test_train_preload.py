@@ -6,8 +6,16 @@ from pathlib import Path
 
 STEPS = """
 import sys
-import isoflop.train.preload
 import torch
+
+def touched(*arguments):
+    raise AssertionError("CUDA was asked for something")
+
+for name in ("is_available", "device_count", "_lazy_init", "get_device_properties"):
+    setattr(torch.cuda, name, touched)
+import isoflop.train.preload
+
+before = set(sys.modules)
 from isoflop.rundir import Execution
 from isoflop.shape import ModelShape
 from isoflop.train.model import build_model
@@ -15,7 +23,6 @@ from isoflop.train.optimizer import build_optimizer, clip_gradients, set_rate
 from isoflop.train.precision import configure, forward_context
 from tests.run_examples import OPTIMIZER
 
-before = set(sys.modules)
 execution = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=1)
 configure(execution)
 model = build_model(ModelShape(2, 16, 1, 16, 32, 257, 32), seed=0)
@@ -27,7 +34,7 @@ clip_gradients(model.parameters(), torch.nn.utils.get_total_norm([w.grad for w i
 set_rate(optimizer, 0.5)
 optimizer.step()
 optimizer.zero_grad(set_to_none=True)
-print(torch.cuda.is_initialized(), *sorted(set(sys.modules) - before))
+print(*sorted(name for name in set(sys.modules) - before if not name.startswith("tests")))
 """
 
 
@@ -36,6 +43,5 @@ def test_a_step_after_the_preload_imports_next_to_nothing_and_cuda_was_not_touch
     done = subprocess.run(
         [sys.executable, "-c", STEPS], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
-    cuda_is_initialized, *imported = done.stdout.split()
-    assert cuda_is_initialized == "False"
+    imported = done.stdout.split()
     assert len(imported) < 10, imported

@@ -17,7 +17,7 @@ from isoflop.report.frontier_curves import (
     optimal_params,
     optimal_tokens,
 )
-from isoflop.view.wording import percent
+from isoflop.report.wording import percent
 
 
 def draw_params(ax: Axes, fit: SweepFit, targets: Sequence[Target]) -> None:

@@ -16,7 +16,7 @@ from isoflop.report.valley_curves import (
     parabola,
     shown_interval,
 )
-from isoflop.view.wording import percent
+from isoflop.report.wording import percent
 
 
 def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Point], *, loss_label: str) -> None:

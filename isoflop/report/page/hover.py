@@ -8,9 +8,10 @@ from typing import NamedTuple
 from isoflop.fit.types import Profile, Target
 from isoflop.report.csv_points import Point
 from isoflop.report.source import FitInput
+from isoflop.report.wording import interval, nats, percent
 from isoflop.store import Standing, SweepCell, standing
 from isoflop.units import format_flops, format_seconds
-from isoflop.view.wording import count, interval, nats, one_line, percent, rate, ratio, spread
+from isoflop.view.wording import count, one_line, ratio, two_digits
 
 # Longer reasons do not fit beside a point; the table of runs has them whole.
 _REASON_LENGTH = 60
@@ -56,11 +57,11 @@ def _cell_lines(cell: SweepCell, n_params: float) -> Iterator[str]:
     where = standing(cell)
     yield f"<b>run {plain(cell.run_id or '')}</b>"
     yield _size(cell.budget_flops, n_params, cell.n_tokens)
-    error = f" ± {spread(cell.val_loss_se)}" if cell.val_loss_se is not None else ""
+    error = f" ± {two_digits(cell.val_loss_se)}" if cell.val_loss_se is not None else ""
     bits = f", {nats(cell.bits_per_byte)} bits/byte" if cell.bits_per_byte is not None else ""
     yield f"loss {nats(cell.val_loss)}{error}{bits}"
     yield f"{cell.shape}, seed {cell.seed}"
-    yield f"{cell.n_steps} steps of {count(cell.batch_tokens)} tokens, peak rate {rate(cell.learning_rate)}"
+    yield f"{cell.n_steps} steps of {count(cell.batch_tokens)} tokens, peak rate {two_digits(cell.learning_rate)}"
     yield ", ".join(_cost(cell))
     if where is not Standing.USED:
         reason = shorten(cell.excluded or cell.role or "", _REASON_LENGTH, placeholder=" ...")
@@ -92,7 +93,7 @@ def floor_text(profile: Profile, level: float) -> str:
             f"<b>floor at {format_flops(profile.budget_flops)} FLOPs</b>",
             f"N_opt {count(profile.n_opt)} ({within} {interval(profile.n_opt_ci)})",
             f"D_opt {count(profile.d_opt)} ({interval(profile.d_opt_ci)})",
-            f"loss {nats(profile.loss_opt)}, {profile.n_points} runs, rmse {spread(profile.rmse)}",
+            f"loss {nats(profile.loss_opt)}, {profile.n_points} runs, rmse {two_digits(profile.rmse)}",
         )
     )
 

@@ -1,0 +1,42 @@
+"""The numbers of a fit in words, the same in every output of it."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from isoflop.shape import ParamCount
+from isoflop.view.wording import ABSENT, count
+
+# N in a table from elsewhere follows a convention that only its author knows.
+Convention = ParamCount | Literal["as_given"]
+
+PARAM_COUNT: dict[Convention, str] = {
+    "total": "every parameter, embedding and head included",
+    "non_embedding": "parameters without embedding and head",
+    "matmul": "parameters of matrix products: head included, embedding not",
+    "as_given": "parameters as the file gives them",
+}
+
+
+def exponent(value: float) -> str:
+    """An exponent with three decimals."""
+    return f"{value:.3f}"
+
+
+def nats(value: float | None) -> str:
+    """A loss with four decimals: `2.0134`."""
+    return ABSENT if value is None else f"{value:.4f}"
+
+
+def interval(bounds: tuple[float, float] | None, form: Callable[[float], str] = count) -> str:
+    """`55.0B to 70.1B`."""
+    return ABSENT if bounds is None else f"{form(bounds[0])} to {form(bounds[1])}"
+
+
+def percent(level: float) -> str:
+    """A coverage: `90 %`."""
+    return f"{100 * level:g} %"
+
+
+def power_law(coefficient: float, power: float) -> str:
+    """`0.299 C^0.537`."""
+    return f"{coefficient:.3g} C^{exponent(power)}"
