@@ -178,7 +178,7 @@ class SweepSpec(_Section):
     """One sweep file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    """Name of the sweep: letters, digits, `.`, `_`, `-`."""
+    """Name of the sweep: at most 64 letters, digits, `.`, `_`, `-`, the first a letter or a digit."""
     budgets: tuple[Budget, ...] = Field(min_length=1)
     """Training FLOPs per run, each an IsoFLOP profile."""
     trainer: Trainer = "builtin"

@@ -27,7 +27,7 @@ def test_defaults_fill_a_minimal_file_and_budgets_are_sorted() -> None:
         ({"budgets": []}, "budgets", "FLOPs"),
         ({"budgets": [1e11, 1e11]}, "listed twice", "FLOPs"),
         ({"budgets": [float("inf")]}, "budgets.0", "FLOPs"),
-        ({"name": "../x"}, "name = '../x'", "name: Name of the sweep: letters, digits"),
+        ({"name": "../x"}, "name = '../x'", "name: Name of the sweep: at most 64 letters, digits"),
         ({"grid": {"center_tokens_per_param": 20, "center_n_params": 1e4}}, "not both", "complete example"),
         ({"grid": {"center_n_params": [1e4, 2e4, 3e4]}}, "lists 3 sizes for 2 budgets", "complete example"),
         ({"corpus": {"source": "files"}}, "needs paths", "complete example"),

@@ -9,8 +9,9 @@ def arithmetic(execution: Mapping[str, object]) -> str:
     The number of threads and the micro-batch only change the order of sums.
     """
     kernel = execution.get("attention", "default")
+    precision = execution.get("dtype")
     words = [
-        str(execution.get("dtype", "unknown precision")),
+        precision if isinstance(precision, str) else "unknown precision",
         *([f"{kernel} attention"] if kernel != "default" else []),
         *(["compiled"] if execution.get("compile") else []),
     ]

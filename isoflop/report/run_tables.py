@@ -56,7 +56,7 @@ def _run_row(cell: SweepCell) -> tuple[str, ...]:
         nats(cell.bits_per_byte),
         str(cell.shape),
         ABSENT if cell.n_steps is None else str(cell.n_steps),
-        count(cell.batch_tokens),
+        ABSENT if cell.batch_tokens is None else str(cell.batch_tokens),
         two_digits(cell.learning_rate),
         ABSENT if cell.seed is None else str(cell.seed),
         ABSENT if cell.epochs is None else f"{cell.epochs:.2f}",

@@ -186,7 +186,7 @@ def _mixture(used: Sequence[SweepCell]) -> tuple[Finding, ...]:
             severity=Severity.WARNING,
             message=f"The fitted runs come from {', '.join(devices)} with torch {', '.join(versions)}, "
             f"computed in {', '.join(kinds)}.",
-            hint="Differences of arithmetic enter the valleys; train the sweep on one kind of device to be sure.",
+            hint="Differences of arithmetic enter the valleys; to be sure, train all on one kind of device, alike.",
             values={"devices": devices, "torch_versions": versions, "arithmetic": kinds},
         ),
     )

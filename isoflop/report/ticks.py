@@ -13,6 +13,9 @@ MAX_TICKS = 7
 _FINE = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 _MANTISSAS = ((1, 2, 5), (1, 3), (1,))
 
+# Beyond it, a float cannot hold nine times the power of ten.
+_LAST_DECADE = 307
+
 
 def count_tick(value: float) -> str:
     """A round number of parameters or tokens: `30M`, `1.5B`."""
@@ -29,7 +32,8 @@ def tick_choices(low: float, high: float, form: Callable[[float], str]) -> list[
 
     For axes whose range changes: the densest choice of which few enough are in view is the one to show.
     """
-    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
+    first = max(math.floor(math.log10(low)) - 1, -_LAST_DECADE)
+    last = min(math.ceil(math.log10(high)) + 1, _LAST_DECADE)
     choices = [(mantissas, 1) for mantissas in (_FINE, *_MANTISSAS)] + [((1,), step) for step in (2, 5, 20)]
     return [
         [(tick := m * 10.0**decade, form(tick)) for decade in range(first, last + 1, step) for m in mantissas]
@@ -39,7 +43,7 @@ def tick_choices(low: float, high: float, form: Callable[[float], str]) -> list[
 
 def log_ticks(low: float, high: float) -> list[float]:
     """At most `MAX_TICKS` round numbers between `low` and `high`, both positive."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    decades = range(math.floor(math.log10(low)), min(math.ceil(math.log10(high)), _LAST_DECADE) + 1)
     ticks: list[float] = []
     for mantissas in _MANTISSAS:
         ticks = [m * 10.0**decade for decade in decades for m in mantissas if low <= m * 10.0**decade <= high]

@@ -47,13 +47,10 @@ def _refuse_another(own: Mapping[str, object], out: Path, names: Iterable[str]) 
     Raises:
         IsoflopError: `out` holds the report of another subject, or files of these names that no report left.
     """
-    there = [name for name in names if (out / name).is_file()]
+    there = [name for name in names if (out / name).exists()]
     if not there:
         return
-    try:
-        found = json.loads((out / _DOCUMENT).read_bytes())
-    except (OSError, ValueError):
-        found = None
+    found = _read(out / _DOCUMENT)
     if not isinstance(found, dict) or not own.keys() <= found.keys():
         raise IsoflopError(
             f"{str(out / there[0])!r} is there already and is not a report's.", hint="Name another folder with --out."
@@ -63,6 +60,14 @@ def _refuse_another(own: Mapping[str, object], out: Path, names: Iterable[str]) 
             f"{str(out)!r} holds the report of {' '.join(_subject(found))}.",
             hint="Name another folder with --out, or remove that one.",
         )
+
+
+def _read(document: Path) -> object:
+    """The JSON of a regular file; None for whatever else is there."""
+    try:
+        return json.loads(document.read_bytes()) if document.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _subject(document: Mapping[str, object]) -> tuple[str, str]:

@@ -104,7 +104,8 @@ def known_run(row: Row) -> KnownRun:
 # A sweep of ten thousand runs has a handful of different ones.
 @lru_cache(maxsize=256)
 def _parse_execution(text: str) -> Mapping[str, object]:
-    return MappingProxyType(json.loads(text))
+    content = json.loads(text)
+    return MappingProxyType(content if isinstance(content, dict) else {})
 
 
 def _flag(value: int | None) -> bool | None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_serializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_serializer, field_validator
 
 from isoflop.errors import IsoflopError
 from isoflop.processes import process_start
@@ -28,15 +28,23 @@ class LockContent(BaseModel):
     started_at: AwareDatetime
     command: str
 
+    @field_validator("started_at")
+    @classmethod
+    def _that_utc_can_say(cls, at: datetime) -> datetime:
+        try:
+            return at.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError(str(error)) from error
+
     @field_serializer("started_at")
     def _in_utc(self, at: datetime) -> str:
-        return at.astimezone(UTC).isoformat(timespec="milliseconds")
+        return at.isoformat(timespec="milliseconds")
 
 
 def read_lock(path: Path) -> LockContent | None:
     """What the lock file says; None where it was given back, never taken, taken this moment or is no lock of ours."""
     try:
-        return LockContent.model_validate_json(path.read_bytes())
+        return LockContent.model_validate_json(path.read_bytes()) if path.is_file() else None
     except (OSError, ValidationError):
         return None
 

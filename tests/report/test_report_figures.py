@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from isoflop.report.figure.figure import render_figure
 from isoflop.report.figure.frontier_panel import draw_params, draw_tokens
 from isoflop.report.source import load_source
-from isoflop.report.ticks import MAX_TICKS, log_ticks
+from isoflop.report.ticks import MAX_TICKS, log_ticks, tick_choices
 from tests.report.report_examples import LLAMA3, points_of, summary_of
 
 PNG_HEADER = b"\x89PNG\r\n\x1a\n"
@@ -122,3 +123,9 @@ def test_logarithmic_ticks_are_few_round_and_inside(low, high):
     assert len(ticks) <= MAX_TICKS
     assert all(low <= tick <= high for tick in ticks)
     assert all(f"{tick:.0e}" == f"{tick:.6e}".replace(".000000", "") for tick in ticks)
+
+
+@pytest.mark.parametrize("ends", [(1e290, 1.7e308), (5e-324, 1e-300), (1e12, 1e13)], ids=["huge", "tiny", "usual"])
+def test_ticks_are_finite_at_the_ends_of_what_a_float_holds(ends):
+    assert all(math.isfinite(tick) and tick > 0 for tick in log_ticks(*ends))
+    assert all(math.isfinite(tick) and tick > 0 for choice in tick_choices(*ends, str) for tick, _ in choice)

@@ -1,5 +1,7 @@
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -130,6 +132,14 @@ def test_smaller_micro_batches_and_more_threads_are_no_finding(db):
     others = {**CPU, "micro_batch_sequences": 2, "n_threads": 2}
     save_sweep(db, cells, [make_result(cell, execution=others if i else CPU) for i, cell in enumerate(cells)])
     assert load_source(str(db), db=db, sweep=None).findings == ()
+
+
+@pytest.mark.parametrize("execution", ["null", "[]", "3", '"x"', "{}"])
+def test_what_a_foreign_trainer_wrote_as_execution_stops_no_fit(db, execution):
+    save_complete_sweep(db)
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("update results set execution = ?", [execution])
+    assert load_source(str(db), db=db, sweep=None).cells[0].execution == {}
 
 
 def test_one_simulated_row_makes_the_source_simulated(db):

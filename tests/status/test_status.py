@@ -414,7 +414,13 @@ def test_what_a_lock_file_says_is_checked(tmp_path: Path, changes: dict[str, obj
     assert holder is not None and holder.alive is alive
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "[]", '{"pid": "x"}',
+        '{"host":"o","pid":1,"process_start":1,"started_at":"0001-01-01T00:00:00+14:00","command":"x"}',
+    ],
+)  # fmt: skip
 def test_a_lock_file_that_says_nothing_names_no_holder(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.lock").write_text(content)
     assert read_holder(tmp_path / "x.lock") is None

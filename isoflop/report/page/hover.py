@@ -61,7 +61,7 @@ def _cell_lines(cell: SweepCell, n_params: float) -> Iterator[str]:
     bits = f", {nats(cell.bits_per_byte)} bits/byte" if cell.bits_per_byte is not None else ""
     yield f"loss {nats(cell.val_loss)}{error}{bits}"
     yield f"{cell.shape}, seed {cell.seed}"
-    yield f"{cell.n_steps} steps of {count(cell.batch_tokens)} tokens, peak rate {two_digits(cell.learning_rate)}"
+    yield f"{cell.n_steps} steps of {cell.batch_tokens} tokens, peak rate {two_digits(cell.learning_rate)}"
     yield ", ".join(_cost(cell))
     if where is not Standing.USED:
         reason = shorten(cell.excluded or cell.role or "", _REASON_LENGTH, placeholder=" ...")
