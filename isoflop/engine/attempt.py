@@ -1,16 +1,15 @@
 """One attempt: a worker process at work on a job, and what has been read of it."""
 
-import contextlib
-import os
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from isoflop.engine.events import AttemptStarted, Event, Progressed, RunFinished
+from isoflop.engine.orphans import PATIENCE_SECONDS
 from isoflop.engine.vigil import Vigil
+from isoflop.engine.worker_process import WorkerProcess
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import RunDir
@@ -36,7 +35,7 @@ class Attempt:
     device: str
     job: Job
     run_dir: RunDir
-    process: ForkServerProcess
+    process: WorkerProcess
     offset: int
     vigil: Vigil
     memory: float
@@ -81,32 +80,29 @@ class Attempt:
                 yield from self.result(run_id, _moment(event))
 
     def result(self, run_id: str, at: float) -> Iterator[RunFinished]:
-        """The run's result, once, if there is one."""
+        """The run's result, once, if there is one; of no worker of ours if another sweep's process came by it."""
         result = self.run_dir.read_result(run_id)
         if result is not None and run_id not in self._reported:
             self._reported.add(run_id)
-            yield RunFinished(result, self.slot, at)
+            yield RunFinished(result, self.slot if result.attempt == self.number else None, at)
 
     def tell(self, order: signal.Signals) -> None:
         """Send the worker a signal, once."""
         if self._told != order:
             self._told = order
-            self.send(order)
+            self.process.send(order)
 
-    def send(self, number: signal.Signals) -> None:
-        """Send the worker a signal."""
-        if self.process.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.process.pid, number)
-
-    def end_if_hung(self) -> None:
-        """Ask a worker without a sign of life for its stack, and kill it a moment later."""
+    def end_if_stuck(self) -> None:
+        """Ask a worker without a sign of life for its stack, and kill it a moment later; kill a stuck orphan."""
+        if self.process.seconds_without_server > PATIENCE_SECONDS:
+            self.tell(signal.SIGKILL)
+            return
         silence = self.vigil.too_long()
         if silence is None:
             return
         if self.hung is None:
             self.hung = f"took no step for {silence:.0f} s and was killed; its stack is in the log"
-            self.send(signal.SIGUSR1)
+            self.process.send(signal.SIGUSR1)
         elif self.vigil.dumped():
             self.tell(signal.SIGKILL)
 

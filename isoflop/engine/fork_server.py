@@ -8,8 +8,8 @@ import multiprocessing
 import signal
 from collections.abc import Callable
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerProcess
 
+from isoflop.engine.worker_process import WorkerProcess
 from isoflop.errors import IsoflopError
 from isoflop.rundir import Assignment
 
@@ -26,7 +26,7 @@ class ForkServer:
         self._context = multiprocessing.get_context("forkserver")
         self._deaths = 0
 
-    def start(self, assignment: Assignment, *, preload: list[str]) -> ForkServerProcess | None:
+    def start(self, assignment: Assignment, *, preload: list[str]) -> WorkerProcess | None:
         """The worker of `assignment`; None if the server had died (another is started next time).
 
         Raises:
@@ -44,7 +44,7 @@ class ForkServer:
                     hint="Check the memory of this machine and that `python -c 'import torch'` works.",
                 ) from None
             return None
-        return process
+        return WorkerProcess(process)
 
     def _ensure(self, preload: list[str]) -> None:
         """Start the server unless it lives.

@@ -78,7 +78,8 @@ class LocalEngine:
             while self._attempts or (queue and not self._order):
                 yield from self._fill_slots(queue)
                 yield from self._waiting(queue)
-                wait([attempt.process.sentinel for attempt in self._attempts.values()], timeout=POLL_SECONDS)
+                sentinels = [attempt.process.sentinel for attempt in self._attempts.values()]
+                wait([sentinel for sentinel in sentinels if sentinel is not None], timeout=POLL_SECONDS)
                 self._pass_order_on()
                 for attempt in list(self._attempts.values()):
                     yield from self._look_at(attempt, queue)
@@ -199,12 +200,11 @@ class LocalEngine:
         if ended:
             yield from self._end(attempt, queue)
         elif not self._order:
-            attempt.end_if_hung()
+            attempt.end_if_stuck()
 
     def _end(self, attempt: Attempt, queue: deque[Job]) -> Iterator[Event]:
         """What became of a worker whose process has ended; a death without result goes back to the queue."""
         del self._attempts[attempt.slot]
-        attempt.process.join()
         for run in attempt.job.runs:  # a result whose event was lost with the process
             yield from attempt.result(run.run_id, time.monotonic())
         missing = attempt.missing
@@ -224,9 +224,9 @@ class LocalEngine:
             yield from attempt.result(run.run_id, time.monotonic())
 
     def _outcome(self, attempt: Attempt, missing: bool) -> tuple[str, str | None]:
-        code = attempt.process.exitcode
+        code = attempt.process.exit_code
         if not missing:
-            return "done", None
+            return ("interrupted", _INTERRUPTED[code]) if code == EXIT_BUSY else ("done", None)
         if code == EXIT_OBSTACLE:
             self.stop()
             hint = f"See {attempt.run_dir.log_path(attempt.number)}."
@@ -234,7 +234,7 @@ class LocalEngine:
             self._obstacle = self._obstacle or attempt.obstacle or unknown
             return "interrupted", self._obstacle.message
         if self._order or code in _INTERRUPTED:
-            return "interrupted", _INTERRUPTED.get(code or 0, f"ended with exit code {code}")
+            return "interrupted", _INTERRUPTED.get(code or 0, _how(code))
         if attempt.hung is not None:
             return self._died(attempt, attempt.hung)
         if code == EXIT_OUT_OF_MEMORY or (code == -signal.SIGKILL and self._kernel_killed()):
@@ -267,6 +267,8 @@ class LocalEngine:
 
 
 def _how(code: int | None) -> str:
+    if code is None:
+        return "ended with the process it was forked from"
     return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import SWEEP, Sandbox, alive, kill
+from tests.faults.processes import fork_server, freeze, thaw
 
 # Four runs of seconds each, so that there is something to kill.
 SLOW = (
@@ -89,6 +90,26 @@ def test_kill_9_of_a_worker_and_then_of_the_coordinator_costs_nothing(sandbox: S
     sandbox.run("run", "tiny.toml", "--workers", "2", "--db", f"{clean}.db", "--artifacts", str(clean))
     assert len(sandbox.losses()) == 4
     assert sandbox.losses() == sandbox.losses("clean.db")
+
+
+def test_a_worker_that_outlives_its_server_is_waited_for_and_then_goes_on(sandbox: Sandbox) -> None:
+    (sandbox.folder / "tiny.toml").write_text(SLOW)
+    coordinator = sandbox.start("run", "tiny.toml", "--workers", "1", "--json")
+    sandbox.wait_for(lambda: trained_workers(sandbox))
+    [worker] = trained_workers(sandbox)
+    server = fork_server(coordinator.pid)
+    assert server is not None and freeze(worker)
+    os.kill(server, signal.SIGKILL)
+    sandbox.wait_for(lambda: not alive(server))
+    time.sleep(1.0)  # several looks of the engine, which hears nothing of the worker any more
+    assert sandbox.rows("select count(*) from attempts where outcome <> 'done'") == [(0,)]
+    thaw(worker)
+    out, _ = coordinator.communicate(timeout=240)
+    assert coordinator.returncode == 0
+    lost = sandbox.rows("select attempt, outcome, reason from attempts where outcome <> 'done'")
+    assert lost == [(1, "died", "the worker ended with the process it was forked from without a result")]
+    [(planned,)] = sandbox.rows("select sum(planned_flops) from runs")
+    assert json.loads(out)["flops_spent"] == planned
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"])

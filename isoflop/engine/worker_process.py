@@ -1,0 +1,62 @@
+"""WorkerProcess: a process forked for an engine, watched also where the server it was forked from has died."""
+
+import contextlib
+import os
+import signal
+import time
+from multiprocessing.context import ForkServerProcess
+
+import psutil
+
+from isoflop.processes import is_running, process_start
+
+# What multiprocessing makes of an exit code that died with the server; no worker of ours ends with it.
+_LOST = 255
+
+
+class WorkerProcess:
+    """A started process. Its exit code reaches us through the server, its life does not depend on it."""
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        assert process.pid is not None, "the process was not started"
+        self.pid = process.pid
+        self._process = process
+        self._start = _start_of(process.pid)
+        self._server_gone_at: float | None = None
+
+    @property
+    def sentinel(self) -> int | None:
+        """Ready (multiprocessing.connection.wait) when the process has ended; None where nothing will tell."""
+        return self._process.sentinel if self._server_gone_at is None else None
+
+    def is_alive(self) -> bool:
+        """Whether the process runs. One whose server has died still checkpoints, or writes its result."""
+        if self._process.is_alive():
+            return True
+        if self._process.exitcode != _LOST:
+            return False
+        self._server_gone_at = self._server_gone_at or time.monotonic()
+        return self._start is not None and is_running(self.pid, self._start)
+
+    @property
+    def seconds_without_server(self) -> float:
+        """How long ago its server was found dead; 0 while that lives."""
+        return 0.0 if self._server_gone_at is None else time.monotonic() - self._server_gone_at
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of the ended process, negative for a signal; None where it was lost with the server."""
+        return None if self._process.exitcode == _LOST else self._process.exitcode
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the process a signal; nothing happens where it has ended."""
+        if self.is_alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def _start_of(pid: int) -> float | None:
+    try:
+        return process_start(pid)
+    except (psutil.NoSuchProcess, OSError):
+        return None  # it has ended already
