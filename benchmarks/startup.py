@@ -9,7 +9,7 @@ import sys
 import time
 
 EMPTY = "import typer\napp = typer.Typer()\n@app.command()\ndef nothing() -> None: ...\napp(['--help'])"
-OURS = "from isoflop.cli import main\nimport sys\nsys.argv = ['isoflop', '--help']\nmain()"
+OURS = "from isoflop.__main__ import main\nimport sys\nsys.argv = ['isoflop', '--help']\nmain()"
 
 
 def seconds(program: str) -> float:

@@ -1,6 +1,16 @@
-"""`python -m isoflop`."""
+"""The command: `isoflop`, and `python -m isoflop`."""
 
-from isoflop.cli import main
+import signal
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is still being imported ends it at once, and without a traceback."""
+    answer = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from isoflop.cli import app
+
+    signal.signal(signal.SIGINT, answer)
+    app(prog_name="isoflop")
+
 
 if __name__ == "__main__":
     main()

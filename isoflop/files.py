@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and folders."""
 
 import os
 from pathlib import Path
@@ -28,6 +28,11 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_folder(path: Path) -> bool:
+    """Whether the path leads to a folder; False where one may not look, which `Path.is_dir` raises."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def remove_temporaries(folder: Path) -> None:

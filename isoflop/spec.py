@@ -1,20 +1,18 @@
 """SweepSpec: the question a sweep asks, read from a TOML file. Parse once, use the type."""
 
-import difflib
 import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import CooldownShape, Trainer
 from isoflop.shape import ParamCount
-
-_EXAMPLE = "sweeps/quickstart.toml"
+from isoflop.spec_problems import EXAMPLE, first_problem
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Far beyond what anyone trains, and far from where floating point ends.
@@ -37,7 +35,7 @@ class GridSpec(_Section):
     """Half-width of the grid in decades of N."""
     center_tokens_per_param: Positive | None = None
     """First guess of the optimum as D/N; centres every budget's grid. 20 where no centre is given."""
-    center_n_params: tuple[Size, ...] | None = None
+    center_n_params: Annotated[tuple[Size, ...], Field(min_length=1)] | None = None
     """Or the centre as explicit sizes: one per budget, or one for the smallest, growing as C^0.5."""
     lattice: bool | tuple[Size, ...] = False
     """One list of sizes for all budgets: `true` = evenly spaced, each budget takes its window of it;
@@ -180,7 +178,7 @@ class SweepSpec(_Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     """Name of the sweep: at most 64 letters, digits, `.`, `_`, `-`, the first a letter or a digit."""
     budgets: tuple[Budget, ...] = Field(min_length=1)
-    """Training FLOPs per run, each an IsoFLOP profile."""
+    """Training FLOPs per run, each an IsoFLOP profile, such as budgets = [1e11, 3e11, 1e12]."""
     trainer: Trainer = "builtin"
     """`builtin` trains; `simulated` draws losses from a known surface and is labelled so everywhere."""
     grid: GridSpec = GridSpec()
@@ -203,7 +201,8 @@ class SweepSpec(_Section):
     def _a_centre_per_budget(self) -> "SweepSpec":
         centres = self.grid.center_n_params
         if centres is not None and len(centres) not in (1, len(self.budgets)):
-            raise ValueError(f"grid.center_n_params lists {len(centres)} sizes for {len(self.budgets)} budgets")
+            budgets = "1 budget" if len(self.budgets) == 1 else f"{len(self.budgets)} budgets"
+            raise ValueError(f"grid.center_n_params lists {len(centres)} sizes for {budgets}")
         return self
 
     def asks_the_same_as(self, other: "SweepSpec") -> bool:
@@ -229,7 +228,7 @@ def load_spec(path: Path) -> SweepSpec:
     except FileNotFoundError:
         raise IsoflopError(f"There is no sweep file {shown!r}.", hint="Check the path; sweeps/ has examples.") from None
     except tomllib.TOMLDecodeError as error:
-        raise IsoflopError(f"{shown!r} is not valid TOML: {error}.", hint=f"{_EXAMPLE} shows the layout.") from None
+        raise IsoflopError(f"{shown!r} is not valid TOML: {error}.", hint=f"{EXAMPLE} shows the layout.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise IsoflopError(f"Cannot read sweep file {shown!r}: {error}.", hint="Give a readable TOML file.") from None
     return parse_spec(content, source=shown)
@@ -244,59 +243,4 @@ def parse_spec(content: Mapping[str, Any], *, source: str) -> SweepSpec:
     try:
         return SweepSpec.model_validate(content)
     except ValidationError as error:
-        raise _first_problem(error, source) from None
-
-
-def _first_problem(error: ValidationError, source: str) -> IsoflopError:
-    problems = error.errors(include_url=False)
-    # An unknown key explains a missing one: report it first.
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    location = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return _unknown_key(tuple(str(part) for part in problem["loc"]), source)
-    if problem["type"] == "missing":
-        return IsoflopError(f"{source!r} lacks the key {location!r}.", hint=f"{_EXAMPLE} is a complete example.")
-    reason = problem["msg"].removeprefix("Value error, ")
-    value = problem["input"]
-    shown = "" if isinstance(value, Mapping) else f" = {value!r}"
-    where = location or "the sweep"
-    return IsoflopError(f"{source!r}: {where}{shown} is not possible: {reason}.", hint=_hint(location))
-
-
-def _unknown_key(path: tuple[str, ...], source: str) -> IsoflopError:
-    section: type[BaseModel] = SweepSpec
-    for part in path[:-1]:
-        section = _section_of(section, part) or section
-    valid = sorted(section.model_fields)
-    nearest = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
-    hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Valid keys here: {', '.join(valid)}."
-    return IsoflopError(f"{source!r} has an unknown key {'.'.join(path)!r}.", hint=hint)
-
-
-def _section_of(section: type[BaseModel], name: str) -> type[BaseModel] | None:
-    field = section.model_fields.get(name)
-    annotation = field.annotation if field is not None else None
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-
-
-def _meaning(location: str) -> str | None:
-    """What the key at `location` means, in the words of its own documentation; None for a section."""
-    section: type[BaseModel] = SweepSpec
-    for part in location.split("."):
-        inner = _section_of(section, part)
-        if inner is None:
-            field = section.model_fields.get(part)
-            return field.description if field is not None else None
-        section = inner
-    return None
-
-
-def _hint(location: str) -> str:
-    if location.startswith("budgets"):
-        return "Budgets are training FLOPs per run, such as budgets = [1e11, 3e11, 1e12]."
-    if location == "fit.params":
-        return f"Choose one of {', '.join(get_args(ParamCount))}."
-    meaning = _meaning(location)
-    if meaning is None:
-        return f"{_EXAMPLE} in the sources of isoflop is a complete example."
-    return f"{location}: {' '.join(meaning.split())}"
+        raise first_problem(error, SweepSpec, source=source) from None

@@ -15,7 +15,7 @@ ROOT = Path(isoflop.__file__).parent
 LAYERS = (
     {"isoflop", "errors", "finding", "units", "files", "hardware", "processes"},
     {"shape", "result", "corpus_facts"},
-    {"run_spec", "spec"},
+    {"run_spec", "spec", "spec_problems"},
     {"rundir", "corpus", "plan"},
     {"train", "store", "fit"},
     {"engine"},

@@ -23,18 +23,21 @@ def test_defaults_fill_a_minimal_file_and_budgets_are_sorted() -> None:
         ({"grid": {"size": 3}}, "unknown key 'grid.size'", "'sizes'"),
         ({"budget": [1e11]}, "unknown key 'budget'", "'budgets'"),
         ({"xyz": 1}, "unknown key 'xyz'", "Valid keys here"),
-        ({"budgets": [-1.0]}, "budgets.0 = -1.0", "FLOPs"),
-        ({"budgets": []}, "budgets", "FLOPs"),
+        ({"budgets": [-1.0]}, "entry 1 of budgets = -1.0", "FLOPs"),
+        ({"budgets": []}, "budgets = [] is not possible: the list must not be empty", "FLOPs"),
         ({"budgets": [1e11, 1e11]}, "listed twice", "FLOPs"),
-        ({"budgets": [float("inf")]}, "budgets.0", "FLOPs"),
+        ({"budgets": [1e11, float("inf")]}, "entry 2 of budgets = inf is not possible: it must be a finite", "FLOPs"),
+        ({"budgets": float("inf")}, "budgets = inf is not possible: it must be a list, in brackets", "FLOPs"),
+        ({"budgets": [1e300]}, "it must be at most 1e+40", "FLOPs"),
         ({"name": "../x"}, "name = '../x'", "name: Name of the sweep: at most 64 letters, digits"),
         ({"grid": {"center_tokens_per_param": 20, "center_n_params": 1e4}}, "not both", "complete example"),
         ({"grid": {"center_n_params": [1e4, 2e4, 3e4]}}, "lists 3 sizes for 2 budgets", "complete example"),
         ({"corpus": {"source": "files"}}, "needs paths", "complete example"),
         ({"recipe": {"warmup_fraction": 0.3, "cooldown_fraction": 0.9}}, "exceed 1", "complete example"),
-        ({"fit": {"params": "all"}}, "fit.params = 'all'", "non_embedding"),
+        ({"fit": {"params": "all"}}, "it must be 'total', 'non_embedding' or 'matmul'", "fit.params: Which"),
         ({"model": {"head_dim": 7}}, "model.head_dim = 7", "Size of an attention head"),
         ({"grid": {"lattice": "yes"}}, "grid.lattice", "One list of sizes"),
+        ({"grid": {"lattice": [1e3, 1e30]}}, "entry 2 of grid.lattice = 1e+30", "One list of sizes"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -45,6 +48,33 @@ def test_a_bad_value_is_named_with_a_hint(change: dict[str, object], said: str, 
     assert "x.toml" in caught.value.message
     assert hint in caught.value.hint
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "reason"),
+    [
+        (None, "grid", 3, "a table"),
+        (None, "trainer", "x", "'builtin' or 'simulated'"),
+        (None, "name", 7, "text, in quotes"),
+        ("grid", "sizes", 2.5, "a whole number"),
+        ("grid", "sizes", "many", "a whole number"),
+        ("grid", "seeds", 0, "at least 1"),
+        ("grid", "center_n_params", [], "not be empty"),
+        ("grid", "center_tokens_per_param", 0, "more than 0"),
+        ("model", "head_dim", 3, "a multiple of 2"),
+        ("recipe", "learning_rate", [], "a number"),
+        ("recipe", "beta1", 1, "less than 1"),
+        ("recipe", "batch_exponent", 1.5, "at most 1"),
+        ("corpus", "paths", ["a", 1], "text, in quotes"),
+        ("corpus", "tokens", 1.5, "a whole number"),
+    ],
+)
+def test_what_a_value_must_be_is_said_in_our_words(section: str | None, key: str, value: object, reason: str) -> None:
+    with pytest.raises(IsoflopError) as caught:
+        parse_spec({**MINIMAL, **({section: {key: value}} if section else {key: value})}, source="x.toml")
+    said = caught.value.message
+    assert said.startswith("'x.toml': ") and reason in said
+    assert "nput should" not in said and "uple should" not in said
 
 
 def test_a_missing_key_is_named() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from isoflop.artifacts.elsewhere import Elsewhere
 from isoflop.artifacts.occupied import alone_with_corpora, is_claimed
 from isoflop.artifacts.usage import disk_usage
 from isoflop.artifacts.weights import weights_of
@@ -80,8 +81,13 @@ class Inventory:
     left_alone: tuple[LeftAlone, ...]
 
 
-def take_inventory(artifacts: Path, known: Mapping[str, KnownRun], wanted: frozenset[str]) -> Inventory:
-    """What of `artifacts` is not needed: `known` are the database's runs, `wanted` those whose weights are kept."""
+def take_inventory(
+    artifacts: Path, known: Mapping[str, KnownRun], wanted: frozenset[str], elsewhere: Elsewhere
+) -> Inventory:
+    """What of `artifacts` is not needed: `known` are the database's runs, `wanted` those whose weights are kept.
+
+    What other databases want stays.
+    """
     items: list[Item] = []
     left_alone: list[LeftAlone] = []
     for path in sorted(artifacts.iterdir()):
@@ -89,20 +95,20 @@ def take_inventory(artifacts: Path, known: Mapping[str, KnownRun], wanted: froze
             items.append(Item(Kind.TEMPORARY, path, disk_usage(path), path))
         elif _is_folder(path, _RUN_NAME):
             run_ids = _run_ids(path)
-            reason = _why_untouchable(path, run_ids, known)
+            reason = _why_untouchable(path, run_ids, known, elsewhere)
             if reason is not None:
                 left_alone.append(LeftAlone(path, reason))
             elif any(known[run_id].asked_for for run_id in run_ids):
-                items.extend(_parts(path, run_ids, known, wanted))
+                items.extend(_parts(path, run_ids, known, wanted | elsewhere.weights))
             else:
                 items.append(Item(Kind.RUN, path, disk_usage(path), path))
     in_use = {run.corpus_fingerprint for run in known.values() if run.asked_for}
-    in_use |= {run.corpus_fingerprint for entry in left_alone for run in _runs(entry.path)}
+    in_use |= {run.corpus_fingerprint for entry in left_alone for run in _runs(entry.path)} | elsewhere.corpora
     items.extend(_corpora(artifacts / CORPORA, in_use))
     return Inventory(tuple(items), tuple(left_alone))
 
 
-def _why_untouchable(path: Path, run_ids: set[str], known: Mapping[str, KnownRun]) -> str | None:
+def _why_untouchable(path: Path, run_ids: set[str], known: Mapping[str, KnownRun], elsewhere: Elsewhere) -> str | None:
     """Why nothing in the run directory may be judged by this database; None where it may."""
     if is_claimed(path):
         return "a process works on it"
@@ -110,6 +116,8 @@ def _why_untouchable(path: Path, run_ids: set[str], known: Mapping[str, KnownRun
         return "unknown to this database"
     if any(known[run_id].asked_for for run_id in run_ids):
         return None
+    for run_id in sorted(run_ids & elsewhere.asked_for.keys()):
+        return f"the database {str(elsewhere.asked_for[run_id])!r} asks for it"
     if not all(_is_recorded(path, known[run_id]) for run_id in run_ids):
         return "holds a result that the database does not have"
     foreign = [entry.name for entry in path.iterdir() if not _OURS.fullmatch(entry.name)]

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from isoflop.artifacts.elsewhere import Elsewhere, read_elsewhere
 from isoflop.artifacts.occupied import alone_in
 from isoflop.artifacts.wanted import Ranking, leaves_weights, wanted_by_any
+from isoflop.errors import IsoflopError
 from isoflop.result import RunResult
 from isoflop.rundir import WEIGHTS_SUFFIX, RunDir
 from isoflop.spec import Keep
@@ -14,13 +16,16 @@ class WeightKeeper:
     """Keeps to a sweep's `[run] keep` while the sweep runs, for the process that holds its lock.
 
     Nobody else can then change what this sweep asks for, excludes or records, so its ranking is read once and kept in
-    memory. What other sweeps want of a run that they share is asked of the database.
+    memory. What other sweeps want of a run that they share is asked of the database, and of every other database that
+    trains into the same folder; where one of those cannot be read, nothing is freed.
     """
 
     def __init__(self, store: Store, sweep: str, keep: Keep, artifacts: Path) -> None:
         self._store, self._sweep, self._keep, self._artifacts = store, sweep, keep, artifacts
         self._ranking = Ranking(store.cells(sweep) if keep == "best-per-budget" else ())
         self._to_free: set[str] = set()
+        elsewhere = self._elsewhere()
+        self._shared = None if elsewhere is None else elsewhere.asked_for.keys()
 
     def take(self, result: RunResult) -> None:
         """Note a recorded result; `free` acts on it."""
@@ -33,14 +38,30 @@ class WeightKeeper:
         A run that another sweep asks for too waits for `free_all`.
         """
         for run_id in sorted(self._to_free):
-            if set(self._store.sweeps_asking_for([run_id])) - {self._sweep} or free_weights(self._artifacts, run_id):
+            if self._is_shared(run_id) or free_weights(self._artifacts, run_id):
                 self._to_free.discard(run_id)
 
     def free_all(self) -> None:
         """Delete the weights of every run of the sweep that neither it nor a sweep that shares the run keeps."""
+        elsewhere = self._elsewhere()
+        if elsewhere is None:
+            return
         ended = {cell.run_id for cell in self._store.cells(self._sweep) if cell.run_id is not None and cell.status}
-        for run_id in sorted(ended - wanted_by_any(self._store, self._store.sweeps_asking_for(ended))):
+        kept = wanted_by_any(self._store, self._store.sweeps_asking_for(ended)) | elsewhere.weights
+        for run_id in sorted(ended - kept):
             free_weights(self._artifacts, run_id)
+
+    def _is_shared(self, run_id: str) -> bool:
+        if self._shared is None or run_id in self._shared:
+            return True
+        return bool(set(self._store.sweeps_asking_for([run_id])) - {self._sweep})
+
+    def _elsewhere(self) -> Elsewhere | None:
+        """What other databases want; None where that cannot be read."""
+        try:
+            return read_elsewhere(self._artifacts, self._store.path)
+        except IsoflopError:
+            return None
 
 
 def weights_of(job_dir: Path, run_id: str) -> Path:

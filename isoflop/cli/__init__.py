@@ -48,8 +48,3 @@ def common(
     ] = False,
 ) -> None:
     """IsoFLOP sweeps on your own hardware: for this budget, how big a model on how many tokens?"""
-
-
-def main() -> None:
-    """Entry point of `isoflop` and of `python -m isoflop`."""
-    app(prog_name="isoflop")

@@ -1,13 +1,10 @@
 """`isoflop clean`: what no sweep of the database needs, and freeing it."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from isoflop.cli.options import DEFAULT_ARTIFACTS, DEFAULT_DB, Artifacts, AsJson, Database
-
-if TYPE_CHECKING:
-    from isoflop.store import KnownRun, Store
 
 
 def clean(
@@ -20,10 +17,11 @@ def clean(
 
     Final weights that `run.keep` does not ask for, checkpoints of ended runs, runs and corpora that no sweep asks for,
     leftovers of killed processes. Results, curves and logs of runs that a sweep asks for stay. What this database
-    does not know is left alone: the folder may serve another.
+    does not know is left alone, and so is what another that trains into the same folder keeps.
     """
     from contextlib import ExitStack
 
+    from isoflop.artifacts.elsewhere import needs_of, read_elsewhere
     from isoflop.artifacts.free import free
     from isoflop.artifacts.inventory import take_inventory
     from isoflop.artifacts.view import clean_document, print_inventory
@@ -40,17 +38,10 @@ def clean(
     with ExitStack() as held:
         if yes:
             held.enter_context(sweep_locks(db, read_untouched(db, lambda store: store.sweep_names())))
-        inventory = take_inventory(artifacts, *read_untouched(db, _needs))
+        inventory = take_inventory(artifacts, *read_untouched(db, needs_of), read_elsewhere(artifacts, db))
         if yes:
             inventory = free(inventory)
     if json:
         print(dumps(clean_document(inventory, artifacts, db, freed=yes)))
     else:
         print_inventory(inventory, artifacts, db, stdout(), freed=yes)
-
-
-def _needs(store: "Store") -> "tuple[dict[str, KnownRun], frozenset[str]]":
-    """The runs that the database knows, and those whose weights its sweeps keep."""
-    from isoflop.artifacts.wanted import wanted_by_any
-
-    return store.known_runs(), wanted_by_any(store, store.sweep_names())

@@ -6,6 +6,18 @@ from typing import Annotated
 
 import typer
 
+
+def named_path(text: str) -> Path:
+    """A path; an empty one, as of an unset variable, is refused instead of meaning the current folder.
+
+    Raises:
+        typer.BadParameter: it is empty.
+    """
+    if not text:
+        raise typer.BadParameter("an empty path names nothing")
+    return Path(text)
+
+
 SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="Sweep file (TOML).", show_default=False)]
 Source = Annotated[
     str,
@@ -15,8 +27,19 @@ Source = Annotated[
         show_default=False,
     ),
 ]
-Database = Annotated[Path, typer.Option("--db", envvar="ISOFLOP_DB", help="Database.")]
-Artifacts = Annotated[Path, typer.Option("--artifacts", envvar="ISOFLOP_ARTIFACTS", help="Folder of run directories.")]
+Database = Annotated[
+    Path, typer.Option("--db", parser=named_path, metavar="<path>", envvar="ISOFLOP_DB", help="Database.")
+]
+Artifacts = Annotated[
+    Path,
+    typer.Option(
+        "--artifacts",
+        parser=named_path,
+        metavar="<path>",
+        envvar="ISOFLOP_ARTIFACTS",
+        help="Folder of run directories.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 SweepName = Annotated[str | None, typer.Option("--sweep", help="Which sweep of a database with several.")]
 Targets = Annotated[

@@ -14,12 +14,15 @@ from isoflop.cli.options import (
     Source,
     SweepName,
     Targets,
+    named_path,
 )
 
 
 def report(
     source: Source,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("report"),
+    out: Annotated[Path, typer.Option("--out", parser=named_path, metavar="<path>", help="Folder to write to.")] = Path(
+        "report"
+    ),
     db: Database = DEFAULT_DB,
     sweep: SweepName = None,
     target: Targets = None,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from isoflop.artifacts.elsewhere import sign_in
 from isoflop.artifacts.weights import WeightKeeper
 from isoflop.cli.sweep import corpora, lock_path, plan_sweep
 from isoflop.engine.devices import DeviceChoice
@@ -106,7 +107,10 @@ class Session:
             IsoflopError: the artifacts or the database cannot be written.
         """
         try:
-            for event in self.engine.run(self._jobs()):
+            jobs = self._jobs()
+            if jobs:
+                sign_in(self.engine.artifacts, self.store.path)
+            for event in self.engine.run(jobs):
                 self._record(event)
                 yield event
             self.weights.free_all()

@@ -50,8 +50,7 @@ def _no_profiles(n_budgets: int, n_listed: int) -> Finding:
         "no_profiles",
         Severity.ERROR,
         f"No budget of {n_budgets} has {MIN_POINTS} runs of 3 sizes and 3 token counts, as its parabolas need.",
-        "Rows belong together when their budget_flops are exactly equal: give every row its planned budget, or train "
-        "more sizes per budget.",
+        "Train more sizes per budget; rows of a table belong together where their budget_flops are exactly equal.",
         {"n_budgets": n_budgets, "n_listed": n_listed},
     )
 
@@ -150,7 +149,8 @@ def _on_frontier(valleys: Sequence[Valley], frontier: Frontier | None) -> Iterat
             "no_frontier",
             Severity.ERROR,
             f"The {n_inside} budgets with a floor lie too close together for a power law.",
-            "Spread the budgets over at least a decade; give the runs of one budget exactly equal budget_flops.",
+            "Spread the budgets over at least a decade; rows of a table belong together where their budget_flops are "
+            "exactly equal.",
             values,
         )
 

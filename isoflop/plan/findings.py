@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding, Severity
+from isoflop.plan.types import Cell
 from isoflop.spec import SweepSpec
 from isoflop.units import format_flops, plural
 
@@ -14,6 +15,8 @@ FEWEST_SIZES = 5
 ROOM = 2
 # A centre's own size is off it by up to this share.
 AT_CENTRE = 0.001
+# Peak rates of AdamW that somebody trains with, and a wide margin.
+USUAL_RATES = (1e-5, 0.3)
 # As many budgets as a message still names; the values of a finding name more.
 MOST_NAMED = 6
 MOST_LISTED = 50
@@ -75,6 +78,23 @@ def grid_findings(grids: Sequence[KeptSizes]) -> Iterator[Finding]:
             "A floor on that side would not be bracketed: move the centre, widen the grid, "
             "or see the reasons of the dropped cells.",
             side=side,
+        )
+
+
+def rate_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
+    """A finding where learning rates lie where hardly anything trains."""
+    low, high = USUAL_RATES
+    rates = {cell.run.run_id: cell.run.optimizer.learning_rate for cell in cells}
+    outside = [rate for rate in rates.values() if not low <= rate <= high]
+    if outside:
+        yield Finding(
+            "unusual_rate",
+            Severity.WARNING,
+            f"{plural(len(outside), 'run')} of {len(rates)} would train at peak learning rates outside {low:g} to "
+            f"{high:g}: {min(outside):.2g} to {max(outside):.2g}.",
+            "An untuned rate gives an untuned exponent: check recipe.learning_rate and the base_width and "
+            "base_batch_tokens it holds for.",
+            {"n_runs": len(outside), "lowest": min(outside), "highest": max(outside)},
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import memory_bytes
-from isoflop.plan.findings import KeptSizes, grid_findings, heldout_findings
+from isoflop.plan.findings import KeptSizes, grid_findings, heldout_findings, rate_findings
 from isoflop.plan.grid import BudgetGrid, budget_grids
 from isoflop.plan.recipe import BUDGET_TOLERANCE, make_recipe
 from isoflop.plan.shapes import ShapeRule, nearest_shape
@@ -42,7 +42,7 @@ def make_plan(spec: SweepSpec, corpus: CorpusFacts, *, vocab_size: int, memory_l
                 dropped.append(DroppedCell(grid.budget_flops, shape, reason, limit))
         cells.extend(_cells(spec, rule, grid, kept, corpus))
         left.append(KeptSizes(grid.budget_flops, grid.centre, tuple(shape.n_params(rule.count) for shape in kept)))
-    findings = (*heldout_findings(spec, corpus), *grid_findings(left))
+    findings = (*heldout_findings(spec, corpus), *grid_findings(left), *rate_findings(cells))
     return Plan(spec.name, tuple(cells), tuple(dropped), findings)
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from isoflop.errors import IsoflopError
 
 COLUMNS = ("budget_flops", "n_params", "n_tokens", "loss")
+# Of a vocabulary of e^1000 tokens a uniform guess costs 1000 nats; what is far beyond is no loss per token.
+LARGEST_LOSS = 1e6
 
 _COMMAS = "Write decimals with a point and no thousands separators, or quote fields that hold commas."
 _LAYOUT = f"The first line names the columns {', '.join(COLUMNS)}, separated by commas; any others are ignored."
@@ -26,7 +28,8 @@ class Point(NamedTuple):
 def parse_points(text: str, *, name: str) -> tuple[Point, ...]:
     """The points of CSV `text` in its order; `name` is the file in errors.
 
-    Budget, parameters and tokens are finite and positive; a loss is finite (normalised losses may be negative).
+    Budget, parameters and tokens are finite and positive; a loss is finite (normalised losses may be negative) and at
+    most 1e6 either way.
 
     Raises:
         IsoflopError: a column is missing or named twice, no rows, or a value is not such a number.
@@ -79,6 +82,11 @@ def _number(text: str, column: str, place: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
+    if column == "loss" and math.isfinite(value) and abs(value) > LARGEST_LOSS:
+        raise IsoflopError(
+            f"{place}: loss = {text.strip()!r} is no loss: it is beyond {LARGEST_LOSS:g}.",
+            hint="Give losses in nats (or bits) per token, and leave out runs that diverged.",
+        )
     if math.isfinite(value) and (value > 0 or column == "loss"):
         return value
     kind = "finite number" if column == "loss" else "finite positive number"

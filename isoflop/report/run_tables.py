@@ -22,6 +22,7 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
             Column("N"),
             Column("D"),
             Column("in the fit", numeric=False),
+            Column("why", numeric=False),
             Column("loss"),
             Column("error"),
             Column("bits/byte"),
@@ -34,7 +35,6 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
             Column("time"),
             Column("tokens/s"),
             Column("of peak"),
-            Column("why", numeric=False),
         ),
         rows=tuple(_run_row(cell) for cell in cells),
         note="N: every parameter. Batch: tokens per step. Rate: peak, of embedding and norm gains; that of matrices "
@@ -51,6 +51,7 @@ def _run_row(cell: SweepCell) -> tuple[str, ...]:
         count(cell.n_params_total),
         count(cell.n_tokens),
         where.words,
+        _why(cell, where),
         nats(cell.val_loss),
         two_digits(cell.val_loss_se),
         nats(cell.bits_per_byte),
@@ -63,7 +64,6 @@ def _run_row(cell: SweepCell) -> tuple[str, ...]:
         ABSENT if cell.seconds is None else format_seconds(cell.seconds),
         count(cell.tokens_per_second),
         ABSENT if cell.model_flops_utilisation is None else f"{cell.model_flops_utilisation:.1%}",
-        _why(cell, where),
     )
 
 

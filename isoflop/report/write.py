@@ -1,11 +1,12 @@
 """A report as a folder of files, each there whole or not at all."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
-from isoflop.files import write_atomically
+from isoflop.files import is_folder, write_atomically
 from isoflop.report.figure.figure import render_figure
 from isoflop.report.frontier_csv import render_frontier_csv
 from isoflop.report.json import fit_document
@@ -23,10 +24,11 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
     All files are rendered before the first is written; each replaces its older self in one step.
 
     Raises:
-        IsoflopError: `out` is a file, holds the report of something else, or cannot be written.
+        IsoflopError: `out`, or what leads to it, is no folder; it holds the report of something else; or it cannot be
+            written.
     """
-    if out.exists() and not out.is_dir():
-        raise IsoflopError(f"{str(out)!r} is a file; a report is a folder.", hint="Name another folder with --out.")
+    if (obstacle := _no_folder(out)) is not None:
+        raise IsoflopError(f"{str(obstacle)!r} is no folder, as a report is.", hint="Name another folder with --out.")
     contents = _render(summary)
     _refuse_another(fit_document(summary), out, contents)
     try:
@@ -39,6 +41,11 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
             f"Cannot write the report to {str(out)!r}: {error}.",
             hint="Check free space and permissions, or name another folder with --out.",
         ) from error
+
+
+def _no_folder(out: Path) -> Path | None:
+    """What of the path is there and no folder: a file, or a link that leads nowhere."""
+    return next((path for path in (out, *out.parents) if os.path.lexists(path) and not is_folder(path)), None)
 
 
 def _refuse_another(own: Mapping[str, object], out: Path, names: Iterable[str]) -> None:

@@ -1,12 +1,9 @@
-"""Who holds a sweep, as its lock file says; read without taking the lock."""
+"""Who holds a sweep, by its lock and what the lock file says."""
 
-import socket
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-from isoflop.processes import is_running
-from isoflop.store import read_lock
+from isoflop.store import LockContent, is_held, read_lock
 
 
 @dataclass(frozen=True)
@@ -14,23 +11,20 @@ class Holder:
     """A process that took the sweep's lock and has not given it back.
 
     Attributes:
-        started_at: when it did, UTC.
-        command: its command line.
+        signature: who it says it is; None for one that has not said so yet, or is no isoflop of this version.
         alive: whether it lives, and so holds the lock; None on another host, where it cannot be asked.
     """
 
-    host: str
-    pid: int
-    started_at: datetime
-    command: str
+    signature: LockContent | None
     alive: bool | None
 
 
 def read_holder(lock: Path) -> Holder | None:
-    """Who wrote the lock file; None where it was given back, never taken, or taken this moment."""
-    content = read_lock(lock)
-    if content is None:
+    """Who holds the lock, or died holding it; None where it was given back or never taken."""
+    held, content = is_held(lock), read_lock(lock)
+    if held:
+        stale = content is not None and content.is_alive is False  # of an earlier holder: this one has yet to sign
+        return Holder(None if stale else content, alive=True)
+    if content is None or content.is_alive:
         return None
-    here = content.host == socket.gethostname()
-    alive = is_running(content.pid, content.process_start) if here else None
-    return Holder(content.host, content.pid, content.started_at, content.command, alive)
+    return Holder(content, content.is_alive)

@@ -22,6 +22,7 @@ def status_document(status: SweepStatus) -> dict[str, Any]:
         "counts": {state.value: number for state, number in status.counts.items()},
         "flops_planned": status.flops_planned,
         "flops_done": status.flops_done,
+        "flops_failed": status.flops_failed,
         "cells": [_cell(cell, state) for cell, state in status.cells],
         "lowest": [_lowest(place) for place in status.positions if place.lowest],
         "begun": [_begun(work, cell) for work, cell in status.works],
@@ -118,10 +119,11 @@ def _estimate(left: TimeLeft | None) -> dict[str, object] | None:
 def _holder(holder: Holder | None) -> dict[str, object] | None:
     if holder is None:
         return None
+    signed = holder.signature
     return {
-        "host": holder.host,
-        "pid": holder.pid,
-        "started_at": holder.started_at.isoformat(timespec="seconds"),
-        "command": holder.command,
+        "host": signed.host if signed else None,
+        "pid": signed.pid if signed else None,
+        "started_at": signed.started_at.isoformat(timespec="seconds") if signed else None,
+        "command": signed.command if signed else None,
         "alive": holder.alive,
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
+from isoflop.result import Status
 from isoflop.rundir import RunDir
 from isoflop.spec import SweepSpec
 from isoflop.status.holder import Holder, read_holder
@@ -17,6 +18,8 @@ from isoflop.status.positions import Position, State, positions
 from isoflop.status.time_left import TimeLeft, done, time_left
 from isoflop.status.work import Activity, Work, read_work
 from isoflop.store import Standing, Store, SweepCell, Timing, off_plan_sentence, read_untouched, standing
+
+_FAILED = (Status.DIVERGED, Status.FAILED)
 
 
 class Next(StrEnum):
@@ -61,8 +64,8 @@ class SweepStatus:
         cells: every cell with its state, ordered by budget, size and seed.
         positions: the same by place in the grid.
         n_runs: distinct runs planned.
-        flops_planned, flops_done: of the distinct runs; done counts those that ended, and running ones as far as
-            they are.
+        flops_planned, flops_done, flops_failed: of the distinct runs; done counts those that completed, and running
+            ones as far as they are; failed all that was planned of those that diverged or failed.
         works: runs without a result that somebody began, running ones first.
         failures: runs that diverged or failed.
         left_out: cells excluded (whatever becomes of them), off plan or dropped.
@@ -80,6 +83,7 @@ class SweepStatus:
     n_runs: int
     flops_planned: float
     flops_done: float
+    flops_failed: float
     works: tuple[tuple[Work, SweepCell], ...]
     failures: tuple[Failure, ...]
     left_out: tuple[LeftOut, ...]
@@ -162,6 +166,7 @@ def _status(
         n_runs=len(runs),
         flops_planned=sum(cell.planned_flops or 0.0 for cell in runs.values()),
         flops_done=sum(_flops_done(cell, works.get(run_id)) for run_id, cell in runs.items()),
+        flops_failed=sum(cell.planned_flops or 0.0 for cell in runs.values() if cell.status in _FAILED),
         works=tuple((work, runs[work.run_id]) for work in begun),
         failures=failures,
         left_out=tuple(LeftOut(cell, state, why) for cell, state in states if (why := _why(cell, state))),
@@ -197,6 +202,8 @@ def _state(cell: SweepCell, works: Mapping[str, Work]) -> State:
 
 
 def _flops_done(cell: SweepCell, work: Work | None) -> float:
+    if cell.status in _FAILED:
+        return 0.0
     ended = cell.status is not None or (work is not None and work.activity is Activity.ENDED)
     return (cell.planned_flops or 0.0) * (1.0 if ended else done(cell, work))
 

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from isoflop.status.holder import Holder
 from isoflop.status.status import Failure, LeftOut, Next, SweepStatus
 from isoflop.status.time_left import TimeLeft, done
 from isoflop.status.work import Activity, Work
-from isoflop.store import Standing, SweepCell
+from isoflop.store import LockContent, Standing, SweepCell
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.drawing import findings_block, table_block, text
 from isoflop.view.table import Column, Table
@@ -52,34 +52,54 @@ def _headlines(status: SweepStatus) -> Iterator[str]:
     said = ", ".join(f"{number} {state.words}" for state, number in counts.items())
     dropped = f"; {n_dropped} {'cell' if n_dropped == 1 else 'cells'} dropped" if n_dropped else ""
     yield f"{runs(status.n_runs)}: {said}{dropped}"
-    share = status.flops_done / status.flops_planned if status.flops_planned else 1.0
-    left = f"; {_left(status.time_left)}" if status.time_left else ""
-    yield f"{share:.0%} of {format_flops(status.flops_planned)} FLOPs done{left}"
+    yield _progress(status)
     if status.holder is not None:
         yield _held(status.holder)
     if status.abandoned_by is not None:
-        gone = status.abandoned_by
-        yield f"Process {gone.pid} on {gone.host}, which held it ({_shown(gone)}), is gone; what has finished is kept."
+        yield _abandoned(status.abandoned_by)
     if status.unattended:
         yield "Nobody holds it now: what runs is left of a run that was killed, or serves another sweep too."
 
 
-def _left(left: TimeLeft) -> str:
+def _progress(status: SweepStatus) -> str:
+    planned = status.flops_planned or 1.0
+    said = f"{status.flops_done / planned:.0%} of {format_flops(status.flops_planned)} FLOPs done"
+    if status.flops_failed:
+        said += f", {status.flops_failed / planned:.0%} diverged or failed"
+    if status.time_left is None:
+        return said
+    return f"{said}; {_left(status.time_left, held=status.holder is not None)}"
+
+
+def _left(left: TimeLeft, *, held: bool) -> str:
     workers = f"{left.n_workers} x {left.device_name}"
-    when = f"left on {workers}" if left.at_work else f"on {workers} once it goes on"
+    when = f"left on {workers}" if left.at_work or held else f"on {workers} once it goes on"
     return f"about {format_seconds(left.seconds)} {when} ({'measured' if left.measured else 'guessed'})"
 
 
 def _held(holder: Holder) -> str:
-    since = f"since {holder.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({_shown(holder)})"
+    signed = holder.signature
+    if signed is None:
+        return "Held by a process that has not said who it is: one that starts this moment, or of another version."
+    since = f"since {signed.started_at:%Y-%m-%d %H:%M:%S} UTC ({_shown(signed)})"
     if holder.alive:
-        return f"Held by process {holder.pid} {since}."
-    return f"Held by process {holder.pid} on {holder.host} {since}; whether that lives cannot be told from here."
+        return f"Held by process {signed.pid}{_elsewhere(signed)} {since}."
+    return f"Held by process {signed.pid} on {signed.host} {since}; whether that lives cannot be told from here."
 
 
-def _shown(holder: Holder) -> str:
+def _elsewhere(signed: LockContent) -> str:
+    return "" if signed.is_alive is not None else f" on {signed.host}"
+
+
+def _abandoned(holder: Holder) -> str:
+    gone = holder.signature
+    assert gone is not None, "only a process that said who it is can be seen to be gone"
+    return f"Process {gone.pid} on {gone.host}, which held it ({_shown(gone)}), is gone; what has finished is kept."
+
+
+def _shown(signed: LockContent) -> str:
     """The command as it was typed, without the path of the program."""
-    program, _, rest = holder.command.partition(" ")
+    program, _, rest = signed.command.partition(" ")
     name = Path(program).name
     return f"{'isoflop' if name == '__main__.py' else name} {rest}".strip()
 
@@ -190,8 +210,7 @@ def _next(status: SweepStatus, arguments: Sequence[str]) -> str:
         case Next.RUN:
             return f"Next: `isoflop run {sweep}` trains what is left{failed}."
         case Next.RETRY:
-            return (
-                f"Next: `isoflop run {sweep} --retry` tries again what failed; `isoflop fit {sweep}` fits the others."
-            )
+            others = f"; `isoflop fit {sweep}` fits the others" if Standing.USED in status.counts else ""
+            return f"Next: `isoflop run {sweep} --retry` tries again what failed{others}."
         case Next.FIT:
             return f"Next: `isoflop fit {sweep}`."

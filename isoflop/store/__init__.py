@@ -1,7 +1,8 @@
 """One SQLite file that remembers every sweep: rows, and what each is to a fit and to a new plan."""
 
 from isoflop.store.changes import PlanChanges, PlannedRun, changes_since
-from isoflop.store.lock import LockContent, read_lock, sweep_lock
+from isoflop.store.connect import refuse_folder
+from isoflop.store.lock import LockContent, is_held, read_lock, sweep_lock
 from isoflop.store.rows import KnownRun, SweepCell, Timing
 from isoflop.store.standing import Standing, off_plan_sentence, standing
 from isoflop.store.store import Store, open_store
@@ -17,10 +18,12 @@ __all__ = [
     "SweepCell",
     "Timing",
     "changes_since",
+    "is_held",
     "off_plan_sentence",
     "open_store",
     "read_lock",
     "read_untouched",
+    "refuse_folder",
     "standing",
     "sweep_lock",
 ]

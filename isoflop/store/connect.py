@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from isoflop.errors import IsoflopError
+from isoflop.files import is_folder
 from isoflop.store.migrations import ORDERED, migrations
 
 # A writer holds the database for the milliseconds of one transaction; 30 s outlasts a slow disk.
@@ -52,11 +53,31 @@ def connect(path: Path, *, write: bool) -> Database:
     Raises:
         IsoflopError: no such file, not a database, another program's, or of another version.
     """
+    refuse_folder(path)
     with explained(path):
         try:
             return _open_to_write(path) if write else _open_to_read(path)
         except OSError as error:
             raise _problem(path, sqlite3.SQLITE_CANTOPEN, str(error)) from error
+
+
+def refuse_folder(path: Path) -> None:
+    """Nothing, where `path` is none; SQLite itself would speak of a disk error.
+
+    Raises:
+        IsoflopError: it is a folder.
+    """
+    if is_folder(path):
+        raise IsoflopError(f"{str(path)!r} is a folder, not a database file.", hint="Name a file with --db.")
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Which file the path leads to, by device and number; None where it leads to none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 import shlex
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,7 +15,10 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_serializer, field_validator
 
 from isoflop.errors import IsoflopError
-from isoflop.processes import process_start
+from isoflop.processes import is_running, process_start
+
+# A look at the lock (`is_held`) holds it for microseconds; who finds it taken tries again for this long.
+PROBE_SECONDS = 0.1
 
 
 class LockContent(BaseModel):
@@ -27,6 +31,11 @@ class LockContent(BaseModel):
     process_start: float
     started_at: AwareDatetime
     command: str
+
+    @property
+    def is_alive(self) -> bool | None:
+        """Whether that process lives; None on another host, where it cannot be asked."""
+        return is_running(self.pid, self.process_start) if self.host == socket.gethostname() else None
 
     @field_validator("started_at")
     @classmethod
@@ -47,6 +56,26 @@ def read_lock(path: Path) -> LockContent | None:
         return LockContent.model_validate_json(path.read_bytes()) if path.is_file() else None
     except (OSError, ValidationError):
         return None
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock file at `path`, whatever it says; False also where that cannot be told.
+
+    Asks for a shared lock and gives it back at once; a `sweep_lock` that meets it waits for that.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager
@@ -82,12 +111,16 @@ def sweep_lock(path: Path, sweep: str) -> Iterator[None]:
 
 
 def _acquire(descriptor: int, path: Path, sweep: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise _held(path, sweep) from None
-    except OSError as error:
-        raise _no_lock(path, sweep, error) from error
+    deadline = time.monotonic() + PROBE_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise _held(path, sweep) from None
+            time.sleep(PROBE_SECONDS / 10)
+        except OSError as error:
+            raise _no_lock(path, sweep, error) from error
 
 
 def _this_process() -> LockContent:
@@ -102,7 +135,7 @@ def _this_process() -> LockContent:
 
 def _held(path: Path, sweep: str) -> IsoflopError:
     holder = read_lock(path)
-    if holder is None:
+    if holder is None or holder.is_alive is False:
         # The holder has not yet written who it is, had no room to, or is another program.
         return IsoflopError(f"Sweep {sweep!r} is held by another process.", hint="Try again in a moment.")
     since = holder.started_at.isoformat(timespec="milliseconds")

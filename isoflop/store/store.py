@@ -30,7 +30,7 @@ from isoflop.store.columns import (
     sweep_cell,
     utc_now,
 )
-from isoflop.store.connect import connect, explained, transaction
+from isoflop.store.connect import connect, explained, file_identity, transaction
 from isoflop.store.queries import (
     CELLS,
     KEEP_AS_ATTEMPT,
@@ -61,12 +61,17 @@ def open_store(path: Path, *, write: bool) -> "Store":
 class Store:
     """An open database. Every write is one transaction; every read is one statement, so it sees one moment.
 
-    All methods raise IsoflopError when the file is locked, damaged, read-only or out of space.
+    All methods raise IsoflopError when the file is locked, damaged, read-only or out of space; a write also when the
+    path no longer leads to the open file.
+
+    Attributes:
+        path: the database file.
     """
 
     def __init__(self, db: Database, path: Path) -> None:
         self._db = db
-        self._path = path
+        self.path = path
+        self._file = file_identity(path)
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +118,7 @@ class Store:
         """
         self._require(name)
         (row,) = self._rows("select spec_json from sweeps where name = ?", name)
-        return parse_spec(json.loads(row["spec_json"]), source=f"{self._path} (sweep {name})")
+        return parse_spec(json.loads(row["spec_json"]), source=f"{self.path} (sweep {name})")
 
     def run_spec(self, run_id: str) -> RunSpec:
         """The run of that id.
@@ -124,7 +129,7 @@ class Store:
         for row in self._rows("select spec_json from runs where run_id = ?", run_id):
             return RunSpec.model_validate_json(row["spec_json"])
         raise IsoflopError(
-            f"The database {str(self._path)!r} has no run {run_id!r}.",
+            f"The database {str(self.path)!r} has no run {run_id!r}.",
             hint="`isoflop plan SWEEP --json` lists the runs of a sweep.",
         )
 
@@ -151,7 +156,7 @@ class Store:
     def _require(self, sweep: str) -> None:
         if sweep not in (known := self.sweep_names()):
             raise IsoflopError(
-                f"The database {str(self._path)!r} has no sweep {sweep!r}.",
+                f"The database {str(self.path)!r} has no sweep {sweep!r}.",
                 hint=f"It has: {', '.join(known)}." if known else "It has none yet: `isoflop plan SWEEP` adds one.",
             )
 
@@ -283,11 +288,16 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with transaction(self._db, self._path):
+        if file_identity(self.path) != self._file:
+            raise IsoflopError(
+                f"The database {str(self.path)!r} was deleted or replaced while it was in use.",
+                hint="The same command makes it again; results are also files in the artifacts and are not repeated.",
+            )
+        with transaction(self._db, self.path):
             yield
 
     def _rows(self, sql: str, *parameters: object) -> list[Row]:
-        with explained(self._path):
+        with explained(self.path):
             return list(self._db.query(sql, parameters))
 
     def _insert(self, table: str, rows: Iterable[Row]) -> None:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from isoflop.artifacts.elsewhere import needs_of, read_elsewhere
 from isoflop.artifacts.inventory import Inventory, take_inventory
-from isoflop.artifacts.wanted import wanted_by_any
 from isoflop.artifacts.weights import weights_of
 from isoflop.plan.types import Cell
 from isoflop.result import RunResult
 from isoflop.rundir import Execution, JobFile, RunDir
 from isoflop.store import open_store
-from tests.report.report_examples import make_result
+from tests.report_examples import make_result
 
 EXECUTION = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=1)
 N_WEIGHT_BYTES = 5000
@@ -40,4 +40,4 @@ def has_weights(artifacts: Path, cells: Sequence[Cell]) -> set[str]:
 
 def inventory_of(artifacts: Path, db: Path) -> Inventory:
     with open_store(db, write=False) as store:
-        return take_inventory(artifacts, store.known_runs(), wanted_by_any(store, store.sweep_names()))
+        return take_inventory(artifacts, *needs_of(store), read_elsewhere(artifacts, db))

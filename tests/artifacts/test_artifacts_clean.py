@@ -18,7 +18,7 @@ from isoflop.plan.types import Cell
 from isoflop.rundir import RunDir, own_claim
 from isoflop.spec import RunPolicy, SweepSpec
 from tests.artifacts.artifact_examples import N_WEIGHT_BYTES, has_weights, inventory_of, leave_run, leave_runs
-from tests.report.report_examples import make_cell, make_result, save_sweep
+from tests.report_examples import make_cell, make_result, save_sweep
 
 CELLS = [make_cell(1e12, width) for width in (16, 32, 48, 64)]
 ASKED, FORMER = CELLS[:2], CELLS[2:]

@@ -13,7 +13,7 @@ from isoflop.result import RunResult
 from isoflop.rundir import RunDir
 from isoflop.spec import RunPolicy, SweepSpec
 from isoflop.store import SweepCell, open_store
-from tests.report.report_examples import grid, make_cell, make_result, save_sweep, unfinished
+from tests.report_examples import grid, make_cell, make_result, save_sweep, unfinished
 
 BUDGETS = (1e12, 3e12)
 

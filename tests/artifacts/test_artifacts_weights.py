@@ -12,7 +12,7 @@ from isoflop.rundir import RunDir, own_claim
 from isoflop.spec import Keep, RunPolicy, SweepSpec
 from isoflop.store import Store, open_store
 from tests.artifacts.artifact_examples import has_weights, leave_run
-from tests.report.report_examples import make_cell, make_result, save_sweep
+from tests.report_examples import make_cell, make_result, save_sweep
 
 CELLS = [make_cell(1e12, width) for width in (16, 32, 48)]
 IDS = [cell.run.run_id for cell in CELLS]

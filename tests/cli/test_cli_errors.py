@@ -42,8 +42,8 @@ def test_a_missing_sweep_file(folder: Path, command: str) -> None:
     [
         ("name = ", "not valid TOML"),
         (SIMULATED + "size = 3\n", "Did you mean 'sizes'"),
-        ('name = "s"\nbudgets = [0.0]\n', "budgets.0 = 0.0"),
-        ('name = "s"\nbudgets = [nan]\n', "budgets.0 = nan"),
+        ('name = "s"\nbudgets = [0.0]\n', "entry 1 of budgets = 0.0"),
+        ('name = "s"\nbudgets = [nan]\n', "entry 1 of budgets = nan"),
         ('name = "s"\nbudgets = "1e11"\n', "budgets = '1e11'"),
         ('name = "a/b"\nbudgets = [1e11]\n', "name = 'a/b'"),
         (BUILTIN + '[corpus]\nsource = "files"\npaths = ["nothing-here"]\n', "nothing-here"),
@@ -76,13 +76,31 @@ def test_an_empty_corpus(folder: Path) -> None:
         (HEADER + "1e18,1e8,2e9,3.0\n1e18,-1,2e9,3.0\n", "line 3"),
         (HEADER + "1e18,1e8,inf,3.0\n", "line 2"),
         (HEADER + "1e18,1e8,x,3.0\n", "line 2"),
+        (HEADER + "1e18,1e8,2e9,1e300\n", "line 2: loss = '1e300' is no loss"),
         ("hello\n", "budget_flops"),
     ],
-    ids=["empty", "missing-column", "no-rows", "nan", "negative", "infinite", "text", "no-header"],
+    ids=["empty", "missing-column", "no-rows", "nan", "negative", "infinite", "text", "huge-loss", "no-header"],
 )
 def test_an_unusable_csv(folder: Path, content: str, said: str) -> None:
     (folder / "x.csv").write_text(content)
     assert said in refused(folder, "fit", "x.csv")
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "status", "fit", "report"])
+def test_a_folder_as_database_is_called_one_and_gets_no_lock_file(folder: Path, command: str) -> None:
+    (folder / "data").mkdir()
+    assert "'data' is a folder" in refused(folder, command, "drawn.toml", "--db", "data")
+    assert {path.name for path in folder.iterdir()} == {"drawn.toml", "data"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("report", "x.csv", "--out", ""), ("plan", "drawn.toml", "--db", ""), ("run", "drawn.toml", "--artifacts", "")],
+)
+def test_an_empty_path_does_not_mean_the_current_folder(folder: Path, arguments: tuple[str, ...]) -> None:
+    done = isoflop(*arguments, folder=folder, code=2)
+    assert "an empty path names nothing" in " ".join(done.stderr.replace("│", " ").split())
+    assert [path.name for path in folder.iterdir()] == ["drawn.toml"]
 
 
 def test_what_is_no_database(folder: Path) -> None:

@@ -16,7 +16,7 @@ from isoflop.rundir import Execution, JobFile, RunDir, own_claim
 from isoflop.spec import load_spec
 from isoflop.store import open_store
 from tests.cli.test_cli_surface import SIMULATED, isoflop
-from tests.report.report_examples import grid, make_result, save_sweep, unfinished
+from tests.report_examples import grid, make_result, save_sweep, unfinished
 
 NOBODY = 65534
 SWEEP = 'name = "demo"\nbudgets = [1e12, 3e12]\n'
@@ -140,7 +140,8 @@ def test_it_works_where_nothing_can_be_written() -> None:
 def test_json_of_status(folder: Path) -> None:
     document = json.loads(isoflop("status", "demo.toml", "--json", folder=folder).stdout)
     assert set(document) == {
-        "schema_version", "sweep", "at", "simulated", "n_runs", "counts", "flops_planned", "flops_done", "cells",
+        "schema_version", "sweep", "at", "simulated", "n_runs", "counts", "flops_planned", "flops_done", "flops_failed",
+        "cells",
         "lowest", "begun", "failures", "left_out", "estimate", "holder", "abandoned_by", "next", "findings",
     }  # fmt: skip
     assert document["schema_version"] == 1

@@ -80,11 +80,14 @@ def test_two_coordinators_that_share_runs_train_each_once(sandbox: Sandbox) -> N
     for name in ("one", "two"):
         (sandbox.folder / f"{name}.toml").write_text(simulated.replace('"tiny"', f'"{name}"'))
     both = [sandbox.start("run", f"{name}.toml", "--workers", "2", "--json") for name in ("one", "two")]
+    spent = 0.0
     for process in both:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         counts = json.loads(out)["runs"]
         assert counts["completed"] == sum(counts.values()) > 10
+        spent += json.loads(out)["flops_spent"]
+    assert sandbox.rows("select sum(spent_flops) from results") == [(spent,)]
     assert sandbox.rows("select count(*) from attempts where outcome in ('died', 'given_up')") == [(0,)]
 
 

@@ -211,6 +211,26 @@ def test_artifacts_that_vanish_under_a_running_sweep_cost_time_and_nothing_else(
     assert len(sandbox.losses()) == 3 and sandbox.losses().items() <= undisturbed.losses().items()
 
 
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_a_database_that_vanishes_under_a_running_sweep_is_missed_and_made_again(
+    sandbox: Sandbox, undisturbed: Sandbox, how: str
+) -> None:
+    coordinator = sandbox.start("run", "tiny.toml", "--workers", "2")
+    sandbox.wait_for(lambda: claimed(sandbox))
+    for file in sandbox.folder.glob("isoflop.db*"):
+        file.unlink()
+    if how == "replaced":
+        sandbox.run("plan", "tiny.toml")
+    _, err = coordinator.communicate(timeout=120)
+    assert coordinator.returncode == 1
+    assert is_sentence(err) and "deleted or replaced" in err
+    trained = len(list(sandbox.folder.glob("isoflop-artifacts/*/result-*.json")))
+    assert trained > 0
+    out, _ = sandbox.run("run", "tiny.toml", "--json")
+    assert n_completed(out) == 6 and sandbox.losses() == undisturbed.losses()
+    assert sandbox.rows("select count(*) from attempts") == [(6 - trained,)]
+
+
 def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(drawn: Sandbox) -> None:
     drawn.run("plan", "tiny.toml")
     with closing(sqlite3.connect(drawn.folder / "isoflop.db")) as connection, connection:

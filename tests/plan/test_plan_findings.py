@@ -60,6 +60,20 @@ def test_a_budget_that_keeps_no_size_is_told_once() -> None:
     assert set(found(KeptSizes(1e12, 300.0, ()))) == {"few_sizes"}
 
 
+def unusual_rates(learning_rate: float) -> dict[str, object] | None:
+    content = {"name": "s", "budgets": [1e12], "recipe": {"learning_rate": learning_rate}}
+    plan = make_plan(parse_spec(content, source="t"), CORPUS, vocab_size=257)
+    assert all(cell.run.optimizer.learning_rate > 0 for cell in plan.cells)
+    return next((dict(finding.values) for finding in plan.findings if finding.code == "unusual_rate"), None)
+
+
+def test_rates_at_which_hardly_anything_trains_are_a_finding() -> None:
+    assert unusual_rates(0.007) is None
+    high, low = unusual_rates(5.0), unusual_rates(1e-9)
+    assert high is not None and high["n_runs"] == 7 and high["highest"] >= high["lowest"] > 0.3
+    assert low is not None and low["highest"] < 1e-5
+
+
 @pytest.mark.parametrize(
     ("limit", "changes", "corpus", "memory"),
     [

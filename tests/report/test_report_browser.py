@@ -9,8 +9,8 @@ from isoflop.report.figure.figure import render_figure
 from isoflop.report.page.html import render_html
 from isoflop.report.source import load_source
 from tests.report.chromium import PATIENCE, Chromium, missing
-from tests.report.report_examples import points_of, save_troubled_sweep, summary_of
 from tests.report.test_report_page import EVIL, SHOWN, attack
+from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 

@@ -13,7 +13,7 @@ from isoflop.report.figure.figure import render_figure
 from isoflop.report.figure.frontier_panel import draw_params, draw_tokens
 from isoflop.report.source import load_source
 from isoflop.report.ticks import MAX_TICKS, log_ticks, tick_choices
-from tests.report.report_examples import LLAMA3, points_of, summary_of
+from tests.report_examples import LLAMA3, points_of, summary_of
 
 PNG_HEADER = b"\x89PNG\r\n\x1a\n"
 
@@ -107,7 +107,7 @@ def test_the_band_ends_in_the_statistical_interval_of_the_target(llama3):
 def test_drawing_needs_no_display():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.report.report_examples import *; from isoflop.report.figure.figure import render_figure\n"
+        "from tests.report_examples import *; from isoflop.report.figure.figure import render_figure\n"
         "render_figure(summary_of(points_of(1e12, 1e13)))\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )

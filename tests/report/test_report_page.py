@@ -17,7 +17,7 @@ from isoflop.report.source import load_source
 from isoflop.units import parse_quantity
 from tests.cli.test_cli_surface import SURFACE
 from tests.report.pages import Page
-from tests.report.report_examples import points_of, save_troubled_sweep, summary_of
+from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
 EVIL = '</script><img src=x onerror=\'document.title="owned"\'><!--<script>" & &lt; \u2028\u2029 %{x} `$'
 SHOWN = "".join(character if character.isprintable() else " " for character in EVIL)

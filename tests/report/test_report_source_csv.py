@@ -5,7 +5,7 @@ import pytest
 
 from isoflop.errors import IsoflopError
 from isoflop.report.source import Origin, load_source
-from tests.report.report_examples import LLAMA3
+from tests.report_examples import LLAMA3
 
 HEADER = "budget_flops,n_params,n_tokens,loss"
 ROW = "1e18,1e8,2e9,2.5"

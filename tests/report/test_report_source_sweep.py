@@ -10,7 +10,7 @@ from isoflop.finding import Severity
 from isoflop.report.source import Origin, load_source
 from isoflop.spec import FitSpec, SweepSpec
 from isoflop.store import Standing, open_store, standing
-from tests.report.report_examples import grid, make_result, points_of, save_sweep, save_troubled_sweep, unfinished
+from tests.report_examples import grid, make_result, points_of, save_sweep, save_troubled_sweep, unfinished
 
 SWEEP_FILE = 'name = "demo"\nbudgets = [1e12, 1e13]\n'
 

@@ -1,31 +1,12 @@
-import dataclasses
-import math
-
 import pytest
 
-from isoflop.plan.types import Role
 from isoflop.report.source import load_source
-from isoflop.report.wording import interval
-from isoflop.view.wording import SIMULATED, count, one_line
-from tests.report.report_examples import (
-    LLAMA3,
-    grid,
-    make_result,
-    points_of,
-    save_sweep,
-    save_troubled_sweep,
-    summary_of,
-)
+from tests.report_examples import LLAMA3, column, points_of, summary_of
 
 
 @pytest.fixture(scope="module")
 def llama3():
     return summary_of(load_source(str(LLAMA3), db=LLAMA3.parent / "none.db", sweep=None), targets=(3.8e25,))
-
-
-def column(table, heading):
-    index = [column.heading for column in table.columns].index(heading)
-    return [row[index] for row in table.rows]
 
 
 def test_the_answer_is_the_published_law_and_its_reading(llama3):
@@ -82,68 +63,3 @@ def test_rows_that_were_never_grouped_are_counted_and_mostly_not_shown():
     assert "0 of 240 budgets have a floor" in summary.answer[0]
     assert len(summary.profiles.rows) == 5
     assert "Not shown: 235 more budgets." in summary.profiles.note
-
-
-def test_every_cell_and_its_reason_is_in_the_runs_table(tmp_path):
-    db = tmp_path / "isoflop.db"
-    save_troubled_sweep(db)
-    summary = summary_of(load_source(str(db), db=db, sweep=None))
-    why = dict(zip(column(summary.runs, "in the fit"), column(summary.runs, "why"), strict=True))
-    assert len(summary.runs.rows) == 22
-    assert why["diverged"] == "loss was not finite at step 17"
-    assert why["excluded"] == "wrong corpus [red]mounted"
-    assert why["dropped"] == "12 optimizer steps, fewer than 200"
-    assert why["off plan"] == "planned 1.00e12 FLOPs and 225k tokens, achieved 1.02e12 and 225k"
-    assert why["check run"] == "probe run"
-    assert summary.scope == (
-        "15 runs at 3 budgets; not fitted: 1 pending, 1 diverged, 1 failed, 1 off plan, 1 excluded, 1 check run, "
-        "1 dropped"
-    )
-
-
-def test_provenance_counts_each_run_once_and_names_machines_and_code(tmp_path):
-    db = tmp_path / "isoflop.db"
-    cells = save_troubled_sweep(db)
-    summary = summary_of(load_source(str(db), db=db, sweep=None), commands=["isoflop fit isoflop.db"])
-    facts = dict(summary.provenance.rows)
-    spent = sum(cell.run.planned_flops for cell in cells) - cells[12].run.planned_flops
-    assert float(facts["FLOPs spent"]) == pytest.approx(spent, rel=0.01)
-    assert facts["training time"] == "4m 10s"  # 20 runs of 12.5 s
-    assert facts["device"] == "Some CPU"
-    assert facts["git commit"] == "0123abcd with uncommitted changes"
-    assert facts["corpus"] == "c0ffee"
-    assert facts["command 1"] == "isoflop fit isoflop.db"
-    assert facts["simulated"] == "no"
-
-
-def test_a_run_in_two_places_was_paid_for_once(tmp_path):
-    db = tmp_path / "isoflop.db"
-    cells = grid(1e12)
-    again = dataclasses.replace(cells[0], role=Role.CONTROL, budget_flops=1e13)
-    save_sweep(db, [*cells, again], map(make_result, cells))
-    facts = dict(summary_of(load_source(str(db), db=db, sweep=None)).provenance.rows)
-    assert facts["cells"] == "7 used, 1 check run"
-    assert facts["training time"] == "1m 28s"  # 7 runs of 12.5 s
-
-
-def test_simulated_rows_are_called_that_and_those_of_a_file_are_not_called_measured():
-    assert SIMULATED in dict(summary_of(points_of(1e12, simulated=True)).provenance.rows)["simulated"]
-    assert dict(summary_of(points_of(1e12)).provenance.rows)["simulated"] == "unknown: external data"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "-"), (124e6, "124M"), (2.5, "2.50"), (1e-9, "1.00e-09"), (3e40, "3.00e+40")],
-    ids=["none", "millions", "few", "tiny", "huge"],
-)
-def test_a_count_reads_well_at_any_size(value, text):
-    assert count(value) == text
-
-
-def test_an_interval_without_bounds_is_a_dash():
-    assert interval(None) == "-"
-    assert interval((1e6, math.pi * 1e6)) == "1.00M to 3.14M"
-
-
-def test_control_characters_and_line_breaks_become_blanks():
-    assert one_line("a\nb\x1b[31mc\u202ed\udc80") == "a b [31mc d "

@@ -17,7 +17,7 @@ from isoflop.report.source import load_source
 from isoflop.report.terminal import print_summary
 from isoflop.view.document import dumps
 from tests.report.pages import Page
-from tests.report.report_examples import points_of, save_troubled_sweep, summary_of
+from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
 NASTY = "<script>alert(1)</script>[red]x|`*$\\frac$&amp;\x1b[31m"
 

@@ -8,7 +8,7 @@ import pytest
 
 from isoflop.errors import IsoflopError
 from isoflop.report.write import write_report
-from tests.report.report_examples import points_of, summary_of
+from tests.report_examples import points_of, summary_of
 
 FILES = {"index.html", "report.md", "report.json", "frontier.csv", "figure.svg", "figure.png"}
 
@@ -40,13 +40,22 @@ def test_the_same_report_twice_is_the_same_bytes_and_leaves_strangers_alone(summ
     assert set(first) == FILES | {"notes.txt"}
 
 
-def test_a_file_in_place_of_the_folder_is_refused(summary, tmp_path):
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_in_place_of_the_folder_or_of_one_above_is_refused(summary, tmp_path, below):
     out = tmp_path / "report"
     out.write_text("mine")
-    with pytest.raises(IsoflopError, match="is a file; a report is a folder") as refused:
-        write_report(summary, out)
-    assert refused.value.hint
+    with pytest.raises(IsoflopError, match="report' is no folder") as refused:
+        write_report(summary, out / below)
+    assert "--out" in refused.value.hint
     assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_link_that_leads_nowhere_is_refused(summary, tmp_path, below):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(IsoflopError, match="link' is no folder"):
+        write_report(summary, tmp_path / "link" / below)
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
 @pytest.mark.parametrize(
@@ -85,12 +94,6 @@ def test_a_table_is_the_same_by_whichever_path_it_is_named(summary, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["source"] == f"elsewhere/{summary.source.path}"
 
 
-def test_a_folder_below_a_file_is_refused(summary, tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(IsoflopError, match="Cannot write the report"):
-        write_report(summary, tmp_path / "file" / "report")
-
-
 def test_a_file_that_cannot_be_replaced_leaves_no_debris(summary, tmp_path):
     (tmp_path / "report.md").mkdir()
     with pytest.raises(IsoflopError, match="is not a report's"):
@@ -104,7 +107,7 @@ def test_a_full_disk_keeps_the_old_report(summary, tmp_path):
     before = contents(tmp_path)
     code = (
         "import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.report.report_examples import *; from isoflop.errors import IsoflopError\n"
+        "from tests.report_examples import *; from isoflop.errors import IsoflopError\n"
         "from isoflop.report.write import write_report\n"
         "summary = summary_of(points_of(1e12, 1e13, 1e15))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

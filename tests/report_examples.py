@@ -14,9 +14,10 @@ from isoflop.run_spec import RunSpec, ScheduleSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
 from isoflop.store.store import open_store
+from isoflop.view.table import Table
 from tests.run_examples import OPTIMIZER
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parent / "data"
 LLAMA3 = DATA / "llama3.csv"
 GENERATED_AT = "2026-01-02T03:04:05+00:00"
 WIDTHS = (16, 32, 48, 64, 96, 128, 192)
@@ -37,6 +38,13 @@ def make_cell(budget: float, width: int, *, role=Role.GRID, seed=0, trainer="bui
         eval_tokens=4096,
     )
     return Cell(role, budget, run, epochs=0.5)
+
+
+def planned_otherwise(cell: Cell, *, learning_rate: float, **changes) -> Cell:
+    """The same place with another peak rate, and with `changes` of its run."""
+    optimizer = {**cell.run.optimizer.model_dump(), "learning_rate": learning_rate}
+    run = RunSpec.model_validate({**cell.run.model_dump(), "optimizer": optimizer, **changes})
+    return dataclasses.replace(cell, run=run)
 
 
 def make_result(cell: Cell, **changes) -> RunResult:
@@ -122,3 +130,8 @@ def summary_of(source: FitInput, *, targets=(), commands=()) -> Summary:
     columns = (source.budget_flops, source.n_params, source.n_tokens, source.loss)
     fit = fit_sweep(*columns, targets=targets)
     return summarize(source, fit, generated_at=GENERATED_AT, commands=commands)
+
+
+def column(table: Table, heading: str) -> list[str]:
+    index = [column.heading for column in table.columns].index(heading)
+    return [row[index] for row in table.rows]

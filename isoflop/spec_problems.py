@@ -1,0 +1,113 @@
+"""What is wrong with a sweep file, as one sentence and a hint, from pydantic's account of it."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from isoflop.errors import IsoflopError
+
+EXAMPLE = "sweeps/quickstart.toml"
+
+# By pydantic's name of the problem; the fields come from its account.
+_REASONS = {
+    "finite_number": "it must be a finite number",
+    "greater_than": "it must be more than {gt:g}",
+    "greater_than_equal": "it must be at least {ge:g}",
+    "less_than": "it must be less than {lt:g}",
+    "less_than_equal": "it must be at most {le:g}",
+    "multiple_of": "it must be a multiple of {multiple_of:g}",
+    "too_short": "the list must not be empty",
+    "tuple_type": "it must be a list, in brackets",
+    "float_type": "it must be a number",
+    "float_parsing": "it must be a number",
+    "int_type": "it must be a whole number",
+    "int_parsing": "it must be a whole number",
+    "int_parsing_size": "it is too large",
+    "int_from_float": "it must be a whole number",
+    "bool_type": "it must be true or false",
+    "bool_parsing": "it must be true or false",
+    "string_type": "it must be text, in quotes",
+    "string_pattern_mismatch": "it does not have the form that is asked for",
+    "literal_error": "it must be {expected}",
+    "model_type": "it must be a table",
+}
+
+
+def first_problem(error: ValidationError, model: type[BaseModel], *, source: str) -> IsoflopError:
+    """The problem of `source` to mend first; `model` is what it was to be."""
+    problems = error.errors(include_url=False)
+    # An unknown key explains a missing one: report it first.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    keys = _keys(problem, model)
+    # Of a value that may be one of several things, the account that looks deepest into it.
+    problem = max((p for p in problems if _keys(p, model) == keys), key=lambda p: len(p["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return _unknown_key(keys, model, source)
+    key = ".".join(keys)
+    if problem["type"] == "missing":
+        return IsoflopError(f"{source!r} lacks the key {key!r}.", hint=f"{EXAMPLE} is a complete example.")
+    value = problem["input"]
+    shown = "" if isinstance(value, Mapping) else f" = {value!r}"
+    where = _where(problem["loc"], key)
+    return IsoflopError(f"{source!r}: {where}{shown} is not possible: {_reason(problem)}.", hint=_hint(keys, model))
+
+
+def _keys(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
+    """The keys that lead to the problem's value; what pydantic adds for the kinds a value may have is left out."""
+    keys: list[str] = []
+    section: type[BaseModel] | None = model
+    for part in problem["loc"]:
+        if section is None or not isinstance(part, str):
+            break
+        keys.append(part)
+        section = _section_of(section, part)
+    return keys
+
+
+def _where(location: tuple[int | str, ...], key: str) -> str:
+    """`entry 2 of budgets`: the last number of the location counts entries from 0."""
+    position = next((part for part in reversed(location) if isinstance(part, int)), None)
+    if not key:
+        return "the sweep"
+    return key if position is None else f"entry {position + 1} of {key}"
+
+
+def _reason(problem: ErrorDetails) -> str:
+    template = _REASONS.get(problem["type"])
+    if template is not None:
+        return template.format_map(problem.get("ctx", {}))
+    reason = problem["msg"].removeprefix("Value error, ")
+    return reason if problem["type"] == "value_error" else reason[:1].lower() + reason[1:]
+
+
+def _unknown_key(keys: list[str], model: type[BaseModel], source: str) -> IsoflopError:
+    section = model
+    for key in keys[:-1]:
+        section = _section_of(section, key) or section
+    valid = sorted(section.model_fields)
+    nearest = difflib.get_close_matches(keys[-1], valid, n=1, cutoff=0.5)
+    hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Valid keys here: {', '.join(valid)}."
+    return IsoflopError(f"{source!r} has an unknown key {'.'.join(keys)!r}.", hint=hint)
+
+
+def _section_of(section: type[BaseModel], name: str) -> type[BaseModel] | None:
+    field = section.model_fields.get(name)
+    annotation: Any = field.annotation if field is not None else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _hint(keys: list[str], model: type[BaseModel]) -> str:
+    """What the key means, in the words of its own documentation; of a section, where there is an example."""
+    section = model
+    for key in keys:
+        inner = _section_of(section, key)
+        if inner is None:
+            field = section.model_fields.get(key)
+            if field is None or field.description is None:
+                break
+            return f"{'.'.join(keys)}: {' '.join(field.description.split())}"
+        section = inner
+    return f"{EXAMPLE} in the sources of isoflop is a complete example."
