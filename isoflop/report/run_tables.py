@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from isoflop.report.arithmetic import arithmetic
 from isoflop.report.source import FitInput
 from isoflop.report.wording import PARAM_COUNT, nats
+from isoflop.result import Status
 from isoflop.store import Standing, SweepCell, off_plan_sentence, standing
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.table import Column, Table
@@ -118,7 +119,7 @@ def _run_facts(source: FitInput) -> dict[str, str]:
         "finished": f"{finished[0]} to {finished[-1]}" if finished else ABSENT,
         "corpus": source.corpus_fingerprint or ABSENT,
         "device": _distinct(runs, lambda cell: cell.device),
-        "arithmetic": _distinct(runs, lambda cell: arithmetic(cell.execution) if cell.execution else None),
+        "arithmetic": _distinct(runs, _arithmetic),
         "git commit": _distinct(runs, _commit),
         "isoflop": _distinct(runs, lambda cell: cell.isoflop_version),
         "torch": _distinct(runs, lambda cell: cell.torch_version),
@@ -136,10 +137,15 @@ def _epochs(cells: Iterable[SweepCell]) -> str:
     return f"{min(known):.2f} to {max(known):.2f} passes over the text" if known else ABSENT
 
 
+def _arithmetic(cell: SweepCell) -> str | None:
+    """How the run was computed; None for one that failed before that was settled."""
+    return arithmetic(cell.execution) if cell.execution or cell.status is Status.COMPLETED else None
+
+
 def _commit(cell: SweepCell) -> str | None:
     return f"{cell.git_commit} with uncommitted changes" if cell.git_commit and cell.git_dirty else cell.git_commit
 
 
 def _distinct(runs: Iterable[SweepCell], fact: Callable[[SweepCell], str | None]) -> str:
     known = sorted({value for cell in runs if (value := fact(cell)) is not None})
-    return ", ".join(known) or ABSENT
+    return "; ".join(known) or ABSENT

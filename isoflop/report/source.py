@@ -185,7 +185,7 @@ def _mixture(used: Sequence[SweepCell]) -> tuple[Finding, ...]:
             code="mixed_execution",
             severity=Severity.WARNING,
             message=f"The fitted runs come from {', '.join(devices)} with torch {', '.join(versions)}, "
-            f"computed in {', '.join(kinds)}.",
+            f"computed in {' and in '.join(kinds)}.",
             hint="Differences of arithmetic enter the valleys; to be sure, train all on one kind of device, alike.",
             values={"devices": devices, "torch_versions": versions, "arithmetic": kinds},
         ),

@@ -26,8 +26,8 @@ def count(value: float | None) -> str:
 
 
 def two_digits(value: float | None) -> str:
-    """An error of a loss, or a learning rate: `0.0026`."""
-    return ABSENT if value is None else f"{value:.2g}"
+    """An error of a loss, or a learning rate: `0.0026`, `7.3e-5`."""
+    return ABSENT if value is None else f"{value:.2g}".replace("e-0", "e-")
 
 
 def ratio(value: float | None) -> str:

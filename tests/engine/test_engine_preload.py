@@ -7,6 +7,7 @@ from tests.engine.conftest import SWEEP, Sandbox
 # Python imports a module of this name at every start; what it registers runs in every child right after a fork.
 AT_FORK = """
 import os, sys
+from pathlib import Path
 
 def report():
     loaded = [name for name in ("torch", "torch._dynamo", "sympy") if name in sys.modules]

@@ -19,7 +19,7 @@ from tests.report_examples import (
     save_sweep,
     save_troubled_sweep,
     summary_of,
-)  # fmt: skip
+)
 
 CPU = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=4)
 
@@ -40,14 +40,14 @@ def facts_of(db):
 def test_a_row_says_everything_that_is_known_of_a_run(db):
     """By hand: D = 250 x 3 x 64; N = 2 x 257 x 32 + 2 x (4 x 32 x 2 x 8 + 3 x 32 x 96 + 2 x 32 + 2 x 8) + 32."""
     cell = planned_otherwise(make_cell(1e12, 32), n_steps=250, batch_sequences=3, learning_rate=3e-5, seed=7)
-    measured = {"val_loss": 2.125, "val_loss_se": 0.0026, "bits_per_byte": 1.25, "model_flops_utilisation": 0.375}
+    measured = {"val_loss": 2.125, "val_loss_se": 0.00026, "bits_per_byte": 1.25, "model_flops_utilisation": 0.375}
     save_sweep(db, [cell], [make_result(cell, seconds=200.0, **measured)])
     table = runs_of(db)
     [row] = table.rows
-    assert dict(zip((column.heading for column in table.columns), row, strict=True)) == {
+    assert dict(zip((heading.heading for heading in table.columns), row, strict=True)) == {
         "FLOPs": "1.00e12", "run": cell.run.run_id, "N": "39.2k", "D": "48.0k", "in the fit": "used", "why": "",
-        "loss": "2.1250", "error": "0.0026", "bits/byte": "1.2500", "shape": "2x32 (heads 2x8, ff 96)",
-        "steps": "250", "batch": "192", "rate": "3e-05", "seed": "7", "epochs": "0.50",
+        "loss": "2.1250", "error": "0.00026", "bits/byte": "1.2500", "shape": "2x32 (heads 2x8, ff 96)",
+        "steps": "250", "batch": "192", "rate": "3e-5", "seed": "7", "epochs": "0.50",
         "time": "3m 20s", "tokens/s": "2.56k", "of peak": "37.5%",
     }  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_steps_batch_and_rate_are_those_planned_however_a_run_ended(db):
     table = runs_of(db)
     columns = (column(table, heading) for heading in ("in the fit", "steps", "batch", "rate"))
     assert set(zip(*columns, strict=True)) == {
-        ("used", "250", "192", "3e-05"),  # 3 sequences of 64 tokens
+        ("used", "250", "192", "3e-5"),  # 3 sequences of 64 tokens
         ("diverged", "1200", "512", "0.00042"),
         ("pending", "31", "64", "0.012"),
         ("dropped", "-", "-", "-"),
@@ -93,10 +93,10 @@ def test_provenance_says_in_what_arithmetic_the_runs_were_computed(db, changes, 
 @pytest.mark.parametrize(
     ("executions", "words"),
     [
-        ([{"dtype": "float32"}, {"dtype": "bfloat16"}, {"dtype": "float32", "n_threads": 8}], "bfloat16, float32"),
-        ([{"dtype": "float32"}, {}, {}], "float32"),
-        ([{"compile": True}, {"dtype": 16, "compile": True}, {}], "unknown precision, compiled"),
-        ([{}, {}, {}], "-"),
+        ([{"dtype": "float32"}, {"dtype": "bfloat16"}, {"dtype": "float32", "n_threads": 8}], "bfloat16; float32"),
+        ([{"dtype": "float32"}, {}, {}], "float32; unknown precision"),
+        ([{"compile": True}, {"dtype": 16, "compile": True}, {}], "unknown precision; unknown precision, compiled"),
+        ([{}, {}, {}], "unknown precision"),
     ],
     ids=["each kind once", "some say nothing", "no precision", "none says anything"],
 )

@@ -108,7 +108,7 @@ CPU = {"device_kind": "cpu", "dtype": "float32", "micro_batch_sequences": 4, "n_
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"execution": {**CPU, "dtype": "bfloat16"}}, "computed in bfloat16, float32"),
+        ({"execution": {**CPU, "dtype": "bfloat16"}}, "computed in bfloat16 and in float32"),
         ({"execution": {**CPU, "compile": True}}, "float32, compiled"),
         ({"execution": {**CPU, "attention": "math"}}, "float32, math attention"),
         ({"torch_version": "2.7.0"}, "torch 2.6.0, 2.7.0"),

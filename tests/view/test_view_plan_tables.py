@@ -10,7 +10,7 @@ from isoflop.view.drawing import table_block
 from isoflop.view.plan_tables import plan_tables
 from tests.report_examples import column, make_cell, planned_otherwise
 
-RATES = {0.01: "0.01", 0.0026: "0.0026", 0.000419: "0.00042", 3e-5: "3e-05", 7.31e-6: "7.3e-06"}
+RATES = {0.01: "0.01", 0.0026: "0.0026", 0.000419: "0.00042", 3e-5: "3e-5", 7.31e-6: "7.3e-6"}
 PLAN = Plan("demo", tuple(planned_otherwise(make_cell(1e12, 32), learning_rate=rate) for rate in RATES), (), ())
 
 

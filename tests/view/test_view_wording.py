@@ -16,7 +16,7 @@ def test_a_count_reads_well_at_any_size(value: float | None, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (0.01, "0.01"), (0.00259, "0.0026"), (3e-5, "3e-05"), (1.26e-7, "1.3e-07"), (30.0, "30")],
+    [(None, "-"), (0.01, "0.01"), (0.00259, "0.0026"), (3e-5, "3e-5"), (1.26e-7, "1.3e-7"), (30.0, "30")],
     ids=["none", "one digit", "rounded", "of a large model", "tiny", "absurd"],
 )
 def test_a_rate_or_an_error_has_its_first_two_digits_at_any_size(value: float | None, text: str) -> None:
