@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from datetime import date, time
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -50,7 +51,7 @@ def first_problem(error: ValidationError, model: type[BaseModel], *, source: str
     if problem["type"] == "missing":
         return IsoflopError(f"{source!r} lacks the key {key!r}.", hint=f"{EXAMPLE} is a complete example.")
     value = problem["input"]
-    shown = "" if isinstance(value, Mapping) else f" = {value!r}"
+    shown = "" if isinstance(value, Mapping) else f" = {value if isinstance(value, date | time) else repr(value)}"
     where = _where(problem["loc"], key)
     return IsoflopError(f"{source!r}: {where}{shown} is not possible: {_reason(problem)}.", hint=_hint(keys, model))
 

@@ -1,5 +1,6 @@
 """The sweep file: what it accepts, and one clear sentence for what it does not."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,7 @@ def test_a_bad_value_is_named_with_a_hint(change: dict[str, object], said: str, 
         ("recipe", "batch_exponent", 1.5, "at most 1"),
         ("corpus", "paths", ["a", 1], "text, in quotes"),
         ("corpus", "tokens", 1.5, "a whole number"),
+        (None, "name", date(2026, 11, 24), "name = 2026-11-24 is not possible: it must be text"),
     ],
 )
 def test_what_a_value_must_be_is_said_in_our_words(section: str | None, key: str, value: object, reason: str) -> None:
