@@ -5,9 +5,10 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import CooldownShape, Trainer
@@ -17,13 +18,31 @@ from isoflop.spec_problems import EXAMPLE, first_problem
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Far beyond what anyone trains, and far from where floating point ends.
 Budget = Annotated[float, Field(ge=1, le=1e40, allow_inf_nan=False)]
-Size = Annotated[float, Field(gt=0, le=1e20, allow_inf_nan=False)]
+Size = Annotated[float, Field(ge=1, le=1e20, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Keep = Literal["best-per-budget", "all", "none"]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, value: object, info: ValidationInfo) -> object:
+        """Neither text nor true or false, which pydantic would read as numbers."""
+        field = cls.model_fields.get(info.field_name or "")
+        kinds = _kinds(field.annotation) if field is not None else set()
+        entries = value if isinstance(value, list | tuple) else (value,)
+        if kinds and kinds <= {int, float} and any(isinstance(entry, bool | str) for entry in entries):
+            raise ValueError(f"it takes {'whole numbers' if kinds == {int} else 'numbers'} only, without quotes")
+        return value
+
+
+def _kinds(annotation: object) -> set[object]:
+    """What a value of that type is made of: {float} for `tuple[float, ...] | None`."""
+    parts = [part for part in get_args(annotation) if not isinstance(part, FieldInfo)]
+    kinds = set[object]().union(*map(_kinds, parts)) if parts else {annotation}
+    return kinds - {type(None), Ellipsis}
 
 
 class GridSpec(_Section):
@@ -84,7 +103,7 @@ class CorpusSpec(_Section):
 
     source: Literal["python-stdlib", "files"] = "python-stdlib"
     """`python-stdlib`: the running interpreter's own library sources. `files`: local text, see `paths`."""
-    paths: tuple[str, ...] = ()
+    paths: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Files and folders (searched for `pattern`), relative to the sweep file."""
     pattern: str = "**/*.txt"
     """Which files of a folder are documents."""
@@ -110,9 +129,9 @@ class TokenizerSpec(_Section):
 class RecipeSpec(_Section):
     """Hyper-parameters as functions of width and D, the same rule for every cell."""
 
-    learning_rate: Positive = 0.007
+    learning_rate: float = Field(0.007, ge=1e-12, le=1e6)
     """Peak rate at `base_width` and `base_batch_tokens`; grows with the square root of the batch."""
-    base_width: int = Field(32, ge=1)
+    base_width: int = Field(32, ge=1, le=1 << 20)
     """Width at which hidden matrices (of 2 layers) and head have that rate; elsewhere base_width/width times it,
     and for hidden matrices sqrt(2/layers)."""
     base_batch_tokens: float = Field(192, ge=1, le=1e12)
@@ -137,7 +156,7 @@ class RecipeSpec(_Section):
     """AdamW's epsilon."""
     grad_clip: Positive = 1.0
     """Largest global gradient norm."""
-    min_steps: int = Field(200, ge=1)
+    min_steps: int = Field(200, ge=1, le=10**12)
     """Cells with fewer optimizer steps are dropped: their loss would measure the optimizer."""
     max_epochs: Positive = 4
     """Cells that repeat the corpus more often are dropped (Muennighoff et al. 2023, arXiv 2305.16264)."""
@@ -227,10 +246,10 @@ def load_spec(path: Path) -> SweepSpec:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise IsoflopError(f"There is no sweep file {shown!r}.", hint="Check the path; sweeps/ has examples.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise IsoflopError(f"{shown!r} is not valid TOML: {error}.", hint=f"{EXAMPLE} shows the layout.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise IsoflopError(f"Cannot read sweep file {shown!r}: {error}.", hint="Give a readable TOML file.") from None
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number or nesting beyond what Python reads
+        raise IsoflopError(f"{shown!r} is not valid TOML: {error}.", hint=f"{EXAMPLE} shows the layout.") from None
     return parse_spec(content, source=shown)
 
 

@@ -11,15 +11,18 @@ from pydantic_core import ErrorDetails
 from isoflop.errors import IsoflopError
 
 EXAMPLE = "sweeps/quickstart.toml"
+# Characters of a value, and the largest limit in whole digits, that a sentence shows.
+_LONGEST_SHOWN = 80
+_LONGEST_WHOLE = 1e15
 
 # By pydantic's name of the problem; the fields come from its account.
 _REASONS = {
     "finite_number": "it must be a finite number",
-    "greater_than": "it must be more than {gt:g}",
-    "greater_than_equal": "it must be at least {ge:g}",
-    "less_than": "it must be less than {lt:g}",
-    "less_than_equal": "it must be at most {le:g}",
-    "multiple_of": "it must be a multiple of {multiple_of:g}",
+    "greater_than": "it must be more than {gt}",
+    "greater_than_equal": "it must be at least {ge}",
+    "less_than": "it must be less than {lt}",
+    "less_than_equal": "it must be at most {le}",
+    "multiple_of": "it must be a multiple of {multiple_of}",
     "too_short": "the list must not be empty",
     "tuple_type": "it must be a list, in brackets",
     "float_type": "it must be a number",
@@ -32,6 +35,7 @@ _REASONS = {
     "bool_parsing": "it must be true or false",
     "string_type": "it must be text, in quotes",
     "string_pattern_mismatch": "it does not have the form that is asked for",
+    "string_too_short": "it must not be empty",
     "literal_error": "it must be {expected}",
     "model_type": "it must be a table",
 }
@@ -51,7 +55,7 @@ def first_problem(error: ValidationError, model: type[BaseModel], *, source: str
     if problem["type"] == "missing":
         return IsoflopError(f"{source!r} lacks the key {key!r}.", hint=f"{EXAMPLE} is a complete example.")
     value = problem["input"]
-    shown = "" if isinstance(value, Mapping) else f" = {value if isinstance(value, date | time) else repr(value)}"
+    shown = "" if isinstance(value, Mapping) else f" = {_shown(value)}"
     where = _where(problem["loc"], key)
     return IsoflopError(f"{source!r}: {where}{shown} is not possible: {_reason(problem)}.", hint=_hint(keys, model))
 
@@ -76,10 +80,23 @@ def _where(location: tuple[int | str, ...], key: str) -> str:
     return key if position is None else f"entry {position + 1} of {key}"
 
 
+def _shown(value: object) -> str:
+    """The value about as it stands in the file, shortened where it is long."""
+    text = str(value) if isinstance(value, date | time) else repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _plain(limit: object) -> object:
+    """A limit as people write it: `4294967296`, `0.5`, `1e+40`."""
+    if not isinstance(limit, int | float):
+        return limit
+    return int(limit) if limit == int(limit) and abs(limit) < _LONGEST_WHOLE else f"{limit:g}"
+
+
 def _reason(problem: ErrorDetails) -> str:
     template = _REASONS.get(problem["type"])
     if template is not None:
-        return template.format_map(problem.get("ctx", {}))
+        return template.format_map({name: _plain(value) for name, value in problem.get("ctx", {}).items()})
     reason = problem["msg"].removeprefix("Value error, ")
     return reason if problem["type"] == "value_error" else reason[:1].lower() + reason[1:]
 

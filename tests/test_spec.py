@@ -58,7 +58,17 @@ def test_a_bad_value_is_named_with_a_hint(change: dict[str, object], said: str, 
         (None, "trainer", "x", "'builtin' or 'simulated'"),
         (None, "name", 7, "text, in quotes"),
         ("grid", "sizes", 2.5, "a whole number"),
-        ("grid", "sizes", "many", "a whole number"),
+        ("grid", "sizes", "many", "whole numbers only"),
+        ("grid", "sizes", "7", "whole numbers only"),
+        ("grid", "seeds", True, "whole numbers only"),
+        ("model", "context_length", "64", "whole numbers only"),
+        ("model", "aspect_ratio", "64", "numbers only"),
+        (None, "budgets", [1e11, True], "numbers only"),
+        (None, "budgets", "1e12", "numbers only"),
+        ("corpus", "paths", [""], "must not be empty"),
+        ("corpus", "tokens", 10**30, "at most 1e+18"),
+        ("grid", "first_seed", 10**12, "at most 4294967296"),
+        ("recipe", "learning_rate", 5e-324, "at least 1e-12"),
         ("grid", "seeds", 0, "at least 1"),
         ("grid", "center_n_params", [], "not be empty"),
         ("grid", "center_tokens_per_param", 0, "more than 0"),
@@ -85,7 +95,14 @@ def test_a_missing_key_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"name = ", "not valid TOML"), (b"\xff\xfe", "Cannot read")], ids=["toml", "encoding"]
+    ("content", "said"),
+    [
+        (b"name = ", "not valid TOML"),
+        (b"\xff\xfe", "Cannot read"),
+        (b"budgets = [1" + b"0" * 5000 + b"]", "not valid TOML"),
+        (b"budgets = " + b"[" * 5000, "not valid TOML"),
+    ],
+    ids=["toml", "encoding", "digits", "nesting"],
 )
 def test_an_unreadable_file_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "s.toml").write_bytes(content)

@@ -1,12 +1,12 @@
 """What other databases want of a folder of artifacts, so that one does not free what another keeps.
 
 Every database that trains into the folder leaves its path there: <artifacts>/databases/<hash of the path>.json.
-A database that is no longer at its path wants nothing.
+A database that was deleted wants nothing; one out of reach (damaged, on a disk that is not mounted) keeps everything.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from isoflop.files import write_atomically
 from isoflop.store import KnownRun, Store, read_untouched
 
 DATABASES = "databases"
+_NOTE_NAME = re.compile(r"[0-9a-f]{16}\.json")
+# A path has at most 4096 bytes (Linux), and JSON makes at most six of each.
+_LONGEST_NOTE = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,16 @@ class Elsewhere:
 
 
 def sign_in(artifacts: Path, db: Path) -> None:
-    """Note in the folder that the database trains into it."""
+    """Note in the folder that the database trains into it; anew at every run, so that others look again."""
     path = str(db.resolve())
-    note = artifacts / DATABASES / f"{hashlib.sha256(path.encode(errors='surrogateescape')).hexdigest()[:16]}.json"
-    if not note.exists():
-        note.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(note, json.dumps({"path": path}).encode())
+    note = artifacts / DATABASES / f"{hashlib.sha256(path.encode()).hexdigest()[:16]}.json"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(note, json.dumps({"path": path}).encode())
+
+
+def notes(artifacts: Path) -> tuple[tuple[str, int], ...]:
+    """The notes in the folder by name and time: what tells whether somebody signed in since."""
+    return tuple((note.name, note.lstat().st_mtime_ns) for note in _notes(artifacts))
 
 
 def read_elsewhere(artifacts: Path, db: Path) -> Elsewhere:
@@ -49,14 +56,16 @@ def read_elsewhere(artifacts: Path, db: Path) -> Elsewhere:
         IsoflopError: one of them cannot be read, so that nobody can say what it wants.
     """
     found = Elsewhere()
-    for note, path in _signed_in(artifacts):
-        if not path.exists() or (db.exists() and path.samefile(db)):
-            continue
+    for note in _notes(artifacts):
         try:
+            path = _database(note)
+            if path is None or (db.exists() and path.samefile(db)):
+                continue
             runs, weights = read_untouched(path, needs_of)
-        except IsoflopError as error:
+        except (IsoflopError, OSError, ValueError, RecursionError) as error:
+            reason = error.message if isinstance(error, IsoflopError) else str(error)
             raise IsoflopError(
-                f"The database {str(path)!r} trains into {str(artifacts)!r} too and cannot be read: {error.message}",
+                f"A database that trains into {str(artifacts)!r} too cannot be asked what it keeps: {reason}",
                 hint=f"Mend it, or delete {str(note)!r} if it no longer matters.",
             ) from error
         asked_for = {run_id: run for run_id, run in runs.items() if run.asked_for}
@@ -68,13 +77,28 @@ def read_elsewhere(artifacts: Path, db: Path) -> Elsewhere:
     return found
 
 
-def _signed_in(artifacts: Path) -> Iterator[tuple[Path, Path]]:
-    """The notes in the folder and the databases they name."""
-    for note in sorted((artifacts / DATABASES).glob("*.json")):
-        try:
-            yield note, Path(json.loads(note.read_bytes())["path"])
-        except (OSError, ValueError, TypeError, KeyError):
-            continue  # none of ours
+def _notes(artifacts: Path) -> list[Path]:
+    return sorted(path for path in (artifacts / DATABASES).glob("*.json") if _NOTE_NAME.fullmatch(path.name))
+
+
+def _database(note: Path) -> Path | None:
+    """The database that the note names; None where it was deleted: its folder is there, and it is not.
+
+    Raises:
+        IsoflopError, OSError, ValueError, RecursionError: the note is damaged, or the database out of reach.
+    """
+    if not note.is_file() or note.stat().st_size > _LONGEST_NOTE:
+        raise IsoflopError(f"{str(note)!r} is damaged.", hint="")
+    content = json.loads(note.read_bytes())
+    if not isinstance(content, dict) or not isinstance(content.get("path"), str):
+        raise IsoflopError(f"{str(note)!r} is damaged.", hint="")
+    path = Path(content["path"])
+    path.parent.stat()  # a disk that is not mounted holds a database that nobody deleted
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return None
+    return path
 
 
 def needs_of(store: Store) -> tuple[dict[str, KnownRun], frozenset[str]]:

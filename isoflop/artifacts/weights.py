@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from isoflop.artifacts.elsewhere import Elsewhere, read_elsewhere
+from isoflop.artifacts.elsewhere import Elsewhere, notes, read_elsewhere
 from isoflop.artifacts.occupied import alone_in
 from isoflop.artifacts.wanted import Ranking, leaves_weights, wanted_by_any
 from isoflop.errors import IsoflopError
@@ -24,8 +24,8 @@ class WeightKeeper:
         self._store, self._sweep, self._keep, self._artifacts = store, sweep, keep, artifacts
         self._ranking = Ranking(store.cells(sweep) if keep == "best-per-budget" else ())
         self._to_free: set[str] = set()
-        elsewhere = self._elsewhere()
-        self._shared = None if elsewhere is None else elsewhere.asked_for.keys()
+        self._notes: tuple[tuple[str, int], ...] | None = None
+        self._others: Elsewhere | None = None
 
     def take(self, result: RunResult) -> None:
         """Note a recorded result; `free` acts on it."""
@@ -37,6 +37,10 @@ class WeightKeeper:
 
         A run that another sweep asks for too waits for `free_all`.
         """
+        if not self._to_free:
+            return
+        if (seen := notes(self._artifacts)) != self._notes:
+            self._notes, self._others = seen, self._elsewhere()
         for run_id in sorted(self._to_free):
             if self._is_shared(run_id) or free_weights(self._artifacts, run_id):
                 self._to_free.discard(run_id)
@@ -52,7 +56,7 @@ class WeightKeeper:
             free_weights(self._artifacts, run_id)
 
     def _is_shared(self, run_id: str) -> bool:
-        if self._shared is None or run_id in self._shared:
+        if self._others is None or run_id in self._others.asked_for:
             return True
         return bool(set(self._store.sweeps_asking_for([run_id])) - {self._sweep})
 

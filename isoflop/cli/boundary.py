@@ -13,6 +13,11 @@ EXIT_OK, EXIT_USER_ERROR, EXIT_INCOMPLETE, EXIT_FINDINGS = 0, 1, 3, 4
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 
+def _printable(text: str) -> str:
+    """Without what would steer a terminal: names and values come from strangers."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def _discard_stdout() -> None:
     # Python would complain again when it flushes at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -28,7 +33,7 @@ class Boundary(TyperGroup):
             sys.stdout.flush()
             return result
         except IsoflopError as error:
-            print(f"Error: {error.message}\nHint: {error.hint}", file=sys.stderr)
+            print(f"Error: {_printable(error.message)}\nHint: {_printable(error.hint)}", file=sys.stderr)
             ctx.exit(EXIT_USER_ERROR)
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Options that several commands share, with one wording each."""
 
+import errno
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -7,18 +8,32 @@ from typing import Annotated
 import typer
 
 
-def named_path(text: str) -> Path:
-    """A path; an empty one, as of an unset variable, is refused instead of meaning the current folder.
+def named_path(given: str | Path) -> Path:
+    """A path that the system can follow and a database can hold.
 
     Raises:
-        typer.BadParameter: it is empty.
+        typer.BadParameter: it is empty (as of an unset variable; it does not mean the current folder), too long, goes
+            in circles, or is not UTF-8.
     """
+    text = str(given)  # a default comes as it is
     if not text:
         raise typer.BadParameter("an empty path names nothing")
+    try:
+        text.encode()
+        Path(text).stat()
+    except UnicodeError:
+        raise typer.BadParameter("the path is not UTF-8") from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise typer.BadParameter(f"{error.strerror}") from None
     return Path(text)
 
 
-SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="Sweep file (TOML).", show_default=False)]
+SweepFile = Annotated[
+    Path, typer.Argument(parser=named_path, metavar="SWEEP", help="Sweep file (TOML).", show_default=False)
+]
 Source = Annotated[
     str,
     typer.Argument(

@@ -25,6 +25,7 @@ from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
 from isoflop.spec import SweepSpec, load_spec
 from isoflop.store import Store, changes_since, open_store, sweep_lock
+from isoflop.units import plural
 from isoflop.view.plan_changes import changes_sentence
 from isoflop.view.run_view import Incomplete, Outline, RunOutcome
 from isoflop.view.wording import excluded_sentence, one_line
@@ -69,9 +70,9 @@ def _tell_what_changed(spec: SweepSpec, plan: Plan, store: Store) -> None:
     if excluded:
         print(f"{spec.name}: {one_line(excluded_sentence(excluded))}.", file=sys.stderr)
     warnings = [finding for finding in plan.findings if finding.severity is not Severity.INFO]
-    if plan.dropped or warnings:
-        left_out = f"{len(plan.dropped)} sizes dropped, {len(warnings)} warnings of the plan"
-        print(f"{spec.name}: {left_out}; `isoflop plan` shows them.", file=sys.stderr)
+    told = [(len(plan.dropped), "dropped cell"), (len(warnings), "warning")]
+    if said := ", ".join(plural(number, noun) for number, noun in told if number):
+        print(f"{spec.name}: {said} of the plan; `isoflop plan` shows them.", file=sys.stderr)
 
 
 class Session:
@@ -108,8 +109,7 @@ class Session:
         """
         try:
             jobs = self._jobs()
-            if jobs:
-                sign_in(self.engine.artifacts, self.store.path)
+            self._sign_in(needed=bool(jobs))
             for event in self.engine.run(jobs):
                 self._record(event)
                 yield event
@@ -119,6 +119,15 @@ class Session:
                 f"Cannot write to {str(self.engine.artifacts)!r}: {error}.",
                 hint="Make room or mend permissions; finished results are safe and the same command goes on.",
             ) from error
+
+    def _sign_in(self, *, needed: bool) -> None:
+        """Have other databases know of this one; a finished sweep may also lie where nothing can be written."""
+        if needed or self.engine.artifacts.is_dir():
+            try:
+                sign_in(self.engine.artifacts, self.store.path)
+            except OSError:
+                if needed:
+                    raise
 
     def _jobs(self) -> list[Job]:
         kind = self.slots[0].kind

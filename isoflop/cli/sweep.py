@@ -16,7 +16,7 @@ from isoflop.plan.estimate import Estimate, estimate, run_seconds
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import DroppedCell, Plan
 from isoflop.spec import SweepSpec
-from isoflop.store import Timing, refuse_folder
+from isoflop.store import Timing, refuse_no_file
 from isoflop.units import format_flops
 
 # A simulated sweep reads no corpus; its plan is that of one no run can exhaust.
@@ -160,7 +160,7 @@ def lock_path(db: Path, sweep: str) -> Path:
     Raises:
         IsoflopError: `db` is a folder, or in one that is not there.
     """
-    refuse_folder(db)
+    refuse_no_file(db)
     if not db.parent.is_dir():
         raise IsoflopError(f"There is no folder {str(db.parent)!r} for the database.", hint="Make it, or name another.")
     return db.with_name(f"{db.name}.{sweep}.lock")

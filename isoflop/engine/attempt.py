@@ -28,6 +28,7 @@ class Attempt:
         latest: how far the worker said it was, last.
         obstacle: what the worker met that every other would meet; None for nothing.
         hung: why it was killed as hung; None while it gives signs of life.
+        has_own_result: whether it has left a result, and did not only find one of another attempt.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Attempt:
     latest: Progressed | None = None
     obstacle: IsoflopError | None = None
     hung: str | None = None
+    has_own_result: bool = False
     _reported: set[str] = field(default_factory=set)
     _told: signal.Signals | None = None
 
@@ -83,8 +85,10 @@ class Attempt:
         """The run's result, once, if there is one; of no worker of ours if another sweep's process came by it."""
         result = self.run_dir.read_result(run_id)
         if result is not None and run_id not in self._reported:
+            own = result.attempt == self.number
             self._reported.add(run_id)
-            yield RunFinished(result, self.slot if result.attempt == self.number else None, at)
+            self.has_own_result = self.has_own_result or own
+            yield RunFinished(result, self.slot if own else None, at)
 
     def tell(self, order: signal.Signals) -> None:
         """Send the worker a signal, once."""

@@ -4,7 +4,9 @@ Starting a fresh interpreter costs about two seconds of importing torch; forking
 hundredths (docs/benchmarks.md).
 """
 
+import contextlib
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable
 from multiprocessing import forkserver, resource_tracker
@@ -25,6 +27,7 @@ class ForkServer:
         self._target = target
         self._context = multiprocessing.get_context("forkserver")
         self._deaths = 0
+        self._starting = False
 
     def start(self, assignment: Assignment, *, preload: list[str]) -> WorkerProcess | None:
         """The worker of `assignment`; None if the server had died (another is started next time).
@@ -33,6 +36,7 @@ class ForkServer:
             IsoflopError: the server dies again and again.
         """
         process = self._context.Process(target=self._target, args=(assignment,), daemon=True)
+        self._starting = True
         try:
             self._ensure(preload)
             process.start()
@@ -44,7 +48,16 @@ class ForkServer:
                     hint="Check the memory of this machine and that `python -c 'import torch'` works.",
                 ) from None
             return None
-        return WorkerProcess(process)
+        finally:
+            self._starting = False
+        return WorkerProcess(process, forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+
+    def abort(self) -> None:
+        """Kill the server where it keeps a start waiting: one that was stopped, or still imports. Safe in a handler."""
+        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        if self._starting and pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _ensure(self, preload: list[str]) -> None:
         """Start the server unless it lives.

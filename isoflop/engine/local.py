@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -55,7 +56,6 @@ class LocalEngine:
         self._kernel_kills = kernel_kills()
         self._fitting: dict[ModelShape, int] = {}
         self._order: signal.Signals | None = None
-        self._deadline: float | None = None
         self._obstacle: IsoflopError | None = None
         self._next_waiting = time.monotonic() + FIRST_WAIT_SECONDS
 
@@ -96,15 +96,16 @@ class LocalEngine:
         """
         self._order = self._order or signal.SIGTERM
         if within is not None:
-            self._deadline = time.monotonic() + within
+            timer = threading.Timer(within, self.kill)
+            timer.daemon = True
+            timer.start()
 
     def kill(self) -> None:
         """Have every worker end now. Returns at once; nothing finished is lost; safe in a signal handler."""
         self._order = signal.SIGKILL
+        self._server.abort()
 
     def _pass_order_on(self) -> None:
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            self._order = signal.SIGKILL
         if self._order:
             for attempt in self._attempts.values():
                 attempt.tell(self._order)
@@ -226,7 +227,7 @@ class LocalEngine:
     def _outcome(self, attempt: Attempt, missing: bool) -> tuple[str, str | None]:
         code = attempt.process.exit_code
         if not missing:
-            return ("interrupted", _INTERRUPTED[code]) if code == EXIT_BUSY else ("done", None)
+            return ("done", None) if attempt.has_own_result else ("interrupted", _INTERRUPTED[EXIT_BUSY])
         if code == EXIT_OBSTACLE:
             self.stop()
             hint = f"See {attempt.run_dir.log_path(attempt.number)}."

@@ -12,16 +12,20 @@ from isoflop.processes import is_running, process_start
 
 # What multiprocessing makes of an exit code that died with the server; no worker of ours ends with it.
 _LOST = 255
+# A server tells of the end of a process within milliseconds.
+TELL_SECONDS = 2.0
 
 
 class WorkerProcess:
     """A started process. Its exit code reaches us through the server, its life does not depend on it."""
 
-    def __init__(self, process: ForkServerProcess) -> None:
+    def __init__(self, process: ForkServerProcess, server_pid: int) -> None:
         assert process.pid is not None, "the process was not started"
         self.pid = process.pid
         self._process = process
+        self._server_pid = server_pid
         self._start = _start_of(process.pid)
+        self._untold_since: float | None = None
         self._server_gone_at: float | None = None
 
     @property
@@ -32,11 +36,24 @@ class WorkerProcess:
     def is_alive(self) -> bool:
         """Whether the process runs. One whose server has died still checkpoints, or writes its result."""
         if self._process.is_alive():
+            self._end_deaf_server()
             return True
         if self._process.exitcode != _LOST:
             return False
         self._server_gone_at = self._server_gone_at or time.monotonic()
+        return self._runs()
+
+    def _runs(self) -> bool:
         return self._start is not None and is_running(self.pid, self._start)
+
+    def _end_deaf_server(self) -> None:
+        """Kill a server that does not tell of the process's end: a stopped one would keep everybody waiting."""
+        if self._runs():
+            return
+        self._untold_since = self._untold_since or time.monotonic()
+        if time.monotonic() - self._untold_since > TELL_SECONDS:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._server_pid, signal.SIGKILL)
 
     @property
     def seconds_without_server(self) -> float:

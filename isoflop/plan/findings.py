@@ -90,12 +90,16 @@ def rate_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
         yield Finding(
             "unusual_rate",
             Severity.WARNING,
-            f"{plural(len(outside), 'run')} of {len(rates)} would train at peak learning rates outside {low:g} to "
-            f"{high:g}: {min(outside):.2g} to {max(outside):.2g}.",
+            f"{plural(len(outside), 'run')} of {len(rates)} would train at peak learning rates outside {_rate(low)} to "
+            f"{_rate(high)}: {_rate(min(outside))} to {_rate(max(outside))}.",
             "An untuned rate gives an untuned exponent: check recipe.learning_rate and the base_width and "
             "base_batch_tokens it holds for.",
             {"n_runs": len(outside), "lowest": min(outside), "highest": max(outside)},
         )
+
+
+def _rate(value: float) -> str:
+    return f"{value:.2g}".replace("e-0", "e-")
 
 
 def _per_budget(

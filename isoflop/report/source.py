@@ -201,9 +201,10 @@ def _point(cell: SweepCell, count: ParamCount) -> Point:
 def _nothing_to_fit(name: str, cells: Sequence[SweepCell]) -> IsoflopError:
     numbers = Counter(standing(cell) for cell in cells)
     counted = ", ".join(f"{numbers[kind]} {kind.words}" for kind in Standing if numbers[kind])
+    retry = "`isoflop run` trains what is pending; `isoflop run --retry` also what diverged or failed."
     return IsoflopError(
         f"The sweep {name!r} has no completed run to fit: {counted or 'it has no cells'}.",
-        hint="`isoflop run` trains what is pending; `isoflop run --retry` also what diverged or failed.",
+        hint="`isoflop include RUN` takes an exclusion back." if numbers[Standing.EXCLUDED] else retry,
     )
 
 

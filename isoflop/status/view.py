@@ -213,4 +213,6 @@ def _next(status: SweepStatus, arguments: Sequence[str]) -> str:
             others = f"; `isoflop fit {sweep}` fits the others" if Standing.USED in status.counts else ""
             return f"Next: `isoflop run {sweep} --retry` tries again what failed{others}."
         case Next.FIT:
-            return f"Next: `isoflop fit {sweep}`."
+            if Standing.USED in status.counts:
+                return f"Next: `isoflop fit {sweep}`."
+            return "There is nothing to fit: no run counts. `isoflop include RUN` takes an exclusion back."

@@ -1,7 +1,7 @@
 """One SQLite file that remembers every sweep: rows, and what each is to a fit and to a new plan."""
 
 from isoflop.store.changes import PlanChanges, PlannedRun, changes_since
-from isoflop.store.connect import refuse_folder
+from isoflop.store.connect import refuse_no_file
 from isoflop.store.lock import LockContent, is_held, read_lock, sweep_lock
 from isoflop.store.rows import KnownRun, SweepCell, Timing
 from isoflop.store.standing import Standing, off_plan_sentence, standing
@@ -23,7 +23,7 @@ __all__ = [
     "open_store",
     "read_lock",
     "read_untouched",
-    "refuse_folder",
+    "refuse_no_file",
     "standing",
     "sweep_lock",
 ]

@@ -53,7 +53,7 @@ def connect(path: Path, *, write: bool) -> Database:
     Raises:
         IsoflopError: no such file, not a database, another program's, or of another version.
     """
-    refuse_folder(path)
+    refuse_no_file(path)
     with explained(path):
         try:
             return _open_to_write(path) if write else _open_to_read(path)
@@ -61,12 +61,14 @@ def connect(path: Path, *, write: bool) -> Database:
             raise _problem(path, sqlite3.SQLITE_CANTOPEN, str(error)) from error
 
 
-def refuse_folder(path: Path) -> None:
-    """Nothing, where `path` is none; SQLite itself would speak of a disk error.
+def refuse_no_file(path: Path) -> None:
+    """Nothing, where `path` is a regular file, or none at all; of others SQLite speaks as a disk error, or waits.
 
     Raises:
-        IsoflopError: it is a folder.
+        IsoflopError: it is a folder, a pipe or a device.
     """
+    if os.path.exists(path) and not is_folder(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+        raise IsoflopError(f"{str(path)!r} is no regular file, as a database is.", hint="Name another with --db.")
     if is_folder(path):
         raise IsoflopError(f"{str(path)!r} is a folder, not a database file.", hint="Name a file with --db.")
 

@@ -129,7 +129,7 @@ def _this_process() -> LockContent:
         pid=os.getpid(),
         process_start=process_start(os.getpid()),
         started_at=datetime.now(UTC),
-        command=shlex.join(sys.argv),
+        command=shlex.join(sys.argv).encode(errors="backslashreplace").decode(),
     )
 
 

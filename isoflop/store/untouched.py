@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from isoflop.errors import IsoflopError
-from isoflop.store.connect import explained, reader, refuse_folder
+from isoflop.store.connect import explained, reader, refuse_no_file
 from isoflop.store.store import Store, open_store
 
 _T = TypeVar("_T")
@@ -25,7 +25,7 @@ def read_untouched(path: Path, read: Callable[[Store], _T]) -> _T:
     Raises:
         IsoflopError: as `open_store(path, write=False)`, or from `read`.
     """
-    refuse_folder(path)
+    refuse_no_file(path)
     for _ in range(_TRIES):
         before = _version(path)
         if before is None:

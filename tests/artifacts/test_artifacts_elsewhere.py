@@ -1,5 +1,6 @@
 """A folder of artifacts that several databases train into: none frees what another keeps."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_sweep_frees_nothing_that_another_database_keeps(artifacts: Path, tmp_
     assert free_as_a_run_does(artifacts, tmp_path / "frees") == set(IDS)
 
 
-def test_a_database_that_is_gone_wants_nothing(artifacts: Path, tmp_path: Path) -> None:
+def test_a_database_that_was_deleted_wants_nothing(artifacts: Path, tmp_path: Path) -> None:
     (tmp_path / "keeps").unlink()
     assert free_as_a_run_does(artifacts, tmp_path / "frees") == set()
 
@@ -82,14 +83,68 @@ def test_clean_leaves_the_runs_that_another_database_asks_for(artifacts: Path, t
 def test_where_another_database_cannot_be_read_nothing_is_freed(artifacts: Path, tmp_path: Path) -> None:
     (tmp_path / "keeps").write_bytes(b"no database" * 100)
     assert free_as_a_run_does(artifacts, tmp_path / "frees") == set(IDS)
-    with pytest.raises(IsoflopError, match="trains into") as caught:
+    with pytest.raises(IsoflopError, match="cannot be asked") as caught:
         inventory_of(artifacts, tmp_path / "frees")
     assert str(artifacts / DATABASES) in caught.value.hint
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b'{"path": 7}', b"\xff"])
-def test_a_note_that_names_no_database_is_passed_over(artifacts: Path, tmp_path: Path, content: bytes) -> None:
-    (artifacts / DATABASES / "0123456789abcdef.json").write_bytes(content)
+def test_a_database_on_a_disk_that_is_not_mounted_keeps_everything(artifacts: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    save(tmp_path / "disk" / "far", "all")
+    sign_in(artifacts, tmp_path / "disk" / "far")
+    (tmp_path / "keeps").unlink()
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    assert free_as_a_run_does(artifacts, tmp_path / "frees") == set(IDS)
+
+
+def test_a_database_that_signs_in_while_another_trains_is_asked(artifacts: Path, tmp_path: Path) -> None:
+    [note] = [note for note in (artifacts / DATABASES).iterdir() if str(tmp_path / "keeps") in note.read_text()]
+    note.unlink()
+    with open_store(tmp_path / "frees", write=True) as store:
+        keeper = WeightKeeper(store, "demo", "none", artifacts)
+        for cell in CELLS:
+            keeper.take(make_result(cell))
+            keeper.free()
+            sign_in(artifacts, tmp_path / "keeps")
+        keeper.free_all()
+    assert has_weights(artifacts, CELLS) == set(IDS[1:])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"7", b'{"path": 7}', b'{"path": ""}', b"\xff", b"[" * 100_000, b" " * 10**6, None,
+     b'{"path": "' + b"a" * 5000 + b'"}', b'{"path": "a\\u0000"}'],
+    ids=["empty", "half", "list", "number", "wrong", "nowhere", "bytes", "deep", "long", "pipe", "endless", "null"],
+)  # fmt: skip
+def test_a_damaged_note_keeps_everything_and_is_named(artifacts: Path, tmp_path: Path, content: bytes | None) -> None:
+    (tmp_path / "keeps").unlink()
+    note = artifacts / DATABASES / "0123456789abcdef.json"
+    if content is None:
+        os.mkfifo(note)
+    else:
+        note.write_bytes(content)
+    assert free_as_a_run_does(artifacts, tmp_path / "frees") == set(IDS)
+    with pytest.raises(IsoflopError, match="cannot be asked") as caught:
+        inventory_of(artifacts, tmp_path / "frees")
+    assert str(note) in caught.value.hint
+
+
+def test_a_pipe_in_place_of_a_database_is_not_waited_for(artifacts: Path, tmp_path: Path) -> None:
+    (tmp_path / "keeps").unlink()
+    os.mkfifo(tmp_path / "keeps")
+    assert free_as_a_run_does(artifacts, tmp_path / "frees") == set(IDS)
+
+
+def test_signing_in_again_mends_a_damaged_note(artifacts: Path, tmp_path: Path) -> None:
+    for note in (artifacts / DATABASES).iterdir():
+        note.write_bytes(b"")
+    sign_in(artifacts, tmp_path / "keeps")
+    sign_in(artifacts, tmp_path / "frees")
+    assert read_elsewhere(artifacts, tmp_path / "frees").weights == frozenset(IDS)
+
+
+def test_what_is_no_note_is_passed_over(artifacts: Path, tmp_path: Path) -> None:
+    (artifacts / DATABASES / "mine.json").write_bytes(b"{")
     assert read_elsewhere(artifacts, tmp_path / "frees").weights == frozenset(IDS)
 
 

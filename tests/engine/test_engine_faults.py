@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -193,3 +195,44 @@ def test_progress_in_a_pipe_is_plain_lines_on_stderr(undisturbed: Sandbox, sandb
     lines = [line for line in err.splitlines() if line.startswith("[")]
     assert len(lines) == 6
     assert "\x1b" not in err
+
+
+def test_a_stopped_fork_server_is_replaced(sandbox: Sandbox) -> None:
+    """It could not tell that its worker has ended."""
+    coordinator = sandbox.start("run", "tiny.toml", "--workers", "1", "--json")
+    sandbox.wait_for(sandbox.workers)
+    server = fork_server(coordinator.pid)
+    assert server is not None and freeze(server)
+    out, _ = coordinator.communicate(timeout=120)
+    assert coordinator.returncode == 0 and not alive(server)
+    assert json.loads(out)["runs"]["completed"] == 6
+    assert sandbox.rows("select distinct outcome from attempts") == [("done",)]
+
+
+ASK_A_STOPPED_SERVER = """
+import os, signal, sys, threading, time
+from multiprocessing import forkserver
+from isoflop.engine.fork_server import ForkServer
+
+if __name__ == "__main__":
+    server = ForkServer(print)
+    first = server.start("first", preload=[])
+    while first.is_alive():
+        time.sleep(0.05)
+    pid = forkserver._forkserver._forkserver_pid
+    os.kill(pid, signal.SIGSTOP)
+    server.abort()  # asked for nothing: left alone
+    threading.Timer(1.0, server.abort).start()
+    assert server.start("second", preload=[]) is None
+    third = server.start("third", preload=[])
+    while third.is_alive():
+        time.sleep(0.05)
+    sys.exit(third.exit_code)
+"""
+
+
+def test_a_start_that_a_stopped_server_does_not_answer_can_be_aborted(tmp_path: Path) -> None:
+    (tmp_path / "ask.py").write_text(ASK_A_STOPPED_SERVER)
+    command = [sys.executable, "ask.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "first\nthird\n"), done.stderr
