@@ -129,7 +129,7 @@ class TokenizerSpec(_Section):
 class RecipeSpec(_Section):
     """Hyper-parameters as functions of width and D, the same rule for every cell."""
 
-    learning_rate: float = Field(0.007, ge=1e-12, le=1e6)
+    learning_rate: float = Field(0.007, ge=1e-12, le=1e40)
     """Peak rate at `base_width` and `base_batch_tokens`; grows with the square root of the batch."""
     base_width: int = Field(32, ge=1, le=1 << 20)
     """Width at which hidden matrices (of 2 layers) and head have that rate; elsewhere base_width/width times it,

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -146,26 +145,32 @@ def test_a_second_signal_kills_at_once(sandbox: Sandbox) -> None:
     sandbox.wait_for(lambda: not alive(worker), seconds=5)
 
 
-def test_a_run_that_kills_every_worker_fails_with_the_reason_and_can_be_retried(sandbox: Sandbox) -> None:
-    """A job.json that no worker can read: each attempt dies without a result."""
-    stop = threading.Event()
+# Python imports a module of this name at every start. Each worker that opens the victim's claim ends there and then.
+DIE_AT_CLAIM = """
+import os, sys
+
+def end(event, arguments):
+    if event == "open" and f"{os.environ['VICTIM']}/.claim.json" in str(arguments[0]):
+        os._exit(9)
+
+os.register_at_fork(after_in_child=lambda: sys.addaudithook(end))
+"""
+
+
+def test_a_run_that_kills_every_worker_fails_with_the_reason_and_can_be_retried(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sandbox.run("plan", "tiny.toml")
     [(victim,)] = sandbox.rows("select run_id from cells order by budget_flops, run_id limit 1")
-
-    def spoil() -> None:
-        path = sandbox.folder / "isoflop-artifacts" / str(victim) / "job.json"
-        while not stop.is_set():
-            if path.exists():
-                path.write_text("{}")
-            time.sleep(0.0005)
-
-    spoiler = threading.Thread(target=spoil)
-    spoiler.start()
-    try:
+    (sandbox.folder / "site").mkdir()
+    (sandbox.folder / "site" / "sitecustomize.py").write_text(DIE_AT_CLAIM)
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(sandbox.folder / "site"))
+        patch.setenv("VICTIM", str(victim))
         out, _ = sandbox.run("run", "tiny.toml", "--json", code=3)
-    finally:
-        stop.set()
-        spoiler.join()
+    assert sandbox.rows(f"select outcome from attempts where run_id = '{victim}' order by attempt") == [
+        ("died",), ("died",), ("given_up",),
+    ]  # fmt: skip
     document = json.loads(out)
     assert document["runs"]["failed"] == 1 and document["runs"]["completed"] == 5
     [failed] = document["incomplete"]
