@@ -1,0 +1,90 @@
+"""Which rows no smooth valley explains: a mask that clean sweeps nearly always pass."""
+
+import numpy as np
+from scipy.special import stdtrit
+
+from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
+from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
+from isoflop.fit.newton import Mask
+from isoflop.fit.parabola import Array
+from isoflop.fit.rows import Rows
+from isoflop.fit.surface.solve import SurfaceSolution
+
+# Rough first look: residuals of the Huber surface beyond this many robust standard deviations are set aside.
+_ROUGH_LIMIT = 4.0
+# Standard deviation of a normal law over its median absolute deviation.
+_MAD = 1.4826
+# A budget keeps as many rows as a profile needs.
+_KEPT_PER_BUDGET = 4
+_ROUNDS = 6
+# Family-wise: the chance that a clean sweep loses any row to chance alone.
+FALSE_ALARMS = 0.05
+
+
+def find_outliers(rows: Rows, huber: SurfaceSolution) -> tuple[Mask, JointFit | None]:
+    """Which rows (n,) to keep, and the joint fit of those (without tokens); None where rows do not determine it.
+
+    From the rows near the robust surface on, surface and joint valley are fitted to what is kept, and a row is kept
+    if its studentised residual, relative to its loss, is within a Student-t quantile corrected for the number of rows
+    (Bonferroni). Judging by the valley and not by the surface keeps misfit of the law from looking like bad runs.
+    """
+    keep = _near(rows, huber)
+    fit = None
+    for _ in range(_ROUNDS):
+        kept = rows.take(keep)
+        if not enough_for_joint(kept):
+            break
+        fit = fit_joint(kept, tokens=False)
+        if fit is None:
+            break
+        judged = _judge(rows, keep, fit)
+        if (judged == keep).all():
+            return keep, fit
+        keep = judged
+    kept = rows.take(keep)
+    return keep, fit_joint(kept, tokens=False)
+
+
+def _near(rows: Rows, huber: SurfaceSolution) -> Mask:
+    residual = np.abs(np.log(rows.loss) - huber.log_loss(np.log(rows.n_params), np.log(rows.n_tokens)))
+    scale = _MAD * np.median(residual) * np.sqrt(len(rows) / max(len(rows) - 5, 1))
+    keep: Mask = residual <= _ROUGH_LIMIT * scale
+    return keep | _smallest_of_budget(rows, residual)
+
+
+def _smallest_of_budget(rows: Rows, residual: Array) -> Mask:
+    """The rows of each budget with the smallest residuals, as many as stay whatever happens."""
+    keep = np.zeros(len(rows), dtype=bool)
+    for k in range(len(rows.budgets)):
+        members = np.flatnonzero(rows.group == k)
+        keep[members[np.argsort(residual[members], kind="stable")[:_KEPT_PER_BUDGET]]] = True
+    return keep
+
+
+def _judge(rows: Rows, keep: Mask, fit: JointFit) -> Mask:
+    n, n_kept, n_budgets = len(rows), int(keep.sum()), len(rows.budgets)
+    relative = _residuals(rows, keep, fit) / rows.loss
+    freedom = n_kept - n_budgets - N_PARAMETERS
+    if freedom < 2:
+        return keep
+    scale = np.sqrt((relative[keep] ** 2).sum() / freedom)
+    if scale == 0:
+        return keep
+    leverage = (n_budgets + N_PARAMETERS) / n
+    t = np.abs(relative) / (scale * np.sqrt(np.where(keep, 1 - leverage, 1 + leverage)))
+    # a kept row had its part in the scale: judge it by the scale of the others
+    inner = np.maximum(freedom - t**2, 1e-9)
+    t = np.where(keep, t * np.sqrt((freedom - 1) / inner), t)
+    limit = float(stdtrit(freedom - 1, 1 - FALSE_ALARMS / (2 * n)))
+    judged: Mask = t <= limit
+    return judged
+
+
+def _residuals(rows: Rows, keep: Mask, fit: JointFit) -> Array:
+    """Residuals (n,) of all rows about the valley and floors of the kept ones, nats."""
+    ridge = fit.valley.ridge
+    t = np.log10(rows.budget_flops) - ridge.log_c_mean
+    axis = Axis(np.log10(rows.n_params), t, rows.loss, keep.astype(float), rows.group, ridge.log_c_mean)
+    shape = JointObjective(axis, fit.valley.theta[4:], 0.0)
+    residual: Array = shape.evaluate(fit.valley.theta[None], np.arange(1))[1][0][0]
+    return residual

@@ -1,0 +1,175 @@
+"""One skewed valley for all budgets: squared errors with exact derivatives, for a batch of weightings."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.fit.newton import Curvature, Mask
+from isoflop.fit.parabola import Array
+
+LN10 = math.log(10)
+N_PARAMETERS = 6
+# The valley's two exponents stay within these.
+_LOWEST_LOG, _HIGHEST_LOG = math.log(1e-3), math.log(10.0)
+# Depth and its decay stay where the exponential of either is a float.
+_DEEPEST = 200.0
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The rows along one axis: of parameters, or of tokens.
+
+    Attributes:
+        x, t: (n,) log10 size (or tokens), and log10 budget about `log_c_mean`.
+        loss: (n,) nats.
+        weights: (n,) inverse variances about 1.
+        group: (n,) number of each row's budget, 0 .. n_budgets - 1.
+    """
+
+    x: Array
+    t: Array
+    loss: Array
+    weights: Array
+    group: NDArray[np.intp]
+    log_c_mean: float
+
+    @property
+    def n_budgets(self) -> int:
+        """Budgets with rows."""
+        return int(self.group.max()) + 1
+
+
+class JointObjective:
+    """Half the squared errors of L_i = l_k + e^(s_i) [(e^(-al v_i) - 1)/al + (e^(be v_i) - 1)/be], a `newton.Problem`.
+
+    v_i = ln 10 (x_i - p - q t_i) is how far size i lies from the ridge, s_i = k - kappa t_i how deep the valley is
+    there; l_k is free for each budget (taken out by centring within it). Exact for an additive surface, but does not
+    tie ridge, depth and floors to al and be. Parameters are (p, q, k, kappa, ln al, ln be); a penalty
+    strength/2 ((ln al - anchor_0)^2 + (ln be - anchor_1)^2) holds the shape near the surface's.
+
+    Args:
+        axis: the rows.
+        anchor: (2,) ln al, ln be of the surface.
+        strength: of the penalty.
+        weights: (b, n) of b problems; by default the axis's own, of one.
+    """
+
+    def __init__(self, axis: Axis, anchor: Array, strength: float, weights: Array | None = None) -> None:
+        self._x, self._t, self._loss = axis.x, axis.t, axis.loss
+        self._anchor, self._strength = anchor, strength
+        self._weights = axis.weights[None] if weights is None else weights
+        self._members = (axis.group[:, None] == np.arange(axis.n_budgets)).astype(float)
+
+    def evaluate(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, tuple[Array, ...]]:
+        """Objectives; residuals about the budgets' floors (b, n)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            residual = self.centre(self._loss - self.valley(theta), rows)
+            squares = np.einsum("bn,bn,bn->b", self._rows(rows, residual), residual, residual)
+            penalty = self._strength * ((theta[:, 4:] - self._anchor) ** 2).sum(axis=1)
+            return (squares + penalty) / 2, (residual,)
+
+    def valley(self, theta: Array) -> Array:
+        """Loss above the floor of each row's budget (b, n)."""
+        scale, v, (down, up), (al, be) = self._parts(theta)
+        above: Array = scale * (_over(down, al, v, -1) + _over(up, be, v, 1))
+        return above
+
+    def centre(self, values: Array, rows: NDArray[np.intp]) -> Array:
+        """`values` (b, n) less their weighted mean within each budget; budgets without weight keep theirs."""
+        weights = self._rows(rows, values)
+        totals = weights @ self._members
+        means = ((weights * values) @ self._members) / np.where(totals > 0, totals, 1.0)
+        centred: Array = values - means @ self._members.T
+        return centred
+
+    def jacobian(self, theta: Array, rows: NDArray[np.intp]) -> Array:
+        """d (loss above floor, centred) / d theta, (b, 6, n)."""
+        return np.stack([self.centre(one, rows) for one in self._slopes(theta)], axis=1)
+
+    def curvature(self, theta: Array, state: tuple[Array, ...], rows: NDArray[np.intp]) -> Curvature:
+        """Gradient, exact Hessian, and its Gauss-Newton part."""
+        (residual,) = state
+        weights = self._rows(rows, residual)
+        with np.errstate(over="ignore", invalid="ignore"):
+            jacobian = self.jacobian(theta, rows)
+            weighted = weights * residual
+            gradient = -np.matmul(jacobian, weighted[:, :, None])[..., 0]
+            gradient[:, 4:] += self._strength * (theta[:, 4:] - self._anchor)
+            convex = np.matmul(jacobian * weights[:, None], jacobian.transpose(0, 2, 1))
+            convex[:, 4, 4] += self._strength
+            convex[:, 5, 5] += self._strength
+            return Curvature(gradient, convex - self._bend(theta, weighted), convex)
+
+    def clip(self, theta: Array) -> Array:
+        """Exponents and depth within their bounds."""
+        np.clip(theta[:, 4:], _LOWEST_LOG, _HIGHEST_LOG, out=theta[:, 4:])
+        np.clip(theta[:, 2:4], -_DEEPEST, _DEEPEST, out=theta[:, 2:4])
+        return theta
+
+    def at_bound(self, theta: Array, gradient: Array) -> Mask:
+        """See `newton.Problem`."""
+        held = np.zeros(theta.shape, dtype=bool)
+        shape, slope = theta[:, 4:], gradient[:, 4:]
+        held[:, 4:] = ((shape <= _LOWEST_LOG) & (slope > 0)) | ((shape >= _HIGHEST_LOG) & (slope < 0))
+        return held
+
+    def _rows(self, rows: NDArray[np.intp], like: Array) -> Array:
+        weights = self._weights if len(self._weights) == 1 else self._weights[rows]
+        return np.broadcast_to(weights, like.shape)
+
+    def _parts(self, theta: Array) -> tuple[Array, Array, tuple[Array, Array], tuple[Array, Array]]:
+        """e^s, v, (e^(-al v), e^(be v)) (b, n), and (al, be) (b, 1)."""
+        p, q, k, kappa = (theta[:, i : i + 1] for i in range(4))
+        al, be = np.exp(theta[:, 4:5]), np.exp(theta[:, 5:6])
+        v = LN10 * (self._x - p - q * self._t)
+        return np.exp(k - kappa * self._t), v, (np.exp(-al * v), np.exp(be * v)), (al, be)
+
+    def _slopes(self, theta: Array) -> tuple[Array, ...]:
+        """d (loss above floor) / d theta before centring."""
+        scale, v, (down, up), (al, be) = self._parts(theta)
+        left, right = _over(down, al, v, -1), _over(up, be, v, 1)
+        along, height = -LN10 * scale * (up - down), scale * (left + right)
+        return (
+            along, self._t * along, height, -self._t * height,
+            scale * (-v * down - left), scale * (v * up - right),
+        )  # fmt: skip
+
+    def _bend(self, theta: Array, weighted: Array) -> Array:
+        """sum_i w_i r_i d2 (loss above floor)_i / d theta2, (b, 6, 6): chain rule through v, s, ln al, ln be."""
+        scale, v, (down, up), (al, be) = self._parts(theta)
+        left, right = _over(down, al, v, -1), _over(up, be, v, 1)
+        r = weighted * scale
+        slope_left, slope_right = -v * down - left, v * up - right
+        second = {
+            "vv": al * down + be * up, "vs": up - down, "va": al * v * down, "vb": be * v * up,
+            "ss": left + right, "sa": slope_left, "sb": slope_right,
+            "aa": al * v * v * down - slope_left, "bb": be * v * v * up - slope_right,
+        }  # fmt: skip
+        sums = {
+            pair: np.stack([(r * value) @ self._t**power for power in range(3)], axis=-1)
+            for pair, value in second.items()
+        }
+        out = np.zeros((len(theta), N_PARAMETERS, N_PARAMETERS))
+        # v = ... - ln10 (p + q t), s = k - kappa t: each parameter brings its factor and its power of t
+        through = {
+            "p": ("v", -LN10, 0),
+            "q": ("v", -LN10, 1),
+            "k": ("s", 1.0, 0),
+            "h": ("s", -1.0, 1),
+            "a": ("a", 1.0, 0),
+            "b": ("b", 1.0, 0),
+        }
+        for i, (one, f, m) in enumerate(through.values()):
+            for j, (other, g, n) in enumerate(list(through.values())[: i + 1]):
+                pair = one + other if one + other in sums else other + one
+                if pair in sums:
+                    out[:, i, j] = out[:, j, i] = f * g * sums[pair][:, m + n]
+        return out
+
+
+def _over(exponential: Array, exponent: Array, v: Array, sign: int) -> Array:
+    """(e^(sign exponent v) - 1) / exponent, without loss of digits near v = 0."""
+    small = np.abs(exponent * v) < 1e-5
+    return np.where(small, sign * v * (1 + sign * exponent * v / 2), (exponential - 1) / exponent)

@@ -1,0 +1,74 @@
+"""Straight lines of log10 optimum on log10 C, with their errors, and the mixture of two."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from isoflop.fit.types import Covariance
+
+
+class PowerLaw(Protocol):
+    """An optimum as a power law of C, in decades."""
+
+    def at(self, log_c: float) -> tuple[float, float]:
+        """log10 of the optimum at log10 C, and its variance, decades^2."""
+        ...
+
+    @property
+    def exponent(self) -> tuple[float, float]:
+        """The slope and its variance."""
+        ...
+
+
+@dataclass(frozen=True)
+class Line:
+    """log10 optimum = middle + slope (log10 C - log_c_mean); covariance of (middle, slope), decades^2."""
+
+    middle: float
+    slope: float
+    covariance: Covariance
+    log_c_mean: float
+
+    def at(self, log_c: float) -> tuple[float, float]:
+        """See `PowerLaw`."""
+        lever = log_c - self.log_c_mean
+        (var_middle, cov), (_, var_slope) = self.covariance
+        # Rounding can take the sum a hair below zero where it nearly cancels.
+        variance = max(var_middle + 2 * cov * lever + var_slope * lever**2, 0.0)
+        return self.middle + self.slope * lever, variance
+
+    @property
+    def exponent(self) -> tuple[float, float]:
+        """See `PowerLaw`."""
+        return self.slope, self.covariance[1][1]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """(1 - weight) surface + weight valley: an estimate between two, whose error holds their disagreement."""
+
+    surface: PowerLaw
+    valley: PowerLaw
+    weight: float
+
+    def at(self, log_c: float) -> tuple[float, float]:
+        """See `PowerLaw`."""
+        return self._mix(self.surface.at(log_c), self.valley.at(log_c))
+
+    @property
+    def exponent(self) -> tuple[float, float]:
+        """See `PowerLaw`."""
+        return self._mix(self.surface.exponent, self.valley.exponent)
+
+    def _mix(self, surface: tuple[float, float], valley: tuple[float, float]) -> tuple[float, float]:
+        w = self.weight
+        value = (1 - w) * surface[0] + w * valley[0]
+        apart = surface[0] - valley[0]
+        return value, (1 - w) * surface[1] + w * valley[1] + w * (1 - w) * apart**2
+
+
+def as_covariance(matrix: np.ndarray) -> Covariance:
+    """A 2x2 array as plain numbers."""
+    (a, b), (c, d) = matrix.tolist()
+    return (a, b), (c, d)

@@ -1,0 +1,54 @@
+"""The frontier of a surface: where it is lowest along a line of equal cost, with the errors of its parameters."""
+
+import math
+
+import numpy as np
+
+from isoflop.fit.cost import TokenCost
+from isoflop.fit.line import Line, as_covariance
+from isoflop.fit.parabola import Array
+from isoflop.fit.surface.solve import SurfaceSolution
+
+_LN10 = math.log(10)
+
+
+def surface_lines(
+    solution: SurfaceSolution, cost: TokenCost, covariance: Array, log_c_mean: float
+) -> tuple[Line, Line] | None:
+    """log10 N_opt and log10 D_opt of the surface; None where cost does not rise with size.
+
+    `covariance` (5, 5) is that of `solution.theta`; `log_c_mean` the log10 budget that the lines are centred on.
+    With FLOPs per token e^k N^r: (alpha + r beta) ln N_opt = ln(alpha A / (r beta B)) + beta (ln C - k), which for
+    C = 6 N D is Hoffmann et al. 2022 (arXiv 2203.15556), equation 4.
+    """
+    if cost.slope <= 0:
+        return None
+    _, log_a, log_b, alpha, beta = solution.theta.tolist()
+    r, total = cost.slope, alpha + cost.slope * beta
+    budget = log_c_mean * _LN10 - cost.offset
+    numerator = (
+        math.log(alpha / (r * beta)) + log_a + alpha * solution.x_mean - log_b - beta * solution.z_mean + beta * budget
+    )
+    middle, slope = numerator / total, beta / total
+    on_middle = [
+        0.0,
+        1 / total,
+        -1 / total,
+        (1 / alpha + solution.x_mean - middle) / total,
+        (budget - solution.z_mean - 1 / beta - r * middle) / total,
+    ]
+    on_slope = [0.0, 0.0, 0.0, -slope / total, alpha / total**2]
+    gradient = np.array([np.array(on_middle) / _LN10, on_slope])
+    errors = gradient @ covariance @ gradient.T
+    n_line = Line(middle / _LN10, slope, as_covariance(errors), log_c_mean)
+    d_line = Line((budget - r * middle) / _LN10, 1 - r * slope, as_covariance(r**2 * errors), log_c_mean)
+    return n_line, d_line
+
+
+def parameter_covariance(solution: SurfaceSolution, log_n: Array, log_d: Array, loss: Array, weights: Array) -> Array:
+    """Covariance (5, 5) of `theta` by the delta method: residual variance of log loss over J' W J."""
+    jacobian = solution.jacobian(log_n, log_d)
+    residual = np.log(loss) - solution.log_loss(log_n, log_d)
+    variance = float(weights @ residual**2) / (len(loss) - len(solution.theta))
+    information = (jacobian * weights[:, None]).T @ jacobian
+    return np.asarray(variance * np.linalg.pinv(information, hermitian=True), dtype=np.float64)

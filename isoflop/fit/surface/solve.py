@@ -1,0 +1,146 @@
+"""The surface fitted: from rows to the optimum, and to many bootstrap refits of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop.fit.newton import minimise
+from isoflop.fit.parabola import Array
+from isoflop.fit.surface.law import SurfaceLaw
+from isoflop.fit.surface.objective import (
+    HIGHEST_EXPONENT,
+    LOWEST_EXPONENT,
+    N_PARAMETERS,
+    SurfaceObjective,
+    log_jacobian,
+    predict,
+)
+from isoflop.fit.surface.starts import grid_starts
+
+# Residuals of log loss beyond this count by their size, not its square (Hoffmann et al. 2022, section D.2).
+HUBER_DELTA = 1e-3
+LEAST_SQUARES = 1e3
+# Absolute deviations are approached by Huber's loss with ever narrower middles, then finished exactly.
+_NARROWING = (1e-3, 1e-4, 1e-5, 1e-6)
+MIN_ROWS = N_PARAMETERS + 1
+
+# Of the 24 grid points with the smallest squared error, ranked by the objective itself, the first and the ninth start
+# a descent, and so does the best of squared error: 99 % of random starts end in the same optimum (docs/fitting.md).
+_RANKED, _RANKS = 24, (0, 8)
+# Refits are done this many at a time, so that the working arrays stay in the cache.
+_CHUNK = 125
+
+
+@dataclass(frozen=True)
+class SurfaceSolution:
+    """L = E + A N^-alpha + B D^-beta at an optimum, in the scaled parameters of `SurfaceObjective`.
+
+    Attributes:
+        theta: (5,) (ln E, ln A', ln B', alpha, beta), about `x_mean` = mean ln N and `z_mean` = mean ln D.
+        objective: at the optimum, sum over rows.
+        delta: of Huber's loss; 0 for absolute deviations, 1e3 for squares.
+        at_bound: whether an exponent ends at a bound, so that the law is not what the rows ask for.
+    """
+
+    theta: Array
+    x_mean: float
+    z_mean: float
+    objective: float
+    delta: float
+
+    @property
+    def law(self) -> SurfaceLaw:
+        """The same surface, unscaled."""
+        log_e, log_a, log_b, alpha, beta = self.theta.tolist()
+        return SurfaceLaw(log_e, log_a + alpha * self.x_mean, log_b + beta * self.z_mean, alpha, beta)
+
+    @property
+    def at_bound(self) -> bool:
+        """See the class."""
+        exponents = self.theta[3:]
+        return bool(((exponents <= LOWEST_EXPONENT) | (exponents >= HIGHEST_EXPONENT)).any())
+
+    def log_loss(self, log_n: Array, log_d: Array) -> Array:
+        """ln loss (n,) at natural logarithms of N and D (n,)."""
+        log_loss: Array = predict(self.theta[None], log_n - self.x_mean, log_d - self.z_mean)[0][0]
+        return log_loss
+
+    def jacobian(self, log_n: Array, log_d: Array) -> Array:
+        """d ln loss / d theta (n, 5)."""
+        x, z = log_n - self.x_mean, log_d - self.z_mean
+        jacobian: Array = log_jacobian(predict(self.theta[None], x, z)[1], x, z)[0].T
+        return jacobian
+
+
+def solve_surface(
+    log_n: Array, log_d: Array, loss: Array, *, delta: float = HUBER_DELTA, weights: Array | None = None
+) -> SurfaceSolution:
+    """The optimum over rows (n,) of natural log N, natural log D and loss > 0 (nats).
+
+    `delta` 0 asks for least absolute deviations. `weights` (n,) default to one per row.
+    """
+    data = _Centred(log_n, log_d, loss)
+    row_weights = np.ones(len(loss)) if weights is None else weights
+    narrowest = delta or _NARROWING[0]
+    objective = SurfaceObjective(data.x, data.z, data.log_loss, row_weights[None], narrowest)
+    thetas, values = minimise(objective, _starts(data, row_weights, objective))
+    best = int(np.argmin(values))
+    theta, value = thetas[best], float(values[best])
+    if not delta:
+        theta, value = _absolute_deviations(data, row_weights, theta)
+    return SurfaceSolution(theta, data.x_mean, data.z_mean, value, delta)
+
+
+def refit_surface(solution: SurfaceSolution, log_n: Array, log_d: Array, loss: Array, weights: Array) -> Array:
+    """Parameters (b, 5) of refits from `solution` with each of the `weights` (b, n), as of bootstrap resamples.
+
+    Warm starts: from where the whole sample led, resamples end where their own multi-start fits do.
+    """
+    x, z, log_loss = log_n - solution.x_mean, log_d - solution.z_mean, np.log(loss)
+    parts = []
+    for chunk in np.array_split(weights, max(1, -(-len(weights) // _CHUNK))):
+        problem = SurfaceObjective(x, z, log_loss, chunk, solution.delta or _NARROWING[-1])
+        parts.append(minimise(problem, np.tile(solution.theta, (len(chunk), 1)))[0])
+    return np.concatenate(parts)
+
+
+class _Centred:
+    """The rows about their means, as `SurfaceObjective` takes them."""
+
+    def __init__(self, log_n: Array, log_d: Array, loss: Array) -> None:
+        self.x_mean, self.z_mean = float(log_n.mean()), float(log_d.mean())
+        self.x, self.z, self.loss, self.log_loss = log_n - self.x_mean, log_d - self.z_mean, loss, np.log(loss)
+
+
+def _starts(data: _Centred, weights: Array, objective: SurfaceObjective) -> Array:
+    grid, squares = grid_starts(data.x, data.z, data.loss, weights)
+    nearest = np.argsort(squares, kind="stable")[:_RANKED]
+    values, _ = objective.evaluate(grid[nearest], nearest)
+    ranked = nearest[np.argsort(values, kind="stable")]
+    return grid[[*(ranked[rank] for rank in _RANKS), nearest[0]]]
+
+
+def _absolute_deviations(data: _Centred, weights: Array, theta: Array) -> tuple[Array, float]:
+    """The least absolute deviations reached from the Huber optimum `theta`."""
+    for delta in _NARROWING[1:]:
+        problem = SurfaceObjective(data.x, data.z, data.log_loss, weights[None], delta)
+        theta = minimise(problem, theta[None])[0][0]
+    return _through_nearest(data, weights, theta)
+
+
+def _through_nearest(data: _Centred, weights: Array, theta: Array) -> tuple[Array, float]:
+    """`theta`, or the law through its five nearest rows if that is better: an optimum passes through five."""
+
+    def deviations(at: Array) -> Array:
+        residual: Array = data.log_loss - predict(at[None], data.x, data.z)[0][0]
+        return residual
+
+    value = float(weights @ np.abs(deviations(theta)))
+    nearest = np.argsort(np.abs(deviations(theta)), kind="stable")[:N_PARAMETERS]
+    exact = theta.copy()
+    for _ in range(20):
+        jacobian = log_jacobian(predict(exact[None], data.x, data.z)[1], data.x, data.z)[0].T
+        step, *_ = np.linalg.lstsq(jacobian[nearest], deviations(exact)[nearest], rcond=None)
+        exact = exact + np.clip(step, -1.0, 1.0)
+    reached = float(weights @ np.abs(deviations(exact)))
+    return (exact, reached) if reached < value else (theta, value)
