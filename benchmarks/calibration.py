@@ -110,7 +110,7 @@ def recommended(rows: Rows) -> tuple[PowerLaw, int] | None:
 def parabola(rows: Rows) -> Callable[[float], float]:
     from isoflop.fit.profile import find_valleys
 
-    valleys = find_valleys(rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss)
+    valleys = find_valleys(rows)
     floors = [(np.log10(v.budget_flops), v.on_params.floor.x) for v in valleys if v.on_params.floor]
     return np.poly1d(np.polyfit(*zip(*floors, strict=True), 1))
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.fit.frontier import BudgetFloor
 from isoflop.fit.intervals import Noise, log_interval, student_quantile, ten_to
-from isoflop.fit.parabola import Array, Floor, Parabola, fit_parabola
+from isoflop.fit.parabola import Floor, Parabola, fit_parabola
+from isoflop.fit.rows import Rows
 from isoflop.fit.types import Interval, Profile, Vertex
 
 # One residual degree of freedom is left; without it a profile has no error of its own.
@@ -36,28 +38,29 @@ class Valley:
     floors: tuple[Floor, Floor] | None
 
 
-def find_valleys(budget_flops: Array, n_params: Array, n_tokens: Array, loss: Array) -> tuple[Valley, ...]:
-    """The valleys of all budgets, cheapest first; all arguments (n,), rows grouped by exactly equal budget.
+def find_valleys(rows: Rows) -> tuple[Valley, ...]:
+    """The valleys of all budgets, cheapest first, of rows grouped by exactly equal budget.
 
-    Hoffmann et al. 2022 (arXiv 2203.15556), approach 2. Rows are sorted first, so that their order changes no bit.
+    Hoffmann et al. 2022 (arXiv 2203.15556), approach 2.
     """
-    order = np.lexsort((loss, n_tokens, n_params, budget_flops))
-    rows = np.stack([budget_flops, n_params, n_tokens, loss])[:, order]
-    _, starts = np.unique(rows[0], return_index=True)
-    return tuple(_fit_valley(group) for group in np.split(rows, starts[1:], axis=1) if group.size)
+    return tuple(_fit_valley(budget) for budget in rows.split())
 
 
-def _fit_valley(rows: Array) -> Valley:
-    """The valley of one budget's rows (4, n)."""
-    budget_flops, n_params, n_tokens, loss = rows
-    enough = len(loss) >= MIN_POINTS
-    on_params = fit_parabola(np.log10(n_params), loss) if enough else None
-    on_tokens = fit_parabola(np.log10(n_tokens), loss) if enough else None
+def budget_floors(valleys: Sequence[Valley]) -> list[BudgetFloor]:
+    """The floors of the `inside` valleys."""
+    return [BudgetFloor(valley.budget_flops, *valley.floors) for valley in valleys if valley.floors]
+
+
+def _fit_valley(budget: Rows) -> Valley:
+    """The valley of one budget's rows."""
+    enough = len(budget) >= MIN_POINTS
+    on_params = fit_parabola(np.log10(budget.n_params), budget.loss) if enough else None
+    on_tokens = fit_parabola(np.log10(budget.n_tokens), budget.loss) if enough else None
     vertex, floors = _place_floor(on_params, on_tokens)
     return Valley(
-        budget_flops=float(budget_flops[0]),
-        n_points=len(loss),
-        n_sizes=len(np.unique(n_params)),
+        budget_flops=float(budget.budget_flops[0]),
+        n_points=len(budget),
+        n_sizes=len(np.unique(budget.n_params)),
         vertex=vertex,
         on_params=on_params,
         on_tokens=on_tokens,

@@ -47,7 +47,12 @@ class Rows:
 
     def split(self) -> list["Rows"]:
         """The rows of each budget, cheapest first."""
-        return [self.take(self.budget_flops == budget) for budget in self.budgets]
+        _, starts = np.unique(self.budget_flops, return_index=True)
+        ends = [*starts[1:], len(self)] if len(self) else []
+        return [self._slice(slice(start, end)) for start, end in zip(starts, ends, strict=True)]
+
+    def _slice(self, part: slice) -> "Rows":
+        return Rows(*(getattr(self, name)[part] for name in self.__dataclass_fields__))
 
 
 def sort_rows(

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 from isoflop.fit.diagnose import diagnose
 from isoflop.fit.frontier import fit_frontier
 from isoflop.fit.parabola import Array
-from isoflop.fit.profile import describe_valley, find_valleys, pool_noise
+from isoflop.fit.profile import budget_floors, describe_valley, find_valleys, pool_noise
+from isoflop.fit.rows import sort_rows
 from isoflop.fit.target import read_target, unanswered_target
 from isoflop.fit.types import SweepFit, Vertex
 
@@ -43,9 +44,10 @@ def fit_sweep(
     (targets_flops,) = _check_columns(targets=targets)
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, not between 0 and 1")
-    valleys = find_valleys(*columns)
+    rows = sort_rows(*columns)
+    valleys = find_valleys(rows)
     noise = pool_noise(valleys)
-    frontier = fit_frontier(valleys, noise, level)
+    frontier = fit_frontier(budget_floors(valleys), noise, level)
     listed = valleys
     if all(valley.vertex is Vertex.TOO_FEW for valley in valleys):
         listed = valleys[:MAX_UNFITTED_PROFILES]

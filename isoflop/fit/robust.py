@@ -1,0 +1,105 @@
+"""Parabolas that a few bad runs cannot move: least quantile of squares, then a mask pooled over budgets."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from isoflop.fit.newton import Mask
+from isoflop.fit.parabola import Array
+from isoflop.fit.rows import Rows
+
+Indices = NDArray[np.intp]
+
+# Budgets with fewer rows keep them all: too few to tell a bad run from the bend of the valley.
+MIN_ROWS = 6
+_KEPT_PER_BUDGET = 5
+# First look: residuals beyond this many robust standard deviations are set aside.
+_ROUGH_LIMIT = 3.0
+_MAD = 1.4826
+_ROUNDS = 10
+# Family-wise chance that a clean sweep loses a row to chance alone.
+FALSE_ALARMS = 0.05
+# All triples of 24 rows; of more, a fixed sample that holds a clean one with near certainty.
+_MOST_TRIPLES = 2024
+
+
+def find_stray_rows(rows: Rows) -> Mask:
+    """(n,): rows that their budget's parabola, judged by the noise of the whole sweep, explains.
+
+    Each budget starts from the parabola through three of its rows with the smallest h-th residual, h = (n + 4) // 2
+    (Rousseeuw 1984, J. Am. Stat. Assoc. 79); the noise is pooled, and rows are then judged by their studentised
+    residual against a Student-t quantile corrected for the number of rows (Bonferroni).
+    """
+    keep = np.ones(len(rows), dtype=bool)
+    members = [np.flatnonzero(rows.budget_flops == budget) for budget in rows.budgets]
+    judged = [group for group in members if len(group) >= MIN_ROWS and len(np.unique(rows.n_params[group])) > 3]
+    if not judged:
+        return keep
+    rough = [_least_quantile(np.log10(rows.n_params[group]), rows.loss[group]) for group in judged]
+    scale = _MAD * float(np.median(np.concatenate([np.delete(size, basis) for size, basis in rough])))
+    for group, (size, _) in zip(judged, rough, strict=True):
+        near = size <= _ROUGH_LIMIT * scale
+        near[np.argsort(size, kind="stable")[:_KEPT_PER_BUDGET]] = True
+        keep[group] = near
+    for _ in range(_ROUNDS):
+        new = _judge(rows, judged, keep)
+        if (new == keep).all():
+            break
+        keep = new
+    return keep
+
+
+def _least_quantile(x: Array, loss: Array) -> tuple[Array, Indices]:
+    """Absolute residuals (n,) about the best parabola through three rows, and which three."""
+    u = x - x.mean()
+    triples = np.array(list(_triples(len(x))))
+    design = np.stack([np.ones_like(u), u, u * u], axis=1)
+    bases = design[triples]
+    usable = np.abs(np.linalg.det(bases)) > 1e-12 * max(float(np.ptp(u)), 1e-300) ** 3
+    triples, bases = triples[usable], bases[usable]
+    coefficients = np.linalg.solve(bases, loss[triples][..., None])[..., 0]
+    size = np.abs(loss - coefficients @ design.T)
+    rank = (len(x) + 4) // 2 - 1
+    best = int(np.argmin(np.partition(size, rank, axis=1)[:, rank]))
+    return size[best], triples[best]
+
+
+def _triples(n: int) -> Iterator[tuple[int, ...]]:
+    every = itertools.combinations(range(n), 3)
+    if n * (n - 1) * (n - 2) // 6 <= _MOST_TRIPLES:
+        return every
+    generator = np.random.default_rng(0)
+    return (tuple(sorted(generator.choice(n, 3, replace=False).tolist())) for _ in range(_MOST_TRIPLES))
+
+
+def _judge(rows: Rows, members: list[Indices], keep: Mask) -> Mask:
+    """One round: parabolas through the kept rows, and which rows these then explain."""
+    parts = [_leverages(np.log10(rows.n_params[group]), rows.loss[group], keep[group]) for group in members]
+    squares = sum(
+        float((residual[keep[group]] ** 2).sum()) for group, (residual, _) in zip(members, parts, strict=True)
+    )
+    freedom = sum(int(keep[group].sum()) - 3 for group in members)
+    if freedom < 2 or squares <= 0:
+        return keep
+    limit = float(stdtrit(freedom - 1, 1 - FALSE_ALARMS / (2 * len(rows))))
+    new = keep.copy()
+    for group, (residual, leverage) in zip(members, parts, strict=True):
+        own = keep[group]
+        room = np.where(own, np.maximum(1 - leverage, 1e-12), 1 + leverage)
+        t = np.abs(residual) / np.sqrt(squares / freedom * room)
+        # a kept row had its part in the noise: judge it by the noise of the others
+        t = np.where(own, t * np.sqrt((freedom - 1) / np.maximum(freedom - t**2, 1e-9)), t)
+        new[group] = t <= limit
+    return new
+
+
+def _leverages(x: Array, loss: Array, keep: Mask) -> tuple[Array, Array]:
+    """Residuals and leverages (n,) of all rows about the parabola of the kept ones."""
+    u = x - x[keep].mean()
+    design = np.stack([np.ones_like(u), u, u * u], axis=1)
+    inverse = np.linalg.pinv(design[keep].T @ design[keep], hermitian=True)
+    coefficients = inverse @ (design[keep].T @ loss[keep])
+    return loss - design @ coefficients, np.einsum("ni,ij,nj->n", design, inverse, design)
