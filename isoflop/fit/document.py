@@ -1,41 +1,101 @@
 """A fit as plain data for a JSON document."""
 
-from isoflop.fit.target import ESTIMATOR
-from isoflop.fit.types import Frontier, Profile, SweepFit, Target
+import dataclasses
+import math
+from enum import Enum
+
+from isoflop.fit.types import (
+    Band,
+    Estimate,
+    Estimators,
+    Forecast,
+    Frontier,
+    JointEstimate,
+    LossLaw,
+    Profile,
+    Recommended,
+    SurfaceEstimate,
+    SweepFit,
+    Target,
+)
 
 _PROFILE = (
     "budget_flops", "n_points", "vertex", "n_opt", "n_opt_ci", "d_opt", "d_opt_ci", "loss_opt", "curvature", "rmse",
 )  # fmt: skip
 _EXPONENTS = ("exponent_a", "exponent_a_ci", "exponent_b", "exponent_b_ci")
 _FRONTIER = (*_EXPONENTS, "coef_n", "coef_d", "n_profiles")
-_TARGET = (
-    "budget_flops", "n_opt", "n_opt_ci_statistical", "n_opt_ci", "d_opt", "d_opt_ci", "loss", "loss_ci",
-    "tokens_per_param", "estimator", "extrapolation_decades",
-)  # fmt: skip
 
 
 def fit_as_json(fit: SweepFit) -> dict[str, object]:
-    """The fit as a JSON object: level, profiles, frontier, estimators, targets, findings.
+    """The fit as a JSON object: level, profiles, frontier, estimators, targets, scorecard, findings.
 
-    Numbers are finite or null, intervals [low, high] or null. `estimators.parabola.n_opt` follows the order of
-    `profiles`.
+    Numbers are finite or null, intervals [low, high] or null. `n_opt` of estimators follows the order of `profiles`.
     """
     return {
         "level": fit.level,
         "profiles": [_pick(profile, _PROFILE) for profile in fit.profiles],
         "frontier": _pick(fit.frontier, _FRONTIER) if fit.frontier else None,
-        "estimators": {ESTIMATOR: _parabola(fit)},
-        "targets": [_pick(target, _TARGET) for target in fit.targets],
+        "estimators": _estimators(fit.estimators),
+        "targets": [_target(target) for target in fit.targets],
+        "scorecard": [_plain(forecast) for forecast in fit.scorecard],
+        "credible_decades": fit.credible_decades,
         "findings": [finding.as_json() for finding in fit.findings],
     }
 
 
-def _parabola(fit: SweepFit) -> dict[str, object]:
-    exponents = _pick(fit.frontier, _EXPONENTS) if fit.frontier else dict.fromkeys(_EXPONENTS)
-    return {**exponents, "n_opt": [profile.n_opt for profile in fit.profiles]}
+def _estimators(found: Estimators) -> dict[str, object]:
+    return {
+        "parabola": _plain(found.parabola),
+        "robust": _plain(found.robust),
+        "cubic": _plain(found.cubic),
+        "surface": _surface(found.surface) if found.surface else None,
+        "joint": _flat(found.joint) if found.joint else None,
+        "recommended": _recommended(found.recommended) if found.recommended else None,
+    }
 
 
-def _pick(record: Profile | Frontier | Target, names: tuple[str, ...]) -> dict[str, object]:
-    """The named fields; a tuple, which can only be an interval, as a list."""
-    values = ((name, getattr(record, name)) for name in names)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+def _surface(surface: SurfaceEstimate) -> dict[str, object]:
+    e, a, b = surface.coefficients
+    return {"E": e, "A": a, "B": b, **{name: value for name, value in _flat(surface).items() if name != "coefficients"}}
+
+
+def _recommended(found: Recommended) -> dict[str, object]:
+    return {
+        **_flat(found),
+        "readings": [_target(target) for target in found.readings],
+        "loss_law": _loss_law(found.loss_law) if found.loss_law else None,
+    }
+
+
+def _loss_law(law: LossLaw) -> dict[str, object]:
+    k = math.exp(law.log_k) if abs(law.log_k) < 700 else None
+    return {"E": law.e, "K": k, "gamma": law.gamma, "gamma_ci": _value(law.gamma_ci), "source": law.source}
+
+
+def _target(target: Target) -> dict[str, object]:
+    return {**_plain(target), "bands": [_plain(band) for band in target.bands]}
+
+
+def _flat(record: SurfaceEstimate | JointEstimate | Recommended) -> dict[str, object]:
+    """The fields of the estimate within, beside the record's own."""
+    return {**_plain(record.estimate), **{name: value for name, value in _plain(record).items() if name != "estimate"}}
+
+
+_Record = Profile | Frontier | Target | Band | Estimate | SurfaceEstimate | JointEstimate | Recommended | Forecast
+
+
+def _plain(record: _Record) -> dict[str, object]:
+    return _pick(record, tuple(field.name for field in dataclasses.fields(record)))
+
+
+def _pick(record: _Record, names: tuple[str, ...]) -> dict[str, object]:
+    return {name: _value(getattr(record, name)) for name in names}
+
+
+def _value(value: object) -> object:
+    """Tuples as lists; a number that is not finite as null."""
+    if isinstance(value, tuple):
+        return [_value(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Enum) else value

@@ -13,7 +13,7 @@ Mask = NDArray[np.bool_]
 # Promised decrease, relative to the objective, below which double precision has nothing left to gain.
 CONVERGED = 1e-14
 MAX_STEPS = 100
-_FIRST_DAMPING, _SMALLEST_DAMPING, _LARGEST_DAMPING = 0.1, 1e-12, 1e10
+_FIRST_DAMPING, _SMALLEST_DAMPING, _LARGEST_DAMPING = 0.01, 1e-12, 1e10
 # A decrease above this share of the promised one earns less damping.
 _GOOD_SHARE = 0.125
 # No parameter (logarithms, exponents, decades) is moved farther at once.
@@ -55,7 +55,7 @@ class Problem(Protocol):
         ...
 
 
-def minimise(problem: Problem, theta: Array, *, max_steps: int = MAX_STEPS) -> tuple[Array, Array]:
+def minimise(problem: Problem, theta: Array) -> tuple[Array, Array]:
     """Parameters (b, p) and objectives (b,) at the local optima that are reached from the starts `theta` (b, p).
 
     A step solves with the exact Hessian plus damping, or with the convex stand-in where that gives no descent.
@@ -66,7 +66,7 @@ def minimise(problem: Problem, theta: Array, *, max_steps: int = MAX_STEPS) -> t
     damping = np.full(len(theta), _FIRST_DAMPING)
     objective, state = problem.evaluate(theta, live)
     optimum = objective.copy()
-    for _ in range(max_steps):
+    for _ in range(MAX_STEPS):
         step, promise = _step(problem, theta[live], state, live, damping[live])
         going = (promise > CONVERGED * objective) & (damping[live] < _LARGEST_DAMPING)
         if not going.all():
@@ -111,8 +111,10 @@ def _step(
     if uphill.any():
         step[uphill] = solve(local.convex[uphill] + ridge[uphill], -gradient[uphill])
         slope = np.einsum("bi,bi->b", step, gradient)
-    step = np.clip(np.nan_to_num(step), -_LONGEST_STEP, _LONGEST_STEP)
-    return step, np.maximum(-slope / 2, 0.0)
+    lost = ~np.isfinite(slope)
+    if lost.any():
+        step[lost], slope[lost] = 0.0, 0.0
+    return np.minimum(np.maximum(step, -_LONGEST_STEP), _LONGEST_STEP), np.maximum(-slope / 2, 0.0)
 
 
 def _hold(matrix: Array, held: Mask) -> Array:
@@ -127,7 +129,9 @@ def _ridge(convex: Array, damping: Array) -> Array:
     """Diagonal matrices (b, p, p): the convex diagonal, lifted off zero, times the damping."""
     diagonal = np.diagonal(convex, axis1=1, axis2=2)
     lifted = np.maximum(diagonal, 1e-10 * diagonal.max(axis=1, keepdims=True) + 1e-300)
-    ridge: Array = (damping[:, None] * lifted)[:, :, None] * np.eye(convex.shape[1])
+    ridge = np.zeros_like(convex)
+    every = np.arange(convex.shape[1])
+    ridge[:, every, every] = damping[:, None] * lifted
     return ridge
 
 

@@ -5,13 +5,29 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from isoflop.fit.choice import Choice, choose
 from isoflop.fit.diagnose import diagnose
+from isoflop.fit.estimates import (
+    HUBER,
+    RESIDUALS,
+    cubic_estimate,
+    find_surface,
+    joint_estimate,
+    law_estimate,
+    loss_law,
+    parabola_estimate,
+    robust_estimate,
+    surface_estimate,
+)
 from isoflop.fit.frontier import fit_frontier
+from isoflop.fit.joint.shrink import JointFit, fit_joint
+from isoflop.fit.noise import replicate_noise
 from isoflop.fit.parabola import Array
 from isoflop.fit.profile import budget_floors, describe_valley, find_valleys, pool_noise
-from isoflop.fit.rows import sort_rows
+from isoflop.fit.rows import Rows, sort_rows
+from isoflop.fit.scorecard import credible_decades, make_scorecard
 from isoflop.fit.target import read_target, unanswered_target
-from isoflop.fit.types import SweepFit, Vertex
+from isoflop.fit.types import Estimators, Recommended, SweepFit, Target, Vertex
 
 # Rows that were never grouped by budget make one profile each; nobody reads more of them.
 MAX_UNFITTED_PROFILES = 50
@@ -23,28 +39,36 @@ def fit_sweep(
     n_tokens: ArrayLike,
     loss: ArrayLike,
     *,
+    loss_se: ArrayLike | None = None,
+    trunk: Sequence[str | None] | None = None,
     level: float = 0.90,
     targets: Sequence[float] = (),
+    window: float | None = None,
+    residuals: str = HUBER,
 ) -> SweepFit:
-    """Profiles, frontier, targets and findings of the completed runs of one sweep.
+    """Profiles, every estimator, targets, scorecard and findings of the completed runs of one sweep.
 
     Args:
         budget_flops: (n,) planned training FLOPs; rows with exactly equal values make a profile.
         n_params: (n,) parameters, under whichever convention the caller chose.
         n_tokens: (n,) training tokens; independent data, FLOPs being only about 6 N D.
-        loss: (n,) held-out loss, nats per token; may be zero or negative.
+        loss: (n,) held-out loss, nats per token; may be zero or negative, which leaves out what needs its logarithm.
+        loss_se: (n,) standard error of each evaluation, nats, 0 where unknown: rows known worse weigh less.
+        trunk: (n,) name of the trunk that a run was branched off, None for a run of its own.
         level: nominal coverage of every interval.
-        targets: budgets, FLOPs, at which to read the frontier; answered in this order.
+        targets: budgets, FLOPs, at which to read the recommended estimate; answered in this order.
+        window: decades about each budget's best run beyond which the recommended estimate leaves rows out, where the
+            grid reaches more than 0.9 decades; None for all rows.
+        residuals: what of the residuals of log loss the surface minimises: `huber`, `squares` or `absolute`.
 
     Raises:
-        ValueError: lengths differ; a loss is not finite; another number is not finite and positive; or `level` is
-            not between 0 and 1. What the data cannot answer is a finding, never an exception.
+        ValueError: lengths differ; a loss is not finite; another number is not finite and positive; `level` is not
+            between 0 and 1; `window` is not positive. What the data cannot answer is a finding, never an exception.
     """
     columns = _check_columns(budget_flops=budget_flops, n_params=n_params, n_tokens=n_tokens, loss=loss)
     (targets_flops,) = _check_columns(targets=targets)
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}, not between 0 and 1")
-    rows = sort_rows(*columns)
+    _check_choices(level, window, residuals)
+    rows = sort_rows(*columns, loss_se=_check_errors(loss_se, len(columns[3])), trunk=trunk)
     valleys = find_valleys(rows)
     noise = pool_noise(valleys)
     frontier = fit_frontier(budget_floors(valleys), noise, level)
@@ -52,15 +76,94 @@ def fit_sweep(
     if all(valley.vertex is Vertex.TOO_FEW for valley in valleys):
         listed = valleys[:MAX_UNFITTED_PROFILES]
     profiles = tuple(describe_valley(valley, noise, level) for valley in listed)
-    inside = [valley.budget_flops for valley in valleys if valley.floors]
-    answers = tuple(
-        read_target(frontier, (inside[0], inside[-1]), target, level) if frontier else unanswered_target(target)
-        for target in targets_flops.tolist()
+    surface = find_surface(rows, residuals)
+    choice = choose(rows, window=window, huber=surface if residuals == HUBER else None)
+    scorecard = make_scorecard(choice.rows, valleys, level) if choice else ()
+    reader = _Reader(rows, choice, level, credible_decades(scorecard, level))
+    budgets = [valley.budget_flops for valley in listed]
+    joint = _joint_of_all(rows, choice)
+    answers = tuple(reader.read(target) for target in targets_flops.tolist())
+    estimators = Estimators(
+        parabola=parabola_estimate(valleys, budgets, level, len(rows)),
+        robust=robust_estimate(rows, budgets, level),
+        cubic=cubic_estimate(rows, budgets, level),
+        surface=surface_estimate(rows, surface, joint, budgets, level) if surface else None,
+        joint=joint_estimate(joint, budgets, level, len(rows)) if joint else None,
+        recommended=_recommend(choice, reader, budgets, window, level) if choice else None,
     )
     findings = diagnose(
         valleys=valleys, profiles=profiles, noise=noise, frontier=frontier, targets=answers, level=level
     )
-    return SweepFit(level=level, profiles=profiles, frontier=frontier, targets=answers, findings=findings)
+    return SweepFit(
+        level=level,
+        profiles=profiles,
+        frontier=frontier,
+        estimators=estimators,
+        targets=answers,
+        scorecard=scorecard,
+        credible_decades=reader.credible_decades,
+        findings=findings,
+    )
+
+
+class _Reader:
+    """Reads the chosen estimate at budgets."""
+
+    def __init__(self, rows: Rows, choice: Choice | None, level: float, credible_decades: float | None) -> None:
+        self._choice, self._level, self.credible_decades = choice, level, credible_decades
+        repeated = replicate_noise(rows)
+        self._noise_sd = repeated.sd if repeated else choice.residual_sd if choice else 0.0
+
+    def read(self, budget_flops: float) -> Target:
+        if self._choice is None:
+            return unanswered_target(budget_flops)
+        return read_target(
+            self._choice,
+            budget_flops,
+            self._level,
+            noise_sd=self._noise_sd,
+            credible_decades=self.credible_decades,
+        )
+
+
+def _recommend(
+    choice: Choice, reader: _Reader, budgets: Sequence[float], window: float | None, level: float
+) -> Recommended:
+    laws = (choice.on_params, choice.on_tokens)
+    return Recommended(
+        estimator=choice.estimator,
+        reason=choice.reason,
+        estimate=law_estimate(laws, choice.degrees_of_freedom, budgets, level, len(choice.rows)),
+        window_decades=window,
+        outliers=choice.outliers,
+        readings=tuple(reader.read(budget) for budget in choice.rows.budgets[:MAX_UNFITTED_PROFILES].tolist()),
+        loss_law=loss_law(choice, level),
+    )
+
+
+def _joint_of_all(rows: Rows, choice: Choice | None) -> JointFit | None:
+    """The joint fit of all rows weighing alike, which may be the chosen estimate's."""
+    if choice and choice.joint and len(choice.rows) == len(rows) and choice.noise and choice.noise.is_plain:
+        return choice.joint
+    return fit_joint(rows) if choice and choice.joint else None
+
+
+def _check_choices(level: float, window: float | None, residuals: str) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, not between 0 and 1")
+    if window is not None and not 0 < window < float("inf"):
+        raise ValueError(f"window is {window} decades, not finite and positive")
+    if residuals not in RESIDUALS:
+        raise ValueError(f"residuals is {residuals!r}, not one of {', '.join(RESIDUALS)}")
+
+
+def _check_errors(loss_se: ArrayLike | None, n: int) -> Array | None:
+    if loss_se is None:
+        return None
+    errors = np.asarray(loss_se, dtype=np.float64)
+    if errors.shape != (n,) or not (np.isfinite(errors) & (errors >= 0)).all():
+        raise ValueError("loss_se must be (n,), finite and not negative")
+    return errors
 
 
 def _check_columns(**columns: ArrayLike) -> tuple[Array, ...]:

@@ -2,40 +2,55 @@
 
 import math
 
+from isoflop.fit.choice import JOINT, Choice
+from isoflop.fit.flat import flat_bands
 from isoflop.fit.intervals import log_interval, model_half_width, student_quantile, ten_to
-from isoflop.fit.types import Covariance, Frontier, Target
-
-ESTIMATOR = "parabola"
+from isoflop.fit.types import Interval, Target
 
 
-def read_target(frontier: Frontier, fitted_budgets: tuple[float, float], budget_flops: float, level: float) -> Target:
-    """N_opt and D_opt at `budget_flops`, with intervals at `level`.
+def read_target(
+    choice: Choice, budget_flops: float, level: float, *, noise_sd: float, credible_decades: float | None
+) -> Target:
+    """N_opt, D_opt and loss at `budget_flops`, with intervals at `level`.
 
-    `fitted_budgets` are the smallest and the largest budget of the frontier, FLOPs. The full intervals add, in
-    quadrature, the t-interval of the line and the normal interval of the model error.
+    The full intervals add, in quadrature, the t-interval of the estimate and the normal interval of the model error.
+    `noise_sd` is what a repeated run differs by, nats; `credible_decades` how far the scorecard reaches.
     """
-    log_c, low, high = (math.log10(budget) for budget in (budget_flops, *fitted_budgets))
+    log_c, low, high = (math.log10(budget) for budget in (budget_flops, *choice.fitted_budgets))
     beyond = max(low - log_c, log_c - high, 0.0)
-    lever = log_c - frontier.log_c_mean
-    log_n = math.log10(frontier.coef_n) + frontier.exponent_a * log_c
-    log_d = math.log10(frontier.coef_d) + frontier.exponent_b * log_c
-    quantile = student_quantile(level, frontier.degrees_of_freedom)
-    n_half = quantile * _standard_error(frontier.log_n_covariance, lever)
-    d_half = quantile * _standard_error(frontier.log_d_covariance, lever)
+    quantile = student_quantile(level, choice.degrees_of_freedom)
+    (log_n, n_variance), (log_d, d_variance) = choice.on_params.at(log_c), choice.on_tokens.at(log_c)
+    n_half, d_half = quantile * math.sqrt(n_variance), quantile * math.sqrt(d_variance)
     model_half = model_half_width(beyond, level)
+    loss, loss_ci = read_loss(choice, log_c, level)
+    shape = choice.shape if ten_to(log_n) is not None else None
     return Target(
         budget_flops=budget_flops,
         n_opt=ten_to(log_n),
         n_opt_ci_statistical=log_interval(log_n, n_half),
         n_opt_ci=log_interval(log_n, math.hypot(n_half, model_half)),
+        n_opt_model_error=model_half,
         d_opt=ten_to(log_d),
         d_opt_ci=log_interval(log_d, math.hypot(d_half, model_half)),
-        loss=None,
-        loss_ci=None,
+        loss=loss,
+        loss_ci=loss_ci,
         tokens_per_param=ten_to(log_d - log_n),
-        estimator=ESTIMATOR,
+        estimator=choice.estimator,
         extrapolation_decades=beyond,
+        credible=None if credible_decades is None else beyond <= credible_decades,
+        bands=flat_bands(shape, log_n, log_c, loss, noise_sd) if shape else (),
     )
+
+
+def read_loss(choice: Choice, log_c: float, level: float) -> tuple[float | None, Interval | None]:
+    """Loss at log10 C with its interval, nats; None without a law."""
+    if choice.loss is None:
+        return None, None
+    value, variance = choice.loss.at(log_c)
+    half = student_quantile(level, choice.loss_freedom) * math.sqrt(variance)
+    if not (math.isfinite(value) and math.isfinite(half)):
+        return None, None
+    return value, (value - half, value + half)
 
 
 def unanswered_target(budget_flops: float) -> Target:
@@ -45,18 +60,12 @@ def unanswered_target(budget_flops: float) -> Target:
         n_opt=None,
         n_opt_ci_statistical=None,
         n_opt_ci=None,
+        n_opt_model_error=None,
         d_opt=None,
         d_opt_ci=None,
         loss=None,
         loss_ci=None,
         tokens_per_param=None,
-        estimator=ESTIMATOR,
+        estimator=JOINT,
         extrapolation_decades=None,
     )
-
-
-def _standard_error(covariance: Covariance, lever: float) -> float:
-    """Of intercept + slope x lever, decades."""
-    (var_middle, cov), (_, var_slope) = covariance
-    # Rounding can take the sum a hair below zero where it nearly cancels.
-    return math.sqrt(max(var_middle + 2 * cov * lever + var_slope * lever**2, 0.0))

@@ -83,20 +83,40 @@ class Frontier:
 
 
 @dataclass(frozen=True)
+class Band:
+    """The sizes whose predicted loss is within a margin of the optimum's: valleys are flat at the floor.
+
+    Attributes:
+        margin: `noise` (one standard deviation of a repeated run), or a share of the loss: `0.1 %`, `0.5 %`, `1 %`.
+        nats: the same in nats per token.
+        n_params: smallest and largest such size; None beyond the range of a float.
+    """
+
+    margin: str
+    nats: float
+    n_params: Interval | None
+
+
+@dataclass(frozen=True)
 class Target:
-    """The frontier read at one budget; every number None without a frontier or beyond the range of a float.
+    """The recommended frontier read at one budget; every number None without one or beyond the range of a float.
 
     Attributes:
         n_opt_ci_statistical: from the residuals of this fit alone.
-        n_opt_ci, d_opt_ci: statistical and model error together (docs/decisions.md).
+        n_opt_ci, d_opt_ci: statistical and model error together (docs/fitting.md).
+        n_opt_model_error: half-width of the model error alone, decades.
         loss, loss_ci: nats per token; None while no loss law is fitted.
+        estimator: whose numbers these are.
         extrapolation_decades: beyond the largest (or below the smallest) fitted budget; 0 inside.
+        credible: whether the sweep's own scorecard reaches as far; None where it could not be made.
+        bands: which sizes are nearly as good.
     """
 
     budget_flops: float
     n_opt: float | None
     n_opt_ci_statistical: Interval | None
     n_opt_ci: Interval | None
+    n_opt_model_error: float | None
     d_opt: float | None
     d_opt_ci: Interval | None
     loss: float | None
@@ -104,6 +124,153 @@ class Target:
     tokens_per_param: float | None
     estimator: str
     extrapolation_decades: float | None
+    credible: bool | None = None
+    bands: tuple[Band, ...] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One estimator's frontier; all numbers None where it found none.
+
+    Attributes:
+        exponent_a, exponent_b: N_opt ~ C^a and D_opt ~ C^b, each from its own fit; statistical intervals.
+        n_opt, n_opt_ci: at the budget of each listed profile: its own floor for estimators by budget (None unless
+            inside), the frontier there for those of the whole sweep.
+        n_used: rows that enter.
+    """
+
+    exponent_a: float | None
+    exponent_a_ci: Interval | None
+    exponent_b: float | None
+    exponent_b_ci: Interval | None
+    n_opt: tuple[float | None, ...]
+    n_opt_ci: tuple[Interval | None, ...]
+    n_used: int
+
+
+@dataclass(frozen=True)
+class SurfaceEstimate:
+    """L = E + A N^-alpha + B D^-beta (N parameters, D tokens) and its frontier.
+
+    Attributes:
+        estimate: the frontier; C / D as the rows have it, which is 6 N for most.
+        coefficients: E, A, B; None where a float cannot hold one.
+        residuals: `huber`, `squares` or `absolute`: what of the residuals of log loss is minimised.
+        objective: its sum over rows.
+        lack_of_fit_f, lack_of_fit_p: F of least squares against the joint valley, which has a floor per budget and a
+            ridge of its own, and the chance of as much under the law; None where that valley is not determined.
+        at_bound: whether an exponent ended at the edge of what was searched.
+    """
+
+    estimate: Estimate
+    coefficients: tuple[float | None, float | None, float | None]
+    alpha: float
+    beta: float
+    residuals: str
+    objective: float
+    lack_of_fit_f: float | None
+    lack_of_fit_p: float | None
+    at_bound: bool
+
+
+@dataclass(frozen=True)
+class JointEstimate:
+    """The joint skewed valley shrunk towards the surface.
+
+    Attributes:
+        valley_weight: of the valley against the surface, 0 to 1.
+        exponent_a_valley, exponent_a_surface: what is mixed.
+        below, above: exponents of the loss on the side of small and of large sizes; equal in a symmetric valley.
+        floor_scatter: decades, of the floors about the ridge beyond their errors.
+        residual_sd: nats.
+    """
+
+    estimate: Estimate
+    valley_weight: float
+    exponent_a_valley: float
+    exponent_a_surface: float
+    below: float
+    above: float
+    floor_scatter: float
+    residual_sd: float
+
+
+@dataclass(frozen=True)
+class LossLaw:
+    """L_opt(C) = e + k C^-gamma, nats per token.
+
+    Attributes:
+        log_k: natural logarithm of k, which a float may not hold.
+        source: `floors` of the joint valley, or the `surface`.
+    """
+
+    e: float
+    log_k: float
+    gamma: float
+    gamma_ci: Interval | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """The estimate to act on.
+
+    Attributes:
+        estimator: `joint`, `parabola` or `surface`.
+        reason: why this one, in one sentence.
+        window_decades: rows farther than this from their budget's best run were left out; None without a window.
+        outliers: positions, in the caller's columns, of rows that no smooth valley explains.
+        readings: at each budget with rows in it.
+        loss_law: None where none could be fitted.
+    """
+
+    estimator: str
+    reason: str
+    estimate: Estimate
+    window_decades: float | None
+    outliers: tuple[int, ...]
+    readings: tuple[Target, ...]
+    loss_law: LossLaw | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One line of the scorecard: a later budget predicted from the earlier ones.
+
+    Attributes:
+        n_fitted: how many budgets were fitted, the cheapest.
+        budget_flops: the budget predicted.
+        decades: from the largest fitted budget to it.
+        n_opt, n_opt_ci: predicted, with the interval of statistical and model error.
+        n_opt_seen: floor of that budget's own parabola.
+        error_decades: log10 predicted - log10 seen.
+        held: whether the interval holds the floor that was seen.
+        loss, loss_ci, loss_seen: likewise, nats per token.
+    """
+
+    n_fitted: int
+    budget_flops: float
+    decades: float
+    n_opt: float
+    n_opt_ci: Interval
+    n_opt_seen: float
+    error_decades: float
+    held: bool
+    loss: float | None
+    loss_ci: Interval | None
+    loss_seen: float
+
+
+@dataclass(frozen=True)
+class Estimators:
+    """Every estimator on the same rows, side by side; None where the rows do not determine one."""
+
+    parabola: Estimate
+    robust: Estimate
+    cubic: Estimate
+    surface: SurfaceEstimate | None
+    joint: JointEstimate | None
+    recommended: Recommended | None
 
 
 @dataclass(frozen=True)
@@ -113,5 +280,8 @@ class SweepFit:
     level: float
     profiles: tuple[Profile, ...]
     frontier: Frontier | None
+    estimators: Estimators
     targets: tuple[Target, ...]
+    scorecard: tuple[Forecast, ...]
+    credible_decades: float | None
     findings: tuple[Finding, ...]

@@ -5,10 +5,11 @@ from scipy.special import stdtrit
 
 from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
+from isoflop.fit.joint.solve import JointValley
 from isoflop.fit.newton import Mask
 from isoflop.fit.parabola import Array
 from isoflop.fit.rows import Rows
-from isoflop.fit.surface.solve import SurfaceSolution
+from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, solve_surface
 
 # Rough first look: residuals of the Huber surface beyond this many robust standard deviations are set aside.
 _ROUGH_LIMIT = 4.0
@@ -28,21 +29,25 @@ def find_outliers(rows: Rows, huber: SurfaceSolution) -> tuple[Mask, JointFit | 
     if its studentised residual, relative to its loss, is within a Student-t quantile corrected for the number of rows
     (Bonferroni). Judging by the valley and not by the surface keeps misfit of the law from looking like bad runs.
     """
-    keep = _near(rows, huber)
-    fit = None
+    keep, surface, valley = _near(rows, huber), huber, None
     for _ in range(_ROUNDS):
-        kept = rows.take(keep)
-        if not enough_for_joint(kept):
-            break
-        fit = fit_joint(kept, tokens=False)
+        fit = _fit_near(rows.take(keep), surface, valley)
         if fit is None:
             break
         judged = _judge(rows, keep, fit)
         if (judged == keep).all():
             return keep, fit
-        keep = judged
-    kept = rows.take(keep)
-    return keep, fit_joint(kept, tokens=False)
+        keep, surface, valley = judged, fit.surface, fit.valley
+    return keep, _fit_near(rows.take(keep), surface, valley)
+
+
+def _fit_near(kept: Rows, surface: SurfaceSolution, valley: JointValley | None) -> JointFit | None:
+    """The joint fit of rows whose surface, and perhaps valley, are known to be near others."""
+    if not enough_for_joint(kept):
+        return None
+    log_n, log_d = np.log(kept.n_params), np.log(kept.n_tokens)
+    squares = solve_surface(log_n, log_d, kept.loss, delta=LEAST_SQUARES, near=surface)
+    return fit_joint(kept, surface=squares, near=valley, tokens=False)
 
 
 def _near(rows: Rows, huber: SurfaceSolution) -> Mask:

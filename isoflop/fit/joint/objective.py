@@ -11,6 +11,17 @@ from isoflop.fit.parabola import Array
 
 LN10 = math.log(10)
 N_PARAMETERS = 6
+# Second derivatives by (v, s, ln al, ln be) in the order that `_bend` lists them.
+_PAIRS = ("vv", "vs", "va", "vb", "ss", "sa", "sb", "aa", "bb")
+# v = ... - ln10 (p + q t), s = k - kappa t: each parameter acts through one of the four, with a factor and power of t.
+_THROUGH = (("v", -LN10, 0), ("v", -LN10, 1), ("s", 1.0, 0), ("s", -1.0, 1), ("a", 1.0, 0), ("b", 1.0, 0))
+# Which second derivative an element of the Hessian comes from, with its factor and power of t.
+_CHAIN = {
+    (i, j): (_PAIRS.index(other + one), factor * other_factor, power + other_power)
+    for i, (one, factor, power) in enumerate(_THROUGH)
+    for j, (other, other_factor, other_power) in enumerate(_THROUGH)
+    if other + one in _PAIRS and j <= i
+}
 # The valley's two exponents stay within these.
 _LOWEST_LOG, _HIGHEST_LOG = math.log(1e-3), math.log(10.0)
 # Depth and its decay stay where the exponential of either is a float.
@@ -60,13 +71,14 @@ class JointObjective:
         self._x, self._t, self._loss = axis.x, axis.t, axis.loss
         self._anchor, self._strength = anchor, strength
         self._weights = axis.weights[None] if weights is None else weights
+        self._t_powers = np.stack([np.ones_like(axis.t), axis.t, axis.t**2], axis=1)
         self._members = (axis.group[:, None] == np.arange(axis.n_budgets)).astype(float)
 
     def evaluate(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, tuple[Array, ...]]:
         """Objectives; residuals about the budgets' floors (b, n)."""
         with np.errstate(over="ignore", invalid="ignore"):
             residual = self.centre(self._loss - self.valley(theta), rows)
-            squares = np.einsum("bn,bn,bn->b", self._rows(rows, residual), residual, residual)
+            squares = (self._rows(rows) * residual * residual).sum(axis=1)
             penalty = self._strength * ((theta[:, 4:] - self._anchor) ** 2).sum(axis=1)
             return (squares + penalty) / 2, (residual,)
 
@@ -78,7 +90,7 @@ class JointObjective:
 
     def centre(self, values: Array, rows: NDArray[np.intp]) -> Array:
         """`values` (b, n) less their weighted mean within each budget; budgets without weight keep theirs."""
-        weights = self._rows(rows, values)
+        weights = self._rows(rows)
         totals = weights @ self._members
         means = ((weights * values) @ self._members) / np.where(totals > 0, totals, 1.0)
         centred: Array = values - means @ self._members.T
@@ -86,12 +98,17 @@ class JointObjective:
 
     def jacobian(self, theta: Array, rows: NDArray[np.intp]) -> Array:
         """d (loss above floor, centred) / d theta, (b, 6, n)."""
-        return np.stack([self.centre(one, rows) for one in self._slopes(theta)], axis=1)
+        slopes = np.stack(self._slopes(theta), axis=1)
+        weights = self._rows(rows)
+        totals = weights @ self._members
+        means = ((weights[:, None] * slopes) @ self._members) / np.where(totals > 0, totals, 1.0)[:, None]
+        centred: Array = slopes - means @ self._members.T
+        return centred
 
     def curvature(self, theta: Array, state: tuple[Array, ...], rows: NDArray[np.intp]) -> Curvature:
         """Gradient, exact Hessian, and its Gauss-Newton part."""
         (residual,) = state
-        weights = self._rows(rows, residual)
+        weights = self._rows(rows)
         with np.errstate(over="ignore", invalid="ignore"):
             jacobian = self.jacobian(theta, rows)
             weighted = weights * residual
@@ -104,8 +121,8 @@ class JointObjective:
 
     def clip(self, theta: Array) -> Array:
         """Exponents and depth within their bounds."""
-        np.clip(theta[:, 4:], _LOWEST_LOG, _HIGHEST_LOG, out=theta[:, 4:])
-        np.clip(theta[:, 2:4], -_DEEPEST, _DEEPEST, out=theta[:, 2:4])
+        theta[:, 4:] = np.minimum(np.maximum(theta[:, 4:], _LOWEST_LOG), _HIGHEST_LOG)
+        theta[:, 2:4] = np.minimum(np.maximum(theta[:, 2:4], -_DEEPEST), _DEEPEST)
         return theta
 
     def at_bound(self, theta: Array, gradient: Array) -> Mask:
@@ -115,9 +132,8 @@ class JointObjective:
         held[:, 4:] = ((shape <= _LOWEST_LOG) & (slope > 0)) | ((shape >= _HIGHEST_LOG) & (slope < 0))
         return held
 
-    def _rows(self, rows: NDArray[np.intp], like: Array) -> Array:
-        weights = self._weights if len(self._weights) == 1 else self._weights[rows]
-        return np.broadcast_to(weights, like.shape)
+    def _rows(self, rows: NDArray[np.intp]) -> Array:
+        return self._weights if len(self._weights) == 1 else self._weights[rows]
 
     def _parts(self, theta: Array) -> tuple[Array, Array, tuple[Array, Array], tuple[Array, Array]]:
         """e^s, v, (e^(-al v), e^(be v)) (b, n), and (al, be) (b, 1)."""
@@ -142,30 +158,14 @@ class JointObjective:
         left, right = _over(down, al, v, -1), _over(up, be, v, 1)
         r = weighted * scale
         slope_left, slope_right = -v * down - left, v * up - right
-        second = {
-            "vv": al * down + be * up, "vs": up - down, "va": al * v * down, "vb": be * v * up,
-            "ss": left + right, "sa": slope_left, "sb": slope_right,
-            "aa": al * v * v * down - slope_left, "bb": be * v * v * up - slope_right,
-        }  # fmt: skip
-        sums = {
-            pair: np.stack([(r * value) @ self._t**power for power in range(3)], axis=-1)
-            for pair, value in second.items()
-        }
+        second = (
+            al * down + be * up, up - down, al * v * down, be * v * up, left + right, slope_left, slope_right,
+            al * v * v * down - slope_left, be * v * v * up - slope_right,
+        )  # fmt: skip
+        moments = np.stack(second, axis=1) * r[:, None] @ self._t_powers
         out = np.zeros((len(theta), N_PARAMETERS, N_PARAMETERS))
-        # v = ... - ln10 (p + q t), s = k - kappa t: each parameter brings its factor and its power of t
-        through = {
-            "p": ("v", -LN10, 0),
-            "q": ("v", -LN10, 1),
-            "k": ("s", 1.0, 0),
-            "h": ("s", -1.0, 1),
-            "a": ("a", 1.0, 0),
-            "b": ("b", 1.0, 0),
-        }
-        for i, (one, f, m) in enumerate(through.values()):
-            for j, (other, g, n) in enumerate(list(through.values())[: i + 1]):
-                pair = one + other if one + other in sums else other + one
-                if pair in sums:
-                    out[:, i, j] = out[:, j, i] = f * g * sums[pair][:, m + n]
+        for (i, j), (pair, factor, power) in _CHAIN.items():
+            out[:, i, j] = out[:, j, i] = factor * moments[:, pair, power]
         return out
 
 

@@ -1,5 +1,6 @@
 """The ridge when floors scatter about a power law by more than the noise of their runs explains."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,8 @@ from isoflop.fit.joint.objective import Axis
 from isoflop.fit.line import Line, as_covariance
 from isoflop.fit.parabola import Array
 
-# Bisection of the scatter: enough halvings for double precision.
-_HALVINGS = 60
+# Newton steps to the scatter, and how close (relative) is close enough.
+_STEPS, _CLOSE = 100, 1e-10
 
 
 @dataclass(frozen=True)
@@ -41,39 +42,40 @@ def allow_for_scatter(ridge: Line, axis: Axis, slopes: Array, residual: Array, v
         return ridge, Scatter(0.0, 1.0)
     step = np.bincount(group, weights * slopes * residual) / information
     lever = np.array([axis.t[group == k][0] for k in range(len(information))])
-    design = np.column_stack([np.ones(len(lever)), lever])
     own = variance / information
-    excess = _excess(design, step, own)
-    scatter = Scatter(float(np.sqrt(excess)), float(chdtrc(len(step) - 2, _spread(design, step, own))))
+    excess = _excess(lever, step, own)
+    scatter = Scatter(
+        math.sqrt(excess), float(chdtrc(len(step) - 2, float((_line(lever, step, own)[2] ** 2 / own).sum())))
+    )
     if excess == 0:
         return ridge, scatter
-    shift, covariance = _line(design, step, own + excess)
-    _, without = _line(design, step, own)
-    errors = np.array(ridge.covariance) + covariance - without
-    line = Line(ridge.middle + shift[0], ridge.slope + shift[1], as_covariance(errors), ridge.log_c_mean)
+    (middle, slope), covariance, _ = _line(lever, step, own + excess)
+    errors = np.array(ridge.covariance) + covariance - _line(lever, step, own)[1]
+    line = Line(ridge.middle + middle, ridge.slope + slope, as_covariance(errors), ridge.log_c_mean)
     return line, scatter
 
 
-def _line(design: Array, step: Array, variances: Array) -> tuple[Array, Array]:
-    covariance: Array = np.asarray(np.linalg.inv((design / variances[:, None]).T @ design), dtype=np.float64)
-    return covariance @ (design.T @ (step / variances)), covariance
+def _line(lever: Array, step: Array, variances: Array) -> tuple[tuple[float, float], Array, Array]:
+    """The weighted line through `step` (k,) over `lever`: middle and slope, their covariance, residuals (k,)."""
+    w = 1 / variances
+    total, first, second = float(w.sum()), float(w @ lever), float(w @ lever**2)
+    level, slant = float(w @ step), float(w @ (lever * step))
+    determinant = total * second - first**2
+    middle, slope = (second * level - first * slant) / determinant, (total * slant - first * level) / determinant
+    residual = step - middle - slope * lever
+    covariance = np.array([[second, -first], [-first, total]]) / determinant
+    return (middle, slope), covariance, residual
 
 
-def _spread(design: Array, step: Array, variances: Array) -> float:
-    """Cochran's Q: weighted squares about the line."""
-    coefficients, _ = _line(design, step, variances)
-    return float(((step - design @ coefficients) ** 2 / variances).sum())
-
-
-def _excess(design: Array, step: Array, own: Array) -> float:
+def _excess(lever: Array, step: Array, own: Array) -> float:
     """The variance to add to each floor's own so that Q is what it should be, k - 2; 0 if it is no more already."""
-    freedom = len(step) - 2
-    if _spread(design, step, own) <= freedom:
-        return 0.0
-    low, high = 0.0, float(((step - step.mean()) ** 2).sum())
-    while _spread(design, step, own + high) > freedom:
-        high *= 4
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _spread(design, step, own + middle) > freedom else (low, middle)
-    return high
+    excess, freedom = 0.0, len(step) - 2
+    for _ in range(_STEPS):
+        variances = own + excess
+        squares = _line(lever, step, variances)[2] ** 2
+        over = float((squares / variances).sum()) - freedom
+        if over <= _CLOSE * freedom:
+            break
+        # Q falls and flattens with the excess: Newton's steps from below stay below
+        excess += over / float((squares / variances**2).sum())
+    return excess

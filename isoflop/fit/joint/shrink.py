@@ -57,12 +57,14 @@ def fit_joint(
     weights: Array | None = None,
     correlation: Array | None = None,
     surface: SurfaceSolution | None = None,
+    near: JointValley | None = None,
     tokens: bool = True,
 ) -> JointFit | None:
     """The joint estimate from `rows`; None where they do not determine it.
 
     `weights` (n,) are inverse variances about 1; `correlation` (n, n) that of rows sharing a trunk; `surface`, where it
-    is known already. Without `tokens` the second axis is spared and `on_tokens` is a copy of the first.
+    is known already; `near`, the valley of nearly the same rows. Without `tokens` the second axis is spared and
+    `on_tokens` is a copy of the first.
     """
     if not enough_for_joint(rows):
         return None
@@ -78,7 +80,7 @@ def fit_joint(
         return None
     starts = _starts(surface, cost, lines)
     axis = Axis(np.log10(rows.n_params), log_c - mean, rows.loss, w, rows.group, mean)
-    valley = solve_valley(axis, starts[0], correlation)
+    valley = solve_valley(axis, starts[0], correlation=correlation, near=near)
     if valley is None:
         return None
     squares = float(w @ (rows.loss - np.exp(surface.log_loss(log_n, log_d))) ** 2)
@@ -88,7 +90,7 @@ def fit_joint(
     if tokens and cost is SIX:
         ridge = _mirrored(ridge)
     elif tokens:
-        other = solve_valley(dataclasses.replace(axis, x=np.log10(rows.n_tokens)), starts[1], correlation)
+        other = solve_valley(dataclasses.replace(axis, x=np.log10(rows.n_tokens)), starts[1], correlation=correlation)
         if other is None:
             return None
         ridge = other.ridge

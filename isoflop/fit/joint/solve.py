@@ -57,11 +57,21 @@ class JointValley:
     sse: float
     degrees_of_freedom: int
 
+    def about(self, log_c_mean: float) -> Array:
+        """`theta` for budgets about another mean."""
+        theta = self.theta.copy()
+        moved = log_c_mean - self.line.log_c_mean
+        theta[0] += theta[1] * moved
+        theta[2] -= theta[3] * moved
+        return theta
 
-def solve_valley(axis: Axis, start: Start, correlation: Array | None = None) -> JointValley | None:
+
+def solve_valley(
+    axis: Axis, start: Start, *, correlation: Array | None = None, near: JointValley | None = None
+) -> JointValley | None:
     """The valley through the rows of `axis`; None where there are too few, or no finite optimum.
 
-    `correlation` (n, n) of the rows' errors, where they share trunks.
+    `correlation` (n, n) of the rows' errors, where they share trunks; `near`, the valley of nearly the same rows.
     """
     degrees_of_freedom = len(axis.x) - axis.n_budgets - N_PARAMETERS
     if degrees_of_freedom < 1:
@@ -73,7 +83,7 @@ def solve_valley(axis: Axis, start: Start, correlation: Array | None = None) -> 
         return None
     strength = misfit / (degrees_of_freedom + 2) / PRIOR_SD**2
     problem = JointObjective(axis, theta[4:], strength)
-    thetas, values = minimise(problem, theta[None])
+    thetas, values = minimise(problem, near.about(axis.log_c_mean)[None] if near else theta[None])
     if not np.isfinite(values).all():
         return None
     residual = problem.evaluate(thetas, _ONE)[1][0][0]

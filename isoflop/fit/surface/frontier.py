@@ -52,3 +52,20 @@ def parameter_covariance(solution: SurfaceSolution, log_n: Array, log_d: Array, 
     variance = float(weights @ residual**2) / (len(loss) - len(solution.theta))
     information = (jacobian * weights[:, None]).T @ jacobian
     return np.asarray(variance * np.linalg.pinv(information, hermitian=True), dtype=np.float64)
+
+
+def robust_covariance(solution: SurfaceSolution, log_n: Array, log_d: Array, loss: Array) -> Array:
+    """Covariance (5, 5) of `theta` of an M-estimate, rows being independent and alike.
+
+    Huber's proposal: E psi^2 / (E psi')^2 over J'J (Huber 1981, Robust Statistics, section 7.6), which for squares is
+    `parameter_covariance`; for absolute deviations psi' is read off a kernel about zero.
+    """
+    jacobian = solution.jacobian(log_n, log_d)
+    residual = np.log(loss) - solution.log_loss(log_n, log_d)
+    free = len(loss) - len(solution.theta)
+    spread = 1.4826 * float(np.median(np.abs(residual)))
+    delta = solution.delta or spread / 2
+    inside = max(float((np.abs(residual) <= delta).mean()), 1 / len(loss))
+    psi = np.clip(residual, -delta, delta)
+    variance = float(psi @ psi) / free / inside**2
+    return np.asarray(variance * np.linalg.pinv(jacobian.T @ jacobian, hermitian=True), dtype=np.float64)

@@ -39,9 +39,9 @@ class SurfaceLaw:
         """Nats per token."""
         return float(np.exp(self.log_loss(np.log(n_params), np.log(n_tokens))))
 
-    def optimum(self, budget_flops: float, cost: TokenCost = SIX) -> tuple[float, float]:
-        """log10 N_opt and log10 D_opt at C (Hoffmann et al. 2022, arXiv 2203.15556, equation 4; `surface.frontier`)."""
-        r, budget = cost.slope, math.log(budget_flops) - cost.offset
+    def optimum(self, log_c: float, cost: TokenCost = SIX) -> tuple[float, float]:
+        """log10 N_opt and log10 D_opt at log10 C (Hoffmann et al. 2022, arXiv 2203.15556, equation 4)."""
+        r, budget = cost.slope, log_c * _LN10 - cost.offset
         lead = math.log(self.alpha / (r * self.beta)) + self.log_a - self.log_b
         log_n = (lead + self.beta * budget) / (self.alpha + r * self.beta)
         return log_n / _LN10, (budget - r * log_n) / _LN10

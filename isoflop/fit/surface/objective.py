@@ -34,14 +34,14 @@ class SurfaceObjective:
         residual = self._log_loss - log_prediction
         size = np.abs(residual)
         inner = np.minimum(size, self._delta)
-        return np.einsum("bn,bn->b", self._rows(rows, residual), inner * (size - inner / 2)), (residual, shares)
+        return (self._rows(rows) * inner * (size - inner / 2)).sum(axis=1), (residual, shares)
 
     def curvature(self, theta: Array, state: tuple[Array, ...], rows: NDArray[np.intp]) -> Curvature:
         """Gradient, exact piecewise Hessian, and the majoriser of iteratively reweighted least squares."""
         residual, shares = state
-        weights = self._rows(rows, residual)
+        weights = self._rows(rows)
         size = np.abs(residual)
-        psi = weights * np.clip(residual, -self._delta, self._delta)
+        psi = weights * np.minimum(np.maximum(residual, -self._delta), self._delta)
         jacobian = log_jacobian(shares, self._x, self._z)
         transposed = jacobian.transpose(0, 2, 1)
         hessian = np.matmul(jacobian * (weights * (size <= self._delta) + psi)[:, None, :], transposed)
@@ -52,22 +52,23 @@ class SurfaceObjective:
     def clip(self, theta: Array) -> Array:
         """Exponents within their bounds, no part of the loss below what a float could see."""
         theta[:, :3] = np.maximum(theta[:, :3], _lowest(theta))
-        np.clip(theta[:, 3:], LOWEST_EXPONENT, HIGHEST_EXPONENT, out=theta[:, 3:])
+        theta[:, 3:] = np.minimum(np.maximum(theta[:, 3:], LOWEST_EXPONENT), HIGHEST_EXPONENT)
         return theta
 
     def at_bound(self, theta: Array, gradient: Array) -> Mask:
         """See `newton.Problem`."""
-        low = np.concatenate([theta[:, :3] <= _lowest(theta), theta[:, 3:] <= LOWEST_EXPONENT], axis=1)
-        high = np.concatenate([np.zeros_like(low[:, :3]), theta[:, 3:] >= HIGHEST_EXPONENT], axis=1)
-        return (low & (gradient > 0)) | (high & (gradient < 0))
+        held = np.empty(theta.shape, dtype=bool)
+        held[:, :3] = (theta[:, :3] <= _lowest(theta)) & (gradient[:, :3] > 0)
+        exponents, slopes = theta[:, 3:], gradient[:, 3:]
+        held[:, 3:] = ((exponents <= LOWEST_EXPONENT) & (slopes > 0)) | ((exponents >= HIGHEST_EXPONENT) & (slopes < 0))
+        return held
 
-    def _rows(self, rows: NDArray[np.intp], like: Array) -> Array:
-        weights = self._weights if len(self._weights) == 1 else self._weights[rows]
-        return np.broadcast_to(weights, like.shape)
+    def _rows(self, rows: NDArray[np.intp]) -> Array:
+        return self._weights if len(self._weights) == 1 else self._weights[rows]
 
     def _subtract_bend(self, hessian: Array, psi: Array, shares: Array) -> None:
         """Take off sum_i psi_i sum_j p_ij l_ij l_ij', l_ij the gradient of the logarithm of part j at row i."""
-        hessian[:, 0, 0] -= np.einsum("bn,bn->b", psi, shares[:, 0])
+        hessian[:, 0, 0] -= (psi * shares[:, 0]).sum(axis=1)
         for part, powers in enumerate(self._powers, start=1):
             level, slope = part, part + 2
             moments = (psi * shares[:, part]) @ powers

@@ -27,6 +27,8 @@ MIN_ROWS = N_PARAMETERS + 1
 # Of the 24 grid points with the smallest squared error, ranked by the objective itself, the first and the ninth start
 # a descent, and so does the best of squared error: 99 % of random starts end in the same optimum (docs/fitting.md).
 _RANKED, _RANKS = 24, (0, 8)
+# Columns of the Jacobian this near to dependence leave a parameter to rounding.
+_INDEPENDENT = 1e-7
 # Refits are done this many at a time, so that the working arrays stay in the cache.
 _CHUNK = 125
 
@@ -73,22 +75,40 @@ class SurfaceSolution:
 
 
 def solve_surface(
-    log_n: Array, log_d: Array, loss: Array, *, delta: float = HUBER_DELTA, weights: Array | None = None
+    log_n: Array,
+    log_d: Array,
+    loss: Array,
+    *,
+    delta: float = HUBER_DELTA,
+    weights: Array | None = None,
+    near: SurfaceSolution | None = None,
 ) -> SurfaceSolution:
     """The optimum over rows (n,) of natural log N, natural log D and loss > 0 (nats).
 
-    `delta` 0 asks for least absolute deviations. `weights` (n,) default to one per row.
+    `delta` 0 asks for least absolute deviations. `weights` (n,) default to one per row. With `near`, a solution of
+    nearly the same rows, one descent from there takes the place of several from a grid.
     """
     data = _Centred(log_n, log_d, loss)
     row_weights = np.ones(len(loss)) if weights is None else weights
     narrowest = delta or _NARROWING[0]
     objective = SurfaceObjective(data.x, data.z, data.log_loss, row_weights[None], narrowest)
-    thetas, values = minimise(objective, _starts(data, row_weights, objective))
+    starts = _starts(data, row_weights, objective) if near is None else data.scale(near)[None]
+    thetas, values = minimise(objective, starts)
     best = int(np.argmin(values))
     theta, value = thetas[best], float(values[best])
     if not delta:
         theta, value = _absolute_deviations(data, row_weights, theta)
     return SurfaceSolution(theta, data.x_mean, data.z_mean, value, delta)
+
+
+def identified(solution: SurfaceSolution, n_params: Array, n_tokens: Array) -> bool:
+    """Whether the rows (n,) determine all five parameters: the columns of the Jacobian are clearly independent."""
+    jacobian = solution.jacobian(np.log(n_params), np.log(n_tokens))
+    lengths = np.linalg.norm(jacobian, axis=0)
+    if solution.at_bound or not np.isfinite(lengths).all() or (lengths == 0).any():
+        return False
+    values = np.linalg.svd(jacobian / lengths, compute_uv=False)
+    return bool(values[-1] > _INDEPENDENT * values[0])
 
 
 def refit_surface(solution: SurfaceSolution, log_n: Array, log_d: Array, loss: Array, weights: Array) -> Array:
@@ -110,6 +130,13 @@ class _Centred:
     def __init__(self, log_n: Array, log_d: Array, loss: Array) -> None:
         self.x_mean, self.z_mean = float(log_n.mean()), float(log_d.mean())
         self.x, self.z, self.loss, self.log_loss = log_n - self.x_mean, log_d - self.z_mean, loss, np.log(loss)
+
+    def scale(self, solution: SurfaceSolution) -> Array:
+        """The parameters (5,) of `solution` about the means of these rows."""
+        theta = solution.theta.copy()
+        theta[1] += theta[3] * (solution.x_mean - self.x_mean)
+        theta[2] += theta[4] * (solution.z_mean - self.z_mean)
+        return theta
 
 
 def _starts(data: _Centred, weights: Array, objective: SurfaceObjective) -> Array:

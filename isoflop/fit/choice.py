@@ -1,0 +1,241 @@
+"""Which estimate to act on, and everything that is read off it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from isoflop.fit.cost import TokenCost, read_cost
+from isoflop.fit.flat import ValleyShape
+from isoflop.fit.frontier import fit_lines
+from isoflop.fit.joint.mask import find_outliers
+from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
+from isoflop.fit.line import PowerLaw
+from isoflop.fit.loss_law import fit_floor_law
+from isoflop.fit.noise import RowNoise, read_noise
+from isoflop.fit.parabola import Array
+from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
+from isoflop.fit.rows import Rows
+from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
+from isoflop.fit.surface.solve import LEAST_SQUARES, MIN_ROWS, SurfaceSolution, identified, solve_surface
+from isoflop.fit.window import in_window
+
+JOINT, PARABOLA, SURFACE = "joint", "parabola", "surface"
+_LN10 = math.log(10)
+# Two budgets with a floor of their own: less is no sign of a frontier.
+_MIN_FLOORS = 2
+
+
+class LossReader(Protocol):
+    """A law of the loss along the frontier."""
+
+    def at(self, log_c: float) -> tuple[float, float]:
+        """Loss at log10 C, nats, and its variance."""
+        ...
+
+
+@dataclass(frozen=True)
+class SurfaceLoss:
+    """The surface's loss along its own frontier."""
+
+    solution: SurfaceSolution
+    covariance: Array
+    cost: TokenCost
+
+    def at(self, log_c: float) -> tuple[float, float]:
+        """See `LossReader`; at the optimum the loss does not change with N, so N's own error does not count."""
+        log_n, log_d = (np.array([log * _LN10]) for log in self.solution.law.optimum(log_c, self.cost))
+        loss = float(np.exp(self.solution.log_loss(log_n, log_d))[0])
+        gradient = loss * self.solution.jacobian(log_n, log_d)[0]
+        return loss, max(float(gradient @ self.covariance @ gradient), 0.0)
+
+    def constants(self) -> tuple[float, float, float, Array]:
+        """E, ln K and gamma of E + K C^-gamma, and the gradient (5,) of gamma by the scaled parameters.
+
+        With FLOPs per token e^k N^r both parts of the loss fall as C^-gamma, gamma = alpha beta / (alpha + r beta).
+        """
+        law, r = self.solution.law, self.cost.slope
+        total = law.alpha + r * law.beta
+        gamma = law.alpha * law.beta / total
+        log_n, log_d = (log * _LN10 for log in law.optimum(0.0, self.cost))
+        log_k = float(np.logaddexp(law.log_a - law.alpha * log_n, law.log_b - law.beta * log_d))
+        gradient = np.array([0.0, 0.0, 0.0, r * law.beta**2 / total**2, law.alpha**2 / total**2])
+        return math.exp(law.log_e), log_k, gamma, gradient
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The estimate to act on, before it is read anywhere.
+
+    Attributes:
+        estimator, reason: see `types.Recommended`.
+        rows: those that entered.
+        outliers: positions of rows set aside, in the caller's columns.
+        on_params, on_tokens: log10 optima over log10 C.
+        degrees_of_freedom: of their intervals.
+        loss: None where no law of the loss could be fitted.
+        loss_freedom: degrees of freedom of its interval.
+        shape: the valley along log N at any budget; None where unknown.
+        residual_sd: nats, of one run about the fit.
+        joint, noise: None unless `estimator` is `joint`.
+    """
+
+    estimator: str
+    reason: str
+    rows: Rows
+    outliers: tuple[int, ...]
+    on_params: PowerLaw
+    on_tokens: PowerLaw
+    degrees_of_freedom: int
+    loss: LossReader | None
+    loss_freedom: int
+    shape: ValleyShape | None
+    residual_sd: float
+    joint: JointFit | None = None
+    noise: RowNoise | None = None
+
+    @property
+    def fitted_budgets(self) -> tuple[float, float]:
+        """The smallest and the largest budget with rows, FLOPs."""
+        return float(self.rows.budget_flops[0]), float(self.rows.budget_flops[-1])
+
+
+def choose(rows: Rows, *, window: float | None = None, huber: SurfaceSolution | None = None) -> Choice | None:
+    """The estimate to act on: the joint valley, else the parabola's frontier, else the surface; None without any.
+
+    `window`: decades about each budget's best run, see `window.in_window`; `huber`: the robust surface of `rows`, where
+    it is known.
+    """
+    used = rows if window is None else rows.take(in_window(rows, window))
+    valleys = find_valleys(used)
+    floors = budget_floors(valleys)
+    if len(floors) >= _MIN_FLOORS and enough_for_joint(used):
+        found = _joint(used, huber if len(used) == len(rows) else None)
+        if found is not None:
+            return found
+    if len(floors) >= _MIN_FLOORS:
+        return _parabola(used, valleys)
+    grouped = any(valley.on_params is not None for valley in valleys)
+    return None if grouped else _surface(used)
+
+
+def choose_again(rows: Rows) -> Choice | None:
+    """The joint estimate from part of the rows that another choice kept: no window, no search for outliers."""
+    if not enough_for_joint(rows) or len(budget_floors(find_valleys(rows))) < _MIN_FLOORS:
+        return None
+    fit = fit_joint(rows)
+    return _of_joint(rows, fit, (), None) if fit else None
+
+
+def _joint(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:
+    robust = huber or solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss)
+    keep, first = find_outliers(rows, robust)
+    kept = rows.take(keep)
+    if first is None:
+        return None
+    noise = read_noise(kept, first.valley.residual, first.degrees_of_freedom)
+    fit = fit_joint(
+        kept, weights=noise.weights, correlation=noise.correlation, surface=first.surface if noise.is_plain else None
+    )
+    return _of_joint(kept, fit, tuple(sorted(rows.index[~keep].tolist())), noise) if fit else None
+
+
+def _of_joint(rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNoise | None) -> Choice | None:
+    if not identified(fit.surface, rows.n_params, rows.n_tokens):
+        return None
+    loss, freedom = _joint_loss(rows, fit)
+    return Choice(
+        estimator=JOINT,
+        reason=_why_joint(fit),
+        rows=rows,
+        outliers=outliers,
+        on_params=fit.on_params,
+        on_tokens=fit.on_tokens,
+        degrees_of_freedom=fit.degrees_of_freedom,
+        loss=loss,
+        loss_freedom=freedom,
+        shape=ValleyShape.of_valley(fit.valley),
+        residual_sd=fit.residual_sd,
+        joint=fit,
+        noise=noise,
+    )
+
+
+def _why_joint(fit: JointFit) -> str:
+    if fit.weight == 0:
+        return (
+            f"The joint valley explains the runs no better than the surface (F {fit.lack_of_fit:.2g}), so this is the "
+            "surface by least squares."
+        )
+    return (
+        f"All budgets share one skewed valley, which counts {fit.weight:.0%} against the surface "
+        f"(lack of fit F {fit.lack_of_fit:.3g})."
+    )
+
+
+def _joint_loss(rows: Rows, fit: JointFit) -> tuple[LossReader, int]:
+    """The law through the valley's floors where the surface is rejected and there are enough, else the surface's."""
+    floors = fit_floor_law(np.log10(rows.budgets), fit.valley.floors) if fit.weight > 0.5 else None
+    if floors is not None:
+        return floors, floors.degrees_of_freedom
+    return _surface_loss(rows, fit.surface, fit.cost), fit.degrees_of_freedom
+
+
+def _surface_loss(rows: Rows, solution: SurfaceSolution, cost: TokenCost) -> SurfaceLoss:
+    log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
+    return SurfaceLoss(solution, parameter_covariance(solution, log_n, log_d, rows.loss, np.ones(len(rows))), cost)
+
+
+def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
+    noise, floors = pool_noise(valleys), budget_floors(valleys)
+    lines = fit_lines(floors, noise)
+    if lines is None or noise is None:
+        return None
+    log_c = np.log10([floor.budget_flops for floor in floors])
+    law = fit_floor_law(log_c, np.array([floor.on_params.loss for floor in floors]))
+    bends = [valley.on_params.coefficients[2] for valley in valleys if valley.floors and valley.on_params]
+    inside = np.isin(rows.budget_flops, [floor.budget_flops for floor in floors])
+    return Choice(
+        estimator=PARABOLA,
+        reason="The rows do not determine a joint valley (too few, or losses without a logarithm): parabola by budget.",
+        rows=rows.take(inside),
+        outliers=(),
+        on_params=lines[0],
+        on_tokens=lines[1],
+        degrees_of_freedom=noise.degrees_of_freedom,
+        loss=law,
+        loss_freedom=law.degrees_of_freedom if law else 0,
+        shape=ValleyShape.of_parabola(float(np.median(bends))),
+        residual_sd=noise.on_params,
+    )
+
+
+def _surface(rows: Rows) -> Choice | None:
+    if len(rows) < MIN_ROWS or not (rows.loss > 0).all():
+        return None
+    log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
+    solution = solve_surface(log_n, log_d, rows.loss, delta=LEAST_SQUARES)
+    if not identified(solution, rows.n_params, rows.n_tokens):
+        return None
+    cost = read_cost(rows)
+    covariance = parameter_covariance(solution, log_n, log_d, rows.loss, np.ones(len(rows)))
+    lines = surface_lines(solution, cost, covariance, float(np.log10(rows.budget_flops).mean()))
+    if lines is None:
+        return None
+    freedom = len(rows) - len(solution.theta)
+    residual = rows.loss - np.exp(solution.log_loss(log_n, log_d))
+    return Choice(
+        estimator=SURFACE,
+        reason="No budget has a valley of its own: least squares of the surface, whose shape nothing here tests.",
+        rows=rows,
+        outliers=(),
+        on_params=lines[0],
+        on_tokens=lines[1],
+        degrees_of_freedom=freedom,
+        loss=_surface_loss(rows, solution, cost),
+        loss_freedom=freedom,
+        shape=ValleyShape.of_surface(solution, cost, lines[0]),
+        residual_sd=float(np.sqrt(residual @ residual / freedom)),
+    )

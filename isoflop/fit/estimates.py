@@ -1,0 +1,163 @@
+"""Every estimator on the same rows, each as plain numbers."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import fdtrc
+
+from isoflop.fit.choice import Choice, SurfaceLoss
+from isoflop.fit.cost import read_cost
+from isoflop.fit.cubic import cubic_floors
+from isoflop.fit.frontier import BudgetFloor, fit_lines
+from isoflop.fit.intervals import Noise, log_interval, student_quantile, ten_to
+from isoflop.fit.joint.shrink import JointFit
+from isoflop.fit.line import PowerLaw
+from isoflop.fit.loss_law import FloorLaw
+from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
+from isoflop.fit.robust import find_stray_rows
+from isoflop.fit.rows import Rows
+from isoflop.fit.surface.frontier import robust_covariance, surface_lines
+from isoflop.fit.surface.solve import HUBER_DELTA, LEAST_SQUARES, MIN_ROWS, SurfaceSolution, identified, solve_surface
+from isoflop.fit.types import Estimate, Interval, JointEstimate, LossLaw, SurfaceEstimate
+
+# What of the residuals of log loss a surface minimises, and the width of Huber's middle that asks for it.
+HUBER = "huber"
+RESIDUALS = {HUBER: HUBER_DELTA, "squares": LEAST_SQUARES, "absolute": 0.0}
+
+
+def parabola_estimate(valleys: Sequence[Valley], budgets: Sequence[float], level: float, n_used: int) -> Estimate:
+    """The plain parabolas as an estimate; `budgets` are those of the listed profiles."""
+    return _by_budget(budget_floors(valleys), pool_noise(valleys), budgets, level, n_used)
+
+
+def robust_estimate(rows: Rows, budgets: Sequence[float], level: float) -> Estimate:
+    """Parabolas without the rows that no parabola explains."""
+    keep = find_stray_rows(rows)
+    valleys = find_valleys(rows.take(keep))
+    return parabola_estimate(valleys, budgets, level, int(keep.sum()))
+
+
+def cubic_estimate(rows: Rows, budgets: Sequence[float], level: float) -> Estimate:
+    """Cubics by budget."""
+    floors, noise = cubic_floors(rows)
+    return _by_budget(floors, noise, budgets, level, len(rows))
+
+
+def _by_budget(
+    floors: Sequence[BudgetFloor], noise: Noise | None, budgets: Sequence[float], level: float, n_used: int
+) -> Estimate:
+    lines = fit_lines(floors, noise)
+    found = {floor.budget_flops: floor.on_params for floor in floors}
+    own = [found.get(budget) for budget in budgets]
+    quantile = student_quantile(level, noise.degrees_of_freedom) if noise else 0.0
+    sd = noise.on_params if noise else 0.0
+    (a, a_ci), (b, b_ci) = (_exponent(line, quantile) for line in lines) if lines else ((None, None), (None, None))
+    return Estimate(
+        exponent_a=a,
+        exponent_a_ci=a_ci,
+        exponent_b=b,
+        exponent_b_ci=b_ci,
+        n_opt=tuple(ten_to(floor.x) if floor else None for floor in own),
+        n_opt_ci=tuple(log_interval(floor.x, quantile * sd * floor.spread) if floor else None for floor in own),
+        n_used=n_used,
+    )
+
+
+def law_estimate(
+    laws: tuple[PowerLaw, PowerLaw], degrees_of_freedom: int, budgets: Sequence[float], level: float, n_used: int
+) -> Estimate:
+    """Two power laws, of N_opt and of D_opt, as an estimate: read at each budget."""
+    quantile = student_quantile(level, degrees_of_freedom)
+    read = [laws[0].at(math.log10(budget)) for budget in budgets]
+    (a, a_ci), (b, b_ci) = (_exponent(law, quantile) for law in laws)
+    return Estimate(
+        exponent_a=a,
+        exponent_a_ci=a_ci,
+        exponent_b=b,
+        exponent_b_ci=b_ci,
+        n_opt=tuple(ten_to(value) for value, _ in read),
+        n_opt_ci=tuple(log_interval(value, quantile * math.sqrt(variance)) for value, variance in read),
+        n_used=n_used,
+    )
+
+
+def _exponent(law: PowerLaw, quantile: float) -> tuple[float, Interval]:
+    value, variance = law.exponent
+    half = quantile * math.sqrt(variance)
+    return value, (value - half, value + half)
+
+
+def find_surface(rows: Rows, residuals: str) -> SurfaceSolution | None:
+    """The surface on all rows; None with fewer than six, or a loss without a logarithm."""
+    if len(rows) < MIN_ROWS or not (rows.loss > 0).all():
+        return None
+    return solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss, delta=RESIDUALS[residuals])
+
+
+def surface_estimate(
+    rows: Rows, solution: SurfaceSolution, joint: JointFit | None, budgets: Sequence[float], level: float
+) -> SurfaceEstimate | None:
+    """The surface as plain numbers; None where the rows leave its parameters open.
+
+    `joint`, the joint fit of the same rows, is what its fit is judged against.
+    """
+    if not identified(solution, rows.n_params, rows.n_tokens) and not solution.at_bound:
+        return None
+    log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
+    covariance = robust_covariance(solution, log_n, log_d, rows.loss)
+    lines = surface_lines(solution, read_cost(rows), covariance, float(np.log10(rows.budget_flops).mean()))
+    if lines is None:
+        return None
+    law, lack = solution.law, joint.lack_of_fit if joint else None
+    return SurfaceEstimate(
+        estimate=law_estimate(lines, len(rows) - len(solution.theta), budgets, level, len(rows)),
+        coefficients=tuple(_exp(log) for log in (law.log_e, law.log_a, law.log_b)),  # type: ignore[arg-type]
+        alpha=law.alpha,
+        beta=law.beta,
+        residuals=next(name for name, delta in RESIDUALS.items() if delta == solution.delta),
+        objective=solution.objective,
+        lack_of_fit_f=lack,
+        lack_of_fit_p=lack_of_fit_p(joint) if joint else None,
+        at_bound=solution.at_bound,
+    )
+
+
+def lack_of_fit_p(joint: JointFit) -> float:
+    """Chance of so large an F where the surface is right."""
+    n_budgets = len(joint.valley.floors)
+    return float(fdtrc(n_budgets + 1, joint.degrees_of_freedom, max(joint.lack_of_fit, 0.0)))
+
+
+def joint_estimate(joint: JointFit, budgets: Sequence[float], level: float, n_used: int) -> JointEstimate:
+    """The joint fit as plain numbers."""
+    below, above = np.exp(joint.valley.theta[4:]).tolist()
+    return JointEstimate(
+        estimate=law_estimate((joint.on_params, joint.on_tokens), joint.degrees_of_freedom, budgets, level, n_used),
+        valley_weight=joint.weight,
+        exponent_a_valley=joint.on_params.valley.exponent[0],
+        exponent_a_surface=joint.on_params.surface.exponent[0],
+        below=below,
+        above=above,
+        floor_scatter=joint.valley.scatter.sd,
+        residual_sd=joint.residual_sd,
+    )
+
+
+def loss_law(choice: Choice, level: float) -> LossLaw | None:
+    """The law that losses are read from, as its constants."""
+    quantile = student_quantile(level, choice.loss_freedom) if choice.loss_freedom else 0.0
+    floors = choice.loss
+    if isinstance(floors, FloorLaw):
+        half = quantile * math.sqrt(max(float(floors.covariance[2, 2]), 0.0))
+        interval = (floors.gamma - half, floors.gamma + half) if math.isfinite(half) else None
+        return LossLaw(floors.e, floors.log_k, floors.gamma, interval, "floors")
+    if not isinstance(choice.loss, SurfaceLoss):
+        return None
+    e, log_k, gamma, gradient = choice.loss.constants()
+    half = quantile * math.sqrt(max(float(gradient @ choice.loss.covariance @ gradient), 0.0))
+    return LossLaw(e, log_k, gamma, (gamma - half, gamma + half), "surface")
+
+
+def _exp(log: float) -> float | None:
+    return ten_to(log / math.log(10))

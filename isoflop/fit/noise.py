@@ -1,0 +1,110 @@
+"""What the rows say about their noise: replicates, unequal budgets, known errors of evaluation, shared trunks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import chdtrc
+
+from isoflop.fit.parabola import Array
+from isoflop.fit.rows import Rows
+
+# Budgets are taken to differ in noise only where equal noise would look like this once in a hundred sweeps.
+UNEQUAL_P_VALUE = 0.01
+# A budget's own variance counts as this many degrees of freedom of the pooled one beside its own.
+_PRIOR_FREEDOM = 4.0
+# Errors of evaluation that differ by less than this (relative) weigh all rows alike.
+_ALIKE = 0.1
+_LARGEST_CORRELATION = 0.95
+
+
+@dataclass(frozen=True)
+class PureError:
+    """Standard deviation, nats, of runs that differ in nothing but their seed, and its degrees of freedom."""
+
+    sd: float
+    degrees_of_freedom: int
+
+
+def replicate_noise(rows: Rows) -> PureError | None:
+    """The noise of replicates: rows of one budget, size and token count; None without any."""
+    keys = np.stack([rows.budget_flops, rows.n_params, rows.n_tokens])
+    _, member = np.unique(keys, axis=1, return_inverse=True)
+    counts = np.bincount(member.ravel())
+    freedom = int((counts - 1).sum())
+    if freedom == 0:
+        return None
+    means = np.bincount(member.ravel(), rows.loss) / counts
+    squares = float(((rows.loss - means[member.ravel()]) ** 2).sum())
+    return PureError(float(np.sqrt(squares / freedom)), freedom)
+
+
+@dataclass(frozen=True)
+class RowNoise:
+    """How far rows may be trusted relative to each other.
+
+    Attributes:
+        weights: (n,) inverse variances about 1; None where all weigh alike.
+        correlation: (n, n) of errors of rows that share a trunk; None where none do.
+        budget_sd: (k,) residual standard deviation per budget, nats.
+        unequal_p: chance of so unequal budgets under equal noise (Bartlett).
+        trunk_correlation: of rows that share a trunk; None where none do.
+    """
+
+    weights: Array | None
+    correlation: Array | None
+    budget_sd: Array
+    unequal_p: float
+    trunk_correlation: float | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all rows weigh alike and err apart."""
+        return self.weights is None and self.correlation is None
+
+
+def read_noise(rows: Rows, residual: Array, degrees_of_freedom: int) -> RowNoise:
+    """The noise of rows from their residuals (n,), nats, about a fit with equal weights."""
+    group = rows.group
+    # each budget lost its share of the degrees of freedom
+    freedom = np.bincount(group) * degrees_of_freedom / len(rows)
+    squares = np.bincount(group, residual**2).astype(np.float64)
+    pooled = float(squares.sum() / degrees_of_freedom)
+    p_value = _bartlett(squares, freedom)
+    variance = np.full(len(rows), pooled)
+    if p_value < UNEQUAL_P_VALUE:
+        variance = ((_PRIOR_FREEDOM * pooled + squares) / (_PRIOR_FREEDOM + freedom))[group]
+    if np.ptp(rows.loss_se) > _ALIKE * rows.loss_se.max():
+        known = rows.loss_se**2
+        variance = np.maximum(variance - known.mean(), 0.0) + known
+    weighted = pooled > 0 and float(np.ptp(variance)) > 1e-9 * pooled and float(variance.min()) > 0
+    shared, correlation = _trunks(rows, residual, pooled)
+    return RowNoise(
+        weights=len(rows) / variance / (1 / variance).sum() if weighted else None,
+        correlation=correlation,
+        budget_sd=np.sqrt(squares / np.maximum(freedom, 1e-9)),
+        unequal_p=p_value,
+        trunk_correlation=shared,
+    )
+
+
+def _bartlett(squares: Array, freedom: Array) -> float:
+    """Chance of such unequal variances under equal ones (Bartlett 1937, Proc. R. Soc. A 160)."""
+    usable = (freedom > 0.5) & (squares > 0)
+    squares, freedom = squares[usable], freedom[usable]
+    if len(squares) < 2:
+        return 1.0
+    total = freedom.sum()
+    statistic = total * np.log(squares.sum() / total) - (freedom * np.log(squares / freedom)).sum()
+    correction = 1 + ((1 / freedom).sum() - 1 / total) / (3 * (len(squares) - 1))
+    return float(chdtrc(len(squares) - 1, max(float(statistic / correction), 0.0)))
+
+
+def _trunks(rows: Rows, residual: Array, pooled: float) -> tuple[float | None, Array | None]:
+    same = rows.trunk[:, None] == rows.trunk[None, :]
+    np.fill_diagonal(same, val=False)
+    pairs = int(same.sum())
+    if pairs == 0 or pooled <= 0:
+        return None, None
+    products = float(residual @ same @ residual) / pairs
+    shared = float(np.clip(products / pooled, 0.0, _LARGEST_CORRELATION))
+    return shared, np.where(same, shared, 0.0) + np.eye(len(rows))

@@ -1,0 +1,80 @@
+"""The scorecard: how well earlier budgets of this very sweep predicted its later ones."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from isoflop.fit.choice import Choice, choose_again
+from isoflop.fit.intervals import log_interval, model_half_width, student_quantile, ten_to
+from isoflop.fit.profile import Valley
+from isoflop.fit.rows import Rows
+from isoflop.fit.target import read_loss
+from isoflop.fit.types import Forecast
+
+# Three floors are the fewest that test a power law; a fit of fewer predicts nothing.
+MIN_FITTED = 3
+# Budgets are fitted in at most this many cuts, evenly spread: more say the same again.
+_MOST_CUTS = 6
+
+
+def make_scorecard(rows: Rows, valleys: Sequence[Valley], level: float) -> tuple[Forecast, ...]:
+    """Each later budget's floor as the cheaper budgets predicted it, by number of budgets fitted.
+
+    `rows` are those of the recommended estimate: what the whole sweep shows to be a bad run misleads no forecast. The
+    floors seen are those of `valleys`, of all rows; only `inside` ones can be compared with.
+    """
+    n = len(valleys)
+    cuts = [cut for cut in range(MIN_FITTED, n) if sum(bool(v.floors) for v in valleys[:cut]) >= MIN_FITTED]
+    if len(cuts) > _MOST_CUTS:
+        cuts = [cuts[round(i)] for i in np.linspace(0, len(cuts) - 1, _MOST_CUTS)]
+    forecasts: list[Forecast] = []
+    for cut in cuts:
+        choice = choose_again(rows.take(rows.budget_flops <= valleys[cut - 1].budget_flops))
+        if choice is not None:
+            made = [_forecast(choice, cut, valley, level) for valley in valleys[cut:] if valley.floors]
+            forecasts += [forecast for forecast in made if forecast is not None]
+    return tuple(forecasts)
+
+
+def _forecast(choice: Choice, n_fitted: int, valley: Valley, level: float) -> Forecast | None:
+    assert valley.floors
+    seen = valley.floors[0]
+    log_c = math.log10(valley.budget_flops)
+    decades = log_c - math.log10(choice.fitted_budgets[1])
+    log_n, variance = choice.on_params.at(log_c)
+    statistical = student_quantile(level, choice.degrees_of_freedom) * math.sqrt(variance)
+    half = math.hypot(statistical, model_half_width(decades, level))
+    n_opt, interval, n_seen = ten_to(log_n), log_interval(log_n, half), ten_to(seen.x)
+    if n_opt is None or interval is None or n_seen is None:
+        return None
+    loss, loss_ci = read_loss(choice, log_c, level)
+    return Forecast(
+        n_fitted=n_fitted,
+        budget_flops=valley.budget_flops,
+        decades=decades,
+        n_opt=n_opt,
+        n_opt_ci=interval,
+        n_opt_seen=n_seen,
+        error_decades=log_n - seen.x,
+        held=abs(log_n - seen.x) <= half,
+        loss=loss,
+        loss_ci=loss_ci,
+        loss_seen=seen.loss,
+    )
+
+
+def credible_decades(scorecard: Sequence[Forecast], level: float) -> float | None:
+    """How far beyond its budgets this sweep has shown that it can see; None where nothing was predicted.
+
+    The farthest forecast up to which, from the nearest on, no more intervals missed than `level` allows (rounded up to
+    a whole forecast, so that a single miss does not end it).
+    """
+    if not scorecard:
+        return None
+    reached, misses = 0.0, 0
+    for number, forecast in enumerate(sorted(scorecard, key=lambda one: one.decades), start=1):
+        misses += not forecast.held
+        if misses <= math.ceil((1 - level) * number) - (number < 1 / (1 - level)):
+            reached = forecast.decades
+    return reached
