@@ -9,7 +9,7 @@ import numpy as np
 
 from isoflop.fit.cost import TokenCost, read_cost
 from isoflop.fit.flat import ValleyShape
-from isoflop.fit.frontier import fit_lines
+from isoflop.fit.frontier import BudgetFloor, fit_lines
 from isoflop.fit.joint.mask import find_outliers
 from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
 from isoflop.fit.line import PowerLaw
@@ -19,13 +19,15 @@ from isoflop.fit.parabola import Array
 from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
-from isoflop.fit.surface.solve import LEAST_SQUARES, MIN_ROWS, SurfaceSolution, identified, solve_surface
+from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, has_logarithms, identified, solve_surface
 from isoflop.fit.window import in_window
 
 JOINT, PARABOLA, SURFACE = "joint", "parabola", "surface"
 _LN10 = math.log(10)
 # Two budgets with a floor of their own: less is no sign of a frontier.
 _MIN_FLOORS = 2
+# Budgets nearer to each other than this, decades, make no power law.
+_NEAREST_DECADES = 1e-3
 
 
 class LossReader(Protocol):
@@ -111,19 +113,26 @@ def choose(rows: Rows, *, window: float | None = None, huber: SurfaceSolution | 
     used = rows if window is None else rows.take(in_window(rows, window))
     valleys = find_valleys(used)
     floors = budget_floors(valleys)
-    if len(floors) >= _MIN_FLOORS and enough_for_joint(used):
+    if not _spread(floors):
+        grouped = any(valley.on_params is not None for valley in valleys)
+        return None if grouped else _surface(used)
+    if enough_for_joint(used):
         found = _joint(used, huber if len(used) == len(rows) else None)
         if found is not None:
             return found
-    if len(floors) >= _MIN_FLOORS:
-        return _parabola(used, valleys)
-    grouped = any(valley.on_params is not None for valley in valleys)
-    return None if grouped else _surface(used)
+    return _parabola(used, valleys)
+
+
+def _spread(floors: Sequence[BudgetFloor]) -> bool:
+    """Whether floors lie at budgets far enough apart for a power law."""
+    if len(floors) < _MIN_FLOORS:
+        return False
+    return math.log10(floors[-1].budget_flops / floors[0].budget_flops) > _NEAREST_DECADES
 
 
 def choose_again(rows: Rows) -> Choice | None:
     """The joint estimate from part of the rows that another choice kept: no window, no search for outliers."""
-    if not enough_for_joint(rows) or len(budget_floors(find_valleys(rows))) < _MIN_FLOORS:
+    if not enough_for_joint(rows) or not _spread(budget_floors(find_valleys(rows))):
         return None
     fit = fit_joint(rows)
     return _of_joint(rows, fit, (), None) if fit else None
@@ -213,7 +222,7 @@ def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
 
 
 def _surface(rows: Rows) -> Choice | None:
-    if len(rows) < MIN_ROWS or not (rows.loss > 0).all():
+    if not has_logarithms(rows):
         return None
     log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
     solution = solve_surface(log_n, log_d, rows.loss, delta=LEAST_SQUARES)

@@ -6,7 +6,7 @@ import numpy as np
 
 from isoflop.fit.frontier import BudgetFloor
 from isoflop.fit.intervals import Noise
-from isoflop.fit.parabola import Array, Floor
+from isoflop.fit.parabola import LARGEST_LOSS, ROUNDING, SMALLEST_LOSS, Array, Floor
 from isoflop.fit.rows import Rows
 
 # One residual degree of freedom is left.
@@ -45,8 +45,11 @@ def _fit_cubic(x: Array, loss: Array) -> tuple[Floor, float] | None:
     left, values, right = np.linalg.svd(design, full_matrices=False)
     if values[-1] <= _RANK_TOLERANCE * values[0]:
         return None
+    peak = float(np.abs(loss).max())
+    if not SMALLEST_LOSS < peak < LARGEST_LOSS:
+        return None
     scale = float(np.abs(loss - loss.mean()).max())
-    if scale == 0 or not math.isfinite(scale * scale):
+    if scale <= ROUNDING * peak:
         return None
     coefficients = right.T @ (left.T @ ((loss - loss.mean()) / scale) / values)
     position = _minimum(coefficients)

@@ -18,7 +18,14 @@ from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
 from isoflop.fit.robust import find_stray_rows
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.frontier import robust_covariance, surface_lines
-from isoflop.fit.surface.solve import HUBER_DELTA, LEAST_SQUARES, MIN_ROWS, SurfaceSolution, identified, solve_surface
+from isoflop.fit.surface.solve import (
+    HUBER_DELTA,
+    LEAST_SQUARES,
+    SurfaceSolution,
+    has_logarithms,
+    identified,
+    solve_surface,
+)
 from isoflop.fit.types import Estimate, Interval, JointEstimate, LossLaw, SurfaceEstimate
 
 # What of the residuals of log loss a surface minimises, and the width of Huber's middle that asks for it.
@@ -89,8 +96,8 @@ def _exponent(law: PowerLaw, quantile: float) -> tuple[float, Interval]:
 
 
 def find_surface(rows: Rows, residuals: str) -> SurfaceSolution | None:
-    """The surface on all rows; None with fewer than six, or a loss without a logarithm."""
-    if len(rows) < MIN_ROWS or not (rows.loss > 0).all():
+    """The surface on all rows; None where these are not enough."""
+    if not has_logarithms(rows):
         return None
     return solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss, delta=RESIDUALS[residuals])
 

@@ -15,6 +15,8 @@ _PRIOR_FREEDOM = 4.0
 # Errors of evaluation that differ by less than this (relative) weigh all rows alike.
 _ALIKE = 0.1
 _LARGEST_CORRELATION = 0.95
+# Residuals below this share of the loss are rounding: nothing is to be learnt from them.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,15 @@ def read_noise(rows: Rows, residual: Array, degrees_of_freedom: int) -> RowNoise
     freedom = np.bincount(group) * degrees_of_freedom / len(rows)
     squares = np.bincount(group, residual**2).astype(np.float64)
     pooled = float(squares.sum() / degrees_of_freedom)
-    p_value = _bartlett(squares, freedom)
+    exact = pooled <= (_ROUNDING * float(np.abs(rows.loss).max())) ** 2
+    p_value = 1.0 if exact else _bartlett(squares, freedom)
     variance = np.full(len(rows), pooled)
     if p_value < UNEQUAL_P_VALUE:
         variance = ((_PRIOR_FREEDOM * pooled + squares) / (_PRIOR_FREEDOM + freedom))[group]
     if np.ptp(rows.loss_se) > _ALIKE * rows.loss_se.max():
         known = rows.loss_se**2
         variance = np.maximum(variance - known.mean(), 0.0) + known
-    weighted = pooled > 0 and float(np.ptp(variance)) > 1e-9 * pooled and float(variance.min()) > 0
+    weighted = not exact and float(np.ptp(variance)) > 1e-9 * pooled and float(variance.min()) > 0
     shared, correlation = _trunks(rows, residual, pooled)
     return RowNoise(
         weights=len(rows) / variance / (1 / variance).sum() if weighted else None,

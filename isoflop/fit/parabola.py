@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 # A bend that moves the loss by less (relative, root mean square) is rounding of the losses, not curvature.
-_ROUNDING = 64 * float(np.finfo(np.float64).eps)
+ROUNDING = 64 * float(np.finfo(np.float64).eps)
 # Sizes whose spread leaves less than this for the quadratic column (range scaled to 2) are fewer than three sizes.
 _RANK_TOLERANCE = 1e-12
 # Beyond these, squares and reciprocals of losses would leave the range of a float; nats per token never come near.
-_SMALLEST_LOSS, _LARGEST_LOSS = 1e-100, 1e100
+SMALLEST_LOSS, LARGEST_LOSS = 1e-100, 1e100
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def fit_parabola(x: Array, loss: Array) -> Parabola | None:
     """
     half = (x.max() - x.min()) / 2
     peak = np.abs(loss).max()
-    if half == 0 or peak > _LARGEST_LOSS:
+    if half == 0 or peak > LARGEST_LOSS:
         return None
     mean, level = x.mean(), loss.mean()
     u = (x - mean) / half
@@ -75,7 +75,7 @@ def fit_parabola(x: Array, loss: Array) -> Parabola | None:
     residual = y - slope * u - bend * p
     c0, c1, c2 = level - bend * width, (slope - bend * skew) / half, bend / half**2
     floor = None
-    if bend * np.sqrt(norm_p / len(x)) > _ROUNDING * max(peak, _SMALLEST_LOSS):
+    if bend * np.sqrt(norm_p / len(x)) > ROUNDING * max(peak, SMALLEST_LOSS):
         offset = half * (skew - slope / bend) / 2
         spread = half / (2 * bend) * math.sqrt(1 / norm_u + (slope / bend) ** 2 / norm_p)
         floor = Floor(float(mean + offset), float(c0 + c1 * offset / 2), float(spread))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from isoflop.fit.newton import Mask
-from isoflop.fit.parabola import Array
+from isoflop.fit.parabola import LARGEST_LOSS, Array
 from isoflop.fit.rows import Rows
 
 Indices = NDArray[np.intp]
@@ -36,7 +36,7 @@ def find_stray_rows(rows: Rows) -> Mask:
     keep = np.ones(len(rows), dtype=bool)
     members = [np.flatnonzero(rows.budget_flops == budget) for budget in rows.budgets]
     judged = [group for group in members if len(group) >= MIN_ROWS and len(np.unique(rows.n_params[group])) > 3]
-    if not judged:
+    if not judged or not float(np.abs(rows.loss).max()) < LARGEST_LOSS:
         return keep
     rough = [_least_quantile(np.log10(rows.n_params[group]), rows.loss[group]) for group in judged]
     scale = _MAD * float(np.median(np.concatenate([np.delete(size, basis) for size, basis in rough])))

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoflop.fit.choice import Choice, choose
-from isoflop.fit.diagnose import diagnose
 from isoflop.fit.estimates import (
     HUBER,
     RESIDUALS,
@@ -19,6 +18,8 @@ from isoflop.fit.estimates import (
     robust_estimate,
     surface_estimate,
 )
+from isoflop.fit.findings.diagnose import diagnose
+from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.frontier import fit_frontier
 from isoflop.fit.joint.shrink import JointFit, fit_joint
 from isoflop.fit.noise import replicate_noise
@@ -92,7 +93,22 @@ def fit_sweep(
         recommended=_recommend(choice, reader, budgets, window, level) if choice else None,
     )
     findings = diagnose(
-        valleys=valleys, profiles=profiles, noise=noise, frontier=frontier, targets=answers, level=level
+        Evidence(
+            rows=rows,
+            valleys=valleys,
+            profiles=profiles,
+            noise=noise,
+            frontier=frontier,
+            estimators=estimators,
+            joint=joint,
+            choice=choice,
+            replicates=replicate_noise(rows),
+            targets=answers,
+            scorecard=scorecard,
+            credible_decades=reader.credible_decades,
+            window=window,
+            level=level,
+        )
     )
     return SweepFit(
         level=level,

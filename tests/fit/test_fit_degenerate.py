@@ -64,7 +64,7 @@ def test_rows_that_determine_no_parabola_are_too_few(columns):
     fit = fit_sweep(*columns, targets=[1e20])
     assert {profile.vertex for profile in fit.profiles} <= {Vertex.TOO_FEW}
     assert fit.frontier is None
-    assert codes(fit) == {"no_profiles", "no_target"}
+    assert codes(fit) - {"no_log_loss"} == {"no_profiles", "no_target"}
     _assert_finite_json(fit)
 
 
@@ -73,7 +73,7 @@ def test_losses_that_do_not_bend_upwards_are_concave(columns):
     fit = fit_sweep(*columns, targets=[1e20])
     assert [profile.vertex for profile in fit.profiles] == [Vertex.CONCAVE]
     assert fit.profiles[0].n_opt is None
-    assert codes(fit) == {"concave", "few_budgets", "no_target"}
+    assert codes(fit) - {"no_log_loss"} == {"concave", "few_budgets", "no_target"}
     _assert_finite_json(fit)
 
 

@@ -13,7 +13,7 @@ from isoflop.fit.line import Line, Mixture
 from isoflop.fit.parabola import Array
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
-from isoflop.fit.surface.solve import LEAST_SQUARES, MIN_ROWS, SurfaceSolution, solve_surface
+from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, has_logarithms, solve_surface
 
 MIN_BUDGETS = 2
 
@@ -47,8 +47,8 @@ class JointFit:
 def enough_for_joint(rows: Rows) -> bool:
     """Whether the joint valley leaves a degree of freedom, and every loss has a logarithm."""
     n_budgets = len(rows.budgets)
-    enough = len(rows) >= max(n_budgets + N_PARAMETERS + 1, MIN_ROWS)
-    return n_budgets >= MIN_BUDGETS and enough and bool((rows.loss > 0).all())
+    enough = len(rows) >= n_budgets + N_PARAMETERS + 1
+    return n_budgets >= MIN_BUDGETS and enough and has_logarithms(rows)
 
 
 def fit_joint(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop.fit.newton import minimise
-from isoflop.fit.parabola import Array
+from isoflop.fit.parabola import LARGEST_LOSS, SMALLEST_LOSS, Array
+from isoflop.fit.rows import Rows
 from isoflop.fit.surface.law import SurfaceLaw
 from isoflop.fit.surface.objective import (
     HIGHEST_EXPONENT,
@@ -72,6 +73,13 @@ class SurfaceSolution:
         x, z = log_n - self.x_mean, log_d - self.z_mean
         jacobian: Array = log_jacobian(predict(self.theta[None], x, z)[1], x, z)[0].T
         return jacobian
+
+
+def has_logarithms(rows: Rows) -> bool:
+    """Whether there are rows enough for a surface, with losses that have logarithms and squares."""
+    if len(rows) < MIN_ROWS:
+        return False
+    return bool(((rows.loss > SMALLEST_LOSS) & (rows.loss < LARGEST_LOSS)).all())
 
 
 def solve_surface(

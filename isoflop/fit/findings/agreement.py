@@ -1,0 +1,144 @@
+"""Findings on whether the estimators, the laws and the runs agree with each other."""
+
+import math
+from collections.abc import Iterator
+
+from isoflop.finding import Finding, Severity
+from isoflop.fit.estimates import lack_of_fit_p
+from isoflop.fit.findings.evidence import MAX_LISTED, Evidence
+from isoflop.fit.types import Estimate, Interval
+
+# The law is called rejected where it would fit so badly once in a hundred sweeps.
+REJECTED_P_VALUE = 0.01
+# Exponents that differ by less than this are the same to two printed digits.
+_SAME_EXPONENT = 0.01
+# a + b this near 1 is 1: C = 6 N D to what exponents are known to.
+_SUM_TOLERANCE = 0.01
+# Floors off one power law by more than this are worth a look: 5 % of N.
+_SCATTER_DECADES = 0.0212
+
+
+def on_agreement(seen: Evidence) -> Iterator[Finding]:
+    """Estimators that disagree beyond their errors, a rejected surface, scattered floors, outliers, a + b."""
+    yield from _on_estimators(seen)
+    yield from _on_surface(seen)
+    yield from _on_floors(seen)
+    yield from _on_outliers(seen)
+    yield from _on_sum(seen)
+
+
+def _on_estimators(seen: Evidence) -> Iterator[Finding]:
+    found = seen.estimators
+    if found.recommended is None or found.recommended.estimate.exponent_a is None:
+        return
+    own = found.recommended.estimate
+    others = {"parabola": found.parabola, "robust": found.robust, "cubic": found.cubic}
+    if found.surface:
+        others["surface"] = found.surface.estimate
+    apart = {name: other.exponent_a for name, other in others.items() if _differ(own, other)}
+    if apart:
+        listed = ", ".join(f"{name} {value:.3f}" for name, value in apart.items() if value is not None)
+        yield Finding(
+            "estimators_disagree",
+            Severity.WARNING,
+            f"The exponent a differs, beyond statistical errors, from the recommended {own.exponent_a:.3f}: {listed}.",
+            "The runs do not obey what at least one of them assumes: see the findings on skew, lack of fit, outliers "
+            "and width, and take the spread as part of the uncertainty.",
+            {"recommended": own.exponent_a, **apart},
+        )
+
+
+def _differ(own: Estimate, other: Estimate) -> bool:
+    if own.exponent_a is None or other.exponent_a is None:
+        return False
+    half = math.hypot(_half(own.exponent_a_ci), _half(other.exponent_a_ci))
+    return abs(own.exponent_a - other.exponent_a) > max(half, _SAME_EXPONENT)
+
+
+def _half(interval: Interval | None) -> float:
+    return (interval[1] - interval[0]) / 2 if interval else math.inf
+
+
+def _on_surface(seen: Evidence) -> Iterator[Finding]:
+    surface, joint = seen.estimators.surface, seen.choice.joint if seen.choice else None
+    if surface and surface.at_bound and seen.frontier:
+        yield Finding(
+            "surface_at_bound",
+            Severity.WARNING,
+            f"An exponent of the surface ends at the edge of what was searched (alpha {surface.alpha:.3g}, beta "
+            f"{surface.beta:.3g}): the runs do not determine it.",
+            "Do not quote the surface; add budgets or sizes that separate the part of size from that of data.",
+            {"alpha": surface.alpha, "beta": surface.beta},
+        )
+    if joint is None:
+        return
+    p_value = lack_of_fit_p(joint)
+    if p_value < REJECTED_P_VALUE:
+        yield Finding(
+            "surface_rejected",
+            Severity.INFO,
+            f"One additive surface does not describe these runs (lack of fit F {joint.lack_of_fit:.1f}, chance "
+            f"{p_value:.1g}), so its narrow intervals mean little.",
+            "Quote the recommended estimate. Most published sweeps reject the surface; grids wider than a decade and "
+            "rates not tuned by size are common causes.",
+            {"lack_of_fit_f": joint.lack_of_fit, "p_value": p_value},
+        )
+
+
+def _on_floors(seen: Evidence) -> Iterator[Finding]:
+    joint = seen.choice.joint if seen.choice else None
+    if joint is None:
+        return
+    scatter = joint.valley.scatter
+    if scatter.p_value < REJECTED_P_VALUE and scatter.sd > _SCATTER_DECADES:
+        yield Finding(
+            "scattered_floors",
+            Severity.WARNING,
+            f"The floors lie {scatter.sd:.2f} decades off one power law beyond their own errors (chance "
+            f"{scatter.p_value:.1g}); intervals allow for it.",
+            "A straight frontier is an assumption: look at its figure for a bend, and for budgets trained with another "
+            "recipe.",
+            {"scatter_decades": scatter.sd, "p_value": scatter.p_value},
+        )
+
+
+def _on_outliers(seen: Evidence) -> Iterator[Finding]:
+    found = seen.estimators.recommended
+    if found is None or not found.outliers:
+        return
+    joint = seen.estimators.joint
+    without, with_them = found.estimate.exponent_a, joint.estimate.exponent_a if joint else None
+    both = (
+        f" The exponent a is {without:.3f} without and {with_them:.3f} with them."
+        if without is not None and with_them is not None
+        else ""
+    )
+    n = len(found.outliers)
+    yield Finding(
+        "outliers",
+        Severity.WARNING,
+        f"{n} {'run lies' if n == 1 else 'runs lie'} too far off the valley to be noise and "
+        f"{'is' if n == 1 else 'are'} left out of the recommended estimate.{both}",
+        "Look at how they trained; `isoflop exclude RUN` leaves a bad run out of every estimator.",
+        {
+            "rows": list(found.outliers[:MAX_LISTED]),
+            "n_rows": n,
+            "exponent_a_without": without,
+            "exponent_a_with": with_them,
+        },
+    )
+
+
+def _on_sum(seen: Evidence) -> Iterator[Finding]:
+    found = seen.estimators.recommended
+    if found is None or found.estimate.exponent_a is None or found.estimate.exponent_b is None:
+        return
+    total = found.estimate.exponent_a + found.estimate.exponent_b
+    if abs(total - 1) > _SUM_TOLERANCE:
+        yield Finding(
+            "not_6nd",
+            Severity.INFO,
+            f"a + b is {total:.3f}: a token does not cost 6 N FLOPs at every size here.",
+            "Take D_opt from the table, not as C / (6 N_opt); compare exponents only with sweeps that count alike.",
+            {"sum": total},
+        )

@@ -1,0 +1,185 @@
+"""Findings on what was trained: budgets, sizes, widths, noise."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from isoflop.finding import Finding, Severity
+from isoflop.fit.findings.evidence import Evidence, flops, per_budget
+from isoflop.fit.frontier import MIN_PROFILES
+from isoflop.fit.intervals import student_quantile
+from isoflop.fit.noise import UNEQUAL_P_VALUE
+from isoflop.fit.profile import MIN_POINTS, Valley
+from isoflop.fit.types import Vertex
+from isoflop.fit.window import WIDE_REACH, reach
+
+# With 5 sizes or fewer a parabola leaves too little to see a bad run or a skew by. All but one of the published
+# budgets in tests/data have 6 rows or more.
+RECOMMENDED_SIZES = 6
+# Two points always lie on a line: the third is the first that tests the power law.
+RECOMMENDED_PROFILES = 3
+
+
+def on_coverage(seen: Evidence) -> Iterator[Finding]:
+    """Budgets with too few runs or sizes, a sweep with too few budgets, grids that reach too far."""
+    yield from per_budget(
+        "too_few_runs",
+        Severity.WARNING,
+        [valley.budget_flops for valley in seen.valleys if valley.vertex is Vertex.TOO_FEW],
+        f"Fewer than {MIN_POINTS} runs, or fewer than 3 sizes or token counts, at",
+        "These budgets are left out of the frontier: complete their runs or add sizes.",
+    )
+    yield from per_budget(
+        "few_sizes",
+        Severity.WARNING,
+        [valley.budget_flops for valley in seen.valleys if _has_few_sizes(valley)],
+        f"Fewer than {RECOMMENDED_SIZES} sizes, too few to see a bad run or a skewed valley, at",
+        f"Add sizes until there are {RECOMMENDED_SIZES} or more.",
+    )
+    yield from _on_frontier(seen)
+    yield from _on_width(seen)
+
+
+def no_profiles(seen: Evidence) -> Finding:
+    """What is said of rows that no budget groups."""
+    return Finding(
+        "no_profiles",
+        Severity.ERROR,
+        f"No budget of {len(seen.valleys)} has {MIN_POINTS} runs of 3 sizes and 3 token counts, as its parabolas need.",
+        "Train more sizes per budget; rows of a table belong together where their budget_flops are exactly equal.",
+        {"n_budgets": len(seen.valleys), "n_listed": len(seen.profiles)},
+    )
+
+
+def on_losses(seen: Evidence) -> Iterator[Finding]:
+    """Losses that have no logarithm."""
+    n_rows = int((seen.rows.loss <= 0).sum())
+    if n_rows:
+        yield Finding(
+            "no_log_loss",
+            Severity.WARNING,
+            f"{n_rows} losses are zero or negative, so the surface and the joint valley, which take logarithms, are "
+            "left out.",
+            "Give losses in nats per token; parabola and cubic do with any scale.",
+            {"n_rows": n_rows},
+        )
+
+
+def _has_few_sizes(valley: Valley) -> bool:
+    return valley.vertex is not Vertex.TOO_FEW and valley.n_sizes < RECOMMENDED_SIZES
+
+
+def _on_frontier(seen: Evidence) -> Iterator[Finding]:
+    """No frontier, or one through too few budgets to be tested."""
+    n_inside = sum(valley.vertex is Vertex.INSIDE for valley in seen.valleys)
+    values = {"n_inside": n_inside, "n_budgets": len(seen.valleys)}
+    if n_inside < RECOMMENDED_PROFILES:
+        yield Finding(
+            "few_budgets",
+            Severity.ERROR if n_inside < MIN_PROFILES else Severity.WARNING,
+            f"{n_inside} of {len(seen.valleys)} budgets have their floor inside their sizes; "
+            f"a frontier needs {MIN_PROFILES} and is tested only by {RECOMMENDED_PROFILES} or more.",
+            "Add budgets, or sizes on the side where the floor is missing.",
+            values,
+        )
+    if seen.frontier is None and n_inside >= MIN_PROFILES:
+        yield Finding(
+            "no_frontier",
+            Severity.ERROR,
+            f"The {n_inside} budgets with a floor lie too close together for a power law.",
+            "Spread the budgets over at least a decade; rows of a table belong together where their budget_flops are "
+            "exactly equal.",
+            values,
+        )
+
+
+def _on_width(seen: Evidence) -> Iterator[Finding]:
+    """Grids so wide that their far ends bias every estimator."""
+    if seen.window is not None:
+        return
+    reached = zip(seen.valleys, reach(seen.rows), strict=True)
+    far = [(valley.budget_flops, decades) for valley, decades in reached if valley.floors and decades > WIDE_REACH]
+    yield from per_budget(
+        "wide_grid",
+        Severity.INFO,
+        [budget for budget, _ in far],
+        f"Sizes reach more than {WIDE_REACH:g} decades from the best run, up to "
+        f"{max((distance for _, distance in far), default=0.0):.1f}, at",
+        "Runs so far from the floor obey other laws and bend every fit: compare with --window 0.6, which halved the "
+        "errors of predictions on published sweeps.",
+        widest_decades=max((distance for _, distance in far), default=0.0),
+    )
+
+
+def on_noise(seen: Evidence) -> Iterator[Finding]:
+    """Valleys that noise could have made, unequal noise, and rows that err together."""
+    yield from _on_flat_valleys(seen)
+    yield from _on_replicates(seen)
+    noise = seen.choice.noise if seen.choice else None
+    if noise is None or seen.choice is None:
+        return
+    if noise.unequal_p < UNEQUAL_P_VALUE:
+        budgets = seen.choice.rows.budgets
+        worst, best = int(np.argmax(noise.budget_sd)), int(np.argmin(noise.budget_sd))
+        yield Finding(
+            "unequal_noise",
+            Severity.INFO,
+            f"Runs scatter by {noise.budget_sd[worst]:.2g} nats at {flops(budgets[worst])} FLOPs and by "
+            f"{noise.budget_sd[best]:.2g} at {flops(budgets[best])}; the recommended estimate weighs them accordingly.",
+            "Look at the noisiest budget for runs that did not train well.",
+            {"budgets": budgets.tolist(), "residual_sd": noise.budget_sd.tolist(), "p_value": noise.unequal_p},
+        )
+    if noise.trunk_correlation is not None:
+        yield Finding(
+            "shared_trunks",
+            Severity.INFO,
+            f"Errors of runs that share a trunk correlate by {noise.trunk_correlation:.2f}; intervals allow for it.",
+            "A run from scratch in the place of a branched one shows whether branching moves the loss.",
+            {"correlation": noise.trunk_correlation},
+        )
+
+
+def _on_flat_valleys(seen: Evidence) -> Iterator[Finding]:
+    """Valleys whose bend the noise could have made; the delta method needs it to be well clear of zero."""
+    if seen.noise is None:
+        return
+    limit = student_quantile(seen.level, seen.noise.degrees_of_freedom) * seen.noise.on_params
+    yield from per_budget(
+        "flat_valley",
+        Severity.WARNING,
+        [
+            valley.budget_flops
+            for valley in seen.valleys
+            if valley.floors
+            and valley.on_params
+            and valley.on_params.coefficients[2] <= limit * valley.on_params.curvature_spread
+        ],
+        f"Against the noise of the whole sweep the curvature is not clear of zero (level {seen.level:g}), so floor and "
+        "interval mean little, at",
+        "Widen the sizes or repeat runs with other seeds.",
+    )
+
+
+def _on_replicates(seen: Evidence) -> Iterator[Finding]:
+    """Valleys no deeper than what a new seed moves a loss by."""
+    if seen.replicates is None:
+        return
+    shallow = [valley.budget_flops for valley in seen.valleys if valley.floors and _depth(valley) < seen.replicates.sd]
+    yield from per_budget(
+        "noise_fills_valley",
+        Severity.ERROR,
+        shallow,
+        f"Runs that differ only in seed scatter by {seen.replicates.sd:.2g} nats, no less than the valley is deep, at",
+        "Widen the sizes, evaluate on more tokens, or average several seeds per size.",
+        replicate_sd=seen.replicates.sd,
+        degrees_of_freedom=seen.replicates.degrees_of_freedom,
+    )
+
+
+def _depth(valley: Valley) -> float:
+    """How far the parabola rises from its floor to the nearer end of the sizes, nats."""
+    parabola = valley.on_params
+    assert parabola and parabola.floor
+    nearer = min(parabola.floor.x - parabola.low, parabola.high - parabola.floor.x)
+    return parabola.coefficients[2] * nearer**2 if math.isfinite(nearer) else 0.0

@@ -1,0 +1,72 @@
+"""All that findings are drawn from, and how they name budgets."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from isoflop.finding import Finding, Severity
+from isoflop.fit.choice import Choice
+from isoflop.fit.intervals import Noise
+from isoflop.fit.joint.shrink import JointFit
+from isoflop.fit.noise import PureError
+from isoflop.fit.profile import Valley
+from isoflop.fit.rows import Rows
+from isoflop.fit.types import Estimators, Forecast, Frontier, Profile, Target, Vertex
+
+# As many budgets as a message still names; the values of a finding name more.
+_MAX_NAMED = 6
+MAX_LISTED = 50
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A fit before it is judged.
+
+    Attributes:
+        rows: all completed runs.
+        valleys, profiles: of all budgets, and those of them that are listed.
+        noise: pooled over `inside` parabolas.
+        joint: the joint fit of all rows; `choice`: the estimate to act on.
+        replicates: None without any.
+    """
+
+    rows: Rows
+    valleys: Sequence[Valley]
+    profiles: Sequence[Profile]
+    noise: Noise | None
+    frontier: Frontier | None
+    estimators: Estimators
+    joint: JointFit | None
+    choice: Choice | None
+    replicates: PureError | None
+    targets: Sequence[Target]
+    scorecard: Sequence[Forecast]
+    credible_decades: float | None
+    window: float | None
+    level: float
+
+    @property
+    def ungrouped(self) -> bool:
+        """Whether no budget has rows enough for a parabola."""
+        return all(valley.vertex is Vertex.TOO_FEW for valley in self.valleys)
+
+
+def per_budget(
+    code: str, severity: Severity, budgets: Sequence[float], message: str, hint: str, **values: object
+) -> Iterator[Finding]:
+    """One finding for all budgets it applies to, if any; `message` is finished with their names."""
+    if budgets:
+        listed = {"budgets": list(budgets[:MAX_LISTED]), "n_budgets": len(budgets)}
+        yield Finding(code, severity, f"{message} {name_budgets(budgets)}.", hint, {**values, **listed})
+
+
+def name_budgets(budgets: Sequence[float]) -> str:
+    """`1.00e18, 1.00e19 and 3 more FLOPs`."""
+    names = ", ".join(flops(budget) for budget in budgets[:_MAX_NAMED])
+    more = f" and {len(budgets) - _MAX_NAMED} more" if len(budgets) > _MAX_NAMED else ""
+    return f"{names}{more} FLOPs"
+
+
+def flops(budget_flops: float) -> str:
+    """As everywhere in isoflop: `1.00e19`."""
+    mantissa, exponent = f"{budget_flops:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

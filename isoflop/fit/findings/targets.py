@@ -1,0 +1,105 @@
+"""Findings on the answers: how far they reach, and which are missing."""
+
+from collections.abc import Iterator
+
+from isoflop.finding import Finding, Severity
+from isoflop.fit.choice import SURFACE
+from isoflop.fit.findings.evidence import MAX_LISTED, Evidence, flops, name_budgets
+from isoflop.fit.types import Profile, Target
+
+# Later budgets of published sweeps were missed by about 0.1 decades up to here and 0.2 to 0.3 beyond
+# (measured on published sweeps, see docs/decisions.md).
+FAR_DECADES = 1.0
+
+
+def on_targets(seen: Evidence) -> Iterator[Finding]:
+    """Targets without an answer, far away, beyond what the scorecard shows, or answered without a loss."""
+    for target in seen.targets:
+        yield from _on_target(seen, target)
+    answered = [target for target in seen.targets if target.n_opt is not None]
+    if any(target.loss is None for target in answered):
+        yield Finding(
+            "loss_not_fitted",
+            Severity.INFO,
+            "The loss at a target is left empty: no law of the loss could be fitted.",
+            "Compare the floors of the fitted budgets instead, or add budgets: the law has three constants.",
+        )
+    if answered and answered[0].estimator == SURFACE:
+        yield Finding(
+            "surface_only",
+            Severity.WARNING,
+            "Targets are answered by the surface alone, whose shape nothing here tests.",
+            "Train valleys: at least two budgets of six sizes with the floor inside.",
+        )
+
+
+def on_scorecard(seen: Evidence) -> Iterator[Finding]:
+    """How far ahead the sweep's earlier budgets saw its later ones."""
+    if not seen.scorecard or seen.credible_decades is None:
+        return
+    held = sum(forecast.held for forecast in seen.scorecard)
+    farthest = max(forecast.decades for forecast in seen.scorecard)
+    values = {
+        "credible_decades": seen.credible_decades,
+        "n_forecasts": len(seen.scorecard),
+        "n_held": held,
+        "farthest_decades": farthest,
+    }
+    if seen.credible_decades < farthest:
+        yield Finding(
+            "scorecard_missed",
+            Severity.WARNING,
+            f"Of {len(seen.scorecard)} floors predicted from cheaper budgets {held} lay in their interval; this held "
+            f"{seen.credible_decades:.1f} decades ahead (a factor of {10**seen.credible_decades:.1f}).",
+            "Do not extrapolate farther than that on the strength of this sweep; add a budget nearer to the target.",
+            values,
+        )
+    else:
+        yield Finding(
+            "credible_extrapolation",
+            Severity.INFO,
+            f"Of {len(seen.scorecard)} floors predicted from cheaper budgets {held} lay in their interval, up to "
+            f"{farthest:.1f} decades ahead (a factor of {10**farthest:.1f}).",
+            "Farther than that nothing in this sweep speaks for an extrapolation.",
+            values,
+        )
+
+
+def _on_target(seen: Evidence, target: Target) -> Iterator[Finding]:
+    beyond = target.extrapolation_decades
+    if target.n_opt is None or target.d_opt is None:
+        yield Finding(
+            "no_target",
+            Severity.ERROR,
+            f"Nothing can be said about {flops(target.budget_flops)} FLOPs: "
+            + ("there is no frontier." if seen.choice is None else "the frontier leaves the range of a float there."),
+            "See the other findings." if seen.choice is None else "Ask for a budget nearer to the fitted ones.",
+            {"budget_flops": target.budget_flops},
+        )
+    elif beyond is not None and beyond > FAR_DECADES:
+        yield Finding(
+            "far_extrapolation",
+            Severity.WARNING,
+            f"{flops(target.budget_flops)} FLOPs is {beyond:.1f} decades beyond the fitted budgets.",
+            f"Add a budget within {FAR_DECADES:g} decade of it: farther floors of published sweeps were missed by "
+            "0.2 decades or more.",
+            {"budget_flops": target.budget_flops, "extrapolation_decades": beyond},
+        )
+
+
+def on_intervals(seen: Evidence) -> Iterator[Finding]:
+    """Answers whose interval is wider than a float can say."""
+    answers: tuple[Profile | Target, ...] = (*seen.profiles, *seen.targets)
+    unbounded = [
+        answer.budget_flops
+        for answer in answers
+        if answer.n_opt is not None and answer.d_opt is not None and None in (answer.n_opt_ci, answer.d_opt_ci)
+    ]
+    if unbounded:
+        yield Finding(
+            "no_interval",
+            Severity.WARNING,
+            f"An interval is left empty, its ends being beyond the range of a float, at {name_budgets(unbounded)}.",
+            "The valleys are too flat for their noise: widen the sizes or repeat runs with other seeds.",
+            {"budgets": unbounded[:MAX_LISTED], "n_budgets": len(unbounded)},
+        )
