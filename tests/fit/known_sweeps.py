@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.fit.surface.law import SurfaceLaw
+
 Array = NDArray[np.float64]
 Columns = tuple[Array, Array, Array, Array]
 
@@ -39,6 +41,32 @@ def stack(*parts: Columns) -> Columns:
 
 def known_sweep(budgets=BUDGETS, **options) -> Columns:
     return stack(*(valley(budget, **options) for budget in budgets))
+
+
+# Besiroglu et al. 2024 (arXiv 2404.10102), approach 3 on the points of Hoffmann et al. 2022.
+CHINCHILLA = SurfaceLaw.of(1.8169, 482.01, 2085.43, 0.3478, 0.3658)
+# Strongly skewed: a parabola on a wide grid is far off.
+SKEWED = SurfaceLaw.of(1.69, 406.4, 410.7, 0.5, 0.2)
+
+
+def surface_sweep(
+    budgets=(1e18, 1e19, 1e20), *, law=CHINCHILLA, half_width=0.6, n_sizes=7, centre=0.0, drift=0.0
+) -> Columns:
+    """Rows of an additive surface at C = 6 N D; `centre` and `drift` (decades, and per decade) move the grid off."""
+    parts = []
+    middle = float(np.mean(np.log10(budgets)))
+    for budget in budgets:
+        log_n, _ = law.optimum(np.log10(budget))
+        log_n += centre + drift * (np.log10(budget) - middle)
+        n_params = 10 ** (log_n + np.linspace(-half_width, half_width, n_sizes))
+        parts.append(rows_of(law, budget, n_params))
+    return stack(*parts)
+
+
+def rows_of(law, budget, n_params) -> Columns:
+    n_params = np.asarray(n_params, dtype=float)
+    n_tokens = budget / (6 * n_params)
+    return np.full(len(n_params), budget), n_params, n_tokens, np.exp(law.log_loss(np.log(n_params), np.log(n_tokens)))
 
 
 def with_noise(columns: Columns, generator: np.random.Generator, sd: float) -> Columns:

@@ -105,7 +105,7 @@ def _on_width(seen: Evidence) -> Iterator[Finding]:
         Severity.INFO,
         [budget for budget, _ in far],
         f"Sizes reach more than {WIDE_REACH:g} decades from the best run, up to "
-        f"{max((distance for _, distance in far), default=0.0):.1f}, at",
+        f"{max((distance for _, distance in far), default=0.0):.2f}, at",
         "Runs so far from the floor obey other laws and bend every fit: compare with --window 0.6, which halved the "
         "errors of predictions on published sweeps.",
         widest_decades=max((distance for _, distance in far), default=0.0),

@@ -23,6 +23,8 @@ CENTRAL_SHARE = 0.6
 DRIFT_PER_DECADE = 0.1
 # A bias of N_opt below this is less than a size step of any grid: 5 % of N.
 SMALL_BIAS_DECADES = 0.0212
+# Of an exponent, what shows in its second digit.
+NOTABLE_BIAS = 0.005
 
 
 def on_shape(seen: Evidence) -> Iterator[Finding]:
@@ -102,7 +104,7 @@ def _on_bias(seen: Evidence) -> Iterator[Finding]:
     if drift is not None and abs(drift) > DRIFT_PER_DECADE:
         yield Finding(
             "drifting_centre",
-            Severity.WARNING,
+            Severity.WARNING if abs(on_exponent) > NOTABLE_BIAS else Severity.INFO,
             f"The sizes move against their floors by {drift:+.2f} decades per decade of compute; with the skew of this "
             f"valley that moves the parabola's exponent a by {on_exponent:+.3f}.",
             "Centre every budget on the floors found so far (`fit --suggest`), or quote the recommended exponent, "
