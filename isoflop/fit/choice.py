@@ -12,13 +12,14 @@ from isoflop.fit.flat import ValleyShape
 from isoflop.fit.frontier import BudgetFloor, fit_lines
 from isoflop.fit.joint.mask import find_outliers
 from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
-from isoflop.fit.line import PowerLaw
+from isoflop.fit.line import Line
 from isoflop.fit.loss_law import fit_floor_law
 from isoflop.fit.noise import RowNoise, read_noise
 from isoflop.fit.parabola import Array
 from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
+from isoflop.fit.surface.objective import N_PARAMETERS
 from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, has_logarithms, identified, solve_surface
 from isoflop.fit.window import in_window
 
@@ -26,6 +27,8 @@ JOINT, PARABOLA, SURFACE = "joint", "parabola", "surface"
 _LN10 = math.log(10)
 # Two budgets with a floor of their own: less is no sign of a frontier.
 _MIN_FLOORS = 2
+# Rows that answer by the surface alone: as many again as it has parameters.
+FEWEST_FOR_SURFACE = 2 * N_PARAMETERS
 # Budgets nearer to each other than this, decades, make no power law.
 _NEAREST_DECADES = 1e-3
 
@@ -88,8 +91,8 @@ class Choice:
     reason: str
     rows: Rows
     outliers: tuple[int, ...]
-    on_params: PowerLaw
-    on_tokens: PowerLaw
+    on_params: Line
+    on_tokens: Line
     degrees_of_freedom: int
     loss: LossReader | None
     loss_freedom: int
@@ -160,8 +163,8 @@ def _of_joint(rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNo
         reason=_why_joint(fit),
         rows=rows,
         outliers=outliers,
-        on_params=fit.on_params,
-        on_tokens=fit.on_tokens,
+        on_params=fit.on_params.as_line(fit.valley.line.log_c_mean),
+        on_tokens=fit.on_tokens.as_line(fit.valley.line.log_c_mean),
         degrees_of_freedom=fit.degrees_of_freedom,
         loss=loss,
         loss_freedom=freedom,
@@ -222,7 +225,7 @@ def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
 
 
 def _surface(rows: Rows) -> Choice | None:
-    if not has_logarithms(rows):
+    if len(rows) < FEWEST_FOR_SURFACE or not has_logarithms(rows):
         return None
     log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
     solution = solve_surface(log_n, log_d, rows.loss, delta=LEAST_SQUARES)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from enum import Enum
 
+from isoflop.fit.intervals import ten_to
 from isoflop.fit.types import (
     Band,
     Estimate,
@@ -60,8 +61,14 @@ def _surface(surface: SurfaceEstimate) -> dict[str, object]:
 
 
 def _recommended(found: Recommended) -> dict[str, object]:
+    coefficients = {
+        "coef_n": ten_to(found.n_line.at(0.0)[0]),
+        "coef_d": ten_to(found.d_line.at(0.0)[0]),
+    }
     return {
-        **_flat(found),
+        **_plain(found.estimate),
+        **coefficients,
+        **_pick(found, ("estimator", "reason", "window_decades", "outliers", "fitted_budgets", "degrees_of_freedom")),
         "readings": [_target(target) for target in found.readings],
         "loss_law": _loss_law(found.loss_law) if found.loss_law else None,
     }
@@ -76,7 +83,7 @@ def _target(target: Target) -> dict[str, object]:
     return {**_plain(target), "bands": [_plain(band) for band in target.bands]}
 
 
-def _flat(record: SurfaceEstimate | JointEstimate | Recommended) -> dict[str, object]:
+def _flat(record: SurfaceEstimate | JointEstimate) -> dict[str, object]:
     """The fields of the estimate within, beside the record's own."""
     return {**_plain(record.estimate), **{name: value for name, value in _plain(record).items() if name != "estimate"}}
 

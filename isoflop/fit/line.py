@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from isoflop.fit.types import Covariance
+Covariance = tuple[tuple[float, float], tuple[float, float]]
 
 
 class PowerLaw(Protocol):
@@ -60,6 +60,12 @@ class Mixture:
     def exponent(self) -> tuple[float, float]:
         """See `PowerLaw`."""
         return self._mix(self.surface.exponent, self.valley.exponent)
+
+    def as_line(self, log_c_mean: float) -> Line:
+        """The same as one line about `log_c_mean`: value and variance are a straight line and a parabola in log10 C."""
+        (middle, variance), (above, at_above), (_, at_below) = (self.at(log_c_mean + step) for step in (0.0, 1.0, -1.0))
+        cov, var_slope = (at_above - at_below) / 4, (at_above + at_below) / 2 - variance
+        return Line(middle, above - middle, ((variance, cov), (cov, var_slope)), log_c_mean)
 
     def _mix(self, surface: tuple[float, float], valley: tuple[float, float]) -> tuple[float, float]:
         w = self.weight

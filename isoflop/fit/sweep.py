@@ -1,5 +1,6 @@
 """From the arrays of a sweep to its fit, in one call."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,6 +31,8 @@ from isoflop.fit.scorecard import credible_decades, make_scorecard
 from isoflop.fit.target import read_target, unanswered_target
 from isoflop.fit.types import Estimators, Recommended, SweepFit, Target, Vertex
 
+# A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
+OUTLOOK_STEP = 10.0
 # Rows that were never grouped by budget make one profile each; nobody reads more of them.
 MAX_UNFITTED_PROFILES = 50
 
@@ -116,10 +119,19 @@ def fit_sweep(
         frontier=frontier,
         estimators=estimators,
         targets=answers,
+        outlook=tuple(reader.read(budget) for budget in _outlook(choice)),
         scorecard=scorecard,
         credible_decades=reader.credible_decades,
         findings=findings,
     )
+
+
+def _outlook(choice: Choice | None) -> tuple[float, ...]:
+    """Where to read the frontier when nothing is asked for."""
+    if choice is None:
+        return ()
+    largest = choice.fitted_budgets[1]
+    return tuple(budget for budget in (largest, OUTLOOK_STEP * largest) if math.isfinite(budget))
 
 
 class _Reader:
@@ -152,6 +164,10 @@ def _recommend(
         estimate=law_estimate(laws, choice.degrees_of_freedom, budgets, level, len(choice.rows)),
         window_decades=window,
         outliers=choice.outliers,
+        n_line=choice.on_params,
+        d_line=choice.on_tokens,
+        degrees_of_freedom=choice.degrees_of_freedom,
+        fitted_budgets=choice.fitted_budgets,
         readings=tuple(reader.read(budget) for budget in choice.rows.budgets[:MAX_UNFITTED_PROFILES].tolist()),
         loss_law=loss_law(choice, level),
     )

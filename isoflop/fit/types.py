@@ -1,12 +1,13 @@
 """What a fit returns: frozen values, each number with its unit. Intervals are (low, high) or None."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 from isoflop.finding import Finding
+from isoflop.fit.line import Covariance, Line
 
 Interval = tuple[float, float]
-Covariance = tuple[tuple[float, float], tuple[float, float]]
 
 
 class Vertex(StrEnum):
@@ -80,6 +81,18 @@ class Frontier:
     log_n_covariance: Covariance
     log_d_covariance: Covariance
     degrees_of_freedom: int
+
+    @property
+    def n_line(self) -> Line:
+        """log10 N_opt over log10 C, with its errors."""
+        middle = math.log10(self.coef_n) + self.exponent_a * self.log_c_mean
+        return Line(middle, self.exponent_a, self.log_n_covariance, self.log_c_mean)
+
+    @property
+    def d_line(self) -> Line:
+        """log10 D_opt over log10 C, with its errors."""
+        middle = math.log10(self.coef_d) + self.exponent_b * self.log_c_mean
+        return Line(middle, self.exponent_b, self.log_d_covariance, self.log_c_mean)
 
 
 @dataclass(frozen=True)
@@ -220,6 +233,9 @@ class Recommended:
         reason: why this one, in one sentence.
         window_decades: rows farther than this from their budget's best run were left out; None without a window.
         outliers: positions, in the caller's columns, of rows that no smooth valley explains.
+        n_line, d_line: log10 N_opt and log10 D_opt over log10 C, with their errors.
+        degrees_of_freedom: of their intervals.
+        fitted_budgets: the smallest and the largest with rows in it, FLOPs.
         readings: at each budget with rows in it.
         loss_law: None where none could be fitted.
     """
@@ -229,6 +245,10 @@ class Recommended:
     estimate: Estimate
     window_decades: float | None
     outliers: tuple[int, ...]
+    n_line: Line
+    d_line: Line
+    degrees_of_freedom: int
+    fitted_budgets: tuple[float, float]
     readings: tuple[Target, ...]
     loss_law: LossLaw | None
 
@@ -275,13 +295,20 @@ class Estimators:
 
 @dataclass(frozen=True)
 class SweepFit:
-    """Profiles, frontier, targets and what to make of them. `level` is the nominal coverage of every interval."""
+    """Profiles, frontier, every estimator, targets and what to make of them.
+
+    Attributes:
+        level: nominal coverage of every interval.
+        outlook: the recommended estimate at its largest budget and at ten times that, asked for or not.
+        credible_decades: how far beyond its budgets the scorecard shows the sweep to see; None without forecasts.
+    """
 
     level: float
     profiles: tuple[Profile, ...]
     frontier: Frontier | None
     estimators: Estimators
     targets: tuple[Target, ...]
+    outlook: tuple[Target, ...]
     scorecard: tuple[Forecast, ...]
     credible_decades: float | None
     findings: tuple[Finding, ...]

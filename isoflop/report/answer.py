@@ -1,40 +1,40 @@
 """The answer to the sweep's question, in sentences."""
 
-import math
 from collections.abc import Sequence
 
+from isoflop.fit.choice import PARABOLA
 from isoflop.fit.types import Profile, SweepFit, Target, Vertex
-from isoflop.report.wording import interval, percent, power_law
+from isoflop.report.wording import ESTIMATOR, interval, nats, percent, power_law, power_law_of
 from isoflop.units import format_flops
-from isoflop.view.wording import count, ratio
-
-# A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
-DEFAULT_STEP = 10.0
-
-
-def default_budgets(fit: SweepFit) -> tuple[float, ...]:
-    """Where to read the frontier when no target is asked for: its largest budget and ten times that."""
-    inside = _inside(fit)
-    if fit.frontier is None:
-        return ()
-    largest = inside[-1].budget_flops
-    return tuple(budget for budget in (largest, DEFAULT_STEP * largest) if math.isfinite(budget))
+from isoflop.view.wording import count, ratio, runs
 
 
 def answer_sentences(fit: SweepFit, targets: Sequence[Target], n_budgets: int) -> tuple[str, ...]:
-    """The frontier and its reading at each target; without a frontier, why there is none and what is known.
+    """The recommended frontier with the parabola's beside it, and its reading at each target; without one, why not.
 
     `n_budgets` counts the budgets of the data, of which the fit may list fewer.
     """
-    if fit.frontier is None:
+    found = fit.estimators.recommended
+    if found is None:
         return _no_frontier(len(_inside(fit)), n_budgets), *(_floor(profile, fit.level) for profile in _inside(fit))
-    budgets = [profile.budget_flops for profile in _inside(fit)]
+    readings = [_reading(target, fit) for target in targets]
+    if found.estimator == PARABOLA:
+        return _parabola_law(fit, n_budgets, "Compute-optimal"), *readings
     law = (
-        f"Compute-optimal: N_opt = {power_law(fit.frontier.coef_n, fit.frontier.exponent_a)} parameters, "
-        f"D_opt = {power_law(fit.frontier.coef_d, fit.frontier.exponent_b)} tokens (C in training FLOPs), "
-        f"through the floors of {len(budgets)} of {n_budgets} budgets."
+        f"Compute-optimal: N_opt = {power_law_of(found.n_line)} parameters, D_opt = {power_law_of(found.d_line)} "
+        f"tokens (C in training FLOPs), by the {ESTIMATOR[found.estimator]} through {runs(found.estimate.n_used)}."
     )
-    return law, *(_reading(target, budgets, fit.level) for target in targets)
+    beside = [_parabola_law(fit, n_budgets, "The parabola by budget says")] if fit.frontier else []
+    return law, *beside, *readings
+
+
+def _parabola_law(fit: SweepFit, n_budgets: int, lead: str) -> str:
+    assert fit.frontier
+    return (
+        f"{lead}: N_opt = {power_law(fit.frontier.coef_n, fit.frontier.exponent_a)} parameters, "
+        f"D_opt = {power_law(fit.frontier.coef_d, fit.frontier.exponent_b)} tokens, "
+        f"through the floors of {len(_inside(fit))} of {n_budgets} budgets."
+    )
 
 
 def _inside(fit: SweepFit) -> list[Profile]:
@@ -56,20 +56,23 @@ def _floor(profile: Profile, level: float) -> str:
     )
 
 
-def _reading(target: Target, budgets: Sequence[float], level: float) -> str:
+def _reading(target: Target, fit: SweepFit) -> str:
     budget = format_flops(target.budget_flops)
     if target.n_opt is None:
         return f"For {budget} FLOPs: no estimate."
-    n_bounds = f" ({percent(level)} interval {interval(target.n_opt_ci)})" if target.n_opt_ci else ""
+    n_bounds = f" ({percent(fit.level)} interval {interval(target.n_opt_ci)})" if target.n_opt_ci else ""
     d_bounds = f" ({interval(target.d_opt_ci)})" if target.d_opt_ci else ""
+    loss = f", loss {nats(target.loss)}" if target.loss is not None else ""
     return (
         f"For {budget} FLOPs: {count(target.n_opt)} parameters{n_bounds} on {count(target.d_opt)} tokens{d_bounds}, "
-        f"{ratio(target.tokens_per_param)} tokens per parameter{_extrapolation(target, budgets)}."
+        f"{ratio(target.tokens_per_param)} tokens per parameter{loss}{_extrapolation(target, fit)}."
     )
 
 
-def _extrapolation(target: Target, budgets: Sequence[float]) -> str:
-    if not target.extrapolation_decades:
+def _extrapolation(target: Target, fit: SweepFit) -> str:
+    found = fit.estimators.recommended
+    if not target.extrapolation_decades or found is None:
         return ""
-    side = "above the largest" if target.budget_flops > budgets[-1] else "below the smallest"
-    return f"; an extrapolation, {target.extrapolation_decades:.1f} decades {side} fitted budget"
+    side = "above the largest" if target.budget_flops > found.fitted_budgets[1] else "below the smallest"
+    doubt = ", farther than this sweep's own forecasts held" if target.credible is False else ""
+    return f"; an extrapolation, {target.extrapolation_decades:.1f} decades {side} fitted budget{doubt}"

@@ -1,9 +1,11 @@
-"""The fit as tables: frontier, profiles, targets."""
+"""The fit as tables: estimators, profiles, targets, bands, scorecard."""
 
+import math
 from collections.abc import Sequence
 
-from isoflop.fit.types import Frontier, Profile, SweepFit, Target, Vertex
-from isoflop.report.wording import PARAM_COUNT, Convention, exponent, interval, nats, percent, power_law
+from isoflop.fit.intervals import ten_to
+from isoflop.fit.types import Estimate, Forecast, Frontier, Profile, SweepFit, Target, Vertex
+from isoflop.report.wording import ESTIMATOR, PARAM_COUNT, Convention, exponent, interval, nats, percent
 from isoflop.units import format_flops
 from isoflop.view.table import Column, Table
 from isoflop.view.wording import ABSENT, count, ratio, two_digits
@@ -20,7 +22,11 @@ PROFILES_SHOWN = 50
 # Of rows that were never grouped by budget a few tell all.
 UNFITTED_SHOWN = 5
 
-_TARGET_NOTE = "Intervals hold statistical and model error. Beyond data: decades outside the fitted budgets."
+_TARGET_NOTE = (
+    "Intervals hold statistical and model error. Beyond: decades outside the fitted budgets, ! where farther than this "
+    "sweep's own forecasts held."
+)
+_MARGIN = {"noise": "within the noise"}
 _UNASKED = "No target was given: read at the largest fitted budget and at ten times that."
 _PROFILE_NOTE = (
     "One parabola per budget: loss on log10 N. D/N: tokens per parameter. rmse: of its residuals. "
@@ -28,26 +34,56 @@ _PROFILE_NOTE = (
 )
 
 
-def frontier_table(frontier: Frontier, level: float, convention: Convention) -> Table:
-    """The two power laws with the intervals of their exponents."""
+def frontier_table(fit: SweepFit, convention: Convention) -> Table:
+    """The estimators side by side: exponents with their intervals, and N_opt at the largest listed budget."""
+    wide = f"{percent(fit.level)} interval"
     return Table(
         title="Frontier",
         columns=(
-            Column("optimum", numeric=False),
-            Column("power law", numeric=False),
-            Column("exponent"),
-            Column(f"{percent(level)} interval"),
+            Column("estimator", numeric=False),
+            Column("a"),
+            Column(wide),
+            Column("b"),
+            Column(wide, essential=False),
+            Column(f"N_opt at {_largest(fit)}"),
+            Column(wide, essential=False),
+            Column("runs"),
         ),
-        rows=(
-            _law("N_opt, parameters", frontier.coef_n, frontier.exponent_a, frontier.exponent_a_ci),
-            _law("D_opt, tokens", frontier.coef_d, frontier.exponent_b, frontier.exponent_b_ci),
-        ),
-        note=f"C: training FLOPs. N: {PARAM_COUNT[convention]}. Intervals of exponents are statistical only.",
+        rows=tuple(_estimate_row(name, estimate) for name, estimate in _estimates(fit)),
+        note=f"N_opt ~ C^a, D_opt ~ C^b; C: training FLOPs, N: {PARAM_COUNT[convention]}. Intervals here are "
+        "statistical only. By budget, N_opt is that budget's own floor.",
     )
 
 
-def _law(name: str, coefficient: float, power: float, bounds: tuple[float, float] | None) -> tuple[str, ...]:
-    return name, power_law(coefficient, power), exponent(power), interval(bounds, exponent)
+def _largest(fit: SweepFit) -> str:
+    return format_flops(fit.profiles[-1].budget_flops) if fit.profiles else "C"
+
+
+def _estimates(fit: SweepFit) -> list[tuple[str, Estimate]]:
+    found = fit.estimators
+    named = [
+        (f"recommended ({found.recommended.estimator})", found.recommended.estimate) if found.recommended else None,
+        ("parabola", found.parabola),
+        ("robust parabola", found.robust),
+        ("cubic", found.cubic),
+        (f"surface ({found.surface.residuals})", found.surface.estimate) if found.surface else None,
+        ("joint, all runs", found.joint.estimate) if found.joint else None,
+    ]
+    return [pair for pair in named if pair is not None]
+
+
+def _estimate_row(name: str, estimate: Estimate) -> tuple[str, ...]:
+    a, b = estimate.exponent_a, estimate.exponent_b
+    return (
+        name,
+        ABSENT if a is None else exponent(a),
+        interval(estimate.exponent_a_ci, exponent),
+        ABSENT if b is None else exponent(b),
+        interval(estimate.exponent_b_ci, exponent),
+        count(estimate.n_opt[-1] if estimate.n_opt else None),
+        interval(estimate.n_opt_ci[-1] if estimate.n_opt_ci else None),
+        str(estimate.n_used),
+    )
 
 
 def profile_table(fit: SweepFit, n_budgets: int) -> Table:
@@ -93,42 +129,102 @@ def _profile_row(profile: Profile) -> tuple[str, ...]:
     )
 
 
-def target_table(targets: Sequence[Target], level: float, *, asked: bool) -> Table:
-    """One row per target: the frontier read there. `asked`: whether someone chose these budgets."""
-    wide = f"{percent(level)} interval"
-    with_loss = any(target.loss is not None for target in targets)
-    columns = (
-        Column("FLOPs"),
-        Column("N_opt"),
-        Column(wide),
-        Column("statistical", essential=False),
-        Column("D_opt"),
-        Column(wide),
-        Column("D/N"),
-        *((Column("loss"), Column(wide, essential=False)) if with_loss else ()),
-        Column("beyond data"),
-        Column("estimator", numeric=False, essential=False),
-    )
+def target_table(targets: Sequence[Target], fit: SweepFit, *, asked: bool) -> Table:
+    """One row per target: the recommended estimate read there, the parabola beside it. `asked`: someone chose them."""
+    wide = f"{percent(fit.level)} interval"
     return Table(
         title="Targets",
-        columns=columns,
-        rows=tuple(_target_row(target, with_loss) for target in targets),
+        columns=(
+            Column("FLOPs"),
+            Column("N_opt"),
+            Column(wide),
+            Column("statistical", essential=False),
+            Column("parabola"),
+            Column("D_opt"),
+            Column(wide, essential=False),
+            Column("D/N"),
+            Column("loss"),
+            Column(wide, essential=False),
+            Column("beyond"),
+            Column("estimator", numeric=False, essential=False),
+        ),
+        rows=tuple(_target_row(target, fit.frontier) for target in targets),
         note=_TARGET_NOTE if asked else f"{_TARGET_NOTE} {_UNASKED}",
     )
 
 
-def _target_row(target: Target, with_loss: bool) -> tuple[str, ...]:
-    loss = (nats(target.loss), interval(target.loss_ci, nats)) if with_loss else ()
+def _target_row(target: Target, frontier: Frontier | None) -> tuple[str, ...]:
     beyond = target.extrapolation_decades
+    beside = ten_to(frontier.n_line.at(math.log10(target.budget_flops))[0]) if frontier else None
     return (
         format_flops(target.budget_flops),
         count(target.n_opt),
         interval(target.n_opt_ci),
         interval(target.n_opt_ci_statistical),
+        count(beside),
         count(target.d_opt),
         interval(target.d_opt_ci),
         ratio(target.tokens_per_param),
-        *loss,
-        ABSENT if beyond is None else f"{beyond:.1f}",
-        target.estimator,
+        nats(target.loss),
+        interval(target.loss_ci, nats),
+        ABSENT if beyond is None else f"{beyond:.1f}{'' if target.credible is not False else '!'}",
+        ESTIMATOR[target.estimator],
     )
+
+
+def band_table(targets: Sequence[Target]) -> Table | None:
+    """Which sizes are nearly as good at each target; None where nothing is known of it."""
+    known = [target for target in targets if target.bands]
+    margins = list(dict.fromkeys(band.margin for target in known for band in target.bands))
+    if not known:
+        return None
+    return Table(
+        title="Sizes nearly as good",
+        columns=(Column("FLOPs"), Column("N_opt"), *(Column(_MARGIN.get(name, f"within {name}")) for name in margins)),
+        rows=tuple(_band_row(target, margins) for target in known),
+        note="Sizes whose loss is above the optimum's by no more than one standard deviation of a run, or by that "
+        "share of the loss. How sure N_opt itself is: table of targets.",
+    )
+
+
+def _band_row(target: Target, margins: Sequence[str]) -> tuple[str, ...]:
+    bands = {band.margin: band.n_params for band in target.bands}
+    return format_flops(target.budget_flops), count(target.n_opt), *(interval(bands.get(name)) for name in margins)
+
+
+def scorecard_table(fit: SweepFit) -> Table | None:
+    """How cheaper budgets predicted dearer ones, by how many were fitted; None where there were too few."""
+    if not fit.scorecard:
+        return None
+    cuts = sorted({forecast.n_fitted for forecast in fit.scorecard})
+    return Table(
+        title="Scorecard",
+        columns=(
+            Column("budgets fitted"),
+            Column("forecasts"),
+            Column("held"),
+            Column("farthest held"),
+            Column("N_opt off by"),
+            Column("loss off by"),
+        ),
+        rows=tuple(_cut_row(cut, [one for one in fit.scorecard if one.n_fitted == cut]) for cut in cuts),
+        note=f"Floors of later budgets as cheaper ones predict them. Held: inside the {percent(fit.level)} interval. "
+        "Farthest held: decades of compute ahead. Off by: root mean square; N_opt in decades, loss in its unit.",
+    )
+
+
+def _cut_row(cut: int, forecasts: Sequence[Forecast]) -> tuple[str, ...]:
+    held = [forecast.decades for forecast in forecasts if forecast.held]
+    losses = [forecast.loss - forecast.loss_seen for forecast in forecasts if forecast.loss is not None]
+    return (
+        str(cut),
+        str(len(forecasts)),
+        str(len(held)),
+        f"{max(held):.1f}" if held else ABSENT,
+        f"{_rms([forecast.error_decades for forecast in forecasts]):.2f}",
+        f"{_rms(losses):.4f}" if losses else ABSENT,
+    )
+
+
+def _rms(values: Sequence[float]) -> float:
+    return math.sqrt(math.fsum(value * value for value in values) / len(values))

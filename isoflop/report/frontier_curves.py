@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.fit.choice import PARABOLA
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.types import Covariance, Frontier, Interval, SweepFit, Target
-from isoflop.report.wording import power_law
+from isoflop.fit.line import Line
+from isoflop.fit.types import Interval, SweepFit, Target
+from isoflop.report.wording import power_law_of
 
-INK, BAND, TARGET = "#31688e", "#c5d7e3", "#b5367a"
+INK, BAND, TARGET, BESIDE = "#31688e", "#c5d7e3", "#b5367a", "#7a7a7a"
 
 _CURVE_POINTS = 100
 
@@ -42,26 +44,24 @@ class Law:
     """optimum = coefficient C^exponent.
 
     Attributes:
+        line: its logarithm over log10 C, with its errors.
         half_width: of the band, in standard errors.
-        covariance: of its logarithm, as in `Frontier`, around `log_c_mean`.
     """
 
-    coefficient: float
-    exponent: float
+    line: Line
     half_width: float
-    covariance: Covariance
-    log_c_mean: float
+
+    @property
+    def name(self) -> str:
+        """`0.557 C^0.463`."""
+        return power_law_of(self.line)
 
     def along(self, budgets: Sequence[float]) -> Curve:
         """The law from the smallest to the largest of `budgets`."""
         log_c = np.linspace(math.log10(min(budgets)), math.log10(max(budgets)), _CURVE_POINTS)
-        line = math.log10(self.coefficient) + self.exponent * log_c
-        half = self.half_width * self._standard_error(log_c - self.log_c_mean)
-        return Curve(10**log_c, 10**line, 10 ** (line - half), 10 ** (line + half))
-
-    def _standard_error(self, lever: NDArray[np.float64]) -> NDArray[np.float64]:
-        (var_middle, cov), (_, var_slope) = self.covariance
-        return np.sqrt(np.maximum(var_middle + 2 * cov * lever + var_slope * lever**2, 0.0))
+        values, variances = np.array([self.line.at(float(one)) for one in log_c]).T
+        half = self.half_width * np.sqrt(variances)
+        return Curve(10**log_c, 10**values, 10 ** (values - half), 10 ** (values + half))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ class Optimum:
         name: `N_opt` or `D_opt`.
         unit: `parameters` or `tokens`.
         floors, targets: readings with intervals.
-        law: None without a frontier.
+        law: the recommended one; None without any.
+        parabola: the line through the floors; None without a frontier, or where that is the recommended law.
+        fitted: the smallest and the largest budget that the recommended law is fitted to.
     """
 
     name: str
@@ -80,45 +82,49 @@ class Optimum:
     floors: tuple[Reading, ...]
     targets: tuple[Reading, ...]
     law: Law | None
-
-    @property
-    def fitted_budgets(self) -> tuple[float, ...]:
-        """Budgets with a floor."""
-        return tuple(floor.budget_flops for floor in self.floors)
+    parabola: Law | None
+    fitted: tuple[float, ...]
 
     @property
     def budgets(self) -> tuple[float, ...]:
-        """Budgets with a floor or a target."""
-        return self.fitted_budgets + tuple(target.budget_flops for target in self.targets)
-
-    @property
-    def law_name(self) -> str:
-        """`N_opt = 0.557 C^0.463`."""
-        assert self.law is not None
-        return f"{self.name} = {power_law(self.law.coefficient, self.law.exponent)}"
+        """Budgets with a floor or a target, and the ends of what was fitted."""
+        return self.fitted + tuple(reading.budget_flops for reading in (*self.floors, *self.targets))
 
 
 def optimal_params(fit: SweepFit, targets: Sequence[Target]) -> Optimum:
     """N_opt against C."""
     floors = tuple(Reading(p.budget_flops, p.n_opt, p.n_opt_ci) for p in fit.profiles if p.n_opt is not None)
     readings = tuple(Reading(t.budget_flops, t.n_opt, t.n_opt_ci) for t in targets if t.n_opt is not None)
-    frontier = fit.frontier
-    law = _law(frontier, frontier.coef_n, frontier.exponent_a, frontier.log_n_covariance, fit) if frontier else None
-    return Optimum("N_opt", "parameters", floors, readings, law)
+    found, frontier = fit.estimators.recommended, fit.frontier
+    parabola = frontier.n_line if frontier else None
+    return _optimum("N_opt", "parameters", (floors, readings), fit, (found.n_line if found else None, parabola))
 
 
 def optimal_tokens(fit: SweepFit, targets: Sequence[Target]) -> Optimum:
     """D_opt against C."""
     floors = tuple(Reading(p.budget_flops, p.d_opt, p.d_opt_ci) for p in fit.profiles if p.d_opt is not None)
     readings = tuple(Reading(t.budget_flops, t.d_opt, t.d_opt_ci) for t in targets if t.d_opt is not None)
-    frontier = fit.frontier
-    law = _law(frontier, frontier.coef_d, frontier.exponent_b, frontier.log_d_covariance, fit) if frontier else None
-    return Optimum("D_opt", "tokens", floors, readings, law)
+    found, frontier = fit.estimators.recommended, fit.frontier
+    parabola = frontier.d_line if frontier else None
+    return _optimum("D_opt", "tokens", (floors, readings), fit, (found.d_line if found else None, parabola))
 
 
-def _law(frontier: Frontier, coefficient: float, exponent: float, covariance: Covariance, fit: SweepFit) -> Law:
-    half_width = student_quantile(fit.level, frontier.degrees_of_freedom)
-    return Law(coefficient, exponent, half_width, covariance, frontier.log_c_mean)
+def _optimum(
+    name: str,
+    unit: str,
+    readings: tuple[tuple[Reading, ...], tuple[Reading, ...]],
+    fit: SweepFit,
+    lines: tuple[Line | None, Line | None],
+) -> Optimum:
+    found, frontier = fit.estimators.recommended, fit.frontier
+    law = _law(lines[0], found.degrees_of_freedom, fit) if found and lines[0] else None
+    same = found is not None and found.estimator == PARABOLA
+    parabola = _law(lines[1], frontier.degrees_of_freedom, fit) if frontier and lines[1] and not same else None
+    return Optimum(name, unit, *readings, law, parabola, found.fitted_budgets if found else ())
+
+
+def _law(line: Line, degrees_of_freedom: int, fit: SweepFit) -> Law:
+    return Law(line, student_quantile(fit.level, degrees_of_freedom))
 
 
 def log_limits(optimum: Optimum) -> tuple[Interval, Interval]:
@@ -126,6 +132,8 @@ def log_limits(optimum: Optimum) -> tuple[Interval, Interval]:
     readings = (*optimum.floors, *optimum.targets)
     budgets = [math.log10(budget) for budget in optimum.budgets]
     optima = [math.log10(reading.optimum) for reading in readings]
+    if not optima and optimum.law is not None:
+        optima = [optimum.law.line.at(math.log10(budget))[0] for budget in optimum.fitted]
     ends = [math.log10(end) for reading in readings if reading.bounds for end in reading.bounds]
     if optimum.law is not None:
         curve = optimum.law.along(optimum.budgets)

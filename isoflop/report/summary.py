@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from isoflop.finding import Finding
-from isoflop.fit import fit_sweep
 from isoflop.fit.types import SweepFit, Target
-from isoflop.report.answer import answer_sentences, default_budgets
-from isoflop.report.fit_tables import frontier_table, profile_table, target_table
+from isoflop.report.answer import answer_sentences
+from isoflop.report.fit_tables import band_table, frontier_table, profile_table, scorecard_table, target_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
 from isoflop.report.source import FitInput
 from isoflop.store import Standing
@@ -26,7 +25,7 @@ class Summary:
         answer: the answer first, one sentence each.
         targets: the frontier where it was asked for; where nothing was, at its largest budget and ten times that.
         findings: of the source, then of the fit.
-        frontier, profiles, readings, runs, provenance: as tables; None where there is nothing to show.
+        frontier, readings, bands, profiles, scorecard, runs, provenance: tables; None where there is nothing to show.
         totals: cells by what they are to the fit; empty for CSV.
         generated_at: UTC, ISO 8601.
     """
@@ -39,8 +38,10 @@ class Summary:
     targets: tuple[Target, ...]
     findings: tuple[Finding, ...]
     frontier: Table | None
-    profiles: Table
     readings: Table | None
+    bands: Table | None
+    profiles: Table
+    scorecard: Table | None
     runs: Table | None
     provenance: Table
     totals: Mapping[Standing, int]
@@ -52,15 +53,19 @@ class Summary:
         return self.source.simulated
 
     @property
+    def _tables(self) -> tuple[Table | None, ...]:
+        return self.frontier, self.readings, self.bands, self.profiles, self.scorecard
+
+    @property
     def fit_tables(self) -> tuple[Table, ...]:
         """The tables of the fit that are there, in reading order."""
-        return tuple(table for table in (self.frontier, self.readings, self.profiles) if table is not None)
+        return tuple(table for table in self._tables if table is not None)
 
 
 def summarize(source: FitInput, fit: SweepFit, *, generated_at: str, commands: Sequence[str] = ()) -> Summary:
     """The summary of `fit`, which is of the rows of `source`; `commands` are those that give it again."""
-    targets = fit.targets or _default_targets(source, fit)
-    frontier, n_budgets = fit.frontier, len(set(source.budget_flops))
+    targets = fit.targets or fit.outlook
+    n_budgets = len(set(source.budget_flops))
     return Summary(
         title=f"IsoFLOP fit of {source.label}",
         scope=_scope(source, n_budgets),
@@ -69,9 +74,11 @@ def summarize(source: FitInput, fit: SweepFit, *, generated_at: str, commands: S
         answer=answer_sentences(fit, targets, n_budgets),
         targets=targets,
         findings=source.findings + fit.findings,
-        frontier=frontier_table(frontier, fit.level, source.param_count) if frontier else None,
+        frontier=frontier_table(fit, source.param_count) if fit.estimators.recommended else None,
+        readings=target_table(targets, fit, asked=bool(fit.targets)) if targets else None,
+        bands=band_table(targets),
         profiles=profile_table(fit, n_budgets),
-        readings=target_table(targets, fit.level, asked=bool(fit.targets)) if targets else None,
+        scorecard=scorecard_table(fit),
         runs=run_table(source.cells) if source.cells else None,
         provenance=provenance_table(source, commands, generated_at),
         totals=totals(source.cells),
@@ -83,11 +90,3 @@ def _scope(source: FitInput, n_budgets: int) -> str:
     budgets = "1 budget" if n_budgets == 1 else f"{n_budgets} budgets"
     others = [f"{number} {kind.words}" for kind, number in totals(source.cells).items() if kind is not Standing.USED]
     return f"{runs(len(source.points))} at {budgets}" + (f"; not fitted: {', '.join(others)}" if others else "")
-
-
-def _default_targets(source: FitInput, fit: SweepFit) -> tuple[Target, ...]:
-    budgets = default_budgets(fit)
-    if not budgets:
-        return ()
-    rows = (source.budget_flops, source.n_params, source.n_tokens, source.loss)
-    return fit_sweep(*rows, level=fit.level, targets=budgets).targets

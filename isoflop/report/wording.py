@@ -1,10 +1,16 @@
 """The numbers of a fit in words, the same in every output of it."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from isoflop.shape import ParamCount
 from isoflop.view.wording import ABSENT, count
+
+if TYPE_CHECKING:  # reading a source needs words and no scipy
+    from isoflop.fit.line import Line
+
+# Powers of ten that a float holds with room to spare.
+_LARGEST_LOG = 300
 
 # N in a table from elsewhere follows a convention that only its author knows.
 Convention = ParamCount | Literal["as_given"]
@@ -40,3 +46,18 @@ def percent(level: float) -> str:
 def power_law(coefficient: float, power: float) -> str:
     """`0.299 C^0.537`."""
     return f"{coefficient:.3g} C^{exponent(power)}"
+
+
+def power_law_of(line: "Line") -> str:
+    """The same of a law by its logarithm; a coefficient that a float cannot hold as a power of ten."""
+    log_coefficient = line.at(0.0)[0]
+    if abs(log_coefficient) < _LARGEST_LOG:
+        return power_law(10**log_coefficient, line.slope)
+    return f"10^{log_coefficient:.1f} C^{exponent(line.slope)}"
+
+
+ESTIMATOR: dict[str, str] = {
+    "joint": "joint valley",
+    "parabola": "parabola",
+    "surface": "surface",
+}

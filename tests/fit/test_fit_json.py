@@ -23,7 +23,8 @@ ESTIMATORS = {
     "cubic": "",
     "surface": "E A B alpha beta residuals objective lack_of_fit_f lack_of_fit_p at_bound",
     "joint": "valley_weight exponent_a_valley exponent_a_surface below above floor_scatter residual_sd",
-    "recommended": "estimator reason window_decades outliers readings loss_law",
+    "recommended": "coef_n coef_d estimator reason window_decades outliers fitted_budgets degrees_of_freedom readings "
+    "loss_law",
 }
 SWEEP = surface_sweep((1e18, 1e19, 1e20, 1e21))
 

@@ -76,24 +76,30 @@ def test_many_budgets_have_no_legend_of_their_own():
 
 def test_the_published_laws_are_in_the_figure(llama3):
     svg = render_figure(llama3).svg
-    assert "<!-- D_opt = 0.299 C^0.537 -->" in svg
-    assert "<!-- N_opt = 0.557 C^0.463 -->" in svg
+    assert "<!-- parabola: 0.299 C^0.537 -->" in svg
+    assert "<!-- parabola: 0.557 C^0.463 -->" in svg
+    assert "<!-- N_opt = 0.228 C^0.483 -->" in svg
 
 
 @pytest.mark.parametrize(
-    ("draw", "coefficient", "exponent"),
-    [(draw_params, "coef_n", "exponent_a"), (draw_tokens, "coef_d", "exponent_b")],
+    ("draw", "line", "coefficient", "exponent"),
+    [(draw_params, "n_line", "coef_n", "exponent_a"), (draw_tokens, "d_line", "coef_d", "exponent_b")],
     ids=["params", "tokens"],
 )
-def test_the_line_is_the_law_and_dashed_where_it_extrapolates(llama3, draw, coefficient, exponent):
+def test_the_line_is_the_recommended_law_dashed_where_it_extrapolates_the_parabola_dotted_beside_it(
+    llama3, draw, line, coefficient, exponent
+):
     frontier, axes = llama3.fit.frontier, Figure().subplots()
+    recommended = getattr(llama3.fit.estimators.recommended, line)
     draw(axes, llama3.fit, llama3.targets)
     lines = {line.get_linestyle(): line for line in axes.lines if len(line.get_xdata()) > 2}
     for style, end in (("--", 1e24), ("-", 1e22)):
         budgets, optima = lines[style].get_data()
         assert budgets[-1] == pytest.approx(end)
-        law = getattr(frontier, coefficient) * budgets ** getattr(frontier, exponent)
+        law = [10 ** recommended.at(math.log10(budget))[0] for budget in budgets]
         assert optima == pytest.approx(law)
+    budgets, optima = lines[":"].get_data()
+    assert optima == pytest.approx(getattr(frontier, coefficient) * budgets ** getattr(frontier, exponent))
 
 
 def test_the_band_ends_in_the_statistical_interval_of_the_target(llama3):

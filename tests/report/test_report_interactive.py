@@ -96,11 +96,11 @@ def test_plots_and_the_drawn_figure_have_the_same_colours():
 
 def test_a_law_and_its_band_are_those_of_the_fit():
     summary = summary_of(points_of(1e12, 1e13, 1e14, floors=(0.1, 0.0, 0.1)), targets=(1e16,))
-    frontier, target = summary.fit.frontier, summary.targets[0]
+    recommended, target = summary.fit.estimators.recommended, summary.targets[0]
     low, high, everywhere, *_ = plots(summary)["params"]["data"]
     assert (low["y"][-1], high["y"][-1]) == pytest.approx(target.n_opt_ci_statistical, rel=1e-5)
     assert everywhere["x"][-1] == pytest.approx(1e16, rel=1e-5)
-    assert everywhere["y"][0] == pytest.approx(frontier.coef_n * 1e12**frontier.exponent_a, rel=1e-5)
+    assert everywhere["y"][0] == pytest.approx(10 ** recommended.n_line.at(12)[0], rel=1e-5)
     bars = plots(summary)["params"]["data"][-1]["error_y"]
     assert target.n_opt + bars["array"][0] == pytest.approx(target.n_opt_ci[1], rel=1e-5)
     assert target.n_opt - bars["arrayminus"][0] == pytest.approx(target.n_opt_ci[0], rel=1e-4)

@@ -14,28 +14,47 @@ def test_the_answer_is_the_published_law_and_its_reading(llama3):
 
     The points are read off its figure, and its own law is rounded: 3 %.
     """
-    law, reading = llama3.answer
-    assert "D_opt = 0.299 C^0.537 tokens" in law
-    assert "10 of 10 budgets" in law
-    assert reading.startswith("For 3.80e25 FLOPs: 39")
+    law, beside, reading = llama3.answer
+    assert law.startswith("Compute-optimal: N_opt = 0.228 C^0.483 parameters")
+    assert law.endswith("by the joint valley through 131 runs.")
+    assert "D_opt = 0.299 C^0.537 tokens" in beside
+    assert "10 of 10 budgets" in beside
     assert "an extrapolation, 3.6 decades above the largest fitted budget" in reading
-    assert float(column(llama3.readings, "N_opt")[0].removesuffix("B")) == pytest.approx(402, rel=0.03)
-    assert float(column(llama3.readings, "D_opt")[0].removesuffix("T")) == pytest.approx(16.55, rel=0.03)
+    assert "farther than this sweep's own forecasts held" in reading
+    assert float(column(llama3.readings, "parabola")[0].removesuffix("B")) == pytest.approx(402, rel=0.03)
+    low, high = llama3.targets[0].n_opt_ci
+    assert low < 402e9 < high
+
+
+def test_every_estimator_stands_beside_the_recommended_one(llama3):
+    names = column(llama3.frontier, "estimator")
+    assert names == [
+        "recommended (joint)", "parabola", "robust parabola", "cubic", "surface (huber)", "joint, all runs",
+    ]  # fmt: skip
+    assert column(llama3.frontier, "a")[1] == "0.463"
+
+
+def test_bands_and_scorecard_are_tables(llama3):
+    assert [column.heading for column in llama3.bands.columns][2:] == [
+        "within the noise", "within 0.1 %", "within 0.5 %", "within 1 %",
+    ]  # fmt: skip
+    assert column(llama3.scorecard, "budgets fitted") == ["3", "4", "5", "7", "8", "9"]
+    assert sum(map(int, column(llama3.scorecard, "held"))) == sum(one.held for one in llama3.fit.scorecard)
 
 
 def test_without_targets_the_largest_budget_and_ten_times_it_are_read():
     summary = summary_of(points_of(1e12, 1e13, 1e14))
     assert [target.budget_flops for target in summary.targets] == [1e14, 1e15]
     assert summary.fit.targets == ()
-    assert "extrapolation" not in summary.answer[1]
-    assert "an extrapolation, 1.0 decades above" in summary.answer[2]
+    assert "extrapolation" not in summary.answer[2]
+    assert "an extrapolation, 1.0 decades above" in summary.answer[3]
     assert "No target was given" in summary.readings.note
     assert summary.findings == ()
 
 
 def test_a_target_below_the_data_is_called_that():
     summary = summary_of(points_of(1e12, 1e13, 1e14), targets=(1e11,))
-    assert summary.answer[1].endswith("an extrapolation, 1.0 decades below the smallest fitted budget.")
+    assert summary.answer[2].endswith("an extrapolation, 1.0 decades below the smallest fitted budget.")
 
 
 def test_a_budget_near_the_end_of_floats_is_read_without_its_tenfold():
@@ -47,12 +66,12 @@ def test_one_floor_is_reported_alone():
     summary = summary_of(points_of(1e12, 1e13, floors=(0.0, 0.9)))
     assert summary.answer[0].startswith("No compute-optimal frontier: 1 of 2 budgets has a floor inside")
     assert summary.answer[1].startswith("At 1.00e12 FLOPs alone: 56.2k parameters (90 % interval")
-    assert (summary.frontier, summary.readings, summary.targets) == (None, None, ())
+    assert (summary.frontier, summary.readings, summary.bands, summary.targets) == (None, None, None, ())
 
 
 def test_an_unanswerable_target_is_said_to_be_that():
     summary = summary_of(points_of(1e12, 1e13, 1e14), targets=(1e300,))
-    assert "1.00e300 FLOPs" in summary.answer[1]
+    assert "1.00e300 FLOPs" in summary.answer[2]
     summary = summary_of(points_of(1e12), targets=(1e14,))
     assert column(summary.readings, "N_opt") == ["-"]
 

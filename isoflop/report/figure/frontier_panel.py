@@ -8,6 +8,7 @@ from isoflop.fit.types import SweepFit, Target
 from isoflop.report.figure.axis_ticks import label_counts, label_flops
 from isoflop.report.frontier_curves import (
     BAND,
+    BESIDE,
     INK,
     TARGET,
     Law,
@@ -33,12 +34,16 @@ def draw_tokens(ax: Axes, fit: SweepFit, targets: Sequence[Target]) -> None:
 def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
     ax.set(xscale="log", yscale="log", xlabel="training FLOPs C", ylabel=f"compute-optimal {optimum.unit}")
     ax.set_title(f"{optimum.name} against compute")
-    if not optimum.floors:
+    if not optimum.floors and optimum.law is None:
         ax.set(xticks=[], yticks=[])
         ax.text(0.5, 0.5, "no floor inside the sizes trained", transform=ax.transAxes, ha="center", va="center")
         return
     if optimum.law is not None:
         _draw_law(ax, optimum, optimum.law, level)
+    if optimum.parabola is not None:
+        beside = optimum.parabola.along(optimum.budgets)
+        label = f"parabola: {optimum.parabola.name}"
+        ax.plot(beside.budgets, beside.optima, color=BESIDE, linewidth=1.1, linestyle=":", label=label)
     _draw_readings(ax, optimum.floors, "D", INK, "floors of the profiles")
     _draw_readings(ax, optimum.targets, "o", TARGET, f"targets, {percent(level)} with model error")
     across, up = log_limits(optimum)
@@ -51,12 +56,12 @@ def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
 
 def _draw_law(ax: Axes, optimum: Optimum, law: Law, level: float) -> None:
     """The line, dashed beyond the fitted budgets, and its statistical band."""
-    everywhere, fitted = law.along(optimum.budgets), law.along(optimum.fitted_budgets)
+    everywhere, fitted = law.along(optimum.budgets), law.along(optimum.fitted)
     ax.fill_between(
         everywhere.budgets, everywhere.low, everywhere.high, color=BAND, label=f"{percent(level)} statistical"
     )
     ax.plot(everywhere.budgets, everywhere.optima, color=INK, linewidth=1.2, linestyle="--")
-    ax.plot(fitted.budgets, fitted.optima, color=INK, linewidth=1.4, label=optimum.law_name)
+    ax.plot(fitted.budgets, fitted.optima, color=INK, linewidth=1.4, label=f"{optimum.name} = {law.name}")
 
 
 def _draw_readings(ax: Axes, readings: Sequence[Reading], marker: str, color: str, label: str) -> None:

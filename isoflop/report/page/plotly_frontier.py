@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from isoflop.report.frontier_curves import BAND, INK, TARGET, Law, Optimum, Reading, log_limits
+from isoflop.report.frontier_curves import BAND, BESIDE, INK, TARGET, Law, Optimum, Reading, log_limits
 from isoflop.report.page.hover import floor_text, target_text
 from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot
 from isoflop.report.summary import Summary
@@ -17,7 +17,7 @@ _LEGEND = {
 
 
 def frontier_plot(optimum: Optimum, summary: Summary) -> Plot:
-    """Compute-optimal parameters, or tokens, against training FLOPs; `optimum` has at least one floor."""
+    """Compute-optimal parameters, or tokens, against training FLOPs; `optimum` has a floor or a law."""
     across, up = log_limits(optimum)
     return plot(
         f"{optimum.name} against compute",
@@ -33,6 +33,17 @@ def _traces(optimum: Optimum, summary: Summary) -> Iterator[Trace]:
     level = summary.fit.level
     if optimum.law is not None:
         yield from _law(optimum, optimum.law, level)
+    if optimum.parabola is not None:
+        beside = optimum.parabola.along(optimum.budgets)
+        yield {
+            "type": "scatter",
+            "mode": "lines",
+            "hoverinfo": "skip",
+            "x": beside.budgets.tolist(),
+            "y": beside.optima.tolist(),
+            "line": {"color": BESIDE, "width": 1.5, "dash": "dot"},
+            "name": f"parabola: {optimum.parabola.name}",
+        }
     floors = {profile.budget_flops: floor_text(profile, level) for profile in summary.fit.profiles}
     yield _readings(optimum.floors, floors, INK, "diamond", "floors of the profiles")
     if optimum.targets:
@@ -42,7 +53,7 @@ def _traces(optimum: Optimum, summary: Summary) -> Iterator[Trace]:
 
 def _law(optimum: Optimum, law: Law, level: float) -> Iterator[Trace]:
     """Two edges with the band between them, and the line, dashed beyond the fitted budgets."""
-    everywhere, fitted = law.along(optimum.budgets), law.along(optimum.fitted_budgets)
+    everywhere, fitted = law.along(optimum.budgets), law.along(optimum.fitted)
     line = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
     edge = {**line, "x": everywhere.budgets.tolist(), "line": {"width": 0}, "legendgroup": "band"}
     yield {**edge, "y": everywhere.low.tolist(), "showlegend": False}
@@ -54,7 +65,7 @@ def _law(optimum: Optimum, law: Law, level: float) -> Iterator[Trace]:
             "x": curve.budgets.tolist(),
             "y": curve.optima.tolist(),
             "line": {"color": INK, "width": 1.7, "dash": dash},
-            "name": optimum.law_name,
+            "name": f"{optimum.name} = {law.name}",
             "legendgroup": "law",
             "showlegend": curve is fitted,
         }
