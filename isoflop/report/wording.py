@@ -6,14 +6,15 @@ from typing import Literal
 from isoflop.shape import ParamCount
 from isoflop.view.wording import ABSENT, count
 
-# N in a table from elsewhere follows a convention that only its author knows.
-Convention = ParamCount | Literal["as_given"]
+# N in a table from elsewhere follows a convention that only its author knows; pooled sources may follow several.
+Convention = ParamCount | Literal["as_given", "mixed"]
 
 PARAM_COUNT: dict[Convention, str] = {
     "total": "every parameter, embedding and head included",
     "non_embedding": "parameters without embedding and head",
     "matmul": "parameters of matrix products: head included, embedding not",
     "as_given": "parameters as the file gives them",
+    "mixed": "parameters as each source counts them",
 }
 
 
