@@ -6,7 +6,7 @@ from pathlib import Path
 
 from isoflop.fit.sweep import fit_sweep
 from isoflop.plan.types import Cell, DroppedCell, Plan, Role
-from isoflop.report.csv_points import Point
+from isoflop.report.point import Point
 from isoflop.report.source import FitInput, Origin
 from isoflop.report.summary import Summary, summarize
 from isoflop.result import RunResult

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from isoflop.units import format_count
 from tests.cli.test_cli_surface import SURFACE, isoflop
@@ -46,6 +48,21 @@ def test_the_four_commands_run_on_the_smoke_sweep(tmp_path: Path) -> None:
     for line in lines:
         isoflop(*shlex.split(line)[1:], folder=tmp_path)
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
+
+
+def test_the_commands_on_runs_from_elsewhere_run(tmp_path: Path) -> None:
+    fit, report = [shlex.split(line)[1:] for line in commands("isoflop") if "runs." in line]
+    (tmp_path / "mine.toml").write_text('name = "mine"\nbudgets = [1e17, 1e18]\ntrainer = "simulated"\n')
+    isoflop("run", "mine.toml", folder=tmp_path)
+    rows = [{"budget_flops": 1e19, "N": n, "D": 1e19 / 6 / n, "loss": 2.5} for n in (1e8, 2e8, 4e8)]
+    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "runs.csv").write_bytes((ROOT / "tests" / "data" / "llama3.csv").read_bytes())
+    table = pa.Table.from_pylist(rows).rename_columns(["budget_flops", "n_params", "n_tokens", "loss"])
+    parquet.write_table(table, tmp_path / "more-runs.parquet")
+    document = json.loads(isoflop(*fit, "--json", folder=tmp_path).stdout)
+    assert [source["label"] for source in document["sources"]] == ["mine", "elsewhere"]
+    isoflop(*report, folder=tmp_path)
+    assert (tmp_path / "pooled" / "report.json").exists()
 
 
 def test_the_python_example_runs() -> None:

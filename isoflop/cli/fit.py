@@ -1,4 +1,4 @@
-"""`isoflop fit`: the compute-optimal frontier of a sweep, a database or a CSV."""
+"""`isoflop fit`: the compute-optimal frontier of sweeps, databases and tables."""
 
 from typing import Annotated
 
@@ -8,18 +8,20 @@ from isoflop.cli.options import (
     DEFAULT_DB,
     DEFAULT_LEVEL,
     AsJson,
+    Columns,
     Database,
     Level,
-    Source,
+    Sources,
     SweepName,
     Targets,
 )
 
 
 def fit(
-    source: Source,
+    sources: Sources,
     db: Database = DEFAULT_DB,
     sweep: SweepName = None,
+    column: Columns = None,
     target: Targets = None,
     level: Level = DEFAULT_LEVEL,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 4 when a finding of severity error stands.")] = False,
@@ -34,7 +36,7 @@ def fit(
     from isoflop.report.terminal import print_summary
     from isoflop.view.document import dumps
 
-    summary = read_and_fit(source, db=db, sweep=sweep, targets=target or [], level=level)
+    summary = read_and_fit(sources, db=db, sweep=sweep, columns=column or [], targets=target or [], level=level)
     if json:
         print(dumps(fit_document(summary)))
     else:

@@ -34,12 +34,19 @@ def named_path(given: str | Path) -> Path:
 SweepFile = Annotated[
     Path, typer.Argument(parser=named_path, metavar="SWEEP", help="Sweep file (TOML).", show_default=False)
 ]
-Source = Annotated[
-    str,
+Sources = Annotated[
+    list[str],
     typer.Argument(
         metavar="SOURCE",
-        help="Sweep file, database, or CSV with budget_flops,n_params,n_tokens,loss.",
+        help="Sweep files, databases, or tables (CSV, JSON lines, Parquet) with budget_flops,n_params,n_tokens,loss. "
+        "Several make one fit; LABEL=PATH names one.",
         show_default=False,
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="NAME=THEIRS", help="What a table calls a column, as n_params=N; may be repeated."
     ),
 ]
 Database = Annotated[
@@ -56,7 +63,9 @@ Artifacts = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
-SweepName = Annotated[str | None, typer.Option("--sweep", help="Which sweep of a database with several.")]
+SweepName = Annotated[
+    str | None, typer.Option("--sweep", help="Which sweep of a database with several; of each database given.")
+]
 Targets = Annotated[
     list[str] | None, typer.Option("--target", help="Budget in FLOPs to read the frontier at; may be repeated.")
 ]

@@ -9,9 +9,10 @@ from isoflop.cli.options import (
     DEFAULT_DB,
     DEFAULT_LEVEL,
     AsJson,
+    Columns,
     Database,
     Level,
-    Source,
+    Sources,
     SweepName,
     Targets,
     named_path,
@@ -19,12 +20,13 @@ from isoflop.cli.options import (
 
 
 def report(
-    source: Source,
+    sources: Sources,
     out: Annotated[Path, typer.Option("--out", parser=named_path, metavar="<path>", help="Folder to write to.")] = Path(
         "report"
     ),
     db: Database = DEFAULT_DB,
     sweep: SweepName = None,
+    column: Columns = None,
     target: Targets = None,
     level: Level = DEFAULT_LEVEL,
     json: AsJson = False,
@@ -34,7 +36,7 @@ def report(
     from isoflop.report.write import write_report
     from isoflop.view.document import SCHEMA_VERSION, dumps
 
-    summary = read_and_fit(source, db=db, sweep=sweep, targets=target or [], level=level)
+    summary = read_and_fit(sources, db=db, sweep=sweep, columns=column or [], targets=target or [], level=level)
     paths = [str(path) for path in write_report(summary, out)]
     if json:
         print(dumps({"schema_version": SCHEMA_VERSION, "simulated": summary.simulated, "paths": paths}))

@@ -1,7 +1,7 @@
 """A fit as one JSON document, the same for `fit --json` and for a report's report.json."""
 
 from isoflop.fit.document import fit_as_json
-from isoflop.report.source import Origin
+from isoflop.report.source import FitInput
 from isoflop.report.summary import Summary
 from isoflop.view.document import SCHEMA_VERSION
 
@@ -9,15 +9,27 @@ from isoflop.view.document import SCHEMA_VERSION
 def fit_document(summary: Summary) -> dict[str, object]:
     """The fit of `summary` with where its rows come from, as a JSON object.
 
-    `sweep` is null for rows from a CSV file; `findings` are those of the source, then those of the fit.
+    `sweep` is null for rows from a table, and from sources of several sweeps; `source` joins the paths of several;
+    `findings` are those of the sources, then those of the fit.
     """
     source = summary.source
     return {
         "schema_version": SCHEMA_VERSION,
-        "sweep": source.label if source.origin is Origin.SWEEP else None,
-        "source": str(source.path),
+        "sweep": source.sweep,
+        "source": ", ".join(str(part.path) for part in source.each),
+        "sources": [_source(part) for part in source.each],
         "simulated": summary.simulated,
         "param_count": source.param_count,
         **fit_as_json(summary.fit),
         "findings": [finding.as_json() for finding in summary.findings],
+    }
+
+
+def _source(part: FitInput) -> dict[str, object]:
+    return {
+        "label": part.label,
+        "path": str(part.path),
+        "kind": part.origin,
+        "n_rows": len(part.points),
+        "param_count": part.param_count,
     }

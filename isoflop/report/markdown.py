@@ -30,10 +30,10 @@ def _blocks(summary: Summary, figure: str) -> Iterator[str]:
     for appendix in (summary.runs, summary.provenance):
         if appendix is not None:
             yield from _table(appendix)
-    if summary.source.spec is not None:
+    for spec in summary.source.specs:
         yield "## Sweep as planned"
         # JSON puts no fence at the start of a line: strings hold no raw line breaks.
-        yield f"```json\n{summary.source.spec.model_dump_json(indent=2)}\n```"
+        yield f"```json\n{spec.model_dump_json(indent=2)}\n```"
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from isoflop.report.source import Origin
+from isoflop.report.source import FitInput, Origin
 from isoflop.report.summary import Summary
 
 # Where isoflop looks when no --db is given, and the coverage when no --level is.
@@ -13,8 +13,10 @@ _RECORDED = "command "
 
 
 def reproduction(summary: Summary) -> tuple[str, ...]:
-    """Shell commands from the sweep file, or the CSV file, to this report, in order."""
+    """Shell commands from the sweep file or table to this report, in order; of several sources only those recorded."""
     recorded = tuple(value for what, value in summary.provenance.rows if what.startswith(_RECORDED))
+    if summary.source.parts:
+        return recorded
     source = _source(summary, recorded)
     wanted = [word for target in summary.fit.targets for word in ("--target", _shortest(target.budget_flops))]
     wanted += [] if summary.fit.level == _DEFAULT_LEVEL else ["--level", repr(summary.fit.level)]
@@ -32,10 +34,15 @@ def _shortest(value: float) -> str:
 def _source(summary: Summary, recorded: tuple[str, ...]) -> list[str]:
     """The words that name the source on a command line."""
     source = summary.source
-    if source.origin is Origin.CSV:
-        return [str(source.path)]
+    if source.origin is not Origin.SWEEP:
+        return [str(source.path), *_renames(source)]
     database = [] if source.path == _DEFAULT_DB else ["--db", str(source.path)]
-    return [_sweep_file(recorded) or f"{source.label}.toml", *database]
+    return [_sweep_file(recorded) or f"{source.sweep or source.label}.toml", *database]
+
+
+def _renames(source: FitInput) -> list[str]:
+    chosen = source.columns.chosen if source.columns else {}
+    return [word for ours, theirs in chosen.items() if ours != theirs for word in ("--column", f"{ours}={theirs}")]
 
 
 def _sweep_file(commands: tuple[str, ...]) -> str | None:

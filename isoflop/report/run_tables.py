@@ -4,20 +4,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from isoflop.report.arithmetic import arithmetic
-from isoflop.report.source import FitInput
+from isoflop.report.source import FitInput, Origin
 from isoflop.report.wording import PARAM_COUNT, nats
 from isoflop.result import Status
 from isoflop.store import Standing, SweepCell, off_plan_sentence, standing
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import ABSENT, SIMULATED_SENTENCE, count, two_digits
+from isoflop.view.wording import ABSENT, SIMULATED_SENTENCE, count, runs, two_digits
 
 
 def run_table(cells: Sequence[SweepCell]) -> Table:
-    """One row per cell of the sweep, also those that are not fitted, with the reason."""
+    """One row per cell, also those that are not fitted, with the reason; of several sweeps, with the sweep."""
+    several = len({cell.sweep for cell in cells}) > 1
     return Table(
         title="Runs",
         columns=(
+            *((Column("sweep", numeric=False),) if several else ()),
             Column("FLOPs"),
             Column("run", numeric=False),
             Column("N"),
@@ -37,7 +39,7 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
             Column("tokens/s"),
             Column("of peak"),
         ),
-        rows=tuple(_run_row(cell) for cell in cells),
+        rows=tuple((*((cell.sweep,) if several else ()), *_run_row(cell)) for cell in cells),
         note="N: every parameter. Batch: tokens per step. Rate: peak, of embedding and norm gains; that of matrices "
         "follows width and depth. Loss: held-out, nats per token, with its standard error, and bits per byte. Of peak: "
         "model FLOPs utilisation, training FLOPs per second over the rate of a large product on the same device.",
@@ -95,8 +97,8 @@ def totals(cells: Sequence[SweepCell]) -> dict[Standing, int]:
 def provenance_table(source: FitInput, commands: Sequence[str], generated_at: str) -> Table:
     """Where the numbers come from, and the commands that give them again."""
     facts = {
-        "source": f"{source.path} ({source.origin})",
-        "simulated": SIMULATED_SENTENCE if source.simulated else "no" if source.cells else "unknown: external data",
+        **_source_facts(source),
+        "simulated": _simulated(source),
         "rows fitted": str(len(source.points)),
         "N": PARAM_COUNT[source.param_count],
         **(_run_facts(source) if source.cells else {}),
@@ -106,23 +108,40 @@ def provenance_table(source: FitInput, commands: Sequence[str], generated_at: st
     return Table("Provenance", (Column("what", numeric=False), Column("value", numeric=False)), tuple(facts.items()))
 
 
+def _source_facts(source: FitInput) -> dict[str, str]:
+    if not source.parts:
+        return {"source": f"{source.path} ({source.origin})"}
+    return {
+        f"source {part.label}": f"{part.path} ({part.origin}), {runs(len(part.points))}; N: "
+        f"{PARAM_COUNT[part.param_count]}"
+        for part in source.parts
+    }
+
+
+def _simulated(source: FitInput) -> str:
+    if source.simulated:
+        return SIMULATED_SENTENCE
+    return "no" if source.origin is Origin.SWEEP else "unknown: external data"
+
+
 def _run_facts(source: FitInput) -> dict[str, str]:
     # A run that serves several cells was paid for once.
-    runs = {cell.run_id: cell for cell in source.cells if cell.status is not None}.values()
-    finished = sorted(cell.finished_at for cell in runs if cell.finished_at)
+    paid = {cell.run_id: cell for cell in source.cells if cell.status is not None}.values()
+    finished = sorted(cell.finished_at for cell in paid if cell.finished_at)
     return {
         "cells": ", ".join(f"{number} {kind.words}" for kind, number in totals(source.cells).items()),
-        "FLOPs spent": format_flops(sum(cell.spent_flops or 0.0 for cell in runs)),
-        "training time": format_seconds(sum(cell.seconds or 0.0 for cell in runs)),
-        "utilisation": _utilisation(runs),
+        "FLOPs spent": format_flops(sum(cell.spent_flops or 0.0 for cell in paid)),
+        "training time": format_seconds(sum(cell.seconds or 0.0 for cell in paid)),
+        "utilisation": _utilisation(paid),
         "epochs": _epochs(source.cells),
         "finished": f"{finished[0]} to {finished[-1]}" if finished else ABSENT,
-        "corpus": source.corpus_fingerprint or ABSENT,
-        "device": _distinct(runs, lambda cell: cell.device),
-        "arithmetic": _distinct(runs, _arithmetic),
-        "git commit": _distinct(runs, _commit),
-        "isoflop": _distinct(runs, lambda cell: cell.isoflop_version),
-        "torch": _distinct(runs, lambda cell: cell.torch_version),
+        "corpus": "; ".join(dict.fromkeys(part.corpus_fingerprint for part in source.each if part.corpus_fingerprint))
+        or ABSENT,
+        "device": _distinct(paid, lambda cell: cell.device),
+        "arithmetic": _distinct(paid, _arithmetic),
+        "git commit": _distinct(paid, _commit),
+        "isoflop": _distinct(paid, lambda cell: cell.isoflop_version),
+        "torch": _distinct(paid, lambda cell: cell.torch_version),
     }
 
 

@@ -1,16 +1,18 @@
 """What a fit reads: a sweep's completed runs from the database, or a table of other people's runs."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
-from isoflop.report.arithmetic import arithmetic
-from isoflop.report.csv_points import Point, names_points, parse_points
 from isoflop.report.left_out import left_out_findings
+from isoflop.report.point import Point
+from isoflop.report.table.columns import TableColumns
+from isoflop.report.table.read import read_table, table_rows
 from isoflop.report.wording import Convention
 from isoflop.shape import ParamCount
 from isoflop.spec import SweepSpec, load_spec
@@ -18,7 +20,7 @@ from isoflop.store import Standing, Store, SweepCell, read_untouched, standing
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
 
-_KINDS = "Give a sweep file (.toml), an isoflop database, or a CSV file of runs."
+_KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CSV, JSON lines or Parquet)."
 
 
 class Origin(StrEnum):
@@ -26,22 +28,29 @@ class Origin(StrEnum):
 
     SWEEP = "sweep"
     CSV = "csv"
+    JSON_LINES = "jsonl"
+    PARQUET = "parquet"
+    SEVERAL = "several"
 
 
 @dataclass(frozen=True)
 class FitInput:
-    """The rows of a fit and where they come from.
+    """The rows of a fit and where they come from: one source, or several pooled.
 
     Attributes:
-        label: the sweep's name, or the CSV file's.
-        path: the database or CSV file that was read.
-        points: the fitted rows: budget, N under `param_count`, tokens, loss (nats per token; CSV: as given).
+        label: the sweep's name, or the table's file name, unless the user gave another; of several, all of them.
+        origin: kind of the source; SEVERAL for a pool of different kinds.
+        path: the database or table that was read; of several, the first.
+        points: the fitted rows: budget, N under `param_count`, tokens, loss (nats per token; tables: as given).
         param_count: convention of N.
         simulated: whether any fitted row is simulated.
-        cells: every cell of the sweep, also those left out; empty for CSV.
-        spec: the sweep as it was last planned; None for CSV.
-        corpus_fingerprint: of the tokens the fitted runs read; None for CSV.
-        findings: what was left out, and why.
+        cells: every cell of the sweeps, also those left out; empty for tables.
+        spec: the sweep as it was last planned; None for tables and pools.
+        corpus_fingerprint: of the tokens the fitted runs read; None for tables and where sources differ.
+        findings: what was left out, and why; what does not belong into one fit.
+        param_counts, tokenizers: what the source names, as far as it does.
+        columns: which columns of a table were read; None for sweeps and pools.
+        parts: the sources of a pool; empty for one source.
     """
 
     label: str
@@ -54,6 +63,27 @@ class FitInput:
     spec: SweepSpec | None = None
     corpus_fingerprint: str | None = None
     findings: tuple[Finding, ...] = ()
+    param_counts: tuple[str, ...] = ()
+    tokenizers: tuple[str, ...] = ()
+    columns: TableColumns | None = None
+    parts: "tuple[FitInput, ...]" = ()
+
+    @property
+    def each(self) -> "tuple[FitInput, ...]":
+        """The sources one by one."""
+        return self.parts or (self,)
+
+    @property
+    def specs(self) -> "tuple[SweepSpec, ...]":
+        """The sweeps as they were last planned, each once."""
+        planned = [part.spec for part in self.each if part.spec is not None]
+        return tuple(spec for index, spec in enumerate(planned) if spec not in planned[:index])
+
+    @property
+    def sweep(self) -> str | None:
+        """Name of the sweep that all rows are of; None where they are of none, or of several."""
+        names = {part.spec.name if part.spec else None for part in self.each}
+        return names.pop() if len(names) == 1 else None
 
     @property
     def budget_flops(self) -> tuple[float, ...]:
@@ -76,17 +106,26 @@ class FitInput:
         return tuple(point.loss for point in self.points)
 
 
-def load_source(source: str, *, db: Path, sweep: str | None) -> FitInput:
-    """The rows that `source` names: a sweep file's sweep in `db`, a database's `sweep`, or a CSV file's runs.
+def load_source(
+    source: str,
+    *,
+    db: Path,
+    sweep: str | None,
+    renames: Mapping[str, str] = MappingProxyType({}),
+    label: str | None = None,
+) -> FitInput:
+    """The rows that `source` names: a sweep file's sweep in `db`, a database's `sweep`, or a table's runs.
+
+    `renames` gives the table's name of a column by ours; `label` replaces the name of the sweep or file.
 
     Raises:
         IsoflopError: no such file, none of these kinds, a bad value, no such sweep, or nothing completed.
     """
     path = Path(source)
     if path.suffix == ".toml":
-        return _from_sweep_file(path, db, sweep)
+        return _from_sweep_file(path, db, sweep, label)
     content = _read_unless_sqlite(path)
-    return _from_database(path, sweep) if content is None else _from_csv(path, content, sweep)
+    return _from_database(path, sweep, label) if content is None else _from_table(path, content, renames, label)
 
 
 def _read_unless_sqlite(path: Path) -> bytes | None:
@@ -101,22 +140,29 @@ def _read_unless_sqlite(path: Path) -> bytes | None:
         raise IsoflopError(f"Cannot read {str(path)!r}: {error}.", hint=_KINDS) from None
 
 
-def _from_csv(path: Path, content: bytes, sweep: str | None) -> FitInput:
-    name = str(path)
+def _from_table(path: Path, content: bytes, renames: Mapping[str, str], label: str | None) -> FitInput:
     if not content.strip():
-        raise IsoflopError(f"{name!r} is empty.", hint=_KINDS)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = None
-    if text is None or not (path.suffix.lower() == ".csv" or names_points(text)):
-        raise IsoflopError(f"{name!r} is no sweep file, no database and no CSV file in UTF-8.", hint=_KINDS)
-    if sweep is not None:
-        raise IsoflopError(f"{name!r} is a CSV file: it has no sweep {sweep!r}.", hint="Leave out --sweep.")
-    return FitInput(path.name, Origin.CSV, path, parse_points(text, name=name), "as_given")
+        raise IsoflopError(f"{str(path)!r} is empty.", hint=_KINDS)
+    table = read_table(path, content, renames)
+    if table is None:
+        raise IsoflopError(
+            f"{str(path)!r} is no sweep file, no database, no CSV or JSON lines in UTF-8 and no Parquet.",
+            hint=_KINDS,
+        )
+    rows = table_rows(table, label=label or path.name)
+    return FitInput(
+        label=label or path.name,
+        origin=Origin(rows.kind),
+        path=path,
+        points=rows.points,
+        param_count="as_given",
+        param_counts=rows.param_counts,
+        tokenizers=rows.tokenizers,
+        columns=rows.columns,
+    )
 
 
-def _from_sweep_file(file: Path, db: Path, sweep: str | None) -> FitInput:
+def _from_sweep_file(file: Path, db: Path, sweep: str | None, label: str | None) -> FitInput:
     spec = load_spec(file)
     if sweep not in (None, spec.name):
         raise IsoflopError(
@@ -131,13 +177,13 @@ def _from_sweep_file(file: Path, db: Path, sweep: str | None) -> FitInput:
                 hint=f"`isoflop run {file}` plans and trains it; --db names another database.",
             )
         findings = () if store.sweep_spec(spec.name).asks_the_same_as(spec) else (_changed(spec.name, file),)
-        return _read_sweep(store, spec.name, db, findings)
+        return _read_sweep(store, spec.name, db, findings, label)
 
     return read_untouched(db, read)
 
 
-def _from_database(path: Path, sweep: str | None) -> FitInput:
-    return read_untouched(path, lambda store: _read_sweep(store, sweep or _only_sweep(store, path), path, ()))
+def _from_database(path: Path, sweep: str | None, label: str | None) -> FitInput:
+    return read_untouched(path, lambda store: _read_sweep(store, sweep or _only_sweep(store, path), path, (), label))
 
 
 def _only_sweep(store: Store, path: Path) -> str:
@@ -152,50 +198,42 @@ def _only_sweep(store: Store, path: Path) -> str:
     return names[0]
 
 
-def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ...]) -> FitInput:
+def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ...], label: str | None) -> FitInput:
     spec = store.sweep_spec(name)
     cells = store.cells(name)
     used = [cell for cell in cells if standing(cell) is Standing.USED]
     if not used:
         raise _nothing_to_fit(name, cells)
     assert used[0].run_id is not None
+    run = store.run_spec(used[0].run_id)
     return FitInput(
-        label=name,
+        label=label or name,
         origin=Origin.SWEEP,
         path=path,
-        points=tuple(_point(cell, spec.fit.params) for cell in used),
+        points=tuple(_point(cell, spec.fit.params, label or name) for cell in used),
         param_count=spec.fit.params,
         simulated=any(cell.simulated for cell in used),
         cells=cells,
         spec=spec,
-        corpus_fingerprint=store.run_spec(used[0].run_id).corpus_fingerprint,
-        findings=findings + left_out_findings(cells) + _mixture(used),
+        corpus_fingerprint=run.corpus_fingerprint,
+        findings=findings + left_out_findings(cells),
+        param_counts=(spec.fit.params,),
+        tokenizers=(run.tokenizer,),
     )
 
 
-def _mixture(used: Sequence[SweepCell]) -> tuple[Finding, ...]:
-    """A finding where the fitted runs were not computed alike."""
-    devices = sorted({cell.device or "unknown" for cell in used})
-    versions = sorted({cell.torch_version or "unknown" for cell in used})
-    kinds = sorted({arithmetic(cell.execution) for cell in used})
-    if len(devices) == len(versions) == len(kinds) == 1:
-        return ()
-    return (
-        Finding(
-            code="mixed_execution",
-            severity=Severity.WARNING,
-            message=f"The fitted runs come from {', '.join(devices)} with torch {', '.join(versions)}, "
-            f"computed in {' and in '.join(kinds)}.",
-            hint="Differences of arithmetic enter the valleys; to be sure, train all on one kind of device, alike.",
-            values={"devices": devices, "torch_versions": versions, "arithmetic": kinds},
-        ),
-    )
-
-
-def _point(cell: SweepCell, count: ParamCount) -> Point:
+def _point(cell: SweepCell, count: ParamCount, label: str) -> Point:
     assert cell.n_tokens is not None
     assert cell.val_loss is not None
-    return Point(cell.budget_flops, float(cell.shape.n_params(count)), float(cell.n_tokens), cell.val_loss)
+    return Point(
+        cell.budget_flops,
+        float(cell.shape.n_params(count)),
+        float(cell.n_tokens),
+        cell.val_loss,
+        loss_se=cell.val_loss_se,
+        seed=str(cell.seed),
+        source=label,
+    )
 
 
 def _nothing_to_fit(name: str, cells: Sequence[SweepCell]) -> IsoflopError:

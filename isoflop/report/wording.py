@@ -12,14 +12,15 @@ if TYPE_CHECKING:  # reading a source needs words and no scipy
 # Powers of ten that a float holds with room to spare.
 _LARGEST_LOG = 300
 
-# N in a table from elsewhere follows a convention that only its author knows.
-Convention = ParamCount | Literal["as_given"]
+# N in a table from elsewhere follows a convention that only its author knows; pooled sources may follow several.
+Convention = ParamCount | Literal["as_given", "mixed"]
 
 PARAM_COUNT: dict[Convention, str] = {
     "total": "every parameter, embedding and head included",
     "non_embedding": "parameters without embedding and head",
     "matmul": "parameters of matrix products: head included, embedding not",
     "as_given": "parameters as the file gives them",
+    "mixed": "parameters as each source counts them",
 }
 
 

@@ -17,6 +17,9 @@ from isoflop.view.document import dumps
 
 _DOCUMENT = "report.json"
 
+# What every report's document has held since the first; later ones hold more.
+_MARKS = {"schema_version", "sweep", "source", "profiles", "frontier", "targets", "findings"}
+
 
 def write_report(summary: Summary, out: Path) -> list[Path]:
     """The paths of the report's files in the folder `out`, which is made where it is missing.
@@ -58,7 +61,7 @@ def _refuse_another(own: Mapping[str, object], out: Path, names: Iterable[str]) 
     if not there:
         return
     found = _read(out / _DOCUMENT)
-    if not isinstance(found, dict) or not own.keys() <= found.keys():
+    if not isinstance(found, dict) or not found.keys() >= _MARKS:
         raise IsoflopError(
             f"{str(out / there[0])!r} is there already and is not a report's.", hint="Name another folder with --out."
         )
@@ -78,7 +81,11 @@ def _read(document: Path) -> object:
 
 
 def _subject(document: Mapping[str, object]) -> tuple[str, str]:
-    """What a report is of: a sweep by its name, or a table of other people's runs by the name of its file."""
+    """What a report is of: several sources by their labels, a sweep by its name, a table by the name of its file."""
+    sources = document.get("sources")
+    if isinstance(sources, list) and len(sources) > 1:
+        labels = [source.get("label") for source in sources if isinstance(source, dict)]
+        return "the sources", ", ".join(sorted(map(repr, labels)))
     if document.get("sweep") is not None:
         return "the sweep", repr(document["sweep"])
     return "the file", repr(Path(str(document.get("source"))).name)

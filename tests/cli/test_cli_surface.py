@@ -26,8 +26,8 @@ SURFACE = {
     "plan": {"sweep", "--db", "--artifacts", "--device", "--workers", "--dry-run", "--json"},
     "run": {"sweep", "--db", "--artifacts", "--device", "--workers", "--retry", "--json"},
     "status": {"sweep", "--db", "--artifacts", "--json"},
-    "fit": {"source", "--db", "--sweep", "--target", "--level", "--strict", "--json"},
-    "report": {"source", "--out", "--db", "--sweep", "--target", "--level", "--json"},
+    "fit": {"sources", "--db", "--sweep", "--column", "--target", "--level", "--strict", "--json"},
+    "report": {"sources", "--out", "--db", "--sweep", "--column", "--target", "--level", "--json"},
     "exclude": {"runs", "--reason", "--db", "--json"},
     "include": {"runs", "--db", "--json"},
     "clean": {"--db", "--artifacts", "--yes", "--json"},
@@ -109,9 +109,12 @@ def test_json_of_fit(drawn: Path) -> None:
     shown = isoflop("fit", "drawn.toml", "--target", "1e20", "--target", "2e19", "--json", folder=drawn).stdout
     document = json.loads(shown)
     assert set(document) == {
-        "schema_version", "sweep", "source", "simulated", "param_count", "level", "profiles", "frontier",
+        "schema_version", "sweep", "source", "sources", "simulated", "param_count", "level", "profiles", "frontier",
         "estimators", "targets", "findings",
     }  # fmt: skip
+    assert document["sources"] == [
+        {"label": "drawn", "path": "isoflop.db", "kind": "sweep", "n_rows": 21, "param_count": "total"}
+    ]
     assert set(document["profiles"][0]) == {
         "budget_flops", "n_points", "vertex", "n_opt", "n_opt_ci", "d_opt", "d_opt_ci", "loss_opt", "curvature", "rmse",
     }  # fmt: skip

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from isoflop.errors import IsoflopError
+from isoflop.report.point import Point
+from isoflop.report.pool import load_sources
 from isoflop.report.source import Origin, load_source
 from tests.report_examples import LLAMA3
 
@@ -32,14 +34,14 @@ def refusal(path: Path) -> str:
 def test_a_published_table_is_read_whole_and_in_order():
     source = load(LLAMA3)
     assert len(source.points) == 133
-    assert source.points[0] == (6e18, 58721963.903687738, 17029403199.799999, 0.93218568594499995)
+    assert source.points[0][:4] == (6e18, 58721963.903687738, 17029403199.799999, 0.93218568594499995)
     assert (source.origin, source.label, source.param_count) == (Origin.CSV, "llama3.csv", "as_given")
     assert (source.cells, source.simulated, source.findings) == ((), False, ())
 
 
 def test_columns_are_found_by_name_and_others_ignored(tmp_path):
     path = save(tmp_path, "note,loss , n_tokens,n_params,budget_flops", 'a "b",2.5,2e9,1e8,1e18')
-    assert load(path).points == ((1e18, 1e8, 2e9, 2.5),)
+    assert load(path).points == (Point(1e18, 1e8, 2e9, 2.5, source="runs.csv"),)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -86,8 +88,25 @@ def test_a_pipe_is_read_to_its_end(tmp_path):
         ("1e18,-1e8,2e9,2.5", "n_params = '-1e8' is not a finite positive number"),
         ("1e18,1e8,1e999,2.5", "n_tokens = '1e999' is not a finite positive number"),
         ("1e18,1e8", "n_tokens = '' is not a finite positive number"),
+        ("1e18,1_000,2e9,2.5", "n_params = '1_000' is not a finite positive number"),
+        ("1e18,\uff11\uff12\uff13,2e9,2.5", "n_params = '\uff11\uff12\uff13' is not a finite positive number"),
+        ("1e18,True,2e9,2.5", "n_params = 'True' is not a finite positive number"),
+        ("1e18,1e8,2e9," + "9" * 80, f"loss = '{'9' * 59}... is no loss: it is beyond 1e+06"),
     ],
-    ids=["nan", "inf", "no-loss", "words", "zero-budget", "negative-size", "overflow", "short-row"],
+    ids=[
+        "nan",
+        "inf",
+        "no-loss",
+        "words",
+        "zero-budget",
+        "negative-size",
+        "overflow",
+        "short-row",
+        "underscore",
+        "wide-digits",
+        "boolean",
+        "endless",
+    ],
 )
 def test_a_bad_value_is_refused_with_its_line(tmp_path, row, said):
     message = refusal(save(tmp_path, HEADER, ROW, "", row))
@@ -128,8 +147,8 @@ def test_an_empty_file_is_refused(tmp_path):
 def test_any_other_file_is_refused(tmp_path):
     path = tmp_path / "figure.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
-    assert "no sweep file, no database and no CSV file" in refusal(path)
-    assert "no sweep file, no database and no CSV file" in refusal(save(tmp_path, "just words", name="notes.txt"))
+    assert "no sweep file, no database, no CSV" in refusal(path)
+    assert "no sweep file, no database, no CSV" in refusal(save(tmp_path, "just words", name="notes.txt"))
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "missing.db", "missing.toml", "missing"])
@@ -149,4 +168,4 @@ def test_a_name_with_a_null_byte_is_refused(tmp_path):
 
 def test_a_table_has_no_sweep_to_choose(tmp_path):
     with pytest.raises(IsoflopError, match="has no sweep 'demo'"):
-        load_source(str(save(tmp_path, HEADER, ROW)), db=tmp_path / "isoflop.db", sweep="demo")
+        load_sources([str(save(tmp_path, HEADER, ROW))], db=tmp_path / "isoflop.db", sweep="demo")

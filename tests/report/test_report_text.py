@@ -104,8 +104,8 @@ def test_markdown_holds_the_figure_the_answer_and_all_findings(troubled):
 def test_the_json_document_has_exactly_these_keys(troubled):
     document = json.loads(dumps(fit_document(troubled)))
     assert list(document) == [
-        "schema_version", "sweep", "source", "simulated", "param_count", "level", "profiles", "frontier", "estimators",
-        "targets", "scorecard", "credible_decades", "findings",
+        "schema_version", "sweep", "source", "sources", "simulated", "param_count", "level", "profiles", "frontier",
+        "estimators", "targets", "scorecard", "credible_decades", "findings",
     ]  # fmt: skip
     assert (document["schema_version"], document["sweep"], document["param_count"]) == (1, "demo", "total")
     assert document["source"].endswith("isoflop.db")

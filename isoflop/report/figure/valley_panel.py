@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from isoflop.fit.types import Profile, SweepFit
-from isoflop.report.csv_points import Point
 from isoflop.report.figure.axis_ticks import label_counts
+from isoflop.report.point import Point
 from isoflop.report.valley_curves import (
     LEGEND_BUDGETS,
     budget_colors,

@@ -6,7 +6,7 @@ from textwrap import shorten
 from typing import NamedTuple
 
 from isoflop.fit.types import Profile, Target
-from isoflop.report.csv_points import Point
+from isoflop.report.point import Point
 from isoflop.report.source import FitInput
 from isoflop.report.wording import interval, nats, percent
 from isoflop.store import Standing, SweepCell, standing
@@ -28,34 +28,44 @@ class DrawnRun(NamedTuple):
 
 
 def drawn_runs(source: FitInput) -> list[DrawnRun]:
-    """Every run with a loss, also those that are left out of the fit."""
-    if not source.cells:
-        return [_from_point(number, point) for number, point in enumerate(source.points, start=1)]
-    return [_from_cell(cell, source) for cell in source.cells if cell.val_loss is not None]
+    """Every run with a loss, also those that are left out of the fit; of several sources, with its source."""
+    return [run for part in source.each for run in _of_source(part, f" of {plain(part.label)}" if source.parts else "")]
 
 
-def _from_point(number: int, point: Point) -> DrawnRun:
+def _of_source(source: FitInput, whose: str) -> Iterator[DrawnRun]:
+    if source.cells:
+        return (_from_cell(cell, source, whose) for cell in source.cells if cell.val_loss is not None)
+    return (_from_point(f"<b>row {number}</b>{whose}", point) for number, point in enumerate(source.points, start=1))
+
+
+def _from_point(heading: str, point: Point) -> DrawnRun:
+    error = f" ± {two_digits(point.loss_se)}" if point.loss_se is not None else ""
+    known = {"trunk": point.trunk, "seed": point.seed}
     lines = (
-        f"<b>row {number}</b>",
+        heading,
         _size(point.budget_flops, point.n_params, point.n_tokens),
-        f"loss {point.loss:.6g}",
+        f"loss {point.loss:.6g}{error}",
+        ", ".join(f"{what} {plain(value)}" for what, value in known.items() if value is not None),
     )
     return DrawnRun(point.budget_flops, point.n_params, point.loss, hover_text(lines), None)
 
 
-def _from_cell(cell: SweepCell, source: FitInput) -> DrawnRun:
+def _from_cell(cell: SweepCell, source: FitInput, whose: str) -> DrawnRun:
     assert source.param_count != "as_given"
+    assert source.param_count != "mixed"
     assert cell.val_loss is not None
     n_params = float(cell.shape.n_params(source.param_count))
     where = standing(cell)
     left_out = None if where is Standing.USED else where.words
-    return DrawnRun(cell.budget_flops, n_params, cell.val_loss, hover_text(_cell_lines(cell, n_params)), left_out)
+    return DrawnRun(
+        cell.budget_flops, n_params, cell.val_loss, hover_text(_cell_lines(cell, n_params, whose)), left_out
+    )
 
 
-def _cell_lines(cell: SweepCell, n_params: float) -> Iterator[str]:
+def _cell_lines(cell: SweepCell, n_params: float, whose: str) -> Iterator[str]:
     assert cell.n_tokens is not None
     where = standing(cell)
-    yield f"<b>run {plain(cell.run_id or '')}</b>"
+    yield f"<b>run {plain(cell.run_id or '')}</b>{whose}"
     yield _size(cell.budget_flops, n_params, cell.n_tokens)
     error = f" ± {two_digits(cell.val_loss_se)}" if cell.val_loss_se is not None else ""
     bits = f", {nats(cell.bits_per_byte)} bits/byte" if cell.bits_per_byte is not None else ""

@@ -65,8 +65,8 @@ def _body(summary: Summary, svg: str, panels: dict[str, Plot]) -> Iterator[str]:
     yield _table(summary.provenance)
     commands = "\n".join(_escape(command) for command in reproduction(summary))
     yield f"<h2>Commands to reproduce</h2>\n<pre>{commands}</pre>"
-    if summary.source.spec is not None:
-        planned = summary.source.spec.model_dump_json(indent=2)
+    for spec in summary.source.specs:
+        planned = spec.model_dump_json(indent=2)
         yield f"<details><summary>Sweep as planned</summary><pre>{escape(planned)}</pre></details>"
     yield f"<footer>isoflop {_escape(__version__)}, {_escape(summary.generated_at)}</footer>"
 

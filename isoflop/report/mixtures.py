@@ -1,0 +1,87 @@
+"""Findings on rows that were not made, counted or measured alike, and so do not lie in one valley."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from isoflop.finding import Finding, Severity
+from isoflop.report.arithmetic import arithmetic
+from isoflop.report.source import FitInput
+from isoflop.store import Standing, SweepCell, standing
+
+# A column of other things than tokenizers or conventions may hold as many values as rows.
+_NAMED = 5
+_LISTED = 20
+
+
+def mixture_findings(sources: Sequence[FitInput]) -> tuple[Finding, ...]:
+    """One finding for each thing that differs between the fitted rows: execution, conventions, tokenizers, corpora."""
+    found = (_execution(sources), _param_counts(sources), _tokenizers(sources), _corpora(sources))
+    return tuple(finding for finding in found if finding is not None)
+
+
+def _execution(sources: Sequence[FitInput]) -> Finding | None:
+    used = [cell for source in sources for cell in source.cells if standing(cell) is Standing.USED]
+    devices = _distinct(used, lambda cell: cell.device or "unknown")
+    versions = _distinct(used, lambda cell: cell.torch_version or "unknown")
+    kinds = _distinct(used, lambda cell: arithmetic(cell.execution))
+    if max(len(devices), len(versions), len(kinds)) <= 1:
+        return None
+    return Finding(
+        code="mixed_execution",
+        severity=Severity.WARNING,
+        message=f"The fitted runs come from {', '.join(devices)} with torch {', '.join(versions)}, "
+        f"computed in {' and in '.join(kinds)}.",
+        hint="Differences of arithmetic enter the valleys; to be sure, train all on one kind of device, alike.",
+        values={"devices": devices, "torch_versions": versions, "arithmetic": kinds},
+    )
+
+
+def _distinct(cells: Sequence[SweepCell], fact: Callable[[SweepCell], str]) -> list[str]:
+    return sorted({fact(cell) for cell in cells})
+
+
+def _param_counts(sources: Sequence[FitInput]) -> Finding | None:
+    return _mixed(
+        "param_counts",
+        {source.label: source.param_counts for source in sources},
+        what="The fitted rows count parameters by different conventions",
+        hint="Their valleys lie at different N: count all by one convention (`[fit] params` of a sweep file), or fit "
+        "each alone.",
+    )
+
+
+def _tokenizers(sources: Sequence[FitInput]) -> Finding | None:
+    return _mixed(
+        "tokenizers",
+        {source.label: source.tokenizers for source in sources},
+        what="The fitted rows come from different tokenizers",
+        hint="A loss per token and a count of tokens mean something else for each: fit each tokenizer alone.",
+    )
+
+
+def _corpora(sources: Sequence[FitInput]) -> Finding | None:
+    known = {source.label: source.corpus_fingerprint for source in sources}
+    return _mixed(
+        "corpora",
+        {label: (fingerprint,) if fingerprint else () for label, fingerprint in known.items()},
+        what="The fitted runs were trained and evaluated on different corpora",
+        hint="Losses on different texts do not form one valley: fit each corpus alone.",
+    )
+
+
+def _mixed(what_differs: str, named: Mapping[str, Sequence[str]], *, what: str, hint: str) -> Finding | None:
+    """A finding where the sources, by label, name more than one thing; those that name nothing are listed as such."""
+    labels: dict[str, list[str]] = {}
+    for label, names in named.items():
+        for name in names:
+            labels.setdefault(name, []).append(label)
+    if len(labels) <= 1:
+        return None
+    shown = "; ".join(f"{name} ({', '.join(labels[name][:_NAMED])})" for name in list(labels)[:_NAMED])
+    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+    return Finding(
+        code=f"mixed_{what_differs}",
+        severity=Severity.WARNING,
+        message=f"{what}: {shown}{more}.",
+        hint=hint,
+        values={what_differs: {label: list(names[:_LISTED]) for label, names in named.items()}, "n": len(labels)},
+    )

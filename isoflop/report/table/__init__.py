@@ -1,0 +1,1 @@
+"""Other people's runs: tables as CSV, JSON lines or Parquet."""
