@@ -12,8 +12,11 @@ from isoflop.cli.options import (
     Database,
     Level,
     Sources,
+    SurfaceLoss,
+    SurfaceLossName,
     SweepName,
     Targets,
+    Window,
 )
 
 
@@ -24,6 +27,8 @@ def fit(
     column: Columns = None,
     target: Targets = None,
     level: Level = DEFAULT_LEVEL,
+    window: Window = None,
+    surface_loss: SurfaceLoss = SurfaceLossName.HUBER,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 4 when a finding of severity error stands.")] = False,
     json: AsJson = False,
 ) -> None:
@@ -36,7 +41,16 @@ def fit(
     from isoflop.report.terminal import print_summary
     from isoflop.view.document import dumps
 
-    summary = read_and_fit(sources, db=db, sweep=sweep, columns=column or [], targets=target or [], level=level)
+    summary = read_and_fit(
+        sources,
+        db=db,
+        sweep=sweep,
+        columns=column or [],
+        targets=target or [],
+        level=level,
+        window=window,
+        surface_loss=surface_loss,
+    )
     if json:
         print(dumps(fit_document(summary)))
     else:

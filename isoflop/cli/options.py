@@ -70,6 +70,31 @@ Targets = Annotated[
     list[str] | None, typer.Option("--target", help="Budget in FLOPs to read the frontier at; may be repeated.")
 ]
 Level = Annotated[float, typer.Option("--level", help="Nominal coverage of every interval, between 0.5 and 0.999.")]
+Window = Annotated[
+    float | None,
+    typer.Option(
+        "--window",
+        metavar="<decades>",
+        help="Recommended estimate from runs within so many decades of N of their budget's best, on wide grids.",
+    ),
+]
+
+
+class SurfaceLossName(StrEnum):
+    """What of the residuals of log loss the surface minimises."""
+
+    HUBER = "huber"
+    SQUARES = "squares"
+    ABSOLUTE = "absolute"
+
+
+SurfaceLoss = Annotated[
+    SurfaceLossName,
+    typer.Option(
+        "--surface-loss",
+        help="Residuals of log loss the surface minimises: Huber's (1e-3), squares or absolute values.",
+    ),
+]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers; default: one per GPU, else per core.")]
 
 

@@ -13,8 +13,11 @@ from isoflop.cli.options import (
     Database,
     Level,
     Sources,
+    SurfaceLoss,
+    SurfaceLossName,
     SweepName,
     Targets,
+    Window,
     named_path,
 )
 
@@ -29,6 +32,8 @@ def report(
     column: Columns = None,
     target: Targets = None,
     level: Level = DEFAULT_LEVEL,
+    window: Window = None,
+    surface_loss: SurfaceLoss = SurfaceLossName.HUBER,
     json: AsJson = False,
 ) -> None:
     """Write the fit as index.html, report.md, report.json, frontier.csv, figure.svg and figure.png."""
@@ -36,7 +41,16 @@ def report(
     from isoflop.report.write import write_report
     from isoflop.view.document import SCHEMA_VERSION, dumps
 
-    summary = read_and_fit(sources, db=db, sweep=sweep, columns=column or [], targets=target or [], level=level)
+    summary = read_and_fit(
+        sources,
+        db=db,
+        sweep=sweep,
+        columns=column or [],
+        targets=target or [],
+        level=level,
+        window=window,
+        surface_loss=surface_loss,
+    )
     paths = [str(path) for path in write_report(summary, out)]
     if json:
         print(dumps({"schema_version": SCHEMA_VERSION, "simulated": summary.simulated, "paths": paths}))

@@ -103,6 +103,8 @@ def _bartlett(squares: Array, freedom: Array) -> float:
 
 
 def _trunks(rows: Rows, residual: Array, pooled: float) -> tuple[float | None, Array | None]:
+    if len(np.unique(rows.trunk)) == len(rows):
+        return None, None
     same = rows.trunk[:, None] == rows.trunk[None, :]
     np.fill_diagonal(same, val=False)
     pairs = int(same.sum())

@@ -1,7 +1,6 @@
 """Parabolas that a few bad runs cannot move: least quantile of squares, then a mask pooled over budgets."""
 
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ def find_stray_rows(rows: Rows) -> Mask:
     residual against a Student-t quantile corrected for the number of rows (Bonferroni).
     """
     keep = np.ones(len(rows), dtype=bool)
-    members = [np.flatnonzero(rows.budget_flops == budget) for budget in rows.budgets]
+    members = [np.arange(part.start, part.stop) for part in rows.slices]
     judged = [group for group in members if len(group) >= MIN_ROWS and len(np.unique(rows.n_params[group])) > 3]
     if not judged or not float(np.abs(rows.loss).max()) < LARGEST_LOSS:
         return keep
@@ -55,7 +54,7 @@ def find_stray_rows(rows: Rows) -> Mask:
 def _least_quantile(x: Array, loss: Array) -> tuple[Array, Indices]:
     """Absolute residuals (n,) about the best parabola through three rows, and which three."""
     u = x - x.mean()
-    triples = np.array(list(_triples(len(x))))
+    triples = _triples(len(x))
     design = np.stack([np.ones_like(u), u, u * u], axis=1)
     bases = design[triples]
     usable = np.abs(np.linalg.det(bases)) > 1e-12 * max(float(np.ptp(u)), 1e-300) ** 3
@@ -67,12 +66,14 @@ def _least_quantile(x: Array, loss: Array) -> tuple[Array, Indices]:
     return size[best], triples[best]
 
 
-def _triples(n: int) -> Iterator[tuple[int, ...]]:
-    every = itertools.combinations(range(n), 3)
+def _triples(n: int) -> Indices:
+    """All triples of n rows, (m, 3), or a fixed sample of them."""
     if n * (n - 1) * (n - 2) // 6 <= _MOST_TRIPLES:
-        return every
-    generator = np.random.default_rng(0)
-    return (tuple(sorted(generator.choice(n, 3, replace=False).tolist())) for _ in range(_MOST_TRIPLES))
+        return np.array(list(itertools.combinations(range(n), 3)), dtype=np.intp)
+    drawn = np.random.default_rng(0).integers(0, n, (2 * _MOST_TRIPLES, 3))
+    distinct = (drawn[:, 0] != drawn[:, 1]) & (drawn[:, 0] != drawn[:, 2]) & (drawn[:, 1] != drawn[:, 2])
+    sample: Indices = drawn[distinct][:_MOST_TRIPLES].astype(np.intp)
+    return sample
 
 
 def _judge(rows: Rows, members: list[Indices], keep: Mask) -> Mask:

@@ -37,6 +37,13 @@ class Rows:
         return np.unique(self.budget_flops)
 
     @property
+    def slices(self) -> list[slice]:
+        """Where the rows of each budget are, cheapest first."""
+        _, starts = np.unique(self.budget_flops, return_index=True)
+        ends = [*starts[1:].tolist(), len(self)] if len(self) else []
+        return [slice(start, end) for start, end in zip(starts.tolist(), ends, strict=True)]
+
+    @property
     def group(self) -> NDArray[np.intp]:
         """(n,) position of each row's budget in `budgets`."""
         return np.searchsorted(self.budgets, self.budget_flops)
@@ -47,9 +54,7 @@ class Rows:
 
     def split(self) -> list["Rows"]:
         """The rows of each budget, cheapest first."""
-        _, starts = np.unique(self.budget_flops, return_index=True)
-        ends = [*starts[1:], len(self)] if len(self) else []
-        return [self._slice(slice(start, end)) for start, end in zip(starts, ends, strict=True)]
+        return [self._slice(part) for part in self.slices]
 
     def _slice(self, part: slice) -> "Rows":
         return Rows(*(getattr(self, name)[part] for name in self.__dataclass_fields__))

@@ -24,15 +24,14 @@ def in_window(rows: Rows, decades: float, *, wide: float = WIDE_REACH) -> Mask:
     Budgets whose sizes reach no farther than `wide` decades from it keep all rows.
     """
     keep = np.ones(len(rows), dtype=bool)
-    for budget in rows.budgets:
-        members = np.flatnonzero(rows.budget_flops == budget)
-        distance = _from_best(rows.take(rows.budget_flops == budget))
+    for part, budget in zip(rows.slices, rows.split(), strict=True):
+        distance = _from_best(budget)
         if distance.max() <= wide:
             continue
         near = distance <= decades
         if near.sum() < FEWEST_IN_WINDOW:
-            near = np.isin(np.arange(len(members)), np.argsort(distance, kind="stable")[:FEWEST_IN_WINDOW])
-        keep[members[~near]] = False
+            near = np.isin(np.arange(len(budget)), np.argsort(distance, kind="stable")[:FEWEST_IN_WINDOW])
+        keep[part] = near
     return keep
 
 

@@ -91,6 +91,16 @@ class FitInput:
         return tuple(point.budget_flops for point in self.points)
 
     @property
+    def loss_se(self) -> tuple[float, ...]:
+        """Standard error of each loss, 0 where unknown."""
+        return tuple(point.loss_se or 0.0 for point in self.points)
+
+    @property
+    def trunk(self) -> tuple[str | None, ...]:
+        """Trunk of each row, by source; None for a run of its own."""
+        return tuple(None if point.trunk is None else f"{point.source}/{point.trunk}" for point in self.points)
+
+    @property
     def n_params(self) -> tuple[float, ...]:
         """Parameters of each row."""
         return tuple(point.n_params for point in self.points)

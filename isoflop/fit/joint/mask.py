@@ -60,9 +60,8 @@ def _near(rows: Rows, huber: SurfaceSolution) -> Mask:
 def _smallest_of_budget(rows: Rows, residual: Array) -> Mask:
     """The rows of each budget with the smallest residuals, as many as stay whatever happens."""
     keep = np.zeros(len(rows), dtype=bool)
-    for k in range(len(rows.budgets)):
-        members = np.flatnonzero(rows.group == k)
-        keep[members[np.argsort(residual[members], kind="stable")[:_KEPT_PER_BUDGET]]] = True
+    for part in rows.slices:
+        keep[part.start + np.argsort(residual[part], kind="stable")[:_KEPT_PER_BUDGET]] = True
     return keep
 
 

@@ -36,7 +36,7 @@ class Axis:
         x, t: (n,) log10 size (or tokens), and log10 budget about `log_c_mean`.
         loss: (n,) nats.
         weights: (n,) inverse variances about 1.
-        group: (n,) number of each row's budget, 0 .. n_budgets - 1.
+        group: (n,) number of each row's budget, 0 .. n_budgets - 1, ascending.
     """
 
     x: Array
@@ -72,7 +72,8 @@ class JointObjective:
         self._anchor, self._strength = anchor, strength
         self._weights = axis.weights[None] if weights is None else weights
         self._t_powers = np.stack([np.ones_like(axis.t), axis.t, axis.t**2], axis=1)
-        self._members = (axis.group[:, None] == np.arange(axis.n_budgets)).astype(float)
+        self._counts = np.bincount(axis.group)
+        self._starts = np.concatenate([[0], np.cumsum(self._counts)[:-1]])
 
     def evaluate(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, tuple[Array, ...]]:
         """Objectives; residuals about the budgets' floors (b, n)."""
@@ -90,19 +91,17 @@ class JointObjective:
 
     def centre(self, values: Array, rows: NDArray[np.intp]) -> Array:
         """`values` (b, n) less their weighted mean within each budget; budgets without weight keep theirs."""
-        weights = self._rows(rows)
-        totals = weights @ self._members
-        means = ((weights * values) @ self._members) / np.where(totals > 0, totals, 1.0)
-        centred: Array = values - means @ self._members.T
-        return centred
+        return self._centre(values, self._rows(rows))
 
     def jacobian(self, theta: Array, rows: NDArray[np.intp]) -> Array:
         """d (loss above floor, centred) / d theta, (b, 6, n)."""
-        slopes = np.stack(self._slopes(theta), axis=1)
-        weights = self._rows(rows)
-        totals = weights @ self._members
-        means = ((weights[:, None] * slopes) @ self._members) / np.where(totals > 0, totals, 1.0)[:, None]
-        centred: Array = slopes - means @ self._members.T
+        return self._centre(np.stack(self._slopes(theta), axis=1), self._rows(rows)[:, None])
+
+    def _centre(self, values: Array, weights: Array) -> Array:
+        totals = np.add.reduceat(weights, self._starts, axis=-1)
+        sums = np.add.reduceat(weights * values, self._starts, axis=-1)
+        means = sums / np.where(totals > 0, totals, 1.0)
+        centred: Array = values - np.repeat(means, self._counts, axis=-1)
         return centred
 
     def curvature(self, theta: Array, state: tuple[Array, ...], rows: NDArray[np.intp]) -> Curvature:

@@ -41,7 +41,7 @@ def allow_for_scatter(ridge: Line, axis: Axis, slopes: Array, residual: Array, v
     if len(information) < 3 or variance <= 0 or (information <= 0).any():
         return ridge, Scatter(0.0, 1.0)
     step = np.bincount(group, weights * slopes * residual) / information
-    lever = np.array([axis.t[group == k][0] for k in range(len(information))])
+    lever = axis.t[np.unique(group, return_index=True)[1]]
     own = variance / information
     excess = _excess(lever, step, own)
     scatter = Scatter(

@@ -94,7 +94,7 @@ def solve_valley(
     line = Line(p, q, as_covariance(covariance[:2, :2]), axis.log_c_mean)
     ridge, scatter = allow_for_scatter(line, axis, jacobian[0], residual, variance)
     above = axis.loss - residual - problem.valley(thetas)[0]
-    floors = np.array([above[axis.group == k].mean() for k in range(axis.n_budgets)])
+    floors = np.bincount(axis.group, above) / np.bincount(axis.group)
     return JointValley(thetas[0], line, ridge, scatter, residual, floors, 2 * float(values[0]), degrees_of_freedom)
 
 
