@@ -1,5 +1,6 @@
 """The scorecard: how well earlier budgets of this very sweep predicted its later ones."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -24,8 +25,8 @@ def make_scorecard(rows: Rows, valleys: Sequence[Valley], level: float) -> tuple
     `rows` are those of the recommended estimate: what the whole sweep shows to be a bad run misleads no forecast. The
     floors seen are those of `valleys`, of all rows; only `inside` ones can be compared with.
     """
-    n = len(valleys)
-    cuts = [cut for cut in range(MIN_FITTED, n) if sum(bool(v.floors) for v in valleys[:cut]) >= MIN_FITTED]
+    floors = list(itertools.accumulate(bool(valley.floors) for valley in valleys))
+    cuts = [cut for cut in range(MIN_FITTED, len(valleys)) if floors[cut - 1] >= MIN_FITTED]
     if len(cuts) > _MOST_CUTS:
         cuts = [cuts[round(i)] for i in np.linspace(0, len(cuts) - 1, _MOST_CUTS)]
     forecasts: list[Forecast] = []

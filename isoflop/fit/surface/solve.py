@@ -28,6 +28,8 @@ MIN_ROWS = N_PARAMETERS + 1
 # Of the 24 grid points with the smallest squared error, ranked by the objective itself, the first and the ninth start
 # a descent, and so does the best of squared error: 99 % of random starts end in the same optimum (docs/fitting.md).
 _RANKED, _RANKS = 24, (0, 8)
+# Of more rows evenly spaced ones are enough to find a start.
+_ROWS_FOR_STARTS = 1000
 # Columns of the Jacobian this near to dependence leave a parameter to rounding.
 _INDEPENDENT = 1e-7
 # Refits are done this many at a time, so that the working arrays stay in the cache.
@@ -148,7 +150,8 @@ class _Centred:
 
 
 def _starts(data: _Centred, weights: Array, objective: SurfaceObjective) -> Array:
-    grid, squares = grid_starts(data.x, data.z, data.loss, weights)
+    some = slice(None, None, -(-len(data.x) // _ROWS_FOR_STARTS))
+    grid, squares = grid_starts(data.x[some], data.z[some], data.loss[some], weights[some])
     nearest = np.argsort(squares, kind="stable")[:_RANKED]
     values, _ = objective.evaluate(grid[nearest], nearest)
     ranked = nearest[np.argsort(values, kind="stable")]
