@@ -110,7 +110,7 @@ def test_json_of_fit(drawn: Path) -> None:
     document = json.loads(shown)
     assert set(document) == {
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "level", "profiles", "frontier",
-        "estimators", "targets", "findings",
+        "estimators", "targets", "scorecard", "credible_decades", "findings",
     }  # fmt: skip
     assert document["sources"] == [
         {"label": "drawn", "path": "isoflop.db", "kind": "sweep", "n_rows": 21, "param_count": "total"}
