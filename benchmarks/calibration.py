@@ -1,37 +1,55 @@
 """How often nominal 90 % intervals hold the truth, and how far estimates miss it, on surfaces that are known.
 
-    python benchmarks/calibration.py [--sweeps 300] [--seed 1]
+    OMP_NUM_THREADS=1 python benchmarks/calibration.py [--sweeps 300] [--seed 1] [--processes 2] [--json]
 
 Six surfaces (three additive, three whose parts are coupled, so that the additive law is wrong), three centrings of the
-grid, two widths, three noises: 108 cells of 5 budgets and 7 sizes. Two processes; a few minutes.
+grid, two widths, three noises: 108 cells of 5 budgets and 7 sizes. Every sweep goes through `choose`, the estimate that
+`fit` recommends; intervals are the statistical ones, without the model error. A quarter as many sweeps again are spoilt
+in each of four ways, to see whether their bad runs are set aside.
 """
 
 import argparse
+import json
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from isoflop.fit.choice import JOINT, choose
+from isoflop.fit.cost import SIX, TokenCost, read_cost
+from isoflop.fit.frontier import fit_lines
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.joint.mask import find_outliers
-from isoflop.fit.joint.shrink import fit_joint
-from isoflop.fit.line import PowerLaw
+from isoflop.fit.parabola import Array
+from isoflop.fit.profile import budget_floors, find_valleys, pool_noise
 from isoflop.fit.rows import Rows, sort_rows
 from isoflop.fit.surface.solve import LEAST_SQUARES, solve_surface
+from isoflop.fit.target import read_loss
 
+# 3-fold apart from 1e19 on: within those of Hoffmann et al. 2022, figure 3 (6e18 to 3e21).
 BUDGETS = 8.1e20 / 3.0 ** np.arange(4, -1, -1)
 N_SIZES = 7
+# Standard deviations of ln loss: two as in published sweeps, which scatter about their joint valley by 0.002 to 0.007
+# (`holdout.FAMILIES` within 0.6 decades), and one far quieter.
 NOISES = (0.0005, 0.002, 0.005)
 HALF_WIDTHS = (0.5, 1.0)
+# How far the middle of the grid lies from the optimum at the smallest and at the largest budget, decades.
 CENTRINGS = {"centred": (0.0, 0.0), "off": (0.3, 0.3), "drifting": (-0.3, 0.3)}
+# Noise by budget with `--heteroscedastic`: from half to double, 4-fold in all.
+LEAST_NOISE, MOST_NOISE = 0.5, 2.0
 LEVEL = 0.90
+# How far beyond the largest budget forecasts are read.
 FAR = 100.0
+# Parameters at which a token costs 6 N FLOPs whatever the slope of its cost.
+PIVOT = 1e9
+# One spoilt sweep of each kind for so many clean ones.
+CLEAN_PER_SPOILT = 4
 
 
 @dataclass(frozen=True)
 class Surface:
-    """L = E + ((A / N^alpha)^(1/q) + (B / D^beta)^(1/q))^q; additive at q = 1."""
+    """L = E + ((A / N^alpha)^(1/q) + (B / D^beta)^(1/q))^q, nats per token; additive at q = 1."""
 
     name: str
     e: float
@@ -41,54 +59,96 @@ class Surface:
     beta: float
     q: float = 1.0
 
-    @property
-    def exponent(self) -> float:
+    def exponent(self, cost: TokenCost) -> float:
         """N_opt ~ C^exponent."""
-        return self.beta / (self.alpha + self.beta)
+        return self.beta / (self.alpha + cost.slope * self.beta)
 
-    def log_n_opt(self, budget_flops: np.ndarray) -> np.ndarray:
-        """log10 N_opt at C = 6 N D."""
-        base = self.q * np.log(self.alpha / self.beta) + np.log(self.a / self.b)
-        return (base + self.beta * np.log(budget_flops / 6)) / (self.alpha + self.beta) / np.log(10)
+    def optimum(self, log_c: Array, cost: TokenCost) -> tuple[Array, Array]:
+        """log10 N_opt and log10 D_opt at log10 C."""
+        budget = log_c * np.log(10) - cost.offset
+        lead = self.q * np.log(self.alpha / (cost.slope * self.beta)) + np.log(self.a / self.b)
+        log_n = (lead + self.beta * budget) / (self.alpha + cost.slope * self.beta)
+        return log_n / np.log(10), (budget - cost.slope * log_n) / np.log(10)
 
-    def loss(self, n: np.ndarray, d: np.ndarray) -> np.ndarray:
+    def loss(self, n_params: Array, n_tokens: Array) -> Array:
         """Nats per token."""
-        parts = (self.a / n**self.alpha) ** (1 / self.q) + (self.b / d**self.beta) ** (1 / self.q)
-        return self.e + parts**self.q
+        parts = (self.a / n_params**self.alpha) ** (1 / self.q) + (self.b / n_tokens**self.beta) ** (1 / self.q)
+        loss: Array = self.e + parts**self.q
+        return loss
 
 
-# Besiroglu et al. 2024; the Llama 3 report's normalised losses refitted; and a strongly skewed one.
+# Besiroglu et al. 2024 (arXiv 2404.10102); the Llama 3 report's normalised losses refitted; a strongly skewed one.
 CHINCHILLA = Surface("chinchilla", 1.8169, 482.01, 2085.43, 0.3478, 0.3658)
+SKEWED = Surface("asymmetric", 1.69, 406.4, 410.7, 0.5, 0.2)
 SURFACES = (
     CHINCHILLA,
     Surface("llama3", 0.6114, 62.8, 192.9, 0.3137, 0.3254),
-    Surface("asymmetric", 1.69, 406.4, 410.7, 0.5, 0.2),
+    SKEWED,
     *(Surface(f"coupled q={q}", 1.8169, 482.01, 2085.43, 0.3478, 0.3658, q) for q in (0.7, 0.9, 1.3)),
+)
+# Surfaces whose errors are averaged: `well` are those of which the additive law is right.
+GROUPS = {
+    "well": tuple(surface.name for surface in SURFACES if surface.q == 1),
+    **{f"q={surface.q}": (surface.name,) for surface in SURFACES if surface.q != 1},
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all cells share: whether noise differs by budget, and what a token costs."""
+
+    heteroscedastic: bool = False
+    cost: TokenCost = SIX
+
+    def noise(self) -> Array:
+        """(k,) noise of each budget relative to the cell's."""
+        if not self.heteroscedastic:
+            return np.ones(len(BUDGETS))
+        return np.geomspace(LEAST_NOISE, MOST_NOISE, len(BUDGETS))
+
+
+@dataclass(frozen=True)
+class Spoil:
+    """`n_bad` runs end `least` to `most` nats too high."""
+
+    name: str
+    n_bad: int
+    least: float
+    most: float
+
+
+SPOILS = (
+    Spoil("1 run +0.1", 1, 0.1, 0.1),
+    Spoil("2 runs +0.1", 2, 0.1, 0.1),
+    Spoil("1 run +0.3..1", 1, 0.3, 1.0),
+    Spoil("2 runs +0.3..1", 2, 0.3, 1.0),
 )
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One way to lay out and to spoil a sweep."""
+    """One way to lay out a sweep; `noise` is the standard deviation of ln loss."""
 
     surface: Surface
     centring: str
     half_width: float
     noise: float
 
-    def sweep(self, generator: np.random.Generator, bad: int = 0) -> tuple[Rows, np.ndarray]:
-        """The rows, and which of them are bad: `bad` runs end 0.3 to 1 nats too high."""
+    def sweep(self, generator: np.random.Generator, setting: Setting, spoil: Spoil | None = None) -> tuple[Rows, Array]:
+        """The rows, and the positions (before they were sorted) of the runs that were spoilt."""
         first, last = CENTRINGS[self.centring]
-        centres = self.surface.log_n_opt(BUDGETS) + np.linspace(first, last, len(BUDGETS))
+        log_c = np.log10(BUDGETS)
+        centres = self.surface.optimum(log_c, setting.cost)[0] + np.linspace(first, last, len(BUDGETS))
         offsets = np.linspace(-self.half_width, self.half_width, N_SIZES)
-        n = 10 ** (centres[:, None] + offsets).ravel()
-        budget = np.repeat(BUDGETS, N_SIZES)
-        d = budget / (6 * n)
-        loss = self.surface.loss(n, d) * np.exp(generator.normal(0, self.noise, len(n)))
-        spoilt = generator.permutation(len(n))[:bad]
-        loss[spoilt] += generator.uniform(0.3, 1.0, bad)
-        rows = sort_rows(budget, n, d, loss)
-        return rows, np.isin(rows.index, spoilt)
+        n_params = 10 ** (centres[:, None] + offsets).ravel()
+        budget, noise = np.repeat(BUDGETS, N_SIZES), np.repeat(self.noise * setting.noise(), N_SIZES)
+        n_tokens = budget / (np.exp(setting.cost.offset) * n_params**setting.cost.slope)
+        loss = self.surface.loss(n_params, n_tokens) * np.exp(noise * generator.normal(size=len(n_params)))
+        n_bad = spoil.n_bad if spoil else 0
+        spoilt = generator.permutation(len(n_params))[:n_bad]
+        if spoil:
+            loss[spoilt] += generator.uniform(spoil.least, spoil.most, n_bad)
+        return sort_rows(budget, n_params, n_tokens, loss), spoilt
 
 
 CELLS = tuple(
@@ -99,86 +159,285 @@ CELLS = tuple(
     for noise in NOISES
 )
 
+# What intervals are checked of; N and D are log10, and so are their errors.
+QUANTITIES = ("N at C_max", "N at 100x", "a", "D at C_max", "D at 100x", "loss at C_max", "loss at 100x")
+_TOP, _FAR = np.log10(BUDGETS[-1]), np.log10(FAR * BUDGETS[-1])
+# Whose error of log10 N_opt at 100 C_max is measured.
+ESTIMATORS = ("recommended", "parabola", "surface")
 
-def recommended(rows: Rows) -> tuple[PowerLaw, int] | None:
-    huber = solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss)
-    keep, _ = find_outliers(rows, huber)
-    fit = fit_joint(rows.take(keep), tokens=False)
-    return None if fit is None else (fit.on_params, fit.degrees_of_freedom)
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to measure."""
+
+    index: int
+    sweeps: int
+    seed: int
+    setting: Setting = Setting()
+
+    @property
+    def cell(self) -> Cell:
+        """Which."""
+        return CELLS[self.index]
+
+    def generator(self, kind: int, number: int) -> np.random.Generator:
+        """Of one sweep: the same whatever else is measured, and by whom. `kind` 0 is clean, then `SPOILS`."""
+        return np.random.default_rng([self.seed, self.index, kind, number])
 
 
-def parabola(rows: Rows) -> Callable[[float], float]:
-    from isoflop.fit.profile import find_valleys
+@dataclass(frozen=True)
+class Measured:
+    """What became of the sweeps of one cell; NaN where there was no answer.
 
+    Attributes:
+        errors, halves: (s, quantities) error and half-width of the interval of each of `QUANTITIES`.
+        far_errors: (s, 3) of log10 N_opt at 100 C_max, by `ESTIMATORS`.
+        joint: (s,) whether the recommended estimate was the joint valley.
+        clean_masked: (s,) rows set aside in a clean sweep.
+        found, spoilt, wrong: (spoils, t) bad runs set aside, bad runs, and good runs set aside, by `SPOILS`.
+    """
+
+    index: int
+    errors: Array
+    halves: Array
+    far_errors: Array
+    joint: Array
+    clean_masked: Array
+    found: Array
+    spoilt: Array
+    wrong: Array
+
+    @property
+    def coverage(self) -> Array:
+        """(quantities,): share of intervals that hold the truth; no answer is a miss."""
+        share: Array = (np.abs(self.errors) <= self.halves).mean(axis=0)
+        return share
+
+    @property
+    def rms(self) -> Array:
+        """(3,): of `far_errors`, over the sweeps that were answered."""
+        root: Array = np.sqrt(np.nanmean(self.far_errors**2, axis=0))
+        return root
+
+
+def measure(job: Job) -> Measured:
+    """One cell."""
+    clean = [measure_clean(job, number) for number in range(job.sweeps)]
+    errors, halves, rivals, joint, masked = (np.array(column) for column in zip(*clean, strict=True))
+    few = max(1, job.sweeps // CLEAN_PER_SPOILT)
+    spoilt = np.array([[measure_spoilt(job, kind, i) for i in range(few)] for kind in range(1, len(SPOILS) + 1)])
+    return Measured(job.index, errors, halves, rivals, joint, masked, *np.moveaxis(spoilt, 2, 0))
+
+
+def measure_clean(job: Job, number: int) -> tuple[list[float], list[float], list[float], bool, int]:
+    """The rows of `Measured` of one clean sweep."""
+    rows, _ = job.cell.sweep(job.generator(0, number), job.setting)
+    readings, joint, masked = read_recommended(rows)
+    truths = true_values(job.cell.surface, job.setting.cost)
+    errors = [value - truth for (value, _), truth in zip(readings, truths, strict=True)]
+    far_truth = truths[QUANTITIES.index("N at 100x")]
+    far = [errors[QUANTITIES.index("N at 100x")], read_parabola(rows) - far_truth, read_surface(rows) - far_truth]
+    return errors, [half for _, half in readings], far, joint, masked
+
+
+def true_values(surface: Surface, cost: TokenCost) -> list[float]:
+    """Of `QUANTITIES`."""
+    log_n, log_d = surface.optimum(np.array([_TOP, _FAR]), cost)
+    return [*log_n, surface.exponent(cost), *log_d, *surface.loss(10**log_n, 10**log_d)]
+
+
+def read_recommended(rows: Rows) -> tuple[list[tuple[float, float]], bool, int]:
+    """(value, half-width) of each of `QUANTITIES`; whether they are the joint valley's; how many rows it set aside."""
+    choice = choose(rows)
+    if choice is None:
+        return [(np.nan, np.nan)] * len(QUANTITIES), False, 0
+    n, d = choice.on_params, choice.on_tokens
+    quantile = student_quantile(LEVEL, choice.degrees_of_freedom)
+    readings = [
+        (value, quantile * variance**0.5)
+        for value, variance in (n.at(_TOP), n.at(_FAR), n.exponent, d.at(_TOP), d.at(_FAR))
+    ]
+    for log_c in (_TOP, _FAR):
+        loss, interval = read_loss(choice, log_c, LEVEL)
+        readings.append((np.nan, np.nan) if interval is None else (loss, (interval[1] - interval[0]) / 2))
+    return readings, choice.estimator == JOINT, len(choice.outliers)
+
+
+def read_parabola(rows: Rows) -> float:
+    """log10 N_opt at 100 C_max of the line through the floors of parabolas; NaN without two of them."""
     valleys = find_valleys(rows)
-    floors = [(np.log10(v.budget_flops), v.on_params.floor.x) for v in valleys if v.on_params.floor]
-    return np.poly1d(np.polyfit(*zip(*floors, strict=True), 1))
+    lines = fit_lines(budget_floors(valleys), pool_noise(valleys))
+    return lines[0].at(_FAR)[0] if lines else np.nan
 
 
-def surface(rows: Rows) -> Callable[[float], float]:
-    o = solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss, delta=LEAST_SQUARES)
-    fitted = Surface(
-        "", 0, np.exp(o.theta[1] + o.theta[3] * o.x_mean), np.exp(o.theta[2] + o.theta[4] * o.z_mean), *o.theta[3:]
+def read_surface(rows: Rows) -> float:
+    """The same of the surface by least squares."""
+    solution = solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss, delta=LEAST_SQUARES)
+    return solution.law.optimum(_FAR, read_cost(rows))[0]
+
+
+def measure_spoilt(job: Job, kind: int, number: int) -> tuple[int, int, int]:
+    """Bad runs set aside, bad runs, and good runs set aside, of one spoilt sweep."""
+    rows, spoilt = job.cell.sweep(job.generator(kind, number), job.setting, SPOILS[kind - 1])
+    choice = choose(rows)
+    outliers = choice.outliers if choice else ()
+    found = int(np.isin(outliers, spoilt).sum())
+    return found, len(spoilt), len(outliers) - found
+
+
+def measure_all(jobs: Sequence[Job], processes: int) -> list[Measured]:
+    """In the order of `jobs`; the number of processes changes no digit."""
+    if processes == 1:
+        return [measure(job) for job in jobs]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return pool.map(measure, jobs, chunksize=1)
+
+
+def summarise(results: Sequence[Measured]) -> dict[str, Any]:
+    """One document: coverage, errors at 100 C_max, and the mask."""
+    well = [one for one in results if CELLS[one.index].surface.name in GROUPS["well"]]
+    groups = {"all": list(results), "well": well}
+    unanswered = np.mean([np.isnan(one.far_errors).mean(axis=0) for one in results], axis=0)
+    return {
+        "level": LEVEL,
+        "cells": len(results),
+        "sweeps_per_cell": len(results[0].errors),
+        "spoilt_per_cell_and_kind": results[0].found.shape[1],
+        "joint_share": float(np.mean([one.joint.mean() for one in results])),
+        "unanswered_at_100x": dict(zip(ESTIMATORS, unanswered.tolist(), strict=True)),
+        "coverage": {
+            **{name: named_coverage(some, np.mean) for name, some in groups.items() if some},
+            **({"worst well": named_coverage(well, np.min)} if well else {}),
+        },
+        "coverage_by_surface": [
+            {"surface": surface, "noise": noise, **named_coverage(some, np.mean), "worst": float(lowest(some))}
+            for surface, noise, some in by_surface(results)
+        ],
+        "rms_at_100x": [
+            {"group": group, "noise": noise, **mean_rms(some, names)}
+            for group, names in GROUPS.items()
+            for noise in (*NOISES, None)
+            if (some := select(results, names, noise))
+        ],
+        "mask": [mask(name, some) for name, some in groups.items() if some],
+    }
+
+
+def select(results: Iterable[Measured], names: Sequence[str], noise: float | None) -> list[Measured]:
+    """The cells of the named surfaces with that noise, or with any."""
+    cells = ((one, CELLS[one.index]) for one in results)
+    return [one for one, cell in cells if cell.surface.name in names and noise in (None, cell.noise)]
+
+
+def by_surface(results: Sequence[Measured]) -> list[tuple[str, float, list[Measured]]]:
+    """Surface, noise and cells, where there are any."""
+    pairs = [(surface.name, noise) for surface in SURFACES for noise in NOISES]
+    return [(name, noise, some) for name, noise in pairs if (some := select(results, (name,), noise))]
+
+
+def named_coverage(results: Sequence[Measured], over_cells: Callable[..., Array]) -> dict[str, float]:
+    """Coverage of each of `QUANTITIES`, a mean or an extreme over cells."""
+    shares = over_cells([one.coverage for one in results], axis=0)
+    return dict(zip(QUANTITIES, shares.tolist(), strict=True))
+
+
+def lowest(results: Sequence[Measured]) -> float:
+    """The lowest coverage of N_opt and of a in any cell."""
+    return min(one.coverage[: QUANTITIES.index("a") + 1].min() for one in results)
+
+
+def mean_rms(results: Sequence[Measured], names: Sequence[str]) -> dict[str, float]:
+    """RMS error of log10 N_opt at 100 C_max: over the cells of a surface, then their mean over surfaces; and ratios."""
+    of_surface = [select(results, (name,), None) for name in names]
+    means = [np.sqrt(np.mean([one.rms**2 for one in some], axis=0)) for some in of_surface if some]
+    recommended, parabola, surface = np.mean(means, axis=0).tolist()
+    return {
+        "recommended": recommended,
+        "parabola": parabola,
+        "surface": surface,
+        "recommended/parabola": recommended / parabola,
+        "recommended/surface": recommended / surface,
+    }
+
+
+def mask(name: str, results: Sequence[Measured]) -> dict[str, Any]:
+    """Of bad runs: how many are set aside; of clean sweeps: how many lose a row."""
+    found, spoilt, wrong = (
+        np.concatenate([getattr(one, field) for one in results], axis=1) for field in ("found", "spoilt", "wrong")
     )
-    return lambda log_c: float(fitted.log_n_opt(10**log_c))
+    kinds = {
+        spoil.name: {
+            "sweeps_with_all_found": float((found[i] == spoilt[i]).mean()),
+            "bad_runs_found": float(found[i].sum() / spoilt[i].sum()),
+            "sweeps_with_good_runs_masked": float((wrong[i] > 0).mean()),
+        }
+        for i, spoil in enumerate(SPOILS)
+    }
+    clean = float(np.mean([(one.clean_masked > 0).mean() for one in results]))
+    return {"cells": name, "clean_sweeps_masked": clean, "spoilt": kinds}
 
 
-def measure(job: tuple[int, int, int]) -> np.ndarray:
-    """Of one cell: errors at C_max and 100x and of a, and half-widths; errors of parabola and surface at 100x."""
-    index, sweeps, seed = job
-    cell = CELLS[index]
-    generator = np.random.default_rng([seed, index])
-    top, far = np.log10(BUDGETS[-1]), np.log10(FAR * BUDGETS[-1])
-    out = []
-    for _ in range(sweeps):
-        rows, _ = cell.sweep(generator)
-        law, freedom = recommended(rows)
-        quantile = student_quantile(LEVEL, freedom)
-        readings = (law.at(top), law.at(far), law.exponent)
-        truths = (cell.surface.log_n_opt(BUDGETS[-1]), cell.surface.log_n_opt(FAR * BUDGETS[-1]), cell.surface.exponent)
-        line = [v - t for (v, _), t in zip(readings, truths, strict=True)]
-        line += [quantile * var**0.5 for _, var in readings]
-        line += [parabola(rows)(far) - truths[1], surface(rows)(far) - truths[1]]
-        out.append(line)
-    return np.array(out)
+def show(document: dict[str, Any]) -> None:
+    """Print compact tables."""
+    spread = (LEVEL * (1 - LEVEL) / document["sweeps_per_cell"]) ** 0.5
+    print(
+        f"{document['cells']} cells of {document['sweeps_per_cell']} sweeps (standard error of one cell's coverage "
+        f"{spread:.1%}); joint valley in {document['joint_share']:.1%}"
+    )
+    print(f"\n{'coverage of nominal 90 %':28}", *(f"{name:>13}" for name in QUANTITIES), f"{'worst cell':>10}")
+    for name, shares in document["coverage"].items():
+        print(f"{name:28}", *(f"{shares[quantity]:13.1%}" for quantity in QUANTITIES))
+    for row in document["coverage_by_surface"]:
+        shares = " ".join(f"{row[quantity]:13.1%}" for quantity in QUANTITIES)
+        print(f"{row['surface']:18} {row['noise']:9} {shares} {row['worst']:10.1%}")
+    show_errors(document)
+    for row in document["mask"]:
+        print(f"\n{row['cells'] + ' cells':18} clean sweeps that lose a row: {row['clean_sweeps_masked']:.1%}")
+        for name, shares in row["spoilt"].items():
+            print(
+                f"  {name:16} all found in {shares['sweeps_with_all_found']:6.1%} of sweeps, "
+                f"{shares['bad_runs_found']:6.1%} of bad runs; good runs lost in "
+                f"{shares['sweeps_with_good_runs_masked']:6.1%}"
+            )
+
+
+def show_errors(document: dict[str, Any]) -> None:
+    """Print the RMS errors."""
+    columns = (*ESTIMATORS, "recommended/parabola", "recommended/surface")
+    print(f"\n{'RMSE at 100x, decades':28}", *(f"{name:>20}" for name in columns))
+    for row in document["rms_at_100x"]:
+        noise = "any" if row["noise"] is None else row["noise"]
+        print(f"{row['group']:18} {noise:>9}", *(f"{row[name]:20.4f}" for name in columns))
+    print("without an answer:", ", ".join(f"{name} {n:.2%}" for name, n in document["unanswered_at_100x"].items()))
 
 
 def main() -> None:
+    """Print tables, or one document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sweeps", type=int, default=300, help="simulated sweeps per cell")
+    parser.add_argument("--sweeps", type=int, default=300, help="clean simulated sweeps per cell")
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    with multiprocessing.Pool(2) as pool:
-        results = pool.map(measure, [(i, args.sweeps, args.seed) for i in range(len(CELLS))], chunksize=1)
-    report(results)
-
-
-def report(results: list[np.ndarray]) -> None:
-    cover = np.array([(abs(r[:, :3]) <= r[:, 3:6]).mean(axis=0) for r in results])
-    rms = np.array([np.sqrt((r[:, [1, 6, 7]] ** 2).mean(axis=0)) for r in results])
-    print(
-        f"{'surface':16} {'noise':>7}  coverage C_max/100x/a    [worst cell]   RMSE at 100x: recommended parabola surface"
+    parser.add_argument("--processes", type=int, default=2, help="changes no digit")
+    parser.add_argument("--heteroscedastic", action="store_true", help="noise that rises 4-fold over budgets")
+    parser.add_argument(
+        "--cost-slope",
+        type=float,
+        default=1.0,
+        help="FLOPs per token ~ N^slope; at 1, C = 6 N D, D_opt errs as N_opt does by construction",
     )
-    for s in SURFACES:
-        for noise in NOISES:
-            pick = [i for i, c in enumerate(CELLS) if c.surface is s and c.noise == noise]
-            r = np.sqrt((rms[pick] ** 2).mean(axis=0))
-            print(f"{s.name:16} {noise:7} {cover[pick].mean(axis=0).round(3)} {cover[pick].min():.3f}   {r.round(4)}")
-    well = [i for i, c in enumerate(CELLS) if c.surface.q == 1]
-    print("all", cover.mean(axis=0), "well", cover[well].mean(axis=0), "worst well", cover[well].min(axis=0))
-    for group, name in (
-        (well, "well"),
-        *(([i for i, c in enumerate(CELLS) if c.surface.q == q], q) for q in (0.7, 0.9, 1.3)),
-    ):
-        for noise in NOISES:
-            pick = [i for i in group if CELLS[i].noise == noise]
-            by = [
-                np.sqrt((rms[[i for i in pick if CELLS[i].surface is s]] ** 2).mean(axis=0))
-                for s in SURFACES
-                if any(CELLS[i].surface is s for i in pick)
-            ]
-            r = np.mean(by, axis=0)
-            print(name, noise, r.round(4), "rec/parabola %.3f rec/surface %.3f" % (r[0] / r[1], r[0] / r[2]))
+    parser.add_argument("--json", action="store_true", help="print one document")
+    args = parser.parse_args()
+    setting = Setting(args.heteroscedastic, token_cost(args.cost_slope))
+    jobs = [Job(index, args.sweeps, args.seed, setting) for index in range(len(CELLS))]
+    document = {"arguments": vars(args), **summarise(measure_all(jobs, args.processes))}
+    if args.json:
+        print(json.dumps(document, indent=1))
+    else:
+        show(document)
+
+
+def token_cost(slope: float) -> TokenCost:
+    """FLOPs per token ~ N^slope, 6 N at `PIVOT` parameters."""
+    return SIX if slope == 1 else TokenCost(float(np.log(6) + (1 - slope) * np.log(PIVOT)), slope)
 
 
 if __name__ == "__main__":
