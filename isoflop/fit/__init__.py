@@ -2,7 +2,7 @@
 
 from isoflop.fit.document import fit_as_json
 from isoflop.fit.intervals import MODEL_ERROR_DECADES, MODEL_ERROR_PER_DECADE
-from isoflop.fit.sweep import fit_sweep
+from isoflop.fit.sweep import fit_exponents, fit_sweep
 from isoflop.fit.types import Frontier, Interval, Profile, SweepFit, Target, Vertex
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "Target",
     "Vertex",
     "fit_as_json",
+    "fit_exponents",
     "fit_sweep",
 ]

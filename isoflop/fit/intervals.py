@@ -29,7 +29,7 @@ class Noise:
     degrees_of_freedom: int
 
 
-def student_quantile(level: float, degrees_of_freedom: int) -> float:
+def student_quantile(level: float, degrees_of_freedom: float) -> float:
     """Half-width, in standard errors, of a two-sided Student-t interval at `level`, 0 < level < 1."""
     # The lower tail keeps levels next to 1 finite.
     return -float(stdtrit(degrees_of_freedom, (1 - level) / 2))

@@ -29,7 +29,7 @@ from isoflop.fit.profile import budget_floors, describe_valley, find_valleys, po
 from isoflop.fit.rows import Rows, sort_rows
 from isoflop.fit.scorecard import credible_decades, make_scorecard
 from isoflop.fit.target import read_target, unanswered_target
-from isoflop.fit.types import Estimators, Recommended, SweepFit, Target, Vertex
+from isoflop.fit.types import Estimate, Estimators, Recommended, SweepFit, Target, Vertex
 
 # A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
 OUTLOOK_STEP = 10.0
@@ -178,6 +178,26 @@ def _joint_of_all(rows: Rows, choice: Choice | None) -> JointFit | None:
     if choice and choice.joint and len(choice.rows) == len(rows) and choice.noise and choice.noise.is_plain:
         return choice.joint
     return fit_joint(rows) if choice and choice.joint else None
+
+
+def fit_exponents(
+    budget_flops: ArrayLike, n_params: ArrayLike, n_tokens: ArrayLike, loss: ArrayLike, *, level: float = 0.90
+) -> tuple[Estimate, Estimate | None]:
+    """The parabola's frontier and the recommended one, None where there is none, without all that is read off them.
+
+    Arguments and errors as of `fit_sweep`.
+    """
+    columns = _check_columns(budget_flops=budget_flops, n_params=n_params, n_tokens=n_tokens, loss=loss)
+    _check_choices(level, None, HUBER)
+    rows = sort_rows(*columns)
+    valleys = find_valleys(rows)
+    budgets = rows.budgets.tolist()
+    choice = choose(rows)
+    recommended = None
+    if choice is not None:
+        laws = (choice.on_params, choice.on_tokens)
+        recommended = law_estimate(laws, choice.degrees_of_freedom, budgets, level, len(choice.rows))
+    return parabola_estimate(valleys, budgets, level, len(rows)), recommended
 
 
 def _check_choices(level: float, window: float | None, residuals: str) -> None:

@@ -1,6 +1,7 @@
 """A fit as one JSON document, the same for `fit --json` and for a report's report.json."""
 
 from isoflop.fit.document import fit_as_json
+from isoflop.report.conventions import conventions_document
 from isoflop.report.source import FitInput
 from isoflop.report.summary import Summary
 from isoflop.view.document import SCHEMA_VERSION
@@ -21,6 +22,7 @@ def fit_document(summary: Summary) -> dict[str, object]:
         "simulated": summary.simulated,
         "param_count": source.param_count,
         **fit_as_json(summary.fit),
+        "conventions": conventions_document(summary.convention_fits),
         "findings": [finding.as_json() for finding in summary.findings],
     }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from isoflop.finding import Finding
 from isoflop.fit.types import SweepFit, Target
 from isoflop.report.answer import answer_sentences
+from isoflop.report.conventions import ConventionFit, convention_matrix, convention_table
 from isoflop.report.fit_tables import band_table, frontier_table, profile_table, scorecard_table, target_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
 from isoflop.report.source import FitInput
@@ -25,7 +26,8 @@ class Summary:
         answer: the answer first, one sentence each.
         targets: the frontier where it was asked for; where nothing was, at its largest budget and ten times that.
         findings: of the source, then of the fit.
-        frontier, readings, bands, profiles, scorecard, runs, provenance: tables; None where there is nothing to show.
+        frontier, readings, bands, profiles, scorecard, conventions, runs, provenance: tables; None where empty.
+        convention_fits: what `conventions` shows.
         totals: cells by what they are to the fit; empty for CSV.
         generated_at: UTC, ISO 8601.
     """
@@ -42,6 +44,8 @@ class Summary:
     bands: Table | None
     profiles: Table
     scorecard: Table | None
+    conventions: Table | None
+    convention_fits: tuple[ConventionFit, ...]
     runs: Table | None
     provenance: Table
     totals: Mapping[Standing, int]
@@ -54,7 +58,7 @@ class Summary:
 
     @property
     def _tables(self) -> tuple[Table | None, ...]:
-        return self.frontier, self.readings, self.bands, self.profiles, self.scorecard
+        return self.frontier, self.readings, self.bands, self.profiles, self.scorecard, self.conventions
 
     @property
     def fit_tables(self) -> tuple[Table, ...]:
@@ -66,6 +70,7 @@ def summarize(source: FitInput, fit: SweepFit, *, generated_at: str, commands: S
     """The summary of `fit`, which is of the rows of `source`; `commands` are those that give it again."""
     targets = fit.targets or fit.outlook
     n_budgets = len(set(source.budget_flops))
+    matrix = convention_matrix(source, fit.level)
     return Summary(
         title=f"IsoFLOP fit of {source.label}",
         scope=_scope(source, n_budgets),
@@ -79,6 +84,8 @@ def summarize(source: FitInput, fit: SweepFit, *, generated_at: str, commands: S
         bands=band_table(targets),
         profiles=profile_table(fit, n_budgets),
         scorecard=scorecard_table(fit),
+        conventions=convention_table(matrix, fit.level),
+        convention_fits=matrix,
         runs=run_table(source.cells) if source.cells else None,
         provenance=provenance_table(source, commands, generated_at),
         totals=totals(source.cells),

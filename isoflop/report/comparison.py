@@ -1,0 +1,146 @@
+"""Several sources side by side: what each says, and by how much they differ from the first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from isoflop.fit.compare import Comparison, OptimumRatio, common_budget, compare_fits
+from isoflop.report.json import fit_document
+from isoflop.report.summary import Summary
+from isoflop.report.wording import exponent, interval, percent, power_law_of
+from isoflop.units import format_flops
+from isoflop.view.document import SCHEMA_VERSION
+from isoflop.view.table import Column, Table
+from isoflop.view.wording import ABSENT
+
+
+@dataclass(frozen=True)
+class Against:
+    """One source against the first; `comparison` is None where either has no recommended estimate."""
+
+    label: str
+    baseline: str
+    comparison: Comparison | None
+
+
+def compare_summaries(summaries: Sequence[Summary], budgets: Sequence[float]) -> tuple[Against, ...]:
+    """Every summary but the first against the first, at `budgets` or, without any, where both know most."""
+    first = summaries[0]
+    found = []
+    for summary in summaries[1:]:
+        middle = common_budget(summary.fit, first.fit)
+        asked = tuple(budgets) or ((middle,) if middle is not None else ())
+        found.append(Against(summary.source.label, first.source.label, compare_fits(summary.fit, first.fit, asked)))
+    return tuple(found)
+
+
+def comparison_document(summaries: Sequence[Summary], against: Sequence[Against]) -> dict[str, object]:
+    """The comparison as a JSON object: `comparisons` against the first source, and every fit whole in `fits`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "simulated": any(summary.simulated for summary in summaries),
+        "comparisons": [_document(one) for one in against],
+        "fits": [fit_document(summary) for summary in summaries],
+    }
+
+
+def laws_table(summaries: Sequence[Summary]) -> Table:
+    """The recommended law of every source."""
+    return Table(
+        title="Frontiers",
+        columns=(
+            Column("source", numeric=False),
+            Column("N_opt", numeric=False),
+            Column("a"),
+            Column(f"{percent(summaries[0].fit.level)} interval"),
+            Column("b"),
+            Column("runs"),
+        ),
+        rows=tuple(_law_row(summary) for summary in summaries),
+        note="Recommended estimates; intervals of exponents are statistical only.",
+    )
+
+
+def difference_table(against: Sequence[Against], level: float) -> Table:
+    """The differences from the first source."""
+    wide = f"{percent(level)} interval"
+    return Table(
+        title=f"Against {against[0].baseline}",
+        columns=(
+            Column("source", numeric=False),
+            Column("a differs by"),
+            Column(wide),
+            Column("b differs by", essential=False),
+            Column("at FLOPs"),
+            Column("N_opt ratio"),
+            Column(wide),
+            Column("statistical", essential=False),
+        ),
+        rows=tuple(row for one in against for row in _difference_rows(one)),
+        note="Intervals of ratios hold statistical and model error of both; runs of different sources are taken "
+        "to be independent.",
+    )
+
+
+def _law_row(summary: Summary) -> tuple[str, ...]:
+    found = summary.fit.estimators.recommended
+    if found is None:
+        return summary.source.label, ABSENT, ABSENT, ABSENT, ABSENT, str(len(summary.source.points))
+    estimate = found.estimate
+    return (
+        summary.source.label,
+        power_law_of(found.n_line),
+        exponent(found.n_line.slope),
+        interval(estimate.exponent_a_ci, exponent),
+        exponent(found.d_line.slope),
+        str(estimate.n_used),
+    )
+
+
+def _difference_rows(one: Against) -> list[tuple[str, ...]]:
+    found = one.comparison
+    if found is None:
+        return [(one.label, *[ABSENT] * 7)]
+    exponents = (_signed(found.exponent_a), interval(found.exponent_a_ci, _signed), _signed(found.exponent_b))
+    return [(one.label, *exponents, *_ratio_cells(ratio)) for ratio in found.ratios] or [
+        (one.label, *exponents, *[ABSENT] * 4)
+    ]
+
+
+def _ratio_cells(ratio: OptimumRatio) -> tuple[str, ...]:
+    return (
+        format_flops(ratio.budget_flops),
+        ABSENT if ratio.ratio is None else f"{ratio.ratio:.2f}",
+        interval(ratio.ratio_ci, _plain),
+        interval(ratio.ratio_ci_statistical, _plain),
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _document(one: Against) -> dict[str, object]:
+    found = one.comparison
+    if found is None:
+        return {"source": one.label, "baseline": one.baseline, "exponent_a": None, "exponent_b": None, "ratios": []}
+    return {
+        "source": one.label,
+        "baseline": one.baseline,
+        "exponent_a": found.exponent_a,
+        "exponent_a_ci": list(found.exponent_a_ci),
+        "exponent_b": found.exponent_b,
+        "exponent_b_ci": list(found.exponent_b_ci),
+        "ratios": [
+            {
+                "budget_flops": ratio.budget_flops,
+                "n_opt_ratio": ratio.ratio,
+                "n_opt_ratio_ci_statistical": list(ratio.ratio_ci_statistical) if ratio.ratio_ci_statistical else None,
+                "n_opt_ratio_ci": list(ratio.ratio_ci) if ratio.ratio_ci else None,
+            }
+            for ratio in found.ratios
+        ],
+    }

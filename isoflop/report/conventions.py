@@ -1,0 +1,202 @@
+"""The same runs under other conventions of counting parameters and FLOPs."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from isoflop.errors import IsoflopError
+from isoflop.fit import fit_exponents
+from isoflop.fit.types import Interval
+from isoflop.report.point import Point
+from isoflop.report.source import FitInput
+from isoflop.report.wording import exponent, interval, percent
+from isoflop.shape import ParamCount
+from isoflop.store import Standing, SweepCell, standing
+from isoflop.view.table import Column, Table
+from isoflop.view.wording import ABSENT
+
+# Nine fits of more runs would keep a reader waiting.
+MOST_RUNS = 1000
+PARAM_COUNTS: tuple[ParamCount, ...] = ("total", "non_embedding", "matmul")
+
+
+class FlopCount(StrEnum):
+    """How the FLOPs of a run are counted."""
+
+    EXACT = "exact"  # as planned: every matrix product, attention included
+    NO_ATTENTION = "no-attention"  # without QK^T and the weighted sum of values
+    SIX_ND = "6nd"  # 6 N D, with N as parameters are counted
+
+
+@dataclass(frozen=True)
+class ConventionFit:
+    """The exponents that one pair of conventions gives for the same runs.
+
+    Attributes:
+        exponent_a, exponent_a_ci, exponent_b, exponent_b_ci: of the parabola by budget, with statistical intervals.
+        recommended_a, recommended_a_ci: of the recommended estimate.
+    """
+
+    params: ParamCount
+    flops: FlopCount
+    exponent_a: float | None
+    exponent_a_ci: Interval | None
+    exponent_b: float | None
+    exponent_b_ci: Interval | None
+    recommended_a: float | None
+    recommended_a_ci: Interval | None
+
+
+def under_convention(source: FitInput, params: ParamCount | None, flops: FlopCount) -> FitInput:
+    """`source` with N and C counted otherwise; unchanged for the sweep's own N and exact FLOPs.
+
+    Budgets stay groups. Under another count of FLOPs the runs of a group no longer spend the same, so the group takes
+    the count at its floor: the power law between N and the count, through the runs of the group, read at N_opt.
+
+    Raises:
+        IsoflopError: the rows come from a table, whose shapes nobody knows.
+    """
+    if params is None and flops is FlopCount.EXACT:
+        return source
+    if not has_shapes(source):
+        raise IsoflopError(
+            "--params and --flops need the shapes of the models, which a table does not have.",
+            hint="Count as you wish in the table's own columns; sweeps of isoflop keep every count.",
+        )
+    counted: dict[float, list[tuple[Point, float]]] = {}
+    for cell in used_cells(source):
+        point = _point(cell, params or _own_count(cell, source))
+        counted.setdefault(cell.budget_flops, []).append((point, _flops(cell, point, flops)))
+    points = [
+        point._replace(budget_flops=budget)
+        for planned, rows in sorted(counted.items())
+        for budget in (planned if flops is FlopCount.EXACT else _at_floor(rows),)
+        for point, _ in rows
+    ]
+    return dataclasses.replace(source, points=tuple(points), param_count=params or source.param_count)
+
+
+def convention_matrix(source: FitInput, level: float) -> tuple[ConventionFit, ...]:
+    """The exponents under every pair of conventions; empty where shapes are unknown, and for very many runs."""
+    if not has_shapes(source) or len(source.points) > MOST_RUNS:
+        return ()
+    return tuple(_fit(source, params, flops, level) for params in PARAM_COUNTS for flops in FlopCount)
+
+
+def has_shapes(source: FitInput) -> bool:
+    """Whether every row is a run whose shape is known."""
+    return all(part.cells for part in source.each)
+
+
+def used_cells(source: FitInput) -> list[SweepCell]:
+    """The cells whose runs are fitted, each run once."""
+    used = {cell.run_id: cell for cell in source.cells if standing(cell) is Standing.USED}
+    return list(used.values())
+
+
+def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float) -> ConventionFit:
+    rows = under_convention(source, params, flops)
+    parabola, found = fit_exponents(rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss, level=level)
+    return ConventionFit(
+        params=params,
+        flops=flops,
+        exponent_a=parabola.exponent_a,
+        exponent_a_ci=parabola.exponent_a_ci,
+        exponent_b=parabola.exponent_b,
+        exponent_b_ci=parabola.exponent_b_ci,
+        recommended_a=found.exponent_a if found else None,
+        recommended_a_ci=found.exponent_a_ci if found else None,
+    )
+
+
+def _point(cell: SweepCell, params: ParamCount) -> Point:
+    assert cell.n_tokens is not None
+    assert cell.val_loss is not None
+    n_params = float(cell.shape.n_params(params))
+    return Point(cell.budget_flops, n_params, float(cell.n_tokens), cell.val_loss, loss_se=cell.val_loss_se)
+
+
+def _own_count(cell: SweepCell, source: FitInput) -> ParamCount:
+    counts = {part.spec.name: part.spec.fit.params for part in source.each if part.spec}
+    return counts[cell.sweep]
+
+
+def _flops(cell: SweepCell, point: Point, flops: FlopCount) -> float:
+    if flops is FlopCount.SIX_ND:
+        return 6 * point.n_params * point.n_tokens
+    attention = cell.shape.attention_flops_per_token if flops is FlopCount.NO_ATTENTION else 0
+    return (cell.shape.flops_per_token - attention) * point.n_tokens
+
+
+def _at_floor(rows: Sequence[tuple[Point, float]]) -> float:
+    """The count of FLOPs at the floor of one budget's runs, or at its best run where there is no floor."""
+    points = [point for point, _ in rows]
+    columns = zip(*((p.budget_flops, p.n_params, p.n_tokens, p.loss) for p in points), strict=True)
+    (floor,) = fit_exponents(*columns)[0].n_opt
+    n_opt = floor or min(points, key=lambda point: point.loss).n_params
+    logs = [(math.log(point.n_params), math.log(count)) for point, count in rows]
+    mean_n, mean_c = (math.fsum(column) / len(logs) for column in zip(*logs, strict=True))
+    spread = math.fsum((n - mean_n) ** 2 for n, _ in logs)
+    slope = math.fsum((n - mean_n) * (c - mean_c) for n, c in logs) / spread if spread else 0.0
+    return math.exp(mean_c + slope * (math.log(n_opt) - mean_n))
+
+
+def convention_table(matrix: Sequence[ConventionFit], level: float) -> Table | None:
+    """The exponents of the same runs by convention; None without any."""
+    if not matrix:
+        return None
+    wide = f"{percent(level)} interval"
+    return Table(
+        title="Conventions",
+        columns=(
+            Column("N counts", numeric=False),
+            Column("C counts", numeric=False),
+            Column("a, parabola"),
+            Column(wide),
+            Column("b", essential=False),
+            Column("a, recommended"),
+            Column(wide, essential=False),
+        ),
+        rows=tuple(_row(fit) for fit in matrix),
+        note="The same runs, counted otherwise: compare exponents only with sweeps that count alike. exact: all matrix "
+        "products; 6nd: 6 N D with N as counted. --params and --flops refit everything so.",
+    )
+
+
+def conventions_document(matrix: Sequence[ConventionFit]) -> list[dict[str, object]]:
+    """The matrix as JSON objects."""
+    return [
+        {
+            "params": fit.params,
+            "flops": fit.flops.value,
+            "exponent_a": fit.exponent_a,
+            "exponent_a_ci": _ends(fit.exponent_a_ci),
+            "exponent_b": fit.exponent_b,
+            "exponent_b_ci": _ends(fit.exponent_b_ci),
+            "recommended_a": fit.recommended_a,
+            "recommended_a_ci": _ends(fit.recommended_a_ci),
+        }
+        for fit in matrix
+    ]
+
+
+def _row(fit: ConventionFit) -> tuple[str, ...]:
+    return (
+        fit.params.replace("_", "-"),
+        fit.flops.value,
+        _exponent(fit.exponent_a),
+        interval(fit.exponent_a_ci, exponent),
+        _exponent(fit.exponent_b),
+        _exponent(fit.recommended_a),
+        interval(fit.recommended_a_ci, exponent),
+    )
+
+
+def _exponent(value: float | None) -> str:
+    return ABSENT if value is None else exponent(value)
+
+
+def _ends(bounds: Interval | None) -> list[float] | None:
+    return list(bounds) if bounds else None
