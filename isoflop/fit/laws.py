@@ -1,0 +1,142 @@
+"""Published laws of compute-optimal training, to read a fit beside.
+
+Every law is read at C = 6 N D, the convention of all of these papers; so b = 1 - a and D_opt = C / (6 N_opt).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from isoflop.fit.surface.law import SurfaceLaw
+
+FLOPS_PER_PARAM_TOKEN = 6.0
+# 10^15 FLOP/s for a day (Kaplan et al. 2020, section 1.3).
+FLOPS_PER_PF_DAY = 1e15 * 86_400
+
+
+@dataclass(frozen=True)
+class PublishedLaw:
+    """N_opt = coef_n C^exponent_a as a paper prints it; C in training FLOPs.
+
+    Attributes:
+        name: short key, such as `chinchilla-3`.
+        label: as a legend would have it.
+        source: the paper and the place in it.
+        param_count: which parameters N counts.
+        surface: the loss as a function of N and D, where the paper has one.
+    """
+
+    name: str
+    label: str
+    source: str
+    param_count: Literal["total", "non_embedding"]
+    exponent_a: float
+    coef_n: float
+    surface: SurfaceLaw | None = None
+
+    @property
+    def exponent_b(self) -> float:
+        """D_opt ~ C^b."""
+        return 1 - self.exponent_a
+
+    def n_opt(self, budget_flops: float) -> float:
+        """Compute-optimal parameters, counted as `param_count` says."""
+        return float(self.coef_n * budget_flops**self.exponent_a)
+
+    def d_opt(self, budget_flops: float) -> float:
+        """Compute-optimal tokens."""
+        return float(budget_flops**self.exponent_b / (FLOPS_PER_PARAM_TOKEN * self.coef_n))
+
+    def loss(self, budget_flops: float) -> float | None:
+        """Nats per token at the optimum, on the paper's own data and tokens; None where it gives no surface."""
+        if self.surface is None:
+            return None
+        return self.surface.loss(self.n_opt(budget_flops), self.d_opt(budget_flops))
+
+
+def published_law(name: str) -> PublishedLaw:
+    """The law of that name.
+
+    Raises:
+        ValueError: no such law; the message names those there are.
+    """
+    for law in PUBLISHED:
+        if law.name == name:
+            return law
+    raise ValueError(f"no published law {name!r}; there are {', '.join(law.name for law in PUBLISHED)}")
+
+
+def _through(rows: tuple[tuple[float, float], ...], exponent: float) -> float:
+    """The coefficient of N = coefficient C^exponent that a table's rows (N, C) have in the geometric mean."""
+    return math.exp(sum(math.log(n / c**exponent) for n, c in rows) / len(rows))
+
+
+def _of_surface(name: str, label: str, source: str, surface: SurfaceLaw) -> PublishedLaw:
+    log10_n, _ = surface.optimum(1.0)
+    return PublishedLaw(name, label, source, "total", surface.exponent_a, 10.0**log10_n, surface)
+
+
+# The papers print exponents of approaches 1 and 2 and no coefficient: tables of (N, FLOPs) fix it. The rows of 400M,
+# 1B, 10B and 67B parameters; those further out strain exponents that are rounded to two digits.
+_TABLE_3 = ((400e6, 1.92e19), (1e9, 1.21e20), (10e9, 1.23e22), (67e9, 5.76e23))
+_TABLE_A3_APPROACH_2 = ((400e6, 1.84e19), (1e9, 1.20e20), (10e9, 1.32e22), (67e9, 6.88e23))
+
+_HOFFMANN = "Hoffmann et al. 2022, arXiv 2203.15556"
+
+PUBLISHED: tuple[PublishedLaw, ...] = (
+    PublishedLaw(
+        "chinchilla-1",
+        "Chinchilla, approach 1",
+        f"{_HOFFMANN}: exponent of table 2, coefficient through the rows of table 3 up to 67B",
+        "total",
+        0.50,
+        _through(_TABLE_3, 0.50),
+    ),
+    PublishedLaw(
+        "chinchilla-2",
+        "Chinchilla, approach 2 (IsoFLOP)",
+        f"{_HOFFMANN}: exponent of table 2, coefficient through the rows of table A3 up to 67B",
+        "total",
+        0.49,
+        _through(_TABLE_A3_APPROACH_2, 0.49),
+    ),
+    # Alpha and beta are printed to two digits, and the optimum moves: at 1.71e24 FLOPs N is 53B, 67B in table A3.
+    _of_surface(
+        "chinchilla-3",
+        "Chinchilla, approach 3 (as printed)",
+        f"{_HOFFMANN}: equation 10 (appendix D.3), read with equation 4",
+        SurfaceLaw.of(e=1.69, a=406.4, b=410.7, alpha=0.34, beta=0.28),
+    ),
+    _of_surface(
+        "chinchilla-3-unrounded",
+        "Chinchilla, approach 3 (digits of the TeX source)",
+        f"{_HOFFMANN}: its TeX source as quoted in table 1 of Besiroglu et al. 2024, arXiv 2404.10102",
+        SurfaceLaw.of(e=1.6934, a=406.4, b=410.7, alpha=0.3392, beta=0.2849),
+    ),
+    _of_surface(
+        "epoch",
+        "Epoch's correction of Chinchilla, approach 3",
+        "Besiroglu et al. 2024, arXiv 2404.10102: table 1, on runs read off Hoffmann et al.'s figure 4",
+        SurfaceLaw.of(e=1.8172, a=482.01, b=2085.43, alpha=0.3478, beta=0.3658),
+    ),
+    # The text rounds to D_opt = 0.29 C^0.53, which at 3.8e25 FLOPs gives 10.5T tokens where it says 16.55T; the
+    # legend of its figure has the digits that give 16.3T. D = 0.299 C^0.537, so N = C^0.463 / (6 x 0.299).
+    PublishedLaw(
+        "llama-3",
+        "Llama 3",
+        "Llama 3 report 2024, arXiv 2407.21783: section 3.2.1, D_opt = 0.299 C^0.537",
+        "total",
+        1 - 0.537,
+        1 / (FLOPS_PER_PARAM_TOKEN * 0.299),
+    ),
+    # C_min in PF-days is the compute at batches far below the critical one. Their table 6 gives D_opt for training
+    # at the critical batch, which takes twice as many tokens: 2e10 C_min^0.27.
+    PublishedLaw(
+        "kaplan",
+        "Kaplan et al.",
+        "Kaplan et al. 2020, arXiv 2001.08361: figure 14 and table 6, N_opt = 1.3e9 C_min^0.73, C_min in PF-days",
+        "non_embedding",
+        0.73,
+        1.3e9 / FLOPS_PER_PF_DAY**0.73,
+    ),
+)

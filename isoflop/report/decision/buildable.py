@@ -1,0 +1,118 @@
+"""The shapes on either side of N_opt that can be built, and how each would be trained."""
+
+import math
+from dataclasses import dataclass
+
+from isoflop.corpus.tokenizer import make_tokenizer
+from isoflop.fit.diagnose import FAR_DECADES
+from isoflop.plan.neighbours import neighbours
+from isoflop.plan.recipe import Recipe, make_recipe
+from isoflop.plan.shapes import ShapeRule
+from isoflop.shape import ModelShape, ParamCount
+from isoflop.spec import ModelSpec, RecipeSpec, SweepSpec
+from isoflop.units import format_flops
+
+# Context and vocabulary where no sweep is known: those of Gopher and Chinchilla (Rae et al. 2021, arXiv 2112.11446,
+# section 2; Hoffmann et al. 2022, arXiv 2203.15556, section 4.1).
+DEFAULT_CONTEXT, DEFAULT_VOCABULARY = 2048, 32_000
+# The largest budget at which batch and rate of the default recipe were compared (docs/decisions.md, GPU sweeps).
+DEFAULT_TUNED_FLOPS = 2e12
+
+
+@dataclass(frozen=True)
+class Family:
+    """What all shapes on offer share, and the recipe that trains them.
+
+    Attributes:
+        tuned_flops: largest budget at which the recipe was used or compared.
+        default: whether no sweep is known, so that context, vocabulary and recipe are defaults.
+    """
+
+    rule: ShapeRule
+    recipe: RecipeSpec
+    tuned_flops: float
+    default: bool
+
+
+@dataclass(frozen=True)
+class Buildable:
+    """A shape trained for the target budget.
+
+    Attributes:
+        n_params: N under the fit's convention.
+        n_tokens: D that spends the budget at the shape's exact FLOPs per token.
+        relative_to_optimum: n_params / N_opt.
+        recipe: steps, batch and rates; None where no whole steps of whole sequences meet the budget within 0.5 %.
+    """
+
+    shape: ModelShape
+    n_params: int
+    n_tokens: float
+    relative_to_optimum: float
+    recipe: Recipe | None
+
+    @property
+    def tokens_per_param(self) -> float:
+        """D / N."""
+        return self.n_tokens / self.n_params
+
+    @property
+    def batch_tokens(self) -> int | None:
+        """Tokens of a batch."""
+        return None if self.recipe is None else self.recipe.batch_sequences * self.shape.context_length
+
+    @property
+    def learning_rate(self) -> float | None:
+        """Peak rate of embedding and norms."""
+        return None if self.recipe is None else self.recipe.optimizer.learning_rate
+
+    @property
+    def hidden_learning_rate(self) -> float | None:
+        """Peak rate of hidden matrices, which is lower the wider and deeper the model."""
+        if self.recipe is None:
+            return None
+        return self.recipe.optimizer.learning_rate * self.recipe.optimizer.hidden_rate_scale
+
+
+def family_of(spec: SweepSpec | None, count: ParamCount) -> Family:
+    """The family of the sweep; where none is known, shapes of the default rule with Chinchilla's context and words."""
+    if spec is None:
+        model = ModelSpec(context_length=DEFAULT_CONTEXT)
+        return Family(ShapeRule(model, DEFAULT_VOCABULARY, count), RecipeSpec(), DEFAULT_TUNED_FLOPS, default=True)
+    rule = ShapeRule(spec.model, make_tokenizer(spec.tokenizer).vocab_size, count)
+    return Family(rule, spec.recipe, spec.budgets[-1], default=False)
+
+
+def buildable_around(family: Family, budget_flops: float, n_opt: float) -> tuple[Buildable, ...]:
+    """The nearest shape of at most `n_opt` parameters and the nearest of more, fewer where a side has none."""
+    shapes = neighbours(family.rule, n_opt)
+    return tuple(_trained(family, shape, budget_flops, n_opt) for shape in shapes if shape is not None)
+
+
+def family_sentences(family: Family, budget_flops: float) -> tuple[str, ...]:
+    """What is assumed about the family, and how far beyond its experience the recipe is read."""
+    model, decades = family.rule.model, math.log10(budget_flops / family.tuned_flops)
+    assumed = (
+        f"No sweep is known: these are shapes of the default rule with a context of {model.context_length} tokens and "
+        f"a vocabulary of {family.rule.vocab_size}, as Chinchilla's."
+    )
+    recipe, known = (
+        ("default recipe", "the budgets it was tuned at") if family.default
+        else ("sweep's recipe", "its largest budget")
+    )  # fmt: skip
+    far = (
+        f"Batch and peak rate follow the {recipe} {decades:.1f} decades beyond {known} "
+        f"({format_flops(family.tuned_flops)} FLOPs): where to begin with probes, not a measured optimum."
+    )
+    return (*([assumed] if family.default else []), *([far] if decades > FAR_DECADES else []))
+
+
+def _trained(family: Family, shape: ModelShape, budget_flops: float, n_opt: float) -> Buildable:
+    n_params = shape.n_params(family.rule.count)
+    return Buildable(
+        shape=shape,
+        n_params=n_params,
+        n_tokens=budget_flops / shape.flops_per_token,
+        relative_to_optimum=n_params / n_opt,
+        recipe=make_recipe(family.recipe, shape, budget_flops),
+    )

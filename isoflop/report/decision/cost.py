@@ -1,0 +1,65 @@
+"""What a training costs: device-hours, money and days."""
+
+from dataclasses import dataclass
+
+from isoflop.errors import IsoflopError
+from isoflop.report.decision.positive import require_positive
+
+SECONDS_PER_HOUR, HOURS_PER_DAY = 3600, 24
+
+
+@dataclass(frozen=True)
+class CostRates:
+    """What a device does and costs.
+
+    Attributes:
+        peak_flops_per_second: of one device, in the training's precision, without sparsity.
+        utilisation: share of the peak that training FLOPs reach, above 0, at most 1.
+        price_per_device_hour: in any currency; 0 for devices that are paid for.
+        n_devices: devices at work side by side.
+
+    Raises:
+        IsoflopError: a number that no device has.
+    """
+
+    peak_flops_per_second: float
+    utilisation: float
+    price_per_device_hour: float
+    n_devices: int = 1
+
+    def __post_init__(self) -> None:
+        require_positive(self.peak_flops_per_second, "The peak of a device")
+        if not 0 < self.utilisation <= 1:
+            raise IsoflopError(
+                f"The utilisation is {self.utilisation:g}.",
+                hint="Give the share of the peak that training reaches, above 0 and at most 1, such as 0.4.",
+            )
+        if self.price_per_device_hour != 0:
+            require_positive(self.price_per_device_hour, "The price of a device-hour")
+        if self.n_devices < 1:
+            raise IsoflopError(f"The number of devices is {self.n_devices}.", hint="Give a whole number, 1 or more.")
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """The bill of one training: hours of one device, money in the currency of the price, days on the wall clock."""
+
+    device_hours: float
+    money: float
+    days: float
+
+
+def training_cost(budget_flops: float, rates: CostRates) -> TrainingCost:
+    """What `budget_flops` cost at these rates, as if utilisation did not depend on the number of devices.
+
+    Raises:
+        IsoflopError: the budget is no positive number.
+    """
+    require_positive(budget_flops, "The budget in FLOPs")
+    seconds = budget_flops / (rates.peak_flops_per_second * rates.utilisation)
+    hours = seconds / SECONDS_PER_HOUR
+    return TrainingCost(
+        device_hours=hours,
+        money=hours * rates.price_per_device_hour,
+        days=hours / HOURS_PER_DAY / rates.n_devices,
+    )
