@@ -1,23 +1,38 @@
 """`isoflop fit`: the compute-optimal frontier of sweeps, databases and tables."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isoflop.cli.options import (
     DEFAULT_DB,
     DEFAULT_LEVEL,
+    DEFAULT_UTILISATION,
     AsJson,
     Columns,
+    CorpusTokens,
     Database,
+    Flops,
+    FlopsName,
+    InferenceTokens,
+    Laws,
     Level,
+    NDevices,
+    Params,
+    Peak,
+    Price,
     Sources,
     SurfaceLoss,
     SurfaceLossName,
     SweepName,
     Targets,
+    Utilisation,
     Window,
 )
+
+if TYPE_CHECKING:
+    from isoflop.cli.summary import Asked
 
 
 def fit(
@@ -29,20 +44,35 @@ def fit(
     level: Level = DEFAULT_LEVEL,
     window: Window = None,
     surface_loss: SurfaceLoss = SurfaceLossName.HUBER,
+    params: Params = None,
+    flops: Flops = FlopsName.EXACT,
+    law: Laws = None,
+    peak: Peak = None,
+    utilisation: Utilisation = DEFAULT_UTILISATION,
+    price: Price = 0.0,
+    devices: NDevices = 1,
+    corpus_tokens: CorpusTokens = None,
+    inference_tokens: InferenceTokens = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Fit every source by itself; differences from the first.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 4 when a finding of severity error stands.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Find the frontier: a parabola per budget, its floor, and N_opt and D_opt as power laws of C, with intervals."""
+    """Find the frontier by every estimator: N_opt and D_opt as power laws of C, with intervals and findings.
+
+    A target comes with shapes to build on either side, smaller models to train longer, costs and repeats.
+    """
     from isoflop.cli.boundary import EXIT_FINDINGS
     from isoflop.cli.console import stdout
-    from isoflop.cli.summary import read_and_fit
+    from isoflop.cli.summary import Asked, read_and_fit
     from isoflop.finding import Severity
+    from isoflop.report.conventions import FlopCount
     from isoflop.report.json import fit_document
     from isoflop.report.terminal import print_summary
     from isoflop.view.document import dumps
 
-    summary = read_and_fit(
-        sources,
+    asked = Asked(
         db=db,
         sweep=sweep,
         columns=column or [],
@@ -50,10 +80,38 @@ def fit(
         level=level,
         window=window,
         surface_loss=surface_loss,
+        params=params.value if params else None,
+        flops=FlopCount(flops.value),
+        laws=law or [],
+        peak=peak,
+        utilisation=utilisation,
+        price=price,
+        devices=devices,
+        corpus_tokens=corpus_tokens,
+        inference_tokens=inference_tokens,
     )
+    if compare:
+        _compare(sources, asked, json=json)
+        return
+    summary = read_and_fit(sources, asked)
     if json:
         print(dumps(fit_document(summary)))
     else:
         print_summary(summary, stdout())
     if strict and any(finding.severity is Severity.ERROR for finding in summary.findings):
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _compare(sources: Sequence[str], asked: "Asked", *, json: bool) -> None:
+    """Every source by itself, and by how much each differs from the first."""
+    from isoflop.cli.console import stdout
+    from isoflop.cli.summary import read_and_fit_each, target_budgets
+    from isoflop.report.comparison import compare_summaries, comparison_document, print_comparison
+    from isoflop.view.document import dumps
+
+    summaries = read_and_fit_each(sources, asked)
+    against = compare_summaries(summaries, target_budgets(asked))
+    if json:
+        print(dumps(comparison_document(summaries, against)))
+    else:
+        print_comparison(summaries, against, stdout())

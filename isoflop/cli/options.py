@@ -95,6 +95,50 @@ SurfaceLoss = Annotated[
         help="Residuals of log loss the surface minimises: Huber's (1e-3), squares or absolute values.",
     ),
 ]
+
+
+class ParamsName(StrEnum):
+    """Which parameters N counts."""
+
+    TOTAL = "total"
+    NON_EMBEDDING = "non_embedding"
+    MATMUL = "matmul"
+
+
+class FlopsName(StrEnum):
+    """How C counts FLOPs."""
+
+    EXACT = "exact"
+    NO_ATTENTION = "no-attention"
+    SIX_ND = "6nd"
+
+
+Params = Annotated[
+    ParamsName | None, typer.Option("--params", help="Which parameters N counts, other than the sweep's own choice.")
+]
+Flops = Annotated[
+    FlopsName, typer.Option("--flops", help="How C counts: all matrix products, none of attention's, 6ND.")
+]
+Laws = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--law", metavar="<name>", help="Published law beside the fit, such as chinchilla-3, or all; repeatable."
+    ),
+]
+Peak = Annotated[
+    str | None, typer.Option("--peak", metavar="<FLOP/s>", help="Peak of a device: a target's cost is shown with it.")
+]
+Utilisation = Annotated[float, typer.Option("--utilisation", help="Share of the peak that training reaches.")]
+Price = Annotated[float, typer.Option("--price", help="Price of a device-hour, in any currency.")]
+NDevices = Annotated[int, typer.Option("--devices", min=1, help="Devices at work side by side.")]
+CorpusTokens = Annotated[
+    str | None,
+    typer.Option("--corpus-tokens", metavar="<tokens>", help="Unique tokens at hand: what repeats would cost."),
+]
+InferenceTokens = Annotated[
+    str | None,
+    typer.Option("--inference-tokens", metavar="<tokens>", help="Tokens in use: which smaller model would pay."),
+]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers; default: one per GPU, else per core.")]
 
 
@@ -111,3 +155,4 @@ Device = Annotated[DeviceName, typer.Option("--device", help="Devices to train o
 DEFAULT_DB = Path("isoflop.db")
 DEFAULT_ARTIFACTS = Path("isoflop-artifacts")
 DEFAULT_LEVEL = 0.90
+DEFAULT_UTILISATION = 0.4

@@ -8,15 +8,26 @@ import typer
 from isoflop.cli.options import (
     DEFAULT_DB,
     DEFAULT_LEVEL,
+    DEFAULT_UTILISATION,
     AsJson,
     Columns,
+    CorpusTokens,
     Database,
+    Flops,
+    FlopsName,
+    InferenceTokens,
+    Laws,
     Level,
+    NDevices,
+    Params,
+    Peak,
+    Price,
     Sources,
     SurfaceLoss,
     SurfaceLossName,
     SweepName,
     Targets,
+    Utilisation,
     Window,
     named_path,
 )
@@ -34,15 +45,24 @@ def report(
     level: Level = DEFAULT_LEVEL,
     window: Window = None,
     surface_loss: SurfaceLoss = SurfaceLossName.HUBER,
+    params: Params = None,
+    flops: Flops = FlopsName.EXACT,
+    law: Laws = None,
+    peak: Peak = None,
+    utilisation: Utilisation = DEFAULT_UTILISATION,
+    price: Price = 0.0,
+    devices: NDevices = 1,
+    corpus_tokens: CorpusTokens = None,
+    inference_tokens: InferenceTokens = None,
     json: AsJson = False,
 ) -> None:
     """Write the fit as index.html, report.md, report.json, frontier.csv, figure.svg and figure.png."""
-    from isoflop.cli.summary import read_and_fit
+    from isoflop.cli.summary import Asked, read_and_fit
+    from isoflop.report.conventions import FlopCount
     from isoflop.report.write import write_report
     from isoflop.view.document import SCHEMA_VERSION, dumps
 
-    summary = read_and_fit(
-        sources,
+    asked = Asked(
         db=db,
         sweep=sweep,
         columns=column or [],
@@ -50,7 +70,17 @@ def report(
         level=level,
         window=window,
         surface_loss=surface_loss,
+        params=params.value if params else None,
+        flops=FlopCount(flops.value),
+        laws=law or [],
+        peak=peak,
+        utilisation=utilisation,
+        price=price,
+        devices=devices,
+        corpus_tokens=corpus_tokens,
+        inference_tokens=inference_tokens,
     )
+    summary = read_and_fit(sources, asked)
     paths = [str(path) for path in write_report(summary, out)]
     if json:
         print(dumps({"schema_version": SCHEMA_VERSION, "simulated": summary.simulated, "paths": paths}))

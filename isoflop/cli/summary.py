@@ -3,48 +3,110 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
 from isoflop.fit import fit_sweep
+from isoflop.fit.laws import PUBLISHED, PublishedLaw
+from isoflop.report.conventions import FlopCount, under_convention
+from isoflop.report.decision.cost import CostRates
 from isoflop.report.pool import load_sources
-from isoflop.report.summary import Summary, summarize
+from isoflop.report.source import FitInput
+from isoflop.report.summary import Questions, Summary, summarize
 from isoflop.report.table.columns import parse_renames
+from isoflop.shape import ParamCount
 from isoflop.units import parse_quantity
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.5, 0.999
 LEAST_WINDOW, MOST_WINDOW = 0.1, 10.0
+EVERY_LAW = "all"
 
 
-def read_and_fit(
-    sources: Sequence[str],
-    *,
-    db: Path,
-    sweep: str | None,
-    columns: Sequence[str],
-    targets: Sequence[str],
-    level: float,
-    window: float | None,
-    surface_loss: str,
-) -> Summary:
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks of its sources, as it was typed.
+
+    Attributes:
+        db, sweep, columns: where and how the sources are read.
+        targets, level, window, surface_loss: of the fit.
+        params, flops: conventions other than the sweep's own.
+        laws: names of published laws, or `all`.
+        peak, utilisation, price, devices: of the bill; without a peak there is none.
+        corpus_tokens, inference_tokens: for what repeats cost, and for smaller models.
+    """
+
+    db: Path
+    sweep: str | None = None
+    columns: Sequence[str] = ()
+    targets: Sequence[str] = ()
+    level: float = 0.90
+    window: float | None = None
+    surface_loss: str = "huber"
+    params: ParamCount | None = None
+    flops: FlopCount = FlopCount.EXACT
+    laws: Sequence[str] = ()
+    peak: str | None = None
+    utilisation: float = 0.4
+    price: float = 0.0
+    devices: int = 1
+    corpus_tokens: str | None = None
+    inference_tokens: str | None = None
+
+
+def read_and_fit(sources: Sequence[str], asked: Asked) -> Summary:
     """Read the rows of all `sources`, fit them as one and say what came out.
 
     Raises:
-        IsoflopError: an unusable source, column, target, level or window.
+        IsoflopError: an unusable source or option.
     """
-    if not LOWEST_LEVEL <= level <= HIGHEST_LEVEL:
+    budgets = target_budgets(asked)
+    rows = load_sources(sources, db=asked.db, sweep=asked.sweep, renames=parse_renames(asked.columns))
+    return _summary(rows, asked, budgets)
+
+
+def read_and_fit_each(sources: Sequence[str], asked: Asked) -> list[Summary]:
+    """The same of every source by itself.
+
+    Raises:
+        IsoflopError: fewer than two sources, or an unusable source or option.
+    """
+    budgets = target_budgets(asked)
+    rows = load_sources(sources, db=asked.db, sweep=asked.sweep, renames=parse_renames(asked.columns))
+    if len(rows.each) < 2:
+        raise IsoflopError("--compare needs two sources or more.", hint="Name them one after the other: A B.")
+    return [_summary(part, asked, budgets) for part in rows.each]
+
+
+def target_budgets(asked: Asked) -> list[float]:
+    """The targets in FLOPs.
+
+    Raises:
+        IsoflopError: a target is no number, or level or window is none that a fit can have.
+    """
+    if not LOWEST_LEVEL <= asked.level <= HIGHEST_LEVEL:
         raise IsoflopError(
-            f"--level {level:g} is not a coverage this fit can give.",
+            f"--level {asked.level:g} is not a coverage this fit can give.",
             hint=f"Choose one between {LOWEST_LEVEL:g} and {HIGHEST_LEVEL:g}, such as 0.9.",
         )
-    if window is not None and not LEAST_WINDOW <= window <= MOST_WINDOW:
+    if asked.window is not None and not LEAST_WINDOW <= asked.window <= MOST_WINDOW:
         raise IsoflopError(
-            f"--window {window:g} is no distance to keep runs within.",
+            f"--window {asked.window:g} is no distance to keep runs within.",
             hint=f"Give decades of N between {LEAST_WINDOW:g} and {MOST_WINDOW:g}; 0.6 did best on published sweeps.",
         )
-    budgets = [parse_quantity(target, what="--target in FLOPs") for target in targets]
-    rows = load_sources(sources, db=db, sweep=sweep, renames=parse_renames(columns))
+    return [parse_quantity(target, what="--target in FLOPs") for target in asked.targets]
+
+
+def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summary:
+    questions = Questions(
+        laws=_laws(asked.laws),
+        rates=_rates(asked),
+        corpus_tokens=_quantity(asked.corpus_tokens, "--corpus-tokens"),
+        inference_tokens=_quantity(asked.inference_tokens, "--inference-tokens"),
+    )
+    rows = under_convention(source, asked.params, asked.flops)
     fit = fit_sweep(
         rows.budget_flops,
         rows.n_params,
@@ -52,10 +114,40 @@ def read_and_fit(
         rows.loss,
         loss_se=rows.loss_se,
         trunk=rows.trunk,
-        level=level,
+        level=asked.level,
         targets=budgets,
-        window=window,
-        residuals=surface_loss,
+        window=asked.window,
+        residuals=asked.surface_loss,
     )
-    command = shlex.join(["isoflop", *sys.argv[1:]])
-    return summarize(rows, fit, generated_at=datetime.now(UTC).isoformat(timespec="seconds"), commands=[command])
+    return summarize(
+        rows,
+        fit,
+        generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        commands=[shlex.join(["isoflop", *sys.argv[1:]])],
+        questions=questions,
+    )
+
+
+def _quantity(given: str | None, what: str) -> float | None:
+    return None if given is None else parse_quantity(given, what=what)
+
+
+def _rates(asked: Asked) -> CostRates | None:
+    if asked.peak is None:
+        return None
+    peak = parse_quantity(asked.peak, what="--peak in FLOP/s")
+    return CostRates(peak, asked.utilisation, asked.price, asked.devices)
+
+
+def _laws(names: Sequence[str]) -> tuple[PublishedLaw, ...]:
+    known = {law.name: law for law in PUBLISHED}
+    if EVERY_LAW in names:
+        return PUBLISHED
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise IsoflopError(
+                f"There is no published law {name!r}.",
+                hint=f"{f'Did you mean {near[0]}? ' if near else ''}There are {', '.join(known)}; `all` means every one.",
+            )
+    return tuple(known[name] for name in dict.fromkeys(names))

@@ -56,8 +56,10 @@ def _estimators(found: Estimators) -> dict[str, object]:
 
 
 def _surface(surface: SurfaceEstimate) -> dict[str, object]:
-    e, a, b = surface.coefficients
-    return {"E": e, "A": a, "B": b, **{name: value for name, value in _flat(surface).items() if name != "coefficients"}}
+    law = surface.law
+    e, a, b = (ten_to(log / math.log(10)) for log in (law.log_e, law.log_a, law.log_b))
+    known = {"E": e, "A": a, "B": b, "alpha": law.alpha, "beta": law.beta}
+    return {**known, **{name: value for name, value in _flat(surface).items() if name != "law"}}
 
 
 def _recommended(found: Recommended) -> dict[str, object]:

@@ -116,12 +116,10 @@ def surface_estimate(
     lines = surface_lines(solution, read_cost(rows), covariance, float(np.log10(rows.budget_flops).mean()))
     if lines is None:
         return None
-    law, lack = solution.law, joint.lack_of_fit if joint else None
+    lack = joint.lack_of_fit if joint else None
     return SurfaceEstimate(
         estimate=law_estimate(lines, len(rows) - len(solution.theta), budgets, level, len(rows)),
-        coefficients=tuple(_exp(log) for log in (law.log_e, law.log_a, law.log_b)),  # type: ignore[arg-type]
-        alpha=law.alpha,
-        beta=law.beta,
+        law=solution.law,
         residuals=next(name for name, delta in RESIDUALS.items() if delta == solution.delta),
         objective=solution.objective,
         lack_of_fit_f=lack,
@@ -164,7 +162,3 @@ def loss_law(choice: Choice, level: float) -> LossLaw | None:
     e, log_k, gamma, gradient = choice.loss.constants()
     half = quantile * math.sqrt(max(float(gradient @ choice.loss.covariance @ gradient), 0.0))
     return LossLaw(e, log_k, gamma, (gamma - half, gamma + half), "surface")
-
-
-def _exp(log: float) -> float | None:
-    return ten_to(log / math.log(10))

@@ -72,7 +72,7 @@ def _through(rows: tuple[tuple[float, float], ...], exponent: float) -> float:
 
 
 def _of_surface(name: str, label: str, source: str, surface: SurfaceLaw) -> PublishedLaw:
-    log10_n, _ = surface.optimum(1.0)
+    log10_n, _ = surface.optimum(0.0)
     return PublishedLaw(name, label, source, "total", surface.exponent_a, 10.0**log10_n, surface)
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from isoflop.finding import Finding
 from isoflop.fit.line import Covariance, Line
+from isoflop.fit.surface.law import SurfaceLaw
 
 Interval = tuple[float, float]
 
@@ -167,7 +168,7 @@ class SurfaceEstimate:
 
     Attributes:
         estimate: the frontier; C / D as the rows have it, which is 6 N for most.
-        coefficients: E, A, B; None where a float cannot hold one.
+        law: the surface itself.
         residuals: `huber`, `squares` or `absolute`: what of the residuals of log loss is minimised.
         objective: its sum over rows.
         lack_of_fit_f, lack_of_fit_p: F of least squares against the joint valley, which has a floor per budget and a
@@ -176,9 +177,7 @@ class SurfaceEstimate:
     """
 
     estimate: Estimate
-    coefficients: tuple[float | None, float | None, float | None]
-    alpha: float
-    beta: float
+    law: SurfaceLaw
     residuals: str
     objective: float
     lack_of_fit_f: float | None

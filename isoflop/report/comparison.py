@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.console import Console
+
+from isoflop.finding import Severity
 from isoflop.fit.compare import Comparison, OptimumRatio, common_budget, compare_fits
 from isoflop.report.json import fit_document
 from isoflop.report.summary import Summary
 from isoflop.report.wording import exponent, interval, percent, power_law_of
 from isoflop.units import format_flops
 from isoflop.view.document import SCHEMA_VERSION
+from isoflop.view.drawing import table_block, text
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import ABSENT
+from isoflop.view.wording import ABSENT, SIMULATED_SENTENCE
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,18 @@ def comparison_document(summaries: Sequence[Summary], against: Sequence[Against]
         "comparisons": [_document(one) for one in against],
         "fits": [fit_document(summary) for summary in summaries],
     }
+
+
+def print_comparison(summaries: Sequence[Summary], against: Sequence[Against], console: Console) -> None:
+    """Nothing; `console` shows the laws, the differences, and which source has findings of what weight."""
+    if any(summary.simulated for summary in summaries):
+        console.print(text(SIMULATED_SENTENCE, "bold magenta"))
+    for table in (laws_table(summaries), difference_table(against, summaries[0].fit.level)):
+        console.print(table_block(table, console))
+    for summary in summaries:
+        codes = [found.code for found in summary.findings if found.severity is not Severity.INFO]
+        if codes:
+            console.print(text(f"{summary.source.label}: {', '.join(codes)} (`isoflop fit` of it alone says more)"))
 
 
 def laws_table(summaries: Sequence[Summary]) -> Table:

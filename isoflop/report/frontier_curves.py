@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from isoflop.fit.choice import PARABOLA
 from isoflop.fit.intervals import student_quantile
+from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.line import Line
 from isoflop.fit.types import Interval, SweepFit, Target
 from isoflop.report.wording import power_law_of
 
 INK, BAND, TARGET, BESIDE = "#31688e", "#c5d7e3", "#b5367a", "#7a7a7a"
+# Of published laws, told apart by these and by their dashes.
+PUBLISHED = ("#d95f02", "#1b9e77", "#e6ab02", "#a6761d", "#666666", "#7570b3")
 
 _CURVE_POINTS = 100
 
@@ -74,6 +77,7 @@ class Optimum:
         floors, targets: readings with intervals.
         law: the recommended one; None without any.
         parabola: the line through the floors; None without a frontier, or where that is the recommended law.
+        published: published laws, with their labels.
         fitted: the smallest and the largest budget that the recommended law is fitted to.
     """
 
@@ -84,6 +88,7 @@ class Optimum:
     law: Law | None
     parabola: Law | None
     fitted: tuple[float, ...]
+    published: tuple[tuple[str, Law], ...] = ()
 
     @property
     def budgets(self) -> tuple[float, ...]:
@@ -91,22 +96,24 @@ class Optimum:
         return self.fitted + tuple(reading.budget_flops for reading in (*self.floors, *self.targets))
 
 
-def optimal_params(fit: SweepFit, targets: Sequence[Target]) -> Optimum:
+def optimal_params(fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> Optimum:
     """N_opt against C."""
     floors = tuple(Reading(p.budget_flops, p.n_opt, p.n_opt_ci) for p in fit.profiles if p.n_opt is not None)
     readings = tuple(Reading(t.budget_flops, t.n_opt, t.n_opt_ci) for t in targets if t.n_opt is not None)
     found, frontier = fit.estimators.recommended, fit.frontier
     parabola = frontier.n_line if frontier else None
-    return _optimum("N_opt", "parameters", (floors, readings), fit, (found.n_line if found else None, parabola))
+    optimum = _optimum("N_opt", "parameters", (floors, readings), fit, (found.n_line if found else None, parabola))
+    return replace(optimum, published=tuple((law.label, _published(law.n_opt(1.0), law.exponent_a)) for law in laws))
 
 
-def optimal_tokens(fit: SweepFit, targets: Sequence[Target]) -> Optimum:
+def optimal_tokens(fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> Optimum:
     """D_opt against C."""
     floors = tuple(Reading(p.budget_flops, p.d_opt, p.d_opt_ci) for p in fit.profiles if p.d_opt is not None)
     readings = tuple(Reading(t.budget_flops, t.d_opt, t.d_opt_ci) for t in targets if t.d_opt is not None)
     found, frontier = fit.estimators.recommended, fit.frontier
     parabola = frontier.d_line if frontier else None
-    return _optimum("D_opt", "tokens", (floors, readings), fit, (found.d_line if found else None, parabola))
+    optimum = _optimum("D_opt", "tokens", (floors, readings), fit, (found.d_line if found else None, parabola))
+    return replace(optimum, published=tuple((law.label, _published(law.d_opt(1.0), law.exponent_b)) for law in laws))
 
 
 def _optimum(
@@ -121,6 +128,10 @@ def _optimum(
     same = found is not None and found.estimator == PARABOLA
     parabola = _law(lines[1], frontier.degrees_of_freedom, fit) if frontier and lines[1] and not same else None
     return Optimum(name, unit, *readings, law, parabola, found.fitted_budgets if found else ())
+
+
+def _published(coefficient: float, slope: float) -> Law:
+    return Law(Line(math.log10(coefficient), slope, ((0.0, 0.0), (0.0, 0.0)), 0.0), 0.0)
 
 
 def _law(line: Line, degrees_of_freedom: int, fit: SweepFit) -> Law:

@@ -2,6 +2,8 @@
 
 from isoflop.fit.document import fit_as_json
 from isoflop.report.conventions import conventions_document
+from isoflop.report.decision.document import decision_as_json
+from isoflop.report.law_table import laws_document
 from isoflop.report.source import FitInput
 from isoflop.report.summary import Summary
 from isoflop.view.document import SCHEMA_VERSION
@@ -23,6 +25,8 @@ def fit_document(summary: Summary) -> dict[str, object]:
         "param_count": source.param_count,
         **fit_as_json(summary.fit),
         "conventions": conventions_document(summary.convention_fits),
+        "decisions": [decision_as_json(decision) for decision in summary.decisions],
+        "laws": laws_document(summary.laws, summary.targets),
         "findings": [finding.as_json() for finding in summary.findings],
     }
 

@@ -1,13 +1,18 @@
 """A report as plain data: what every renderer shows, each in its own way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from isoflop.finding import Finding
+from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.types import SweepFit, Target
 from isoflop.report.answer import answer_sentences
 from isoflop.report.conventions import ConventionFit, convention_matrix, convention_table
+from isoflop.report.decision.cost import CostRates
+from isoflop.report.decision.decide import Decision, decide
+from isoflop.report.decision.tables import decision_tables
 from isoflop.report.fit_tables import band_table, frontier_table, profile_table, scorecard_table, target_table
+from isoflop.report.law_table import law_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
 from isoflop.report.source import FitInput
 from isoflop.store import Standing
@@ -28,6 +33,8 @@ class Summary:
         findings: of the source, then of the fit.
         frontier, readings, bands, profiles, scorecard, conventions, runs, provenance: tables; None where empty.
         convention_fits: what `conventions` shows.
+        laws, law_readings: published laws shown beside the fit.
+        decisions: one per target that was asked for and has an answer.
         totals: cells by what they are to the fit; empty for CSV.
         generated_at: UTC, ISO 8601.
     """
@@ -46,6 +53,9 @@ class Summary:
     scorecard: Table | None
     conventions: Table | None
     convention_fits: tuple[ConventionFit, ...]
+    laws: tuple[PublishedLaw, ...]
+    law_readings: Table | None
+    decisions: tuple[Decision, ...]
     runs: Table | None
     provenance: Table
     totals: Mapping[Standing, int]
@@ -58,7 +68,9 @@ class Summary:
 
     @property
     def _tables(self) -> tuple[Table | None, ...]:
-        return self.frontier, self.readings, self.bands, self.profiles, self.scorecard, self.conventions
+        decisions = (table for decision in self.decisions for table in decision_tables(decision))
+        first = self.frontier, self.readings, self.law_readings, self.bands, *decisions
+        return *first, self.profiles, self.scorecard, self.conventions
 
     @property
     def fit_tables(self) -> tuple[Table, ...]:
@@ -66,8 +78,38 @@ class Summary:
         return tuple(table for table in self._tables if table is not None)
 
 
-def summarize(source: FitInput, fit: SweepFit, *, generated_at: str, commands: Sequence[str] = ()) -> Summary:
-    """The summary of `fit`, which is of the rows of `source`; `commands` are those that give it again."""
+@dataclass(frozen=True)
+class Questions:
+    """What else a reader asks of a fit.
+
+    Attributes:
+        laws: published ones to be shown beside it.
+        rates: what devices do and cost; None for no bill.
+        corpus_tokens: unique tokens at hand; None if there are enough.
+        inference_tokens: that the model will read and write in use; None if that does not matter.
+    """
+
+    laws: tuple[PublishedLaw, ...] = ()
+    rates: CostRates | None = None
+    corpus_tokens: float | None = None
+    inference_tokens: float | None = None
+
+
+def summarize(
+    source: FitInput,
+    fit: SweepFit,
+    *,
+    generated_at: str,
+    commands: Sequence[str] = (),
+    questions: Questions = Questions(),
+) -> Summary:
+    """The summary of `fit`, which is of the rows of `source`; `commands` are those that give it again.
+
+    Targets that were asked for come with a decision: shapes, costs and alternatives.
+
+    Raises:
+        IsoflopError: a question with a number that makes no sense.
+    """
     targets = fit.targets or fit.outlook
     n_budgets = len(set(source.budget_flops))
     matrix = convention_matrix(source, fit.level)
@@ -86,6 +128,9 @@ def summarize(source: FitInput, fit: SweepFit, *, generated_at: str, commands: S
         scorecard=scorecard_table(fit),
         conventions=convention_table(matrix, fit.level),
         convention_fits=matrix,
+        laws=questions.laws,
+        law_readings=law_table(questions.laws, targets),
+        decisions=tuple(_decisions(source, fit, questions)),
         runs=run_table(source.cells) if source.cells else None,
         provenance=provenance_table(source, commands, generated_at),
         totals=totals(source.cells),
@@ -97,3 +142,20 @@ def _scope(source: FitInput, n_budgets: int) -> str:
     budgets = "1 budget" if n_budgets == 1 else f"{n_budgets} budgets"
     others = [f"{number} {kind.words}" for kind, number in totals(source.cells).items() if kind is not Standing.USED]
     return f"{runs(len(source.points))} at {budgets}" + (f"; not fitted: {', '.join(others)}" if others else "")
+
+
+def _decisions(source: FitInput, fit: SweepFit, questions: Questions) -> Iterator[Decision]:
+    surface = fit.estimators.surface
+    for target in fit.targets:
+        if target.n_opt is not None and target.d_opt is not None:
+            yield decide(
+                budget_flops=target.budget_flops,
+                n_opt=target.n_opt,
+                d_opt=target.d_opt,
+                surface=surface.law if surface else None,
+                spec=source.spec,
+                param_count=source.param_count,
+                corpus_tokens=questions.corpus_tokens,
+                rates=questions.rates,
+                inference_tokens=questions.inference_tokens,
+            )

@@ -17,5 +17,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(text(""), text(sentence), sep="\n")
     for table in summary.fit_tables:
         console.print(table_block(table, console))
+    for decision in summary.decisions:
+        for note in decision.notes:
+            console.print(text(note, "dim"))
     if summary.findings:
         console.print(findings_block(summary.findings))

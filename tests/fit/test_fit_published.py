@@ -84,7 +84,7 @@ def test_points_that_share_no_budget_are_listed_in_part_and_said_to_make_no_prof
     assert {profile.vertex for profile in fit.profiles} == {Vertex.TOO_FEW}
     assert fit.frontier is None
     assert fit.estimators.parabola.exponent_a is fit.estimators.joint is None
-    assert (fit.estimators.surface.alpha, fit.estimators.surface.beta) == pytest.approx(
+    assert (fit.estimators.surface.law.alpha, fit.estimators.surface.law.beta) == pytest.approx(
         (0.3473105, 0.3671724), abs=1e-6
     )
     assert fit.targets[0].estimator == "surface"

@@ -65,10 +65,10 @@ def _on_surface(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "surface_at_bound",
             Severity.WARNING,
-            f"An exponent of the surface ends at the edge of what was searched (alpha {surface.alpha:.3g}, beta "
-            f"{surface.beta:.3g}): the runs do not determine it.",
+            f"An exponent of the surface ends at the edge of what was searched (alpha {surface.law.alpha:.3g}, beta "
+            f"{surface.law.beta:.3g}): the runs do not determine it.",
             "Do not quote the surface; add budgets or sizes that separate the part of size from that of data.",
-            {"alpha": surface.alpha, "beta": surface.beta},
+            {"alpha": surface.law.alpha, "beta": surface.law.beta},
         )
     if joint is None:
         return

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from isoflop.corpus.tokenizer import make_tokenizer
-from isoflop.fit.diagnose import FAR_DECADES
+from isoflop.fit.findings.targets import FAR_DECADES
 from isoflop.plan.neighbours import neighbours
 from isoflop.plan.recipe import Recipe, make_recipe
 from isoflop.plan.shapes import ShapeRule

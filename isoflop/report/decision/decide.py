@@ -15,6 +15,8 @@ from isoflop.spec import SweepSpec
 
 # No loss is e^100 nats; from there on other sizes' losses would leave the range of a float.
 _LARGEST_LOG_LOSS = 100.0
+# What the shapes count where a table does not say, or sources differ: every parameter.
+_COUNTED: dict[Convention, ParamCount] = {"total": "total", "non_embedding": "non_embedding", "matmul": "matmul"}
 _AS_GIVEN = "N is counted as the file gives it, and of the shapes every parameter: compare with care."
 
 
@@ -67,7 +69,7 @@ def decide(
     Raises:
         IsoflopError: a corpus or a use of no positive number of tokens.
     """
-    count: ParamCount = "total" if param_count == "as_given" else param_count
+    count = _COUNTED.get(param_count, "total")
     family = family_of(spec, count)
     law = surface if surface is not None and _usable(surface, n_opt, d_opt) else None
     repeats = None if corpus_tokens is None else repeats_of(corpus_tokens, n_opt, d_opt, law)
@@ -84,7 +86,7 @@ def decide(
         repeats=repeats,
         notes=(
             *family_sentences(family, budget_flops),
-            *([_AS_GIVEN] if param_count == "as_given" else []),
+            *([_AS_GIVEN] if param_count not in _COUNTED else []),
             *([] if repeats is None else [repeats_sentence(repeats)]),
         ),
     )

@@ -124,7 +124,7 @@ def _smaller(surface: SurfaceLaw, budget_flops: float, n_opt: float, share: floa
 
 def _log_reducible(surface: SurfaceLaw, budget_flops: float) -> float:
     """ln(lowest loss at the budget - E)."""
-    log10_n, log10_d = surface.optimum(budget_flops)
+    log10_n, log10_d = surface.optimum(math.log10(budget_flops))
     size = surface.log_a - surface.alpha * log10_n * math.log(10)
     data = surface.log_b - surface.beta * log10_d * math.log(10)
     return size + _log1p_exp(data - size)

@@ -69,8 +69,8 @@ def _draw(summary: Summary) -> Figure:
     # Only of our own runs is the unit known.
     loss_label = "loss (nats per token)" if summary.source.origin is Origin.SWEEP else "loss"
     draw_valleys(top.subplots(), summary.fit, summary.source.points, loss_label=loss_label)
-    draw_params(params, summary.fit, summary.targets)
-    draw_tokens(tokens, summary.fit, summary.targets)
+    draw_params(params, summary.fit, summary.targets, summary.laws)
+    draw_tokens(tokens, summary.fit, summary.targets, summary.laws)
     if summary.simulated:
         figure.text(0.5, 0.5, SIMULATED, size=80, color="#cc3399", alpha=0.15, rotation=30, ha="center", va="center")
     return figure

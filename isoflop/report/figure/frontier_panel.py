@@ -1,15 +1,18 @@
 """The panels of the frontier: compute-optimal parameters and tokens against training FLOPs."""
 
+import itertools
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.types import SweepFit, Target
 from isoflop.report.figure.axis_ticks import label_counts, label_flops
 from isoflop.report.frontier_curves import (
     BAND,
     BESIDE,
     INK,
+    PUBLISHED,
     TARGET,
     Law,
     Optimum,
@@ -21,14 +24,14 @@ from isoflop.report.frontier_curves import (
 from isoflop.report.wording import percent
 
 
-def draw_params(ax: Axes, fit: SweepFit, targets: Sequence[Target]) -> None:
+def draw_params(ax: Axes, fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> None:
     """Nothing; `ax` shows N_opt against C: floors, power law with its band, targets."""
-    _draw(ax, optimal_params(fit, targets), fit.level)
+    _draw(ax, optimal_params(fit, targets, laws), fit.level)
 
 
-def draw_tokens(ax: Axes, fit: SweepFit, targets: Sequence[Target]) -> None:
+def draw_tokens(ax: Axes, fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> None:
     """Nothing; `ax` shows D_opt against C: floors, power law with its band, targets."""
-    _draw(ax, optimal_tokens(fit, targets), fit.level)
+    _draw(ax, optimal_tokens(fit, targets, laws), fit.level)
 
 
 def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
@@ -44,6 +47,9 @@ def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
         beside = optimum.parabola.along(optimum.budgets)
         label = f"parabola: {optimum.parabola.name}"
         ax.plot(beside.budgets, beside.optima, color=BESIDE, linewidth=1.1, linestyle=":", label=label)
+    for color, (label, law) in zip(itertools.cycle(PUBLISHED), optimum.published, strict=False):
+        curve = law.along(optimum.budgets)
+        ax.plot(curve.budgets, curve.optima, color=color, linewidth=1.0, linestyle="-.", label=label)
     _draw_readings(ax, optimum.floors, "D", INK, "floors of the profiles")
     _draw_readings(ax, optimum.targets, "o", TARGET, f"targets, {percent(level)} with model error")
     across, up = log_limits(optimum)

@@ -9,8 +9,8 @@ from isoflop.report.summary import Summary
 
 def plots(summary: Summary) -> dict[str, Plot]:
     """The panels by the id of their place on the page; without any floor only the valleys."""
-    fit, targets = summary.fit, summary.targets
-    optima = {"params": optimal_params(fit, targets), "tokens": optimal_tokens(fit, targets)}
+    fit, targets, laws = summary.fit, summary.targets, summary.laws
+    optima = {"params": optimal_params(fit, targets, laws), "tokens": optimal_tokens(fit, targets, laws)}
     shown = {name: optimum for name, optimum in optima.items() if optimum.floors or optimum.law}
     frontier = {name: frontier_plot(optimum, summary) for name, optimum in shown.items()}
     return {"valleys": valley_plot(summary), **frontier}

@@ -1,8 +1,9 @@
 """The interactive panels of the frontier: floors, power law with its band, targets."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from isoflop.report.frontier_curves import BAND, BESIDE, INK, TARGET, Law, Optimum, Reading, log_limits
+from isoflop.report.frontier_curves import BAND, BESIDE, INK, PUBLISHED, TARGET, Law, Optimum, Reading, log_limits
 from isoflop.report.page.hover import floor_text, target_text
 from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot
 from isoflop.report.summary import Summary
@@ -43,6 +44,17 @@ def _traces(optimum: Optimum, summary: Summary) -> Iterator[Trace]:
             "y": beside.optima.tolist(),
             "line": {"color": BESIDE, "width": 1.5, "dash": "dot"},
             "name": f"parabola: {optimum.parabola.name}",
+        }
+    for color, (label, law) in zip(itertools.cycle(PUBLISHED), optimum.published, strict=False):
+        curve = law.along(optimum.budgets)
+        yield {
+            "type": "scatter",
+            "mode": "lines",
+            "hoverinfo": "skip",
+            "x": curve.budgets.tolist(),
+            "y": curve.optima.tolist(),
+            "line": {"color": color, "width": 1.5, "dash": "dashdot"},
+            "name": label,
         }
     floors = {profile.budget_flops: floor_text(profile, level) for profile in summary.fit.profiles}
     yield _readings(optimum.floors, floors, INK, "diamond", "floors of the profiles")
