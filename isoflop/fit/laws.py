@@ -110,13 +110,13 @@ PUBLISHED: tuple[PublishedLaw, ...] = (
     _of_surface(
         "chinchilla-3-unrounded",
         "Chinchilla, approach 3 (digits of the TeX source)",
-        f"{_HOFFMANN}: its TeX source as quoted in table 1 of Besiroglu et al. 2024, arXiv 2404.10102",
+        f"{_HOFFMANN}: its TeX source, as Besiroglu et al. 2024 (arXiv 2404.10102) quote it",
         SurfaceLaw.of(e=1.6934, a=406.4, b=410.7, alpha=0.3392, beta=0.2849),
     ),
     _of_surface(
         "epoch",
         "Epoch's correction of Chinchilla, approach 3",
-        "Besiroglu et al. 2024, arXiv 2404.10102: table 1, on runs read off Hoffmann et al.'s figure 4",
+        "Besiroglu et al. 2024, arXiv 2404.10102: fitted to runs read off Hoffmann et al.'s figure 4",
         SurfaceLaw.of(e=1.8172, a=482.01, b=2085.43, alpha=0.3478, beta=0.3658),
     ),
     # The text rounds to D_opt = 0.29 C^0.53, which at 3.8e25 FLOPs gives 10.5T tokens where it says 16.55T; the

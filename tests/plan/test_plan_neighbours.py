@@ -31,16 +31,21 @@ def depth_and_ff_off(shape):
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(rule=RULES, log_n=st.floats(4.5, 12.5))
-def test_one_shape_lies_on_either_side_and_both_are_near(rule, log_n):
+def test_one_shape_lies_on_either_side_and_both_are_as_near_as_the_rule_has_them(rule, log_n):
     n_params = 10**log_n
-    below, above = neighbours(rule, n_params)
-    assert below is None or below.n_params(rule.count) <= n_params
-    assert above.n_params(rule.count) > n_params
-    if n_params > 100 * buildable(rule)[0][0]:
-        assert below.n_params(rule.count) > 0.9 * n_params
-        assert above.n_params(rule.count) < 1.1 * n_params
+    found = [None if shape is None else shape.n_params(rule.count) for shape in neighbours(rule, n_params)]
+    sizes = buildable(rule)[0]
+    if n_params > sizes[-1]:
+        assert 0.98 * n_params < found[0] <= n_params < found[1] < 1.02 * n_params
+        return
+    # Better proportions outweigh a few per cent of N, as in `nearest_shape`.
+    next_below = max((size for size in sizes if size <= n_params), default=None)
+    next_above = min((size for size in sizes if size > n_params), default=math.inf)
+    assert (found[0] is None) == (next_below is None)
+    assert found[0] is None or min(next_below, (1 - 2 * NEAR) * n_params) <= found[0] <= n_params
+    assert n_params < found[1] <= max(next_above, (1 + 2 * NEAR) * n_params)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -55,7 +60,7 @@ def test_each_is_the_best_on_its_side_of_all_that_sweeps_build(log_n):
     near = [shape for n, shape in zip(sizes, shapes, strict=True) if abs(n / n_params - 1) < NEAR]
     for shape, side in zip(neighbours(LARGE, n_params), (-1, 1), strict=True):
         rivals = [off(rival) for rival in near if (rival.n_params_total > n_params) == (side > 0)]
-        assert off(shape) == pytest.approx(min(rivals))
+        assert off(shape) <= min(rivals, default=math.inf) + 1e-12
 
 
 @pytest.mark.parametrize(

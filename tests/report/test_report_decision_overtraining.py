@@ -29,7 +29,7 @@ def lowest(coefficients, budget):
     """N, D and loss of the best split of the budget, by search."""
     found = minimize_scalar(
         lambda x: loss(coefficients, math.exp(x), budget / 6 / math.exp(x)),
-        bounds=(0, 80), method="bounded", options={"xatol": 1e-10},
+        bounds=(-40, 80), method="bounded", options={"xatol": 1e-10},
     )  # fmt: skip
     n = math.exp(found.x)
     return n, budget / 6 / n, found.fun

@@ -12,8 +12,8 @@ from isoflop.shape import ModelShape, ParamCount
 from isoflop.spec import ModelSpec, RecipeSpec, SweepSpec
 from isoflop.units import format_flops
 
-# Context and vocabulary where no sweep is known: those of Gopher and Chinchilla (Rae et al. 2021, arXiv 2112.11446,
-# section 2; Hoffmann et al. 2022, arXiv 2203.15556, section 4.1).
+# Context and vocabulary where no sweep is known: those of Gopher and Chinchilla (Rae et al. 2021, arXiv 2112.11446;
+# Hoffmann et al. 2022, arXiv 2203.15556, section 4.1).
 DEFAULT_CONTEXT, DEFAULT_VOCABULARY = 2048, 32_000
 # The largest budget at which batch and rate of the default recipe were compared (docs/decisions.md, GPU sweeps).
 DEFAULT_TUNED_FLOPS = 2e12

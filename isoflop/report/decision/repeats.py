@@ -14,7 +14,7 @@ from isoflop.view.wording import count, ratio, two_digits
 # R*_D: epochs beyond the first after which a repeated token has lost most of its worth. Fitted by Muennighoff et al.
 # 2023 (appendix A: 15.387756) to models of up to 9B parameters.
 REPEAT_DECAY_EPOCHS = 15.387756
-# Up to 4 epochs repeated tokens are almost as good as new ones (ibid., abstract and section 6).
+# Up to 4 epochs repeated tokens are almost as good as new ones (ibid., abstract).
 NEARLY_FREE_EPOCHS = 4
 
 
