@@ -53,9 +53,7 @@ def fit(
     devices: NDevices = 1,
     corpus_tokens: CorpusTokens = None,
     inference_tokens: InferenceTokens = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Fit every source by itself; differences from the first.")
-    ] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Fit every source alone; show how they differ.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 4 when a finding of severity error stands.")] = False,
     json: AsJson = False,
 ) -> None:

@@ -116,13 +116,11 @@ class FlopsName(StrEnum):
 Params = Annotated[
     ParamsName | None, typer.Option("--params", help="Which parameters N counts, other than the sweep's own choice.")
 ]
-Flops = Annotated[
-    FlopsName, typer.Option("--flops", help="How C counts: all matrix products, none of attention's, 6ND.")
-]
+Flops = Annotated[FlopsName, typer.Option("--flops", help="How C counts: all matrix products, no attention, 6ND.")]
 Laws = Annotated[
     list[str] | None,
     typer.Option(
-        "--law", metavar="<name>", help="Published law beside the fit, such as chinchilla-3, or all; repeatable."
+        "--law", metavar="<name>", help="Published law beside the fit, such as chinchilla-2, or all; repeatable."
     ),
 ]
 Peak = Annotated[

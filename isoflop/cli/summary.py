@@ -148,6 +148,6 @@ def _laws(names: Sequence[str]) -> tuple[PublishedLaw, ...]:
             near = get_close_matches(name, known, n=1)
             raise IsoflopError(
                 f"There is no published law {name!r}.",
-                hint=f"{f'Did you mean {near[0]}? ' if near else ''}There are {', '.join(known)}; `all` means every one.",
+                hint=f"{f'Did you mean {near[0]}? ' if near else ''}There are {', '.join(known)}, and `all` of them.",
             )
     return tuple(known[name] for name in dict.fromkeys(names))

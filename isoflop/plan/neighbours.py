@@ -14,10 +14,10 @@ from isoflop.plan.shapes import (
     SMALLEST_FF_RATIO,
     WIDTHS,
     ShapeRule,
-    _depths,
-    _ideal_depth,
-    _multiples,
     buildable,
+    depths,
+    ideal_depth,
+    multiples,
 )
 from isoflop.shape import ModelShape
 
@@ -54,13 +54,13 @@ def _candidates(rule: ShapeRule, n_params: float) -> list[ModelShape]:
 
 def _wide(rule: ShapeRule, n_params: float) -> Iterator[ModelShape]:
     def typical(width: int) -> int:
-        layers = round(_ideal_depth(width, rule.model.aspect_ratio))
+        layers = round(ideal_depth(width, rule.model.aspect_ratio))
         return _shape(rule, width, layers, round(FF_RATIO * width)).n_params(rule.count)
 
     middle = bisect_left(WIDE, n_params, key=typical)
     for width in WIDE[max(0, middle - WIDTHS_TRIED) : middle + WIDTHS_TRIED]:
-        ffs = _multiples(WIDE_STEP, SMALLEST_FF_RATIO * width, LARGEST_FF_RATIO * width)
-        for layers, d_ff in product(_depths(width, rule.model.aspect_ratio), ffs):
+        ffs = multiples(WIDE_STEP, SMALLEST_FF_RATIO * width, LARGEST_FF_RATIO * width)
+        for layers, d_ff in product(depths(width, rule.model.aspect_ratio), ffs):
             yield _shape(rule, width, layers, d_ff)
 
 
@@ -73,4 +73,4 @@ def _shape(rule: ShapeRule, width: int, n_layers: int, d_ff: int) -> ModelShape:
 def _off_proportions(rule: ShapeRule, shape: ModelShape) -> float:
     """How far a shape is from the rule's proportions, in logarithms of MLP ratio and depth."""
     ff = abs(math.log(shape.d_ff / shape.width / FF_RATIO))
-    return ff + abs(math.log(shape.n_layers / _ideal_depth(shape.width, rule.model.aspect_ratio)))
+    return ff + abs(math.log(shape.n_layers / ideal_depth(shape.width, rule.model.aspect_ratio)))

@@ -59,7 +59,7 @@ def _off_proportions(rule: ShapeRule) -> tuple[float, ...]:
 
     def off(shape: ModelShape) -> float:
         ff = abs(math.log(shape.d_ff / shape.width / FF_RATIO))
-        return ff + abs(math.log(shape.n_layers / _ideal_depth(shape.width, rule.model.aspect_ratio)))
+        return ff + abs(math.log(shape.n_layers / ideal_depth(shape.width, rule.model.aspect_ratio)))
 
     return tuple(off(shape) for shape in buildable(rule)[1])
 
@@ -99,8 +99,8 @@ def buildable(rule: ShapeRule) -> tuple[tuple[int, ...], tuple[ModelShape, ...]]
 def _shapes(rule: ShapeRule) -> Iterator[ModelShape]:
     for width, step in _widths():
         head_dim = rule.model.head_dim or next((dim for limit, dim in HEAD_DIMS if width < limit), LARGEST_HEAD_DIM)
-        ffs = _multiples(step, SMALLEST_FF_RATIO * width, LARGEST_FF_RATIO * width)
-        for n_layers, d_ff in product(_depths(width, rule.model.aspect_ratio), ffs):
+        ffs = multiples(step, SMALLEST_FF_RATIO * width, LARGEST_FF_RATIO * width)
+        for n_layers, d_ff in product(depths(width, rule.model.aspect_ratio), ffs):
             yield ModelShape(
                 n_layers=n_layers,
                 width=width,
@@ -112,13 +112,14 @@ def _shapes(rule: ShapeRule) -> Iterator[ModelShape]:
             )
 
 
-def _ideal_depth(width: int, aspect_ratio: float | None) -> float:
+def ideal_depth(width: int, aspect_ratio: float | None) -> float:
     """Layers for a width: 2 at 16, 4 at 64, 8 at 256, 16 at 1024, unless a fixed ratio is asked for."""
     return max(FEWEST_LAYERS, width / (aspect_ratio or 2 * math.sqrt(width)))
 
 
-def _depths(width: int, aspect_ratio: float | None) -> list[int]:
-    ideal = _ideal_depth(width, aspect_ratio)
+def depths(width: int, aspect_ratio: float | None) -> list[int]:
+    """The whole depths near the rule's for a width."""
+    ideal = ideal_depth(width, aspect_ratio)
     return sorted({round(ideal - DEPTH_OVERLAP), round(ideal + DEPTH_OVERLAP)} - {FEWEST_LAYERS - 1})
 
 
@@ -127,5 +128,6 @@ def _widths() -> Iterator[tuple[int, int]]:
         yield from ((width, step) for width in range(first, last + 1, step))
 
 
-def _multiples(step: int, low: float, high: float) -> range:
+def multiples(step: int, low: float, high: float) -> range:
+    """The multiples of `step` from `low` to `high`."""
     return range(math.ceil(low / step) * step, int(high) + 1, step)

@@ -22,12 +22,16 @@ trainer = "simulated"
 center_tokens_per_param = 20
 """
 
+FIT = {
+    "--window", "--surface-loss", "--params", "--flops", "--law", "--peak", "--utilisation", "--price", "--devices",
+    "--corpus-tokens", "--inference-tokens",
+}  # fmt: skip
 SURFACE = {
     "plan": {"sweep", "--db", "--artifacts", "--device", "--workers", "--dry-run", "--json"},
     "run": {"sweep", "--db", "--artifacts", "--device", "--workers", "--retry", "--json"},
     "status": {"sweep", "--db", "--artifacts", "--json"},
-    "fit": {"sources", "--db", "--sweep", "--column", "--target", "--level", "--strict", "--json"},
-    "report": {"sources", "--out", "--db", "--sweep", "--column", "--target", "--level", "--json"},
+    "fit": {"sources", "--db", "--sweep", "--column", "--target", "--level", "--strict", "--json", "--compare", *FIT},
+    "report": {"sources", "--out", "--db", "--sweep", "--column", "--target", "--level", "--json", *FIT},
     "exclude": {"runs", "--reason", "--db", "--json"},
     "include": {"runs", "--db", "--json"},
     "clean": {"--db", "--artifacts", "--yes", "--json"},
@@ -110,7 +114,7 @@ def test_json_of_fit(drawn: Path) -> None:
     document = json.loads(shown)
     assert set(document) == {
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "level", "profiles", "frontier",
-        "estimators", "targets", "scorecard", "credible_decades", "findings",
+        "estimators", "targets", "scorecard", "credible_decades", "conventions", "decisions", "laws", "findings",
     }  # fmt: skip
     assert document["sources"] == [
         {"label": "drawn", "path": "isoflop.db", "kind": "sweep", "n_rows": 21, "param_count": "total"}
@@ -123,12 +127,88 @@ def test_json_of_fit(drawn: Path) -> None:
     }  # fmt: skip
     assert set(document["targets"][0]) == {
         "budget_flops", "n_opt", "n_opt_ci_statistical", "n_opt_ci", "d_opt", "d_opt_ci", "loss", "loss_ci",
-        "tokens_per_param", "estimator", "extrapolation_decades",
+        "tokens_per_param", "estimator", "extrapolation_decades", "n_opt_model_error", "credible", "bands",
     }  # fmt: skip
     assert [target["budget_flops"] for target in document["targets"]] == [1e20, 2e19]
     assert document["simulated"] is True
     assert document["param_count"] == "total"
     assert document["level"] == 0.9
+
+
+def test_conventions_are_the_same_runs_counted_otherwise(drawn: Path) -> None:
+    document = json.loads(isoflop("fit", "drawn.toml", "--json", folder=drawn).stdout)
+    by_pair = {(entry["params"], entry["flops"]): entry for entry in document["conventions"]}
+    assert len(by_pair) == 9
+    assert by_pair["total", "exact"]["exponent_a"] == document["frontier"]["exponent_a"]
+    for params, flops in (("non_embedding", "6nd"), ("matmul", "no-attention")):
+        refit = json.loads(
+            isoflop("fit", "drawn.toml", "--params", params, "--flops", flops, "--json", folder=drawn).stdout
+        )
+        assert refit["param_count"] == params
+        assert refit["frontier"]["exponent_a"] == by_pair[params, flops]["exponent_a"]
+        assert refit["frontier"]["exponent_a"] != document["frontier"]["exponent_a"]
+
+
+@pytest.mark.parametrize("option", [("--params", "total"), ("--flops", "6nd")], ids=lambda option: option[0])
+def test_a_table_has_no_shapes_to_count_otherwise(tmp_path: Path, option: tuple[str, str]) -> None:
+    done = isoflop("fit", str(DATA / "llama3.csv"), *option, folder=tmp_path, code=1)
+    assert done.stderr.startswith("Error: --params and --flops need the shapes of the models")
+
+
+def test_a_comparison_is_the_difference_of_the_fits(tmp_path: Path) -> None:
+    files = [str(DATA / "llama3.csv"), str(DATA / "chinchilla_isoflop.csv")]
+    document = json.loads(isoflop("fit", *files, "--compare", "--target", "1e22", "--json", folder=tmp_path).stdout)
+    llama, chinchilla = (fit["estimators"]["recommended"] for fit in document["fits"])
+    (difference,) = document["comparisons"]
+    assert (difference["source"], difference["baseline"]) == ("chinchilla_isoflop.csv", "llama3.csv")
+    assert difference["exponent_a"] == pytest.approx(chinchilla["exponent_a"] - llama["exponent_a"])
+    low, high = difference["exponent_a_ci"]
+    assert low < difference["exponent_a"] < high
+    (ratio,) = difference["ratios"]
+    targets = [fit["targets"][0]["n_opt"] for fit in document["fits"]]
+    assert ratio["n_opt_ratio"] == pytest.approx(targets[1] / targets[0])
+    wide, narrow = ratio["n_opt_ratio_ci"], ratio["n_opt_ratio_ci_statistical"]
+    assert wide[0] < narrow[0] < ratio["n_opt_ratio"] < narrow[1] < wide[1]
+    assert "Against llama3.csv" in isoflop("fit", *files, "--compare", folder=tmp_path).stdout
+
+
+def test_one_source_cannot_be_compared(tmp_path: Path) -> None:
+    done = isoflop("fit", str(DATA / "llama3.csv"), "--compare", folder=tmp_path, code=1)
+    assert done.stderr.startswith("Error: --compare needs two sources or more.")
+
+
+def test_published_laws_stand_beside_a_fit(tmp_path: Path) -> None:
+    file = str(DATA / "chinchilla_scalefit.csv")
+    document = json.loads(
+        isoflop("fit", file, "--law", "epoch", "--target", "5.76e23", "--json", folder=tmp_path).stdout
+    )
+    (law,) = document["laws"]
+    assert law["exponent_a"] == pytest.approx(0.5126, abs=1e-3)
+    assert law["n_opt_ratio"] == pytest.approx(document["targets"][0]["n_opt"] / law["n_opt"])
+    done = isoflop("fit", file, "--law", "chinchila-2", folder=tmp_path, code=1)
+    assert "Did you mean chinchilla-2?" in done.stderr
+
+
+def test_a_target_comes_with_a_decision(tmp_path: Path) -> None:
+    arguments = ("--target", "1e22", "--peak", "989e12", "--price", "2", "--devices", "8", "--corpus-tokens", "5e10")
+    file = str(DATA / "chinchilla_scalefit.csv")
+    document = json.loads(
+        isoflop("fit", file, *arguments, "--inference-tokens", "1e12", "--json", folder=tmp_path).stdout
+    )
+    (decision,) = document["decisions"]
+    assert decision["cost"]["device_hours"] == pytest.approx(1e22 / (989e12 * 0.4) / 3600)
+    assert [built["n_params"] for built in decision["buildable"]] == pytest.approx([decision["n_opt"]] * 2, rel=0.1)
+    assert decision["inference"]["n_params"] < decision["n_opt"]
+    assert decision["repeats"]["epochs"] > 1
+    assert isoflop("fit", file, "--peak", "1e15", "--utilisation", "4", folder=tmp_path, code=1).stderr.startswith(
+        "Error: The utilisation is 4."
+    )
+
+
+@pytest.mark.parametrize("window", ["0", "-1", "nan", "20"])
+def test_a_window_is_a_distance(tmp_path: Path, window: str) -> None:
+    done = isoflop("fit", str(DATA / "llama3.csv"), "--window", window, folder=tmp_path, code=1)
+    assert done.stderr.startswith(f"Error: --window {window}")
 
 
 def test_json_of_report(drawn: Path) -> None:

@@ -58,10 +58,17 @@ def attacked(source):
     return summary_of(attack(source), commands=[f"isoflop report {EVIL}"])
 
 
+SECTIONS = (
+    "Findings", "Frontier", "Targets", "Sizes nearly as good", "Shapes for 1.00e15 FLOPs", "Smaller models",
+    "Shapes for 3.00e14 FLOPs", "Smaller models", "Profiles", "Conventions", "Runs", "Provenance",
+    "Commands to reproduce",
+)  # fmt: skip
+
+
 def test_the_page_reads_from_the_answer_to_the_commands(page):
     assert page.texts("h1") == ["IsoFLOP fit of demo"]
     assert page.texts("h2") == [
-        "Findings", "Frontier", "Targets", "Sizes nearly as good", "Profiles", "Runs", "Provenance", "Commands to reproduce",
+        *SECTIONS,
     ]  # fmt: skip
     words = page.text
     order = [words.index(text) for text in ("For 1.00e15 FLOPs", "Compute-optimal:", "Points are runs", "Findings")]
