@@ -319,7 +319,7 @@ def surface() -> Figure:
         say("surface", residuals=name, alpha=law.alpha, beta=law.beta, a=law.exponent_a, E=math.exp(law.log_e))
     right.set(xlabel="alpha", ylabel="beta", title="Chinchilla, 240 points: E, A, B projected out")
     right.legend(loc="lower right", frameon=True)
-    for name in ("epoch240", "chinchilla_isoflop", "llama3", "marin_comma", "porian_short_warmup", "porian_tuned"):
+    for name in ("epoch240", *SWEEPS):
         random_starts(name)
     return figure
 
@@ -336,7 +336,10 @@ def random_starts(name: str, n: int = 300) -> None:
     """How many random starts end at the optimum that the grid of starts finds, and how many below it."""
     rows = read(name)
     log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
-    best = solve_surface(log_n, log_d, rows.loss).objective
+    solution = solve_surface(log_n, log_d, rows.loss)
+    best = solution.objective
+    within = np.abs(np.log(rows.loss) - solution.log_loss(log_n, log_d)) <= HUBER_DELTA
+    say("huber", sweep=name, share_within_delta=float(within.mean()))
     x, z = log_n - log_n.mean(), log_d - log_d.mean()
     problem = SurfaceObjective(x, z, np.log(rows.loss), np.ones((1, len(x))), HUBER_DELTA)
     generator = np.random.default_rng(3)
