@@ -881,7 +881,8 @@ def scorecard() -> Figure:
     for name in SWEEPS:
         rows = read(name)
         cards = fit_sweep(rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss).scorecard
-        say("  ", sweep=name, held=sum(card.held for card in cards), n=len(cards))
+        losses = sum(card.loss_ci[0] <= card.loss_seen <= card.loss_ci[1] for card in cards if card.loss_ci)
+        say("  ", sweep=name, held=sum(card.held for card in cards), losses_held=losses, n=len(cards))
     return figure
 
 
