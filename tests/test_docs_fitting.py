@@ -18,6 +18,8 @@ SOURCES = (
     *sorted((ROOT / "isoflop" / "fit" / "findings").glob("*.py")),
     ROOT / "isoflop" / "report" / "left_out.py",
     ROOT / "isoflop" / "report" / "source.py",
+    ROOT / "isoflop" / "report" / "pool.py",
+    ROOT / "isoflop" / "report" / "mixtures.py",
 )
 
 

@@ -23,12 +23,14 @@ from isoflop.fit.surface.objective import N_PARAMETERS
 from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, has_logarithms, identified, solve_surface
 from isoflop.fit.window import in_window
 
-JOINT, PARABOLA, SURFACE = "joint", "parabola", "surface"
+JOINT, PARABOLA, SURFACE, NONE = "joint", "parabola", "surface", "none"
 _LN10 = math.log(10)
 # Two budgets with a floor of their own: less is no sign of a frontier.
 _MIN_FLOORS = 2
 # Rows that answer by the surface alone: as many again as it has parameters.
 FEWEST_FOR_SURFACE = 2 * N_PARAMETERS
+# From here on the floors of the joint valley, not the surface, say how the loss falls along the frontier.
+FLOORS_WEIGHT = 0.5
 # Budgets nearer to each other than this, decades, make no power law.
 _NEAREST_DECADES = 1e-3
 
@@ -157,7 +159,7 @@ def _joint(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:
 def _of_joint(rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNoise | None) -> Choice | None:
     if not identified(fit.surface, rows.n_params, rows.n_tokens):
         return None
-    loss, freedom = _joint_loss(rows, fit)
+    loss, freedom = _joint_loss(rows, fit, noise)
     return Choice(
         estimator=JOINT,
         reason=_why_joint(fit),
@@ -187,17 +189,18 @@ def _why_joint(fit: JointFit) -> str:
     )
 
 
-def _joint_loss(rows: Rows, fit: JointFit) -> tuple[LossReader, int]:
+def _joint_loss(rows: Rows, fit: JointFit, noise: RowNoise | None) -> tuple[LossReader, int]:
     """The law through the valley's floors where the surface is rejected and there are enough, else the surface's."""
-    floors = fit_floor_law(np.log10(rows.budgets), fit.valley.floors) if fit.weight > 0.5 else None
+    floors = fit_floor_law(np.log10(rows.budgets), fit.valley.floors) if fit.weight > FLOORS_WEIGHT else None
     if floors is not None:
         return floors, floors.degrees_of_freedom
-    return _surface_loss(rows, fit.surface, fit.cost), fit.degrees_of_freedom
+    weights = noise.weights if noise and noise.weights is not None else np.ones(len(rows))
+    return _surface_loss(rows, fit.surface, fit.cost, weights), fit.degrees_of_freedom
 
 
-def _surface_loss(rows: Rows, solution: SurfaceSolution, cost: TokenCost) -> SurfaceLoss:
+def _surface_loss(rows: Rows, solution: SurfaceSolution, cost: TokenCost, weights: Array) -> SurfaceLoss:
     log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
-    return SurfaceLoss(solution, parameter_covariance(solution, log_n, log_d, rows.loss, np.ones(len(rows))), cost)
+    return SurfaceLoss(solution, parameter_covariance(solution, log_n, log_d, rows.loss, weights), cost)
 
 
 def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
@@ -211,7 +214,8 @@ def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
     inside = np.isin(rows.budget_flops, [floor.budget_flops for floor in floors])
     return Choice(
         estimator=PARABOLA,
-        reason="The rows do not determine a joint valley (too few, or losses without a logarithm): parabola by budget.",
+        reason="Parabola by budget: the rows determine no joint valley (too few, no logarithms, or a surface "
+        "at the edge of what is searched).",
         rows=rows.take(inside),
         outliers=(),
         on_params=lines[0],
@@ -246,7 +250,7 @@ def _surface(rows: Rows) -> Choice | None:
         on_params=lines[0],
         on_tokens=lines[1],
         degrees_of_freedom=freedom,
-        loss=_surface_loss(rows, solution, cost),
+        loss=_surface_loss(rows, solution, cost, np.ones(len(rows))),
         loss_freedom=freedom,
         shape=ValleyShape.of_surface(solution, cost, lines[0]),
         residual_sd=float(np.sqrt(residual @ residual / freedom)),

@@ -1,4 +1,4 @@
-"""Profiles by cubics: unbiased where the valley is skewed, at the price of about twice the noise."""
+"""Profiles by cubics: unbiased where the valley is skewed, at the price of two to three times the noise."""
 
 import math
 

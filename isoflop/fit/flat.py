@@ -18,6 +18,8 @@ _SYMMETRIC = 1e-2
 # Natural logarithms of size from the optimum that are looked at: 26 decades.
 _FARTHEST, _LARGEST_LOG = 60.0, 30.0
 _STEPS, _CLOSE = 60, 1e-12
+# Nearer than this (times the exponents) both sides are one parabola to more digits than the difference of exponentials.
+_SYMMETRIC_BELOW = 1e-5
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class ValleyShape:
         margin = math.log(nats) - self.log_depth + self.decay * (log_c - self.log_c_mean)
         near, far = (self.below, self.above) if sign < 0 else (self.above, self.below)
         distance = math.exp(min(margin - math.log(self.below + self.above) + math.log(2), 2 * _LARGEST_LOG) / 2)
+        if distance * (near + far) < _SYMMETRIC_BELOW:
+            return distance
         for _ in range(_STEPS):
             distance = min(distance, _FARTHEST)
             value = math.expm1(near * distance) / near + math.expm1(-far * distance) / far

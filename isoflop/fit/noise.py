@@ -1,5 +1,6 @@
 """What the rows say about their noise: replicates, unequal budgets, known errors of evaluation, shared trunks."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +36,11 @@ def replicate_noise(rows: Rows) -> PureError | None:
     freedom = int((counts - 1).sum())
     if freedom == 0:
         return None
-    means = np.bincount(member.ravel(), rows.loss) / counts
-    squares = float(((rows.loss - means[member.ravel()]) ** 2).sum())
-    return PureError(float(np.sqrt(squares / freedom)), freedom)
+    peak = float(np.abs(rows.loss).max()) or 1.0
+    loss = rows.loss / peak
+    means = np.bincount(member.ravel(), loss) / counts
+    squares = float(((loss - means[member.ravel()]) ** 2).sum())
+    return PureError(peak * math.sqrt(squares / freedom), freedom)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Parabolas that a few bad runs cannot move: least quantile of squares, then a mask pooled over budgets."""
 
 import itertools
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ _MAD = 1.4826
 _ROUNDS = 10
 # Family-wise chance that a clean sweep loses a row to chance alone.
 FALSE_ALARMS = 0.05
+# So many standard deviations off are as far as can be, and still have squares.
+_FARTHEST = 1e100
 # All triples of 24 rows; of more, a fixed sample: of the 500 some are clean even where half the rows are bad.
 _MOST_TRIPLES, _SAMPLED = 2024, 500
 
@@ -78,19 +81,21 @@ def _triples(n: int) -> Indices:
 
 def _judge(rows: Rows, members: list[Indices], keep: Mask) -> Mask:
     """One round: parabolas through the kept rows, and which rows these then explain."""
+    if any(keep[group].sum() < 3 for group in members):
+        return keep
     parts = [_leverages(np.log10(rows.n_params[group]), rows.loss[group], keep[group]) for group in members]
     squares = sum(
         float((residual[keep[group]] ** 2).sum()) for group, (residual, _) in zip(members, parts, strict=True)
     )
     freedom = sum(int(keep[group].sum()) - 3 for group in members)
-    if freedom < 2 or squares <= 0:
+    if freedom < 2 or not 0 < squares < math.inf:
         return keep
     limit = float(stdtrit(freedom - 1, 1 - FALSE_ALARMS / (2 * len(rows))))
     new = keep.copy()
     for group, (residual, leverage) in zip(members, parts, strict=True):
         own = keep[group]
         room = np.where(own, np.maximum(1 - leverage, 1e-12), 1 + leverage)
-        t = np.abs(residual) / np.sqrt(squares / freedom * room)
+        t = np.minimum(np.abs(residual) / np.sqrt(squares / freedom * room), _FARTHEST)
         # a kept row had its part in the noise: judge it by the noise of the others
         t = np.where(own, t * np.sqrt((freedom - 1) / np.maximum(freedom - t**2, 1e-9)), t)
         new[group] = t <= limit

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from isoflop.fit.choice import Choice, choose_again
-from isoflop.fit.intervals import log_interval, model_half_width, student_quantile, ten_to
-from isoflop.fit.profile import Valley
+from isoflop.fit.intervals import Noise, log_interval, model_half_width, student_quantile, ten_to
+from isoflop.fit.profile import Valley, pool_noise
 from isoflop.fit.rows import Rows
 from isoflop.fit.target import read_loss
 from isoflop.fit.types import Forecast
@@ -25,6 +25,9 @@ def make_scorecard(rows: Rows, valleys: Sequence[Valley], level: float) -> tuple
     `rows` are those of the recommended estimate: what the whole sweep shows to be a bad run misleads no forecast. The
     floors seen are those of `valleys`, of all rows; only `inside` ones can be compared with.
     """
+    noise = pool_noise(valleys)
+    if noise is None:
+        return ()
     floors = list(itertools.accumulate(bool(valley.floors) for valley in valleys))
     cuts = [cut for cut in range(MIN_FITTED, len(valleys)) if floors[cut - 1] >= MIN_FITTED]
     if len(cuts) > _MOST_CUTS:
@@ -33,12 +36,12 @@ def make_scorecard(rows: Rows, valleys: Sequence[Valley], level: float) -> tuple
     for cut in cuts:
         choice = choose_again(rows.take(rows.budget_flops <= valleys[cut - 1].budget_flops))
         if choice is not None:
-            made = [_forecast(choice, cut, valley, level) for valley in valleys[cut:] if valley.floors]
+            made = [_forecast(choice, cut, valley, noise, level) for valley in valleys[cut:] if valley.floors]
             forecasts += [forecast for forecast in made if forecast is not None]
     return tuple(forecasts)
 
 
-def _forecast(choice: Choice, n_fitted: int, valley: Valley, level: float) -> Forecast | None:
+def _forecast(choice: Choice, n_fitted: int, valley: Valley, noise: Noise, level: float) -> Forecast | None:
     assert valley.floors
     seen = valley.floors[0]
     log_c = math.log10(valley.budget_flops)
@@ -46,6 +49,8 @@ def _forecast(choice: Choice, n_fitted: int, valley: Valley, level: float) -> Fo
     log_n, variance = choice.on_params.at(log_c)
     statistical = student_quantile(level, choice.degrees_of_freedom) * math.sqrt(variance)
     half = math.hypot(statistical, model_half_width(decades, level))
+    # the floor that is seen has its own error: it could lie off the truth by as much
+    own = noise.on_params * seen.spread * student_quantile(level, noise.degrees_of_freedom)
     n_opt, interval, n_seen = ten_to(log_n), log_interval(log_n, half), ten_to(seen.x)
     if n_opt is None or interval is None or n_seen is None:
         return None
@@ -58,7 +63,7 @@ def _forecast(choice: Choice, n_fitted: int, valley: Valley, level: float) -> Fo
         n_opt_ci=interval,
         n_opt_seen=n_seen,
         error_decades=log_n - seen.x,
-        held=abs(log_n - seen.x) <= half,
+        held=abs(log_n - seen.x) <= math.hypot(half, own),
         loss=loss,
         loss_ci=loss_ci,
         loss_seen=seen.loss,
@@ -68,14 +73,14 @@ def _forecast(choice: Choice, n_fitted: int, valley: Valley, level: float) -> Fo
 def credible_decades(scorecard: Sequence[Forecast], level: float) -> float | None:
     """How far beyond its budgets this sweep has shown that it can see; None where nothing was predicted.
 
-    The farthest forecast up to which, from the nearest on, no more intervals missed than `level` allows (rounded up to
-    a whole forecast, so that a single miss does not end it).
+    The farthest forecast up to which, from the nearest on, no more intervals missed than `level` allows, to the nearest
+    whole forecast: at 0.9 none of up to four, one of up to fourteen.
     """
     if not scorecard:
         return None
     reached, misses = 0.0, 0
     for number, forecast in enumerate(sorted(scorecard, key=lambda one: one.decades), start=1):
         misses += not forecast.held
-        if misses <= math.ceil((1 - level) * number) - (number < 1 / (1 - level)):
+        if misses <= math.floor((1 - level) * number + 0.5):
             reached = forecast.decades
     return reached

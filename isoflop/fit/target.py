@@ -2,7 +2,7 @@
 
 import math
 
-from isoflop.fit.choice import JOINT, Choice
+from isoflop.fit.choice import NONE, Choice
 from isoflop.fit.flat import flat_bands
 from isoflop.fit.intervals import log_interval, model_half_width, student_quantile, ten_to
 from isoflop.fit.types import Interval, Target
@@ -66,6 +66,6 @@ def unanswered_target(budget_flops: float) -> Target:
         loss=None,
         loss_ci=None,
         tokens_per_param=None,
-        estimator=JOINT,
+        estimator=NONE,
         extrapolation_decades=None,
     )

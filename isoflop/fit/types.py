@@ -263,7 +263,7 @@ class Forecast:
         n_opt, n_opt_ci: predicted, with the interval of statistical and model error.
         n_opt_seen: floor of that budget's own parabola.
         error_decades: log10 predicted - log10 seen.
-        held: whether the interval holds the floor that was seen.
+        held: whether the interval, widened by that floor's own error, holds the floor that was seen.
         loss, loss_ci, loss_seen: likewise, nats per token.
     """
 

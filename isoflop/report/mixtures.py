@@ -11,6 +11,10 @@ from isoflop.store import Standing, SweepCell, standing
 _NAMED = 5
 _LISTED = 20
 
+_PARAM_COUNTS = ("mixed_param_counts", Severity.WARNING)
+_TOKENIZERS = ("mixed_tokenizers", Severity.WARNING)
+_CORPORA = ("mixed_corpora", Severity.WARNING)
+
 
 def mixture_findings(sources: Sequence[FitInput]) -> tuple[Finding, ...]:
     """One finding for each thing that differs between the fitted rows: execution, conventions, tokenizers, corpora."""
@@ -41,7 +45,7 @@ def _distinct(cells: Sequence[SweepCell], fact: Callable[[SweepCell], str]) -> l
 
 def _param_counts(sources: Sequence[FitInput]) -> Finding | None:
     return _mixed(
-        "param_counts",
+        _PARAM_COUNTS,
         {source.label: source.param_counts for source in sources},
         what="The fitted rows count parameters by different conventions",
         hint="Their valleys lie at different N: count all by one convention (`[fit] params` of a sweep file), or fit "
@@ -51,7 +55,7 @@ def _param_counts(sources: Sequence[FitInput]) -> Finding | None:
 
 def _tokenizers(sources: Sequence[FitInput]) -> Finding | None:
     return _mixed(
-        "tokenizers",
+        _TOKENIZERS,
         {source.label: source.tokenizers for source in sources},
         what="The fitted rows come from different tokenizers",
         hint="A loss per token and a count of tokens mean something else for each: fit each tokenizer alone.",
@@ -61,15 +65,16 @@ def _tokenizers(sources: Sequence[FitInput]) -> Finding | None:
 def _corpora(sources: Sequence[FitInput]) -> Finding | None:
     known = {source.label: source.corpus_fingerprint for source in sources}
     return _mixed(
-        "corpora",
+        _CORPORA,
         {label: (fingerprint,) if fingerprint else () for label, fingerprint in known.items()},
         what="The fitted runs were trained and evaluated on different corpora",
         hint="Losses on different texts do not form one valley: fit each corpus alone.",
     )
 
 
-def _mixed(what_differs: str, named: Mapping[str, Sequence[str]], *, what: str, hint: str) -> Finding | None:
+def _mixed(kind: tuple[str, Severity], named: Mapping[str, Sequence[str]], *, what: str, hint: str) -> Finding | None:
     """A finding where the sources, by label, name more than one thing; those that name nothing are listed as such."""
+    code, severity = kind
     labels: dict[str, list[str]] = {}
     for label, names in named.items():
         for name in names:
@@ -79,9 +84,12 @@ def _mixed(what_differs: str, named: Mapping[str, Sequence[str]], *, what: str, 
     shown = "; ".join(f"{name} ({', '.join(labels[name][:_NAMED])})" for name in list(labels)[:_NAMED])
     more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
     return Finding(
-        code=f"mixed_{what_differs}",
-        severity=Severity.WARNING,
+        code=code,
+        severity=severity,
         message=f"{what}: {shown}{more}.",
         hint=hint,
-        values={what_differs: {label: list(names[:_LISTED]) for label, names in named.items()}, "n": len(labels)},
+        values={
+            code.removeprefix("mixed_"): {label: list(names[:_LISTED]) for label, names in named.items()},
+            "n": len(labels),
+        },
     )

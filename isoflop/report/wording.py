@@ -61,4 +61,5 @@ ESTIMATOR: dict[str, str] = {
     "joint": "joint valley",
     "parabola": "parabola",
     "surface": "surface",
+    "none": ABSENT,
 }

@@ -92,7 +92,7 @@ def _on_bias(seen: Evidence) -> Iterator[Finding]:
     bias = parabola_bias(seen.rows, seen.choice.joint)
     if bias is None:
         return
-    on_exponent, at_largest = bias
+    on_exponent, at_largest, largest = bias
     below, above = np.exp(seen.choice.joint.valley.theta[4:]).tolist()
     values = {
         "bias_exponent_a": on_exponent,
@@ -117,17 +117,17 @@ def _on_bias(seen: Evidence) -> Iterator[Finding]:
             "skewed_valley",
             Severity.WARNING if abs(at_largest) > half else Severity.INFO,
             f"The valley is skewed (the loss rises with exponent {below:.2f} towards small and {above:.2f} towards "
-            f"large models): on these sizes a parabola puts N_opt at {flops(seen.valleys[-1].budget_flops)} FLOPs "
+            f"large models): on these sizes a parabola puts N_opt at {flops(largest)} FLOPs "
             f"{abs(10**at_largest - 1):.0%} too {'high' if at_largest > 0 else 'low'}.",
             "Quote the recommended estimate, or narrow the sizes: the bias falls with the square of their width.",
             values,
         )
 
 
-def parabola_bias(rows: Rows, joint: JointFit) -> tuple[float, float] | None:
+def parabola_bias(rows: Rows, joint: JointFit) -> tuple[float, float, float] | None:
     """What parabolas on noise-free losses of the joint valley at the sweep's own sizes miss: of a, and of log10 N_opt.
 
-    The second is at the largest budget of the parabolas' frontier. None where they find no frontier.
+    The second is at the largest budget of the parabolas' frontier, which comes third, FLOPs. None where there is none.
     """
     valley = joint.valley
     t = np.log10(rows.budget_flops) - valley.line.log_c_mean
@@ -139,7 +139,7 @@ def parabola_bias(rows: Rows, joint: JointFit) -> tuple[float, float] | None:
         return None
     log_c = math.log10(floors[-1].budget_flops)
     true = valley.line.at(log_c)[0]
-    return lines[0].slope - valley.line.slope, lines[0].at(log_c)[0] - true
+    return lines[0].slope - valley.line.slope, lines[0].at(log_c)[0] - true, floors[-1].budget_flops
 
 
 def _valley_loss(theta: Array, x: Array, t: Array) -> Array:

@@ -12,6 +12,8 @@ from isoflop.fit.parabola import Array
 
 # Newton steps to the scatter, and how close (relative) is close enough.
 _STEPS, _CLOSE = 100, 1e-10
+# Floors whose variances differ by more than this are known or unknown: there is no scatter to speak of.
+_MOST_UNEQUAL = 1e12
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ def allow_for_scatter(ridge: Line, axis: Axis, slopes: Array, residual: Array, v
     step = np.bincount(group, weights * slopes * residual) / information
     lever = axis.t[np.unique(group, return_index=True)[1]]
     own = variance / information
+    if own.max() > _MOST_UNEQUAL * own.min():
+        return ridge, Scatter(0.0, 1.0)
     excess = _excess(lever, step, own)
     scatter = Scatter(
         math.sqrt(excess), float(chdtrc(len(step) - 2, float((_line(lever, step, own)[2] ** 2 / own).sum())))

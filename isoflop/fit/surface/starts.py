@@ -9,6 +9,8 @@ from isoflop.fit.parabola import Array
 GRID = np.geomspace(0.03, 1.6, 20)
 # The coefficients of an exponent pair that leaves one column no part are started this far below the others.
 _ABSENT = 1e-6
+# Natural logarithms of a column beyond which its squares would leave the range of a float.
+_FARTHEST = 150.0
 
 _PAIRS = ((0, 1), (0, 2), (1, 2))
 
@@ -20,13 +22,16 @@ def grid_starts(x: Array, z: Array, loss: Array, weights: Array) -> tuple[Array,
     exponents the law is linear in (E, A, B): least squares of the relative error with all three not negative,
     solved in closed form from the Gram entries of the whole grid, which are one matrix product.
     """
-    decays_x, decays_z = np.exp(-np.outer(GRID, x)), np.exp(-np.outer(GRID, z))
-    gram, moments = _normal_equations(decays_x, decays_z, weights / loss**2, loss)
+    decays_x, decays_z = (np.exp(np.clip(-np.outer(GRID, axis), -_FARTHEST, _FARTHEST)) for axis in (x, z))
+    middle = float(np.exp(np.log(loss).mean()))
+    relative = loss / middle
+    gram, moments = _normal_equations(decays_x, decays_z, weights / relative**2, relative)
     coefficients, explained = _non_negative(gram, moments)
     total = float(weights.sum())
     alpha, beta = (grid.ravel() for grid in np.meshgrid(GRID, GRID, indexing="ij"))
     floor = _ABSENT * coefficients.max(axis=1, keepdims=True)
-    starts = np.column_stack([np.log(np.maximum(coefficients, floor)), alpha, beta])
+    logs = np.log(np.maximum(coefficients, floor)) + np.log(middle)
+    starts = np.column_stack([logs, alpha, beta])
     return starts, total - explained
 
 
