@@ -97,6 +97,18 @@ SurfaceLoss = Annotated[
 ]
 
 
+Suggest = Annotated[
+    int,
+    typer.Option(
+        "--suggest",
+        min=0,
+        max=200,
+        metavar="<K>",
+        help="Name the K runs that would tell most about the first target per FLOP.",
+    ),
+]
+
+
 class ParamsName(StrEnum):
     """Which parameters N counts."""
 

@@ -31,7 +31,7 @@ class Asked:
 
     Attributes:
         db, sweep, columns: where and how the sources are read.
-        targets, level, window, surface_loss: of the fit.
+        targets, level, window, surface_loss, suggest: of the fit.
         params, flops: conventions other than the sweep's own.
         laws: names of published laws, or `all`.
         peak, utilisation, price, devices: of the bill; without a peak there is none.
@@ -45,6 +45,7 @@ class Asked:
     level: float = 0.90
     window: float | None = None
     surface_loss: str = "huber"
+    suggest: int = 0
     params: ParamCount | None = None
     flops: FlopCount = FlopCount.EXACT
     laws: Sequence[str] = ()
@@ -118,6 +119,7 @@ def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summar
         targets=budgets,
         window=asked.window,
         residuals=asked.surface_loss,
+        suggest=asked.suggest,
     )
     return summarize(
         rows,

@@ -15,6 +15,7 @@ from isoflop.fit.types import (
     LossLaw,
     Profile,
     Recommended,
+    Suggestion,
     SurfaceEstimate,
     SweepFit,
     Target,
@@ -28,7 +29,7 @@ _FRONTIER = (*_EXPONENTS, "coef_n", "coef_d", "n_profiles")
 
 
 def fit_as_json(fit: SweepFit) -> dict[str, object]:
-    """The fit as a JSON object: level, profiles, frontier, estimators, targets, scorecard, findings.
+    """The fit as a JSON object: level, profiles, frontier, estimators, targets, scorecard, suggested, findings.
 
     Numbers are finite or null, intervals [low, high] or null. `n_opt` of estimators follows the order of `profiles`.
     """
@@ -40,6 +41,7 @@ def fit_as_json(fit: SweepFit) -> dict[str, object]:
         "targets": [_target(target) for target in fit.targets],
         "scorecard": [_plain(forecast) for forecast in fit.scorecard],
         "credible_decades": fit.credible_decades,
+        "suggested": [_plain(suggestion) for suggestion in fit.suggested],
         "findings": [finding.as_json() for finding in fit.findings],
     }
 
@@ -90,7 +92,18 @@ def _flat(record: SurfaceEstimate | JointEstimate) -> dict[str, object]:
     return {**_plain(record.estimate), **{name: value for name, value in _plain(record).items() if name != "estimate"}}
 
 
-_Record = Profile | Frontier | Target | Band | Estimate | SurfaceEstimate | JointEstimate | Recommended | Forecast
+_Record = (
+    Profile
+    | Frontier
+    | Target
+    | Band
+    | Estimate
+    | SurfaceEstimate
+    | JointEstimate
+    | Recommended
+    | Forecast
+    | Suggestion
+)
 
 
 def _plain(record: _Record) -> dict[str, object]:

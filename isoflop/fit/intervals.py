@@ -9,8 +9,7 @@ from scipy.special import ndtri, stdtrit
 from isoflop.fit.types import Interval
 
 # Standard deviation, in decades, of what the residuals of a sweep cannot show: at the edge of the fitted budgets,
-# and per decade beyond it. With this term nominal 90 % intervals held 93 % of the floors of later budgets, without it
-# 65 % (measured on published sweeps, see docs/decisions.md; good to about 30 %).
+# and per decade beyond it: from a study of 13 published sweeps, good to about 30 % (docs/decisions.md).
 MODEL_ERROR_DECADES = 0.04
 MODEL_ERROR_PER_DECADE = 0.08
 

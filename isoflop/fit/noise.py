@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import chdtrc
 
 from isoflop.fit.parabola import Array
@@ -76,9 +77,7 @@ def read_noise(rows: Rows, residual: Array, degrees_of_freedom: int) -> RowNoise
     pooled = float(squares.sum() / degrees_of_freedom)
     exact = pooled <= (_ROUNDING * float(np.abs(rows.loss).max())) ** 2
     p_value = 1.0 if exact else _bartlett(squares, freedom)
-    variance = np.full(len(rows), pooled)
-    if p_value < UNEQUAL_P_VALUE:
-        variance = ((_PRIOR_FREEDOM * pooled + squares) / (_PRIOR_FREEDOM + freedom))[group]
+    variance = budget_variances(residual, group, degrees_of_freedom, p_value=0.0 if exact else UNEQUAL_P_VALUE)[group]
     if np.ptp(rows.loss_se) > _ALIKE * rows.loss_se.max():
         known = rows.loss_se**2
         variance = np.maximum(variance - known.mean(), 0.0) + known
@@ -91,6 +90,20 @@ def read_noise(rows: Rows, residual: Array, degrees_of_freedom: int) -> RowNoise
         unequal_p=p_value,
         trunk_correlation=shared,
     )
+
+
+def budget_variances(residual: Array, group: NDArray[np.intp], degrees_of_freedom: float, *, p_value: float) -> Array:
+    """The residual variance of each budget (k,): the pooled one, unless equal noise is less likely than `p_value`.
+
+    Then each budget's own, shrunk towards the pooled one as if that had been seen on four degrees of freedom.
+    """
+    squares = np.bincount(group, residual**2).astype(np.float64)
+    freedom = np.bincount(group) * degrees_of_freedom / len(residual)
+    pooled = float(squares.sum() / degrees_of_freedom)
+    if _bartlett(squares, freedom) >= p_value:
+        return np.full(len(squares), pooled)
+    shrunk: Array = (_PRIOR_FREEDOM * pooled + squares) / (_PRIOR_FREEDOM + freedom)
+    return shrunk
 
 
 def _bartlett(squares: Array, freedom: Array) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoflop.fit.choice import Choice, choose
+from isoflop.fit.design.suggest import suggest_runs
 from isoflop.fit.estimates import (
     HUBER,
     RESIDUALS,
@@ -29,7 +30,7 @@ from isoflop.fit.profile import budget_floors, describe_valley, find_valleys, po
 from isoflop.fit.rows import Rows, sort_rows
 from isoflop.fit.scorecard import credible_decades, make_scorecard
 from isoflop.fit.target import read_target, unanswered_target
-from isoflop.fit.types import Estimate, Estimators, Recommended, SweepFit, Target, Vertex
+from isoflop.fit.types import Estimate, Estimators, Recommended, Suggestion, SweepFit, Target, Vertex
 
 # A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
 OUTLOOK_STEP = 10.0
@@ -49,6 +50,7 @@ def fit_sweep(
     targets: Sequence[float] = (),
     window: float | None = None,
     residuals: str = HUBER,
+    suggest: int = 0,
 ) -> SweepFit:
     """Profiles, every estimator, targets, scorecard and findings of the completed runs of one sweep.
 
@@ -64,6 +66,7 @@ def fit_sweep(
         window: decades about each budget's best run beyond which the recommended estimate leaves rows out, where the
             grid reaches more than 0.9 decades; None for all rows.
         residuals: what of the residuals of log loss the surface minimises: `huber`, `squares` or `absolute`.
+        suggest: how many runs to suggest, for the first target or else ten times the largest budget.
 
     Raises:
         ValueError: lengths differ; a loss is not finite; another number is not finite and positive; `level` is not
@@ -122,6 +125,7 @@ def fit_sweep(
         outlook=tuple(reader.read(budget) for budget in _outlook(choice)),
         scorecard=scorecard,
         credible_decades=reader.credible_decades,
+        suggested=_suggest(choice, targets_flops.tolist(), suggest, level),
         findings=findings,
     )
 
@@ -132,6 +136,12 @@ def _outlook(choice: Choice | None) -> tuple[float, ...]:
         return ()
     largest = choice.fitted_budgets[1]
     return tuple(budget for budget in (largest, OUTLOOK_STEP * largest) if math.isfinite(budget))
+
+
+def _suggest(choice: Choice | None, targets: Sequence[float], count: int, level: float) -> tuple[Suggestion, ...]:
+    if choice is None or count < 1:
+        return ()
+    return suggest_runs(choice, [*targets, *_outlook(choice)[-1:]][0], count, level)
 
 
 class _Reader:

@@ -281,6 +281,28 @@ class Forecast:
 
 
 @dataclass(frozen=True)
+class Suggestion:
+    """A run worth training, after those suggested before it.
+
+    Attributes:
+        budget_flops: planned FLOPs of the run, the budget it belongs to.
+        n_params, n_tokens: size, and the tokens that the budget buys at it.
+        opens_budget: whether it belongs to a budget that the sweep does not have yet; its runs go together.
+        half_width_before, half_width: of the interval of log10 N_opt at the target, statistical and model error,
+            decades, without and with this run (with all runs of a budget that is opened).
+        half_width_statistical: the statistical part with it.
+    """
+
+    budget_flops: float
+    n_params: float
+    n_tokens: float
+    opens_budget: bool
+    half_width_before: float
+    half_width: float
+    half_width_statistical: float
+
+
+@dataclass(frozen=True)
 class Estimators:
     """Every estimator on the same rows, side by side; None where the rows do not determine one."""
 
@@ -299,6 +321,7 @@ class SweepFit:
     Attributes:
         level: nominal coverage of every interval.
         outlook: the recommended estimate at its largest budget and at ten times that, asked for or not.
+        suggested: runs worth training next, in this order.
         credible_decades: how far beyond its budgets the scorecard shows the sweep to see; None without forecasts.
     """
 
@@ -310,4 +333,5 @@ class SweepFit:
     outlook: tuple[Target, ...]
     scorecard: tuple[Forecast, ...]
     credible_decades: float | None
+    suggested: tuple[Suggestion, ...]
     findings: tuple[Finding, ...]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from isoflop.fit.intervals import ten_to
-from isoflop.fit.types import Estimate, Forecast, Frontier, Profile, SweepFit, Target, Vertex
+from isoflop.fit.types import Estimate, Forecast, Frontier, Profile, Suggestion, SweepFit, Target, Vertex
 from isoflop.report.wording import ESTIMATOR, PARAM_COUNT, Convention, exponent, interval, nats, percent
 from isoflop.units import format_flops
 from isoflop.view.table import Column, Table
@@ -210,6 +210,39 @@ def scorecard_table(fit: SweepFit) -> Table | None:
         rows=tuple(_cut_row(cut, [one for one in fit.scorecard if one.n_fitted == cut]) for cut in cuts),
         note=f"Floors of later budgets as cheaper ones predict them. Held: inside the {percent(fit.level)} interval. "
         "Farthest held: decades of compute ahead. Off by: root mean square; N_opt in decades, loss in its unit.",
+    )
+
+
+def suggestion_table(fit: SweepFit) -> Table | None:
+    """The runs to train next; None where none were asked for or can be told."""
+    if not fit.suggested:
+        return None
+    return Table(
+        title="Next runs",
+        columns=(
+            Column("FLOPs"),
+            Column("N"),
+            Column("D"),
+            Column("budget", numeric=False),
+            Column("interval before"),
+            Column("after"),
+            Column("statistical", essential=False),
+        ),
+        rows=tuple(_suggestion_row(one) for one in fit.suggested),
+        note=f"What narrows log10 N_opt at the target most per FLOP. Intervals: half-width at {percent(fit.level)}, "
+        "decades, with model error; the runs of a new budget count together.",
+    )
+
+
+def _suggestion_row(one: Suggestion) -> tuple[str, ...]:
+    return (
+        format_flops(one.budget_flops),
+        count(one.n_params),
+        count(one.n_tokens),
+        "new" if one.opens_budget else "fitted",
+        f"{one.half_width_before:.4f}",
+        f"{one.half_width:.4f}",
+        f"{one.half_width_statistical:.4f}",
     )
 
 

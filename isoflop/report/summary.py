@@ -11,7 +11,14 @@ from isoflop.report.conventions import ConventionFit, convention_matrix, convent
 from isoflop.report.decision.cost import CostRates
 from isoflop.report.decision.decide import Decision, decide
 from isoflop.report.decision.tables import decision_tables
-from isoflop.report.fit_tables import band_table, frontier_table, profile_table, scorecard_table, target_table
+from isoflop.report.fit_tables import (
+    band_table,
+    frontier_table,
+    profile_table,
+    scorecard_table,
+    suggestion_table,
+    target_table,
+)
 from isoflop.report.law_table import law_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
 from isoflop.report.source import FitInput
@@ -31,7 +38,7 @@ class Summary:
         answer: the answer first, one sentence each.
         targets: the frontier where it was asked for; where nothing was, at its largest budget and ten times that.
         findings: of the source, then of the fit.
-        frontier, readings, bands, profiles, scorecard, conventions, runs, provenance: tables; None where empty.
+        frontier, readings, bands, profiles, scorecard, suggestions, conventions, runs, provenance: tables, or None.
         convention_fits: what `conventions` shows.
         laws, law_readings: published laws shown beside the fit.
         decisions: one per target that was asked for and has an answer.
@@ -51,6 +58,7 @@ class Summary:
     bands: Table | None
     profiles: Table
     scorecard: Table | None
+    suggestions: Table | None
     conventions: Table | None
     convention_fits: tuple[ConventionFit, ...]
     laws: tuple[PublishedLaw, ...]
@@ -70,7 +78,7 @@ class Summary:
     def _tables(self) -> tuple[Table | None, ...]:
         decisions = (table for decision in self.decisions for table in decision_tables(decision))
         first = self.frontier, self.readings, self.law_readings, self.bands, *decisions
-        return *first, self.profiles, self.scorecard, self.conventions
+        return *first, self.suggestions, self.profiles, self.scorecard, self.conventions
 
     @property
     def fit_tables(self) -> tuple[Table, ...]:
@@ -126,6 +134,7 @@ def summarize(
         bands=band_table(targets),
         profiles=profile_table(fit, n_budgets),
         scorecard=scorecard_table(fit),
+        suggestions=suggestion_table(fit),
         conventions=convention_table(matrix, fit.level),
         convention_fits=matrix,
         laws=questions.laws,

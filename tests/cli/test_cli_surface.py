@@ -23,8 +23,8 @@ center_tokens_per_param = 20
 """
 
 FIT = {
-    "--window", "--surface-loss", "--params", "--flops", "--law", "--peak", "--utilisation", "--price", "--devices",
-    "--corpus-tokens", "--inference-tokens",
+    "--window", "--surface-loss", "--suggest", "--params", "--flops", "--law", "--peak", "--utilisation", "--price",
+    "--devices", "--corpus-tokens", "--inference-tokens",
 }  # fmt: skip
 SURFACE = {
     "plan": {"sweep", "--db", "--artifacts", "--device", "--workers", "--dry-run", "--json"},
@@ -114,7 +114,8 @@ def test_json_of_fit(drawn: Path) -> None:
     document = json.loads(shown)
     assert set(document) == {
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "level", "profiles", "frontier",
-        "estimators", "targets", "scorecard", "credible_decades", "conventions", "decisions", "laws", "findings",
+        "estimators", "targets", "scorecard", "credible_decades", "suggested", "conventions", "decisions",
+        "laws", "findings",
     }  # fmt: skip
     assert document["sources"] == [
         {"label": "drawn", "path": "isoflop.db", "kind": "sweep", "n_rows": 21, "param_count": "total"}

@@ -36,7 +36,8 @@ def _document(columns, **options):
 def test_the_document_has_the_promised_keys():
     document = _document(with_noise(SWEEP, np.random.default_rng(10), 0.002), targets=[1e23])
     assert list(document) == [
-        "level", "profiles", "frontier", "estimators", "targets", "scorecard", "credible_decades", "findings",
+        "level", "profiles", "frontier", "estimators", "targets", "scorecard", "credible_decades", "suggested",
+        "findings",
     ]  # fmt: skip
     for name, keys in KEYS.items():
         assert document[name], name

@@ -95,7 +95,7 @@ class JointObjective:
 
     def jacobian(self, theta: Array, rows: NDArray[np.intp]) -> Array:
         """d (loss above floor, centred) / d theta, (b, 6, n)."""
-        return self._centre(np.stack(self._slopes(theta), axis=1), self._rows(rows)[:, None])
+        return self._centre(self.slopes(theta), self._rows(rows)[:, None])
 
     def _centre(self, values: Array, weights: Array) -> Array:
         totals = np.add.reduceat(weights, self._starts, axis=-1)
@@ -141,15 +141,16 @@ class JointObjective:
         v = LN10 * (self._x - p - q * self._t)
         return np.exp(k - kappa * self._t), v, (np.exp(-al * v), np.exp(be * v)), (al, be)
 
-    def _slopes(self, theta: Array) -> tuple[Array, ...]:
-        """d (loss above floor) / d theta before centring."""
+    def slopes(self, theta: Array) -> Array:
+        """d (loss above floor) / d theta, (b, 6, n), floors held."""
         scale, v, (down, up), (al, be) = self._parts(theta)
         left, right = _over(down, al, v, -1), _over(up, be, v, 1)
         along, height = -LN10 * scale * (up - down), scale * (left + right)
-        return (
+        columns = (
             along, self._t * along, height, -self._t * height,
             scale * (-v * down - left), scale * (v * up - right),
         )  # fmt: skip
+        return np.stack(columns, axis=1)
 
     def _bend(self, theta: Array, weighted: Array) -> Array:
         """sum_i w_i r_i d2 (loss above floor)_i / d theta2, (b, 6, 6): chain rule through v, s, ln al, ln be."""

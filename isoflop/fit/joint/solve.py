@@ -46,6 +46,7 @@ class JointValley:
         floors: (k,) loss at the ridge of each budget, nats.
         sse: weighted squared residuals plus the penalty of the shape, nats^2.
         degrees_of_freedom: rows less budgets less six.
+        strength: of the penalty that holds the shape near the surface's, nats^2.
     """
 
     theta: Array
@@ -56,6 +57,7 @@ class JointValley:
     floors: Array
     sse: float
     degrees_of_freedom: int
+    strength: float
 
     def about(self, log_c_mean: float) -> Array:
         """`theta` for budgets about another mean."""
@@ -95,7 +97,17 @@ def solve_valley(
     ridge, scatter = allow_for_scatter(line, axis, jacobian[0], residual, variance)
     above = axis.loss - residual - problem.valley(thetas)[0]
     floors = np.bincount(axis.group, above) / np.bincount(axis.group)
-    return JointValley(thetas[0], line, ridge, scatter, residual, floors, 2 * float(values[0]), degrees_of_freedom)
+    return JointValley(
+        theta=thetas[0],
+        line=line,
+        ridge=ridge,
+        scatter=scatter,
+        residual=residual,
+        floors=floors,
+        sse=2 * float(values[0]),
+        degrees_of_freedom=degrees_of_freedom,
+        strength=strength,
+    )
 
 
 def _first(start: Start) -> Array:

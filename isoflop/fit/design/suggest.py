@@ -1,0 +1,157 @@
+"""The runs that would tell most about a target, per FLOP, by the design of the joint valley."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop.fit.choice import Choice
+from isoflop.fit.intervals import MODEL_ERROR_PER_DECADE, model_half_width, student_quantile, ten_to
+from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
+from isoflop.fit.parabola import Array
+from isoflop.fit.types import Suggestion
+
+# Sizes offered at each budget, decades from the ridge: wide enough to tell skew, not so wide that other laws rule.
+OFFSETS = tuple(np.linspace(-0.75, 0.75, 11).tolist())
+# A valley that is opened: seven sizes within 0.6 decades of where the ridge is expected.
+VALLEY_OFFSETS = tuple(np.linspace(-0.6, 0.6, 7).tolist())
+# Runs cost trouble beside FLOPs: none is taken to cost less than this share of what the sweep has spent.
+_LEAST_SHARE = 0.01
+# Information on a floor without runs: none, but a matrix that can be inverted.
+_UNKNOWN = 1e-9
+# Budgets offered beyond the largest: one and two of the sweep's own steps of log C.
+_STEPS_AHEAD = 2
+# Without a step of its own a sweep of one budget would take this factor.
+_DEFAULT_STEP = math.log10(3.0)
+
+
+def suggest_runs(choice: Choice, target_flops: float, count: int, level: float) -> tuple[Suggestion, ...]:
+    """The `count` runs that, one after the other, narrow log10 N_opt at `target_flops` most per FLOP.
+
+    Empty where `choice` has no joint valley. Offered are single runs about the ridge at every fitted budget, which
+    narrow the statistical interval, and, while as many are still wanted, whole valleys at the next budgets centred on
+    the ridge, which also shorten the extrapolation and with it the model error. A run adds its row of the valley's
+    Jacobian to the information of the rows; noise is that of the fit.
+    """
+    if choice.joint is None or count < 1:
+        return ()
+    design, offers = _Design(choice, target_flops), _offers(choice)
+    least = _LEAST_SHARE * float(choice.rows.budget_flops.sum())
+    found: list[Suggestion] = []
+    while len(found) < count:
+        fitting = [offer for offer in offers if len(offer) <= count - len(found)]
+        gains = [design.gain(offer) / sum(max(run.budget_flops, least) for run in offer) for offer in fitting]
+        best = int(np.argmax(gains)) if gains else 0
+        if not gains or not gains[best] > 0:
+            break
+        before = design.half_width(level)
+        design.add(fitting[best])
+        after = design.half_width(level), design.statistical_half_width(level)
+        found += [_as_suggestion(choice, run, before, after) for run in fitting[best]]
+        # budgets are opened one after the other, and once
+        offers = [offer for offer in offers if offer is not fitting[best] or len(offer) == 1]
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Run:
+    budget_flops: float
+    log_n: float
+
+
+_Offer = tuple[_Run, ...]
+
+
+def _offers(choice: Choice) -> list[_Offer]:
+    """Single runs at the fitted budgets, and a valley at each of the next."""
+    budgets = choice.rows.budgets
+    steps = np.diff(np.log10(budgets))
+    step = float(np.median(steps)) if len(steps) else _DEFAULT_STEP
+    ahead = [float(budgets[-1] * 10 ** (step * number)) for number in range(1, _STEPS_AHEAD + 1)]
+    singles = [(_at(choice, budget, offset),) for budget in budgets.tolist() for offset in OFFSETS]
+    valleys = [
+        tuple(_at(choice, budget, offset) for offset in VALLEY_OFFSETS) for budget in ahead if math.isfinite(budget)
+    ]
+    return [*singles, *valleys]
+
+
+def _at(choice: Choice, budget_flops: float, offset: float) -> _Run:
+    return _Run(budget_flops, choice.on_params.at(math.log10(budget_flops))[0] + offset)
+
+
+class _Design:
+    """The information about ridge, depth, shape and floors, and what more runs would add.
+
+    Parameters are those of the joint valley, then a floor per budget. All in units of the residual variance.
+    """
+
+    def __init__(self, choice: Choice, target_flops: float) -> None:
+        assert choice.joint
+        valley = choice.joint.valley
+        self._theta, self._centre = valley.theta, valley.line.log_c_mean
+        self._freedom, self._sd = choice.degrees_of_freedom, choice.residual_sd
+        self._target, self._fitted = math.log10(target_flops), choice.fitted_budgets
+        every = {run.budget_flops for offer in _offers(choice) for run in offer}
+        self._budgets = sorted({*choice.rows.budgets.tolist(), *every})
+        self._reading = np.zeros(N_PARAMETERS + len(self._budgets))
+        self._reading[:2] = 1.0, self._target - self._centre
+        rows = self._jacobian(choice.rows.budget_flops, np.log10(choice.rows.n_params))
+        information = rows.T @ rows + np.diag([0, 0, 0, 0, *[valley.strength] * 2, *[_UNKNOWN] * len(self._budgets)])
+        self._covariance: Array = np.asarray(np.linalg.inv(information), dtype=np.float64)
+
+    def statistical_half_width(self, level: float) -> float:
+        """Of log10 N_opt at the target, decades."""
+        variance = float(self._reading @ self._covariance @ self._reading)
+        return student_quantile(level, self._freedom) * self._sd * math.sqrt(max(variance, 0.0))
+
+    def half_width(self, level: float) -> float:
+        """The same with the model error."""
+        return math.hypot(self.statistical_half_width(level), model_half_width(self._beyond(self._fitted[1]), level))
+
+    def gain(self, offer: _Offer) -> float:
+        """By how much the variance of the reading falls with the runs of `offer`, decades^2."""
+        after = self._with(offer)
+        statistical = self._sd**2 * float(self._reading @ (self._covariance - after) @ self._reading)
+        largest = max(self._fitted[1], offer[0].budget_flops)
+        before, shorter = (self._beyond(one) for one in (self._fitted[1], largest))
+        return statistical + MODEL_ERROR_PER_DECADE**2 * (before**2 - shorter**2)
+
+    def add(self, offer: _Offer) -> None:
+        """Take the runs as trained."""
+        self._covariance = self._with(offer)
+        self._fitted = self._fitted[0], max(self._fitted[1], offer[0].budget_flops)
+
+    def _beyond(self, largest: float) -> float:
+        return max(math.log10(self._fitted[0]) - self._target, self._target - math.log10(largest), 0.0)
+
+    def _with(self, offer: _Offer) -> Array:
+        """The covariance with more runs, one after the other (Sherman and Morrison)."""
+        covariance = self._covariance
+        for run in offer:
+            row = self._row(run)
+            moved = covariance @ row
+            covariance = covariance - np.outer(moved, moved) / (1 + float(row @ moved))
+        return covariance
+
+    def _row(self, run: _Run) -> Array:
+        row: Array = self._jacobian(np.array([run.budget_flops]), np.array([run.log_n]))[0]
+        return row
+
+    def _jacobian(self, budget_flops: Array, log_n: Array) -> Array:
+        """d loss / d (valley, floors), (n, 6 + k)."""
+        t = np.log10(budget_flops) - self._centre
+        n = len(t)
+        axis = Axis(log_n, t, np.zeros(n), np.ones(n), np.zeros(n, dtype=np.intp), self._centre)
+        out = np.zeros((n, len(self._reading)))
+        out[:, :N_PARAMETERS] = JointObjective(axis, self._theta[4:], 0.0).slopes(self._theta[None])[0].T
+        out[np.arange(n), N_PARAMETERS + np.searchsorted(self._budgets, budget_flops)] = 1.0
+        return out
+
+
+def _as_suggestion(choice: Choice, run: _Run, before: float, after: tuple[float, float]) -> Suggestion:
+    assert choice.joint
+    cost, n_params = choice.joint.cost, ten_to(run.log_n)
+    assert n_params is not None
+    log_d = math.log(run.budget_flops) - cost.offset - cost.slope * math.log(n_params)
+    opens = run.budget_flops > choice.fitted_budgets[1]
+    return Suggestion(run.budget_flops, n_params, math.exp(log_d), opens, before, *after)

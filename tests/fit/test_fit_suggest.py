@@ -1,0 +1,64 @@
+"""The next runs: whole valleys beyond the sweep and single runs within, by what they would tell."""
+
+import numpy as np
+import pytest
+
+from isoflop.fit import fit_sweep
+from isoflop.fit.choice import choose
+from isoflop.fit.design.suggest import suggest_runs
+from isoflop.fit.rows import sort_rows
+from tests.fit.known_sweeps import CHINCHILLA, published, rows_of, stack, surface_sweep, with_noise
+
+BUDGETS = np.geomspace(1e18, 1e20, 5)
+SWEEP = with_noise(surface_sweep(BUDGETS), np.random.default_rng(0), 0.002)
+
+
+def _suggest(count, target=1e22, columns=SWEEP):
+    return suggest_runs(choose(sort_rows(*columns)), target, count, 0.9)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 9])
+def test_as_many_runs_come_as_are_asked_for(count):
+    assert len(_suggest(count)) == count
+
+
+def test_a_far_target_asks_for_the_next_budget_centred_on_the_ridge():
+    runs = _suggest(7)
+    step = (BUDGETS[1] / BUDGETS[0]) * BUDGETS[-1]
+    assert [run.budget_flops for run in runs] == pytest.approx([step] * 7)
+    assert all(run.opens_budget for run in runs)
+    sizes = np.log10([run.n_params for run in runs])
+    assert sizes.mean() == pytest.approx(CHINCHILLA.optimum(np.log10(step))[0], abs=0.03)
+    assert all(6 * run.n_params * run.n_tokens == pytest.approx(run.budget_flops) for run in runs)
+
+
+def test_where_a_valley_does_not_fit_single_runs_at_fitted_budgets_are_named():
+    runs = _suggest(4)
+    assert not any(run.opens_budget for run in runs)
+    assert {run.budget_flops for run in runs} <= set(BUDGETS.tolist())
+
+
+def test_every_run_narrows_the_interval():
+    runs = _suggest(20)
+    assert all(run.half_width <= run.half_width_before for run in runs)
+    assert runs[-1].half_width < 0.8 * runs[0].half_width_before
+    assert all(0 < run.half_width_statistical <= run.half_width for run in runs)
+
+
+def test_the_promised_interval_is_the_one_that_the_fit_with_these_runs_has():
+    runs = _suggest(7)
+    added = [rows_of(CHINCHILLA, runs[0].budget_flops, [run.n_params for run in runs])]
+    together = with_noise(stack(*added), np.random.default_rng(1), 0.002)
+    (target,) = fit_sweep(*stack(SWEEP, together), targets=[1e22]).targets
+    assert np.ptp(np.log10(target.n_opt_ci)) / 2 == pytest.approx(runs[-1].half_width, rel=0.1)
+
+
+def test_the_fit_suggests_for_the_first_target_and_writes_it_into_the_document():
+    fit = fit_sweep(*SWEEP, targets=[1e22, 1e20], suggest=7)
+    assert fit.suggested == _suggest(7)
+    assert fit_sweep(*SWEEP, suggest=7).suggested == _suggest(7, target=1e21)
+    assert fit_sweep(*SWEEP).suggested == ()
+
+
+def test_without_a_joint_valley_nothing_is_suggested():
+    assert fit_sweep(*published("epoch240"), suggest=3).suggested == ()
