@@ -7,7 +7,6 @@ from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
 from isoflop.fit.joint.solve import JointValley
 from isoflop.fit.newton import Mask
-from isoflop.fit.noise import budget_variances
 from isoflop.fit.parabola import Array
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, solve_surface
@@ -21,9 +20,6 @@ _KEPT_PER_BUDGET = 4
 _ROUNDS = 6
 # Family-wise: the chance that a clean sweep loses any row to chance alone.
 FALSE_ALARMS = 0.05
-# Budgets are judged by a noise of their own only where equal noise is all but impossible: a bad run makes it look
-# unequal too.
-_UNEQUAL_P_VALUE = 1e-3
 
 
 def find_outliers(rows: Rows, huber: SurfaceSolution) -> tuple[Mask, JointFit | None]:
@@ -57,9 +53,7 @@ def _fit_near(kept: Rows, surface: SurfaceSolution, valley: JointValley | None) 
 def _near(rows: Rows, huber: SurfaceSolution) -> Mask:
     residual = np.abs(np.log(rows.loss) - huber.log_loss(np.log(rows.n_params), np.log(rows.n_tokens)))
     scale = _MAD * np.median(residual) * np.sqrt(len(rows) / max(len(rows) - 5, 1))
-    own = np.array([_MAD * np.median(residual[part]) for part in rows.slices])
-    # a budget that is noisy throughout has no outliers, only noise
-    keep: Mask = residual <= _ROUGH_LIMIT * np.maximum(scale, own[rows.group])
+    keep: Mask = residual <= _ROUGH_LIMIT * scale
     return keep | _smallest_of_budget(rows, residual)
 
 
@@ -77,11 +71,11 @@ def _judge(rows: Rows, keep: Mask, fit: JointFit) -> Mask:
     freedom = n_kept - n_budgets - N_PARAMETERS
     if freedom < 2:
         return keep
-    variance = budget_variances(relative[keep], rows.group[keep], freedom, p_value=_UNEQUAL_P_VALUE)[rows.group]
-    if variance.min() <= 0:
+    scale = np.sqrt((relative[keep] ** 2).sum() / freedom)
+    if scale == 0:
         return keep
     leverage = (n_budgets + N_PARAMETERS) / n
-    t = np.abs(relative) / np.sqrt(variance * np.where(keep, 1 - leverage, 1 + leverage))
+    t = np.abs(relative) / (scale * np.sqrt(np.where(keep, 1 - leverage, 1 + leverage)))
     # a kept row had its part in the scale: judge it by the scale of the others
     inner = np.maximum(freedom - t**2, 1e-9)
     t = np.where(keep, t * np.sqrt((freedom - 1) / inner), t)
