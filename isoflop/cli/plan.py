@@ -30,6 +30,19 @@ def plan(
     artifacts: Artifacts = DEFAULT_ARTIFACTS,
     device: Device = DeviceName.AUTO,
     workers: Workers = None,
+    extend: Annotated[
+        int,
+        typer.Option(
+            "--extend",
+            min=0,
+            max=200,
+            metavar="<K>",
+            help="Add the K runs that the results so far ask for (see `fit --suggest`).",
+        ),
+    ] = 0,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="<FLOPs>", help="Budget that --extend is to tell most about.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, record nothing.")] = False,
     json: AsJson = False,
 ) -> None:
@@ -41,9 +54,11 @@ def plan(
     from contextlib import ExitStack
 
     from isoflop.cli.console import stderr, stdout
+    from isoflop.cli.extend import new_extras, planned_extras
     from isoflop.cli.sweep import lock_path, plan_sweep, text_is_here
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
+    from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
     from isoflop.view.plan_view import plan_document, print_plan
@@ -52,7 +67,10 @@ def plan(
     with ExitStack() as held:
         if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long
             held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
-        made = plan_sweep(spec, sweep, artifacts, device=device.value, workers=workers, text_needed=False)
+        extra = planned_extras(db, spec)
+        if extend:
+            extra += new_extras(db, spec, extend, parse_quantity(target, what="--target in FLOPs") if target else None)
+        made = plan_sweep(spec, sweep, artifacts, device=device.value, workers=workers, text_needed=False, extra=extra)
         if dry_run or not made.recordable:
             view = _compared(spec, made, db)
         else:

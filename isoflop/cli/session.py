@@ -10,6 +10,7 @@ from pathlib import Path
 
 from isoflop.artifacts.elsewhere import sign_in
 from isoflop.artifacts.weights import WeightKeeper
+from isoflop.cli.extend import planned_extras
 from isoflop.cli.sweep import corpora, lock_path, plan_sweep
 from isoflop.engine.devices import DeviceChoice
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
@@ -44,7 +45,8 @@ def open_session(
     """A session with the sweep planned and locked."""
     spec = load_spec(sweep)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
-        planned = plan_sweep(spec, sweep, artifacts, device=device, workers=workers)
+        extra = planned_extras(db, spec)
+        planned = plan_sweep(spec, sweep, artifacts, device=device, workers=workers, extra=extra)
         _tell_what_changed(spec, planned.plan, store)
         store.save_plan(spec, planned.plan)
         git = git_state(sweep.resolve().parent)

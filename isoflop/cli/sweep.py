@@ -14,7 +14,7 @@ from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate, estimate, run_seconds
 from isoflop.plan.planner import make_plan
-from isoflop.plan.types import DroppedCell, Plan
+from isoflop.plan.types import DroppedCell, Extra, Plan
 from isoflop.spec import SweepSpec
 from isoflop.store import Timing, refuse_no_file
 from isoflop.units import format_flops
@@ -47,18 +47,19 @@ def plan_sweep(
     device: DeviceChoice,
     workers: int | None,
     text_needed: bool = True,
+    extra: Sequence[Extra] = (),
 ) -> PlannedSweep:
     """Tokenise the corpus unless that is done, make the plan, and choose the devices it is guessed fastest on.
 
     The choice rests on the plan alone, not on what has been measured so far: a sweep goes on where it began.
-    Unless the text is needed, `corpus.tokens` stands in for a text that is not here.
+    Unless the text is needed, `corpus.tokens` stands in for a text that is not here. `extra` runs stand beside the grid.
 
     Raises:
         IsoflopError: no such corpus or devices, or no cell can be trained.
     """
     corpus = _corpus(spec, file.resolve().parent, artifacts, text_needed=text_needed)
     options = slot_options("cpu" if device == "auto" and spec.trainer == "simulated" else device, workers)
-    planned = min((_planned(spec, corpus, slots) for slots in options), key=_cells_lost_and_seconds)
+    planned = min((_planned(spec, corpus, slots, extra) for slots in options), key=_cells_lost_and_seconds)
     if not planned.plan.cells:
         raise _nothing_to_train(spec, planned.plan.dropped)
     return planned
@@ -113,11 +114,11 @@ def _nothing_to_train(spec: SweepSpec, dropped: Sequence[DroppedCell]) -> Isoflo
     )
 
 
-def _planned(spec: SweepSpec, corpus: _KnownCorpus, slots: tuple[Slot, ...]) -> PlannedSweep:
+def _planned(spec: SweepSpec, corpus: _KnownCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
     vocab_size = make_tokenizer(spec.tokenizer).vocab_size
     # What is drawn from a surface needs no memory.
     memory = None if spec.trainer == "simulated" else min(slot.memory_bytes for slot in slots)
-    plan = make_plan(spec, corpus.facts, vocab_size=vocab_size, memory_limit=memory)
+    plan = make_plan(spec, corpus.facts, vocab_size=vocab_size, memory_limit=memory, extra=extra)
     plan = replace(plan, findings=(*corpus.findings, *plan.findings))
     return PlannedSweep(plan, slots, recordable=corpus.is_here)
 

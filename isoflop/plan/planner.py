@@ -1,6 +1,6 @@
 """make_plan: a sweep file's question as a list of runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
@@ -9,18 +9,25 @@ from isoflop.plan.findings import KeptSizes, grid_findings, heldout_findings, ra
 from isoflop.plan.grid import BudgetGrid, budget_grids
 from isoflop.plan.recipe import BUDGET_TOLERANCE, make_recipe
 from isoflop.plan.shapes import ShapeRule, nearest_shape
-from isoflop.plan.types import Cell, DroppedCell, Limit, Plan, Role
+from isoflop.plan.types import Cell, DroppedCell, Extra, Limit, Plan, Role
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
 from isoflop.units import format_bytes, format_count, plural
 
 
-def make_plan(spec: SweepSpec, corpus: CorpusFacts, *, vocab_size: int, memory_limit: float | None = None) -> Plan:
+def make_plan(
+    spec: SweepSpec,
+    corpus: CorpusFacts,
+    *,
+    vocab_size: int,
+    memory_limit: float | None = None,
+    extra: Sequence[Extra] = (),
+) -> Plan:
     """All cells of the sweep, those that cannot be trained sensibly listed with the reason.
 
-    `memory_limit` is in bytes, of the device a run trains on; None = not known. Pure: the same arguments give
-    the same plan.
+    `memory_limit` is in bytes, of the device a run trains on; None = not known. `extra` runs stand beside the grid.
+    Pure: the same arguments give the same plan.
 
     Raises:
         IsoflopError: the corpus is shorter than one sequence and its target.
@@ -42,6 +49,13 @@ def make_plan(spec: SweepSpec, corpus: CorpusFacts, *, vocab_size: int, memory_l
                 dropped.append(DroppedCell(grid.budget_flops, shape, reason, limit))
         cells.extend(_cells(spec, rule, grid, kept, corpus))
         left.append(KeptSizes(grid.budget_flops, grid.centre, tuple(shape.n_params(rule.count) for shape in kept)))
+    for one in extra:
+        refused = _why_not(spec, one.shape, one.budget_flops, corpus, memory_limit)
+        if refused is None:
+            cells.append(_extra_cell(spec, one, corpus))
+        else:
+            limit, reason = refused
+            dropped.append(DroppedCell(one.budget_flops, one.shape, reason, limit))
     findings = (*heldout_findings(spec, corpus), *grid_findings(left), *rate_findings(cells))
     return Plan(spec.name, tuple(cells), tuple(dropped), findings)
 
@@ -94,6 +108,11 @@ def _cells(
             run = _run_spec(spec, shape, grid.budget_flops, corpus, seed=spec.grid.first_seed + index)
             role = Role.GRID if index < spec.grid.seeds else Role.REPLICATE
             yield Cell(role, grid.budget_flops, run, epochs=run.n_tokens / corpus.n_train_tokens)
+
+
+def _extra_cell(spec: SweepSpec, one: Extra, corpus: CorpusFacts) -> Cell:
+    run = _run_spec(spec, one.shape, one.budget_flops, corpus, seed=one.seed)
+    return Cell(Role.SUGGESTED, one.budget_flops, run, epochs=run.n_tokens / corpus.n_train_tokens)
 
 
 def _run_spec(spec: SweepSpec, shape: ModelShape, budget: float, corpus: CorpusFacts, *, seed: int) -> RunSpec:

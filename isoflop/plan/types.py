@@ -35,6 +35,20 @@ class Cell:
     epochs: float
 
 
+@dataclass(frozen=True)
+class Extra:
+    """A run that the results so far ask for beside the grid of the sweep file.
+
+    Attributes:
+        budget_flops: the budget it belongs to, which the sweep file need not have.
+        seed: initial weights and order of the data; another than the grid's where the grid has the size.
+    """
+
+    budget_flops: float
+    shape: ModelShape
+    seed: int
+
+
 class Limit(StrEnum):
     """What keeps a cell from being trained, in words that hold for every cell it keeps."""
 

@@ -27,7 +27,7 @@ FIT = {
     "--devices", "--corpus-tokens", "--inference-tokens",
 }  # fmt: skip
 SURFACE = {
-    "plan": {"sweep", "--db", "--artifacts", "--device", "--workers", "--dry-run", "--json"},
+    "plan": {"sweep", "--db", "--artifacts", "--device", "--workers", "--dry-run", "--json", "--extend", "--target"},
     "run": {"sweep", "--db", "--artifacts", "--device", "--workers", "--retry", "--json"},
     "status": {"sweep", "--db", "--artifacts", "--json"},
     "fit": {"sources", "--db", "--sweep", "--column", "--target", "--level", "--strict", "--json", "--compare", *FIT},

@@ -1,0 +1,82 @@
+"""`plan --extend`: runs that the results ask for become cells of the sweep, and stay."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SWEEP = """
+name = "grown"
+budgets = [1e17, 1e18, 1e19]
+trainer = "simulated"
+[grid]
+center_tokens_per_param = 20
+"""
+
+
+def isoflop(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "isoflop", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def document(*arguments: str, folder: Path) -> dict:
+    return json.loads(isoflop(*arguments, "--json", folder=folder).stdout)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "grown.toml").write_text(SWEEP)
+    return tmp_path
+
+
+def suggested(plan: dict) -> list[dict]:
+    return [run for run in plan["runs"] if run["role"] == "suggested"]
+
+
+def test_suggested_runs_are_planned_trained_and_fitted_and_stay_when_the_sweep_is_planned_again(folder: Path) -> None:
+    isoflop("run", "grown.toml", folder=folder)
+    before = document("fit", "grown.toml", folder=folder)
+    plan = document("plan", "grown.toml", "--extend", "7", "--target", "1e21", folder=folder)
+    added = suggested(plan)
+    assert len(added) == 7
+    again = document("plan", "grown.toml", folder=folder)
+    assert {run["run_id"] for run in again["runs"]} == {run["run_id"] for run in plan["runs"]}
+    isoflop("run", "grown.toml", folder=folder)
+    after = document("fit", "grown.toml", "--target", "1e21", folder=folder)
+    rows = {fit: sum(p["n_points"] for p in doc["profiles"]) for fit, doc in (("before", before), ("after", after))}
+    assert rows["after"] == rows["before"] + 7
+
+
+def test_what_is_suggested_is_what_the_fit_suggests(folder: Path) -> None:
+    isoflop("run", "grown.toml", folder=folder)
+    fit = document("fit", "grown.toml", "--suggest", "7", "--target", "1e21", folder=folder)
+    plan = document("plan", "grown.toml", "--extend", "7", "--target", "1e21", "--dry-run", folder=folder)
+    for asked, planned in zip(fit["suggested"], suggested(plan), strict=True):
+        assert planned["budget_flops"] == asked["budget_flops"]
+        assert planned["n_params_total"] == pytest.approx(asked["n_params"], rel=0.1)
+
+
+def test_a_dry_run_adds_nothing(folder: Path) -> None:
+    isoflop("run", "grown.toml", folder=folder)
+    assert suggested(document("plan", "grown.toml", "--extend", "3", "--dry-run", folder=folder))
+    assert not suggested(document("plan", "grown.toml", folder=folder))
+
+
+def test_a_size_that_the_budget_has_is_asked_for_with_another_seed(folder: Path) -> None:
+    isoflop("run", "grown.toml", folder=folder)
+    for _ in range(2):
+        isoflop("plan", "grown.toml", "--extend", "4", folder=folder)
+    runs = document("plan", "grown.toml", folder=folder)["runs"]
+    assert len({run["run_id"] for run in runs}) == len(runs)
+    assert len([run for run in runs if run["role"] == "suggested"]) == 8
+
+
+def test_without_results_there_is_nothing_to_ask_for(folder: Path) -> None:
+    assert "Error:" in isoflop("plan", "grown.toml", "--extend", "3", folder=folder, code=1).stderr
+    isoflop("plan", "grown.toml", folder=folder)
+    done = isoflop("plan", "grown.toml", "--extend", "3", folder=folder, code=1)
+    assert "no completed run to fit" in done.stderr
