@@ -52,7 +52,7 @@ def plan_sweep(
     """Tokenise the corpus unless that is done, make the plan, and choose the devices it is guessed fastest on.
 
     The choice rests on the plan alone, not on what has been measured so far: a sweep goes on where it began.
-    Unless the text is needed, `corpus.tokens` stands in for a text that is not here. `extra` runs stand beside the grid.
+    Unless the text is needed, `corpus.tokens` stands in for a text that is not here. `extra` stands beside the grid.
 
     Raises:
         IsoflopError: no such corpus or devices, or no cell can be trained.
