@@ -21,6 +21,7 @@ from isoflop.cli.session import open_session
 from isoflop.corpus import Corpus, open_corpus
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
+from isoflop.finding import Finding
 from isoflop.fit import Vertex, fit_as_json, fit_sweep
 from isoflop.fit.types import Frontier
 from isoflop.plan.planner import make_plan
@@ -248,6 +249,11 @@ def test_the_frontier_is_a_power_law_of_two_numbers_recovered_to_nine_digits() -
 # 8. Noise is compared with a threshold in another unit (formll's `get_noise_for_loss`, inferred).
 
 
+def said(finding: Finding) -> tuple[object, ...]:
+    """What must not change by a bit; numbers of a message may, in their last digit."""
+    return finding.code, finding.severity, finding.hint, finding.values.get("budgets")
+
+
 def near_the_threshold() -> Columns:
     """Of two budgets of little curvature, noise 0.01 drowns the one and not the other."""
     offsets = np.linspace(-0.6, 0.6, 7)
@@ -263,7 +269,7 @@ def test_no_finding_depends_on_the_unit_of_the_loss_or_of_n(factor: float, n_fac
     [flat] = [finding for finding in original.findings if finding.code == "flat_valley"]
     assert flat.values["budgets"] == [1e21]
     fit = fit_sweep(budgets, n_params * n_factor, n_tokens, loss * factor)
-    assert fit.findings == original.findings
+    assert [said(finding) for finding in fit.findings] == [said(finding) for finding in original.findings]
     assert [profile.vertex for profile in fit.profiles] == [profile.vertex for profile in original.profiles]
     for profile in fit.profiles:
         x, y = (np.log10(n_params), loss)

@@ -31,6 +31,8 @@ _MIN_FLOORS = 2
 FEWEST_FOR_SURFACE = 2 * N_PARAMETERS
 # From here on the floors of the joint valley, not the surface, say how the loss falls along the frontier.
 FLOORS_WEIGHT = 0.5
+# A ridge less sure than this at a budget with runs, standard error in decades, is no estimate: sizes reach no farther.
+_WILDEST_DECADES = 0.5
 # Budgets nearer to each other than this, decades, make no power law.
 _NEAREST_DECADES = 1e-3
 
@@ -123,9 +125,15 @@ def choose(rows: Rows, *, window: float | None = None, huber: SurfaceSolution | 
         return None if grouped else _surface(used)
     if enough_for_joint(used):
         found = _joint(used, huber if len(used) == len(rows) else None)
-        if found is not None:
+        if found is not None and not _is_wild(found):
             return found
     return _parabola(used, valleys)
+
+
+def _is_wild(choice: Choice) -> bool:
+    """Whether the joint valley does not say where the floors of its own budgets are."""
+    ends = (choice.on_params.at(math.log10(budget))[1] for budget in choice.fitted_budgets)
+    return math.sqrt(max(ends)) > _WILDEST_DECADES
 
 
 def _spread(floors: Sequence[BudgetFloor]) -> bool:
@@ -214,7 +222,7 @@ def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
     inside = np.isin(rows.budget_flops, [floor.budget_flops for floor in floors])
     return Choice(
         estimator=PARABOLA,
-        reason="Parabola by budget: the rows determine no joint valley (too few, no logarithms, or a surface "
+        reason="Parabola by budget: the rows determine no joint valley (too few, no logarithms, no ridge, or a surface "
         "at the edge of what is searched).",
         rows=rows.take(inside),
         outliers=(),
