@@ -20,6 +20,7 @@ SOURCES = (
     ROOT / "isoflop" / "report" / "source.py",
     ROOT / "isoflop" / "report" / "pool.py",
     ROOT / "isoflop" / "report" / "mixtures.py",
+    ROOT / "isoflop" / "report" / "recipe_findings.py",
 )
 
 

@@ -20,6 +20,7 @@ from isoflop.report.fit_tables import (
     target_table,
 )
 from isoflop.report.law_table import law_table
+from isoflop.report.recipe_findings import recipe_findings
 from isoflop.report.run_tables import provenance_table, run_table, totals
 from isoflop.report.source import FitInput
 from isoflop.store import Standing
@@ -37,7 +38,7 @@ class Summary:
         source, fit: where the rows come from and what the fit made of them.
         answer: the answer first, one sentence each.
         targets: the frontier where it was asked for; where nothing was, at its largest budget and ten times that.
-        findings: of the source, then of the fit.
+        findings: of the source, of how its runs were trained, then of the fit.
         frontier, readings, bands, profiles, scorecard, suggestions, conventions, runs, provenance: tables, or None.
         convention_fits: what `conventions` shows.
         laws, law_readings: published laws shown beside the fit.
@@ -128,7 +129,7 @@ def summarize(
         fit=fit,
         answer=answer_sentences(fit, targets, n_budgets),
         targets=targets,
-        findings=source.findings + fit.findings,
+        findings=(*source.findings, *recipe_findings(source.cells, fit), *fit.findings),
         frontier=frontier_table(fit, source.param_count) if fit.estimators.recommended else None,
         readings=target_table(targets, fit, asked=bool(fit.targets)) if targets else None,
         bands=band_table(targets),

@@ -1,0 +1,92 @@
+"""Findings on how the fitted runs were trained: steps, epochs, and what probes of the recipe say."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from isoflop.finding import Finding, Severity
+from isoflop.fit.types import Profile, SweepFit
+from isoflop.plan.types import Role
+from isoflop.store import Standing, SweepCell, standing
+from isoflop.units import format_flops
+
+# Of fewer steps a warm-up and a cooldown are the larger part, whatever the recipe.
+FEWEST_STEPS = 200
+# Up to here a token seen again is worth nearly a fresh one (Muennighoff et al. 2023, arXiv 2305.16264).
+MOST_EPOCHS = 4.0
+# A recipe that moves a floor by more than this, decades, changes N_opt by more than a size step: 5 %.
+TILT_DECADES = 0.0212
+_NAMED = 6
+
+
+def recipe_findings(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Finding]:
+    """One finding per kind of trouble; none for rows from tables."""
+    used = [cell for cell in cells if standing(cell) is Standing.USED]
+    yield from _on_budgets(
+        ("few_steps", Severity.WARNING),
+        [cell for cell in used if (cell.n_steps or 0) < FEWEST_STEPS],
+        f"Runs of fewer than {FEWEST_STEPS} optimizer steps are in the fit, at",
+        "They tell of warm-up and cooldown more than of size and data: raise recipe.min_steps, or lower the batch.",
+    )
+    yield from _on_budgets(
+        ("many_epochs", Severity.WARNING),
+        [cell for cell in used if (cell.epochs or 0.0) > MOST_EPOCHS],
+        f"Runs that see their corpus more than {MOST_EPOCHS:g} times are in the fit, at",
+        "Repeated tokens are worth less than fresh ones, most at small sizes: use a larger corpus.",
+    )
+    yield from _on_probes(cells, fit)
+
+
+def _on_budgets(kind: tuple[str, Severity], cells: Sequence[SweepCell], what: str, hint: str) -> Iterator[Finding]:
+    if cells:
+        budgets = sorted({cell.budget_flops for cell in cells})
+        named = ", ".join(format_flops(budget) for budget in budgets[:_NAMED])
+        more = f" and {len(budgets) - _NAMED} more" if len(budgets) > _NAMED else ""
+        values = {"n_runs": len(cells), "budgets": budgets, "run_ids": [cell.run_id for cell in cells]}
+        yield Finding(*kind, f"{what} {named}{more} FLOPs.", hint, values)
+
+
+def _on_probes(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Finding]:
+    """Budgets whose probes gain more at one end of the sizes than at the other: their floor would move."""
+    profiles = {profile.budget_flops: profile for profile in fit.profiles}
+    moved = {budget: shift for budget, gains in _gains(cells).items() if (shift := _shift(profiles.get(budget), gains))}
+    tilted = {budget: shift for budget, shift in moved.items() if abs(shift) > TILT_DECADES}
+    if tilted:
+        named = ", ".join(f"{shift:+.2f} decades at {format_flops(budget)} FLOPs" for budget, shift in tilted.items())
+        yield Finding(
+            "recipe_tilts",
+            Severity.WARNING,
+            f"Probes gain more at one end of the sizes than at the other, which would move the floor by {named}.",
+            "An exponent from rates that are not tuned by size is not that of the architecture: scale the rate as the "
+            "probes say and train the sweep again.",
+            {"budgets": list(tilted), "shift_decades": list(tilted.values())},
+        )
+
+
+def _gains(cells: Sequence[SweepCell]) -> dict[float, dict[int, float]]:
+    """By budget and N, what the best probe of a size gains over the grid's run, nats; at least zero."""
+    grid: dict[tuple[float, int], float] = {}
+    for cell in cells:
+        if standing(cell) is Standing.USED and cell.val_loss is not None:
+            place = (cell.budget_flops, cell.n_params_total)
+            grid[place] = min(cell.val_loss, grid.get(place, math.inf))
+    gains: dict[float, dict[int, float]] = {}
+    for cell in cells:
+        place = (cell.budget_flops, cell.n_params_total)
+        if cell.role is Role.PROBE and cell.val_loss is not None and cell.excluded is None and place in grid:
+            sizes = gains.setdefault(cell.budget_flops, {})
+            sizes[cell.n_params_total] = max(grid[place] - cell.val_loss, sizes.get(cell.n_params_total, 0.0))
+    return gains
+
+
+def _shift(profile: Profile | None, gains: dict[int, float]) -> float | None:
+    """Decades of N that the floor would move by if every size gained as the probed ones do.
+
+    A gain that is linear in log N, g x, takes the floor of a parabola of curvature c to g / (2 c).
+    """
+    if profile is None or not profile.curvature or profile.curvature <= 0 or len(gains) < 2:
+        return None
+    x = [math.log10(n_params) for n_params in gains]
+    middle, mean = math.fsum(x) / len(x), math.fsum(gains.values()) / len(x)
+    spread = math.fsum((one - middle) ** 2 for one in x)
+    slope = math.fsum((one - middle) * (gain - mean) for one, gain in zip(x, gains.values(), strict=True)) / spread
+    return slope / (2 * profile.curvature)
