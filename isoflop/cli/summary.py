@@ -136,6 +136,11 @@ def _quantity(given: str | None, what: str) -> float | None:
 
 def _rates(asked: Asked) -> CostRates | None:
     if asked.peak is None:
+        if (asked.utilisation, asked.price, asked.devices) != (Asked.utilisation, Asked.price, Asked.devices):
+            raise IsoflopError(
+                "--utilisation, --price and --devices say nothing without --peak.",
+                hint="Give the peak of a device in FLOP/s, such as --peak 989e12.",
+            )
         return None
     peak = parse_quantity(asked.peak, what="--peak in FLOP/s")
     return CostRates(peak, asked.utilisation, asked.price, asked.devices)

@@ -37,3 +37,10 @@ def read_cost(rows: Rows) -> TokenCost:
         return SIX
     slope = float(lever @ per_token / (lever @ lever))
     return TokenCost(float(per_token.mean() - slope * log_n.mean()), slope)
+
+
+def cost_scatter(rows: Rows) -> float:
+    """Standard deviation of ln (FLOPs per token) about the power of N that fits it best."""
+    cost = read_cost(rows)
+    per_token = np.log(rows.budget_flops) - np.log(rows.n_tokens)
+    return float(np.std(per_token - cost.offset - cost.slope * np.log(rows.n_params)))

@@ -204,6 +204,11 @@ def test_a_target_comes_with_a_decision(tmp_path: Path) -> None:
     assert isoflop("fit", file, "--peak", "1e15", "--utilisation", "4", folder=tmp_path, code=1).stderr.startswith(
         "Error: The utilisation is 4."
     )
+    assert "without --peak" in isoflop("fit", file, "--price", "2", folder=tmp_path, code=1).stderr
+    assert (
+        "price of a device-hour"
+        in isoflop("fit", file, "--peak", "1e15", "--price", "-1", folder=tmp_path, code=1).stderr
+    )
 
 
 @pytest.mark.parametrize("window", ["0", "-1", "nan", "20"])

@@ -311,3 +311,16 @@ def test_a_target_without_a_law_of_the_loss_says_so():
 @pytest.mark.parametrize(("offsets", "sizes"), [(np.linspace(0.1, 1, 7), 2), (np.linspace(0.5, 1.1, 7), 6)], ids=str)
 def test_an_unbracketed_valley_says_how_many_sizes_to_add(offsets, sizes):
     assert _only(fit_sweep(*_with(offsets)), "unbracketed").values["sizes_to_add"] == [sizes]
+
+
+def test_rows_that_are_copies_are_named():
+    doubled = tuple(np.concatenate([column, column[:3]]) for column in WELL)
+    assert _only(fit_sweep(*doubled), "identical_rows").values["n_copies"] == 3
+    assert "identical_rows" not in _codes_of(WELL)
+
+
+def test_tokens_that_have_nothing_to_do_with_the_budget_are_named():
+    shuffled = np.random.default_rng(4).permutation(WELL[2])
+    assert "tokens_unrelated" in _codes_of((WELL[0], WELL[1], shuffled, WELL[3]))
+    assert "tokens_unrelated" not in _codes_of(WELL)
+    assert all("tokens_unrelated" not in _codes_of(published(name)) for name in ("marin_comma", "chinchilla_scalefit"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from isoflop.finding import Finding, Severity
+from isoflop.fit.cost import cost_scatter
 from isoflop.fit.findings.evidence import Evidence, flops, per_budget
 from isoflop.fit.frontier import MIN_PROFILES
 from isoflop.fit.intervals import student_quantile
@@ -17,6 +18,8 @@ from isoflop.fit.window import WIDE_REACH, reach
 # With 5 sizes or fewer a parabola leaves too little to see a bad run or a skew by. All but one of the published
 # budgets in tests/data have 6 rows or more.
 RECOMMENDED_SIZES = 6
+# Digitised tables scatter by some per cent (tests/data: 4 % at most); beyond this the columns do not belong together.
+UNRELATED_TOKENS = 0.3
 # Two points always lie on a line: the third is the first that tests the power law.
 RECOMMENDED_PROFILES = 3
 
@@ -63,6 +66,31 @@ def on_losses(seen: Evidence) -> Iterator[Finding]:
             "left out.",
             "Give losses in nats per token; parabola and cubic do with any scale.",
             {"n_rows": n_rows},
+        )
+
+
+def on_rows(seen: Evidence) -> Iterator[Finding]:
+    """Rows that are copies of each other, and tokens that have nothing to do with budget and size."""
+    rows = seen.rows
+    columns = np.stack([rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss])
+    copies = len(rows) - np.unique(columns, axis=1).shape[1]
+    if copies:
+        yield Finding(
+            "identical_rows",
+            Severity.WARNING,
+            f"{copies} rows repeat another in budget, size, tokens and loss to the last digit; each counts, so if they "
+            "are copies, intervals are too narrow.",
+            "Remove copies; runs with another seed never end on the same digits.",
+            {"n_copies": copies},
+        )
+    scatter = cost_scatter(rows)
+    if scatter > UNRELATED_TOKENS:
+        yield Finding(
+            "tokens_unrelated",
+            Severity.WARNING,
+            f"FLOPs per token scatter by {scatter:.0%} about any power of N: D does not follow from budget and size.",
+            "Check the columns: n_tokens must be what the run trained on, budget_flops what it was to spend.",
+            {"scatter": scatter},
         )
 
 

@@ -2,7 +2,7 @@
 
 from isoflop.finding import Finding
 from isoflop.fit.findings.agreement import on_agreement
-from isoflop.fit.findings.coverage import no_profiles, on_coverage, on_losses, on_noise
+from isoflop.fit.findings.coverage import no_profiles, on_coverage, on_losses, on_noise, on_rows
 from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.findings.shape import on_shape
 from isoflop.fit.findings.targets import on_intervals, on_scorecard, on_targets
@@ -14,6 +14,7 @@ def diagnose(seen: Evidence) -> tuple[Finding, ...]:
         return (no_profiles(seen), *on_losses(seen), *on_targets(seen))
     return (
         *on_coverage(seen),
+        *on_rows(seen),
         *on_losses(seen),
         *on_shape(seen),
         *on_noise(seen),

@@ -1,5 +1,6 @@
 """What a training costs: device-hours, money and days."""
 
+import math
 from dataclasses import dataclass
 
 from isoflop.errors import IsoflopError
@@ -34,8 +35,11 @@ class CostRates:
                 f"The utilisation is {self.utilisation:g}.",
                 hint="Give the share of the peak that training reaches, above 0 and at most 1, such as 0.4.",
             )
-        if self.price_per_device_hour != 0:
-            require_positive(self.price_per_device_hour, "The price of a device-hour")
+        if not 0 <= self.price_per_device_hour < math.inf:
+            raise IsoflopError(
+                f"The price of a device-hour is {self.price_per_device_hour:g}.",
+                hint="Give what an hour of one device costs, such as 2.5; 0 for devices that are paid for.",
+            )
         if self.n_devices < 1:
             raise IsoflopError(f"The number of devices is {self.n_devices}.", hint="Give a whole number, 1 or more.")
 
