@@ -61,7 +61,8 @@ def opened(browser):
 
 def wait_for_file(path):
     soon = time.monotonic() + PATIENCE
-    while not path.exists() and time.monotonic() < soon:
+    # there is no telling a file that is made from one that is written but by what it holds
+    while not (path.exists() and path.stat().st_size) and time.monotonic() < soon:
         time.sleep(0.05)
 
 
