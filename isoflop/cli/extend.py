@@ -25,21 +25,12 @@ def new_extras(db: Path, spec: SweepSpec, count: int, target: float | None) -> t
         IsoflopError: nothing has completed, or the results do not determine what to ask for.
     """
     from isoflop.corpus import make_tokenizer
-    from isoflop.fit import fit_sweep
     from isoflop.plan.shapes import ShapeRule, nearest_shape
+    from isoflop.report.fitting import fit_input
     from isoflop.report.source import load_source
 
     rows = load_source(str(db), db=db, sweep=spec.name)
-    fit = fit_sweep(
-        rows.budget_flops,
-        rows.n_params,
-        rows.n_tokens,
-        rows.loss,
-        loss_se=rows.loss_se,
-        trunk=rows.trunk,
-        targets=[target] if target is not None else [],
-        suggest=count,
-    )
+    fit = fit_input(rows, targets=[target] if target is not None else [], suggest=count)
     if not fit.suggested:
         raise IsoflopError(
             f"The results of {spec.name!r} do not tell what to train next: they determine no joint valley yet.",

@@ -9,10 +9,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
-from isoflop.fit import fit_sweep
 from isoflop.fit.laws import PUBLISHED, PublishedLaw
 from isoflop.report.conventions import FlopCount, under_convention
 from isoflop.report.decision.cost import CostRates
+from isoflop.report.fitting import fit_input
 from isoflop.report.pool import load_sources
 from isoflop.report.source import FitInput
 from isoflop.report.summary import Questions, Summary, summarize
@@ -108,15 +108,10 @@ def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summar
         inference_tokens=_quantity(asked.inference_tokens, "--inference-tokens"),
     )
     rows = under_convention(source, asked.params, asked.flops)
-    fit = fit_sweep(
-        rows.budget_flops,
-        rows.n_params,
-        rows.n_tokens,
-        rows.loss,
-        loss_se=rows.loss_se,
-        trunk=rows.trunk,
-        level=asked.level,
+    fit = fit_input(
+        rows,
         targets=budgets,
+        level=asked.level,
         window=asked.window,
         residuals=asked.surface_loss,
         suggest=asked.suggest,
