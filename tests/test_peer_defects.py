@@ -23,7 +23,7 @@ from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.fit import Vertex, fit_as_json, fit_sweep
-from isoflop.fit.types import Frontier
+from isoflop.fit.results.profile import Frontier
 from isoflop.plan.planner import make_plan
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment

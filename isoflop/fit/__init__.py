@@ -1,9 +1,11 @@
 """IsoFLOP profiles and the compute-optimal frontier from arrays: numpy and scipy only."""
 
 from isoflop.fit.document import fit_as_json
-from isoflop.fit.intervals import MODEL_ERROR_DECADES, MODEL_ERROR_PER_DECADE
+from isoflop.fit.intervals import MODEL_ERROR_DECADES, MODEL_ERROR_PER_DECADE, Interval
+from isoflop.fit.results.profile import Frontier, Profile, Vertex
+from isoflop.fit.results.sweep_fit import SweepFit
+from isoflop.fit.results.target import Target
 from isoflop.fit.sweep import fit_exponents, fit_sweep
-from isoflop.fit.types import Frontier, Interval, Profile, SweepFit, Target, Vertex
 
 __all__ = [
     "MODEL_ERROR_DECADES",

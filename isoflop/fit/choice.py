@@ -79,7 +79,7 @@ class Choice:
     """The estimate to act on, before it is read anywhere.
 
     Attributes:
-        estimator, reason: see `types.Recommended`.
+        estimator, reason: see `results.estimate.Recommended`.
         rows: those that entered.
         outliers: positions of rows set aside, in the caller's columns.
         on_params, on_tokens: log10 optima over log10 C.

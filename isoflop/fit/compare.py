@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from isoflop.fit.intervals import log_interval, model_half_width, student_quantile, ten_to
+from isoflop.fit.intervals import Interval, log_interval, model_half_width, student_quantile, ten_to
 from isoflop.fit.line import Line
-from isoflop.fit.types import Interval, Recommended, SweepFit
+from isoflop.fit.results.estimate import Recommended
+from isoflop.fit.results.sweep_fit import SweepFit
 
 
 @dataclass(frozen=True)

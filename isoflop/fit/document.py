@@ -5,21 +5,10 @@ import math
 from enum import Enum
 
 from isoflop.fit.intervals import ten_to
-from isoflop.fit.types import (
-    Band,
-    Estimate,
-    Estimators,
-    Forecast,
-    Frontier,
-    JointEstimate,
-    LossLaw,
-    Profile,
-    Recommended,
-    Suggestion,
-    SurfaceEstimate,
-    SweepFit,
-    Target,
-)
+from isoflop.fit.results.estimate import Estimate, Estimators, JointEstimate, LossLaw, Recommended, SurfaceEstimate
+from isoflop.fit.results.profile import Frontier, Profile
+from isoflop.fit.results.sweep_fit import SweepFit
+from isoflop.fit.results.target import Band, Forecast, Suggestion, Target
 
 _PROFILE = (
     "budget_flops", "n_points", "vertex", "n_opt", "n_opt_ci", "d_opt", "d_opt_ci", "loss_opt", "curvature", "rmse",

@@ -10,11 +10,12 @@ from isoflop.fit.choice import Choice, SurfaceLoss
 from isoflop.fit.cost import read_cost
 from isoflop.fit.cubic import cubic_floors
 from isoflop.fit.frontier import BudgetFloor, fit_lines
-from isoflop.fit.intervals import Noise, log_interval, student_quantile, ten_to
+from isoflop.fit.intervals import Interval, Noise, log_interval, student_quantile, ten_to
 from isoflop.fit.joint.shrink import JointFit
 from isoflop.fit.line import PowerLaw
 from isoflop.fit.loss_law import FloorLaw
 from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
+from isoflop.fit.results.estimate import Estimate, JointEstimate, LossLaw, SurfaceEstimate
 from isoflop.fit.robust import find_stray_rows
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.frontier import robust_covariance, surface_lines
@@ -26,7 +27,6 @@ from isoflop.fit.surface.solve import (
     identified,
     solve_surface,
 )
-from isoflop.fit.types import Estimate, Interval, JointEstimate, LossLaw, SurfaceEstimate
 
 # What of the residuals of log loss a surface minimises, and the width of Huber's middle that asks for it.
 HUBER = "huber"

@@ -7,8 +7,8 @@ from isoflop.fit.cost import TokenCost
 from isoflop.fit.intervals import ten_to
 from isoflop.fit.joint.solve import JointValley
 from isoflop.fit.line import Line
+from isoflop.fit.results.target import Band
 from isoflop.fit.surface.solve import SurfaceSolution
-from isoflop.fit.types import Band
 
 _LN10 = math.log(10)
 # Shares of the loss that a reader may be willing to give up.

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from isoflop.fit.intervals import Noise, student_quantile, ten_to
+from isoflop.fit.intervals import Interval, Noise, student_quantile, ten_to
 from isoflop.fit.line import Line, as_covariance
 from isoflop.fit.parabola import Array, Floor
-from isoflop.fit.types import Frontier, Interval
+from isoflop.fit.results.profile import Frontier
 
 MIN_PROFILES = 2
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scipy.special import ndtri, stdtrit
 
-from isoflop.fit.types import Interval
+Interval = tuple[float, float]
 
 # Standard deviation, in decades, of what the residuals of a sweep cannot show: at the edge of the fitted budgets,
 # and per decade beyond it: from a study of 13 published sweeps, good to about 30 % (docs/decisions.md).

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop.fit.frontier import BudgetFloor
-from isoflop.fit.intervals import Noise, log_interval, student_quantile, ten_to
+from isoflop.fit.intervals import Interval, Noise, log_interval, student_quantile, ten_to
 from isoflop.fit.parabola import Floor, Parabola, fit_parabola
+from isoflop.fit.results.profile import Profile, Vertex
 from isoflop.fit.rows import Rows
-from isoflop.fit.types import Interval, Profile, Vertex
 
 # One residual degree of freedom is left; without it a profile has no error of its own.
 MIN_POINTS = 4

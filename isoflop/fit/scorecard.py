@@ -9,9 +9,9 @@ import numpy as np
 from isoflop.fit.choice import Choice, choose_again
 from isoflop.fit.intervals import Noise, log_interval, model_half_width, student_quantile, ten_to
 from isoflop.fit.profile import Valley, pool_noise
+from isoflop.fit.results.target import Forecast
 from isoflop.fit.rows import Rows
 from isoflop.fit.target import read_loss
-from isoflop.fit.types import Forecast
 
 # Three floors are the fewest that test a power law; a fit of fewer predicts nothing.
 MIN_FITTED = 3

@@ -27,10 +27,13 @@ from isoflop.fit.joint.shrink import JointFit, fit_joint
 from isoflop.fit.noise import replicate_noise
 from isoflop.fit.parabola import Array
 from isoflop.fit.profile import budget_floors, describe_valley, find_valleys, pool_noise
+from isoflop.fit.results.estimate import Estimate, Estimators, Recommended
+from isoflop.fit.results.profile import Vertex
+from isoflop.fit.results.sweep_fit import SweepFit
+from isoflop.fit.results.target import Suggestion, Target
 from isoflop.fit.rows import Rows, sort_rows
 from isoflop.fit.scorecard import credible_decades, make_scorecard
 from isoflop.fit.target import read_target, unanswered_target
-from isoflop.fit.types import Estimate, Estimators, Recommended, Suggestion, SweepFit, Target, Vertex
 
 # A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
 OUTLOOK_STEP = 10.0

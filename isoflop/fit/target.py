@@ -4,8 +4,8 @@ import math
 
 from isoflop.fit.choice import NONE, Choice
 from isoflop.fit.flat import flat_bands
-from isoflop.fit.intervals import log_interval, model_half_width, student_quantile, ten_to
-from isoflop.fit.types import Interval, Target
+from isoflop.fit.intervals import Interval, log_interval, model_half_width, student_quantile, ten_to
+from isoflop.fit.results.target import Target
 
 
 def read_target(

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from isoflop.fit.choice import PARABOLA
-from isoflop.fit.types import Profile, SweepFit, Target, Vertex
+from isoflop.fit.results.profile import Profile, Vertex
+from isoflop.fit.results.sweep_fit import SweepFit
+from isoflop.fit.results.target import Target
 from isoflop.report.wording import ESTIMATOR, interval, nats, percent, power_law, power_law_of
 from isoflop.units import format_flops
 from isoflop.view.wording import count, ratio, runs

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from isoflop.errors import IsoflopError
 from isoflop.fit import fit_exponents
-from isoflop.fit.types import Interval
+from isoflop.fit.intervals import Interval
 from isoflop.report.point import Point
 from isoflop.report.source import FitInput
 from isoflop.report.wording import exponent, interval, percent

@@ -4,7 +4,10 @@ import math
 from collections.abc import Sequence
 
 from isoflop.fit.intervals import ten_to
-from isoflop.fit.types import Estimate, Forecast, Frontier, Profile, Suggestion, SweepFit, Target, Vertex
+from isoflop.fit.results.estimate import Estimate
+from isoflop.fit.results.profile import Frontier, Profile, Vertex
+from isoflop.fit.results.sweep_fit import SweepFit
+from isoflop.fit.results.target import Forecast, Suggestion, Target
 from isoflop.report.wording import ESTIMATOR, PARAM_COUNT, Convention, exponent, interval, nats, percent
 from isoflop.units import format_flops
 from isoflop.view.table import Column, Table

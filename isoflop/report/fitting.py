@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from isoflop.fit import fit_sweep
-from isoflop.fit.types import SweepFit
+from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.report.source import FitInput
 
 

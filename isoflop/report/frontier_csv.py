@@ -3,7 +3,8 @@
 import csv
 import io
 
-from isoflop.fit.types import Interval, Profile
+from isoflop.fit.intervals import Interval
+from isoflop.fit.results.profile import Profile
 from isoflop.report.summary import Summary
 
 COLUMNS = (

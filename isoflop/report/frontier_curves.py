@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.fit.choice import PARABOLA
-from isoflop.fit.intervals import student_quantile
+from isoflop.fit.intervals import Interval, student_quantile
 from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.line import Line
-from isoflop.fit.types import Interval, SweepFit, Target
+from isoflop.fit.results.sweep_fit import SweepFit
+from isoflop.fit.results.target import Target
 from isoflop.report.wording import power_law_of
 
 INK, BAND, TARGET, BESIDE = "#31688e", "#c5d7e3", "#b5367a", "#7a7a7a"

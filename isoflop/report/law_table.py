@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from isoflop.fit.laws import PublishedLaw
-from isoflop.fit.types import Target
+from isoflop.fit.results.target import Target
 from isoflop.report.wording import exponent, nats
 from isoflop.units import format_flops
 from isoflop.view.table import Column, Table

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from isoflop.finding import Finding, Severity
-from isoflop.fit.types import Profile, SweepFit
+from isoflop.fit.results.profile import Profile
+from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.plan.types import Role
 from isoflop.store import Standing, SweepCell, standing
 from isoflop.units import format_flops

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from isoflop.finding import Finding
 from isoflop.fit.laws import PublishedLaw
-from isoflop.fit.types import SweepFit, Target
+from isoflop.fit.results.sweep_fit import SweepFit
+from isoflop.fit.results.target import Target
 from isoflop.report.answer import answer_sentences
 from isoflop.report.conventions import ConventionFit, convention_matrix, convention_table
 from isoflop.report.decision.cost import CostRates

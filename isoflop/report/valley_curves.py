@@ -8,7 +8,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import to_hex
 
-from isoflop.fit.types import Interval, Profile, Vertex
+from isoflop.fit.intervals import Interval
+from isoflop.fit.results.profile import Profile, Vertex
 from isoflop.report.fit_tables import VERTEX
 from isoflop.units import format_flops
 

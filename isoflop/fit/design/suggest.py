@@ -9,7 +9,7 @@ from isoflop.fit.choice import Choice
 from isoflop.fit.intervals import MODEL_ERROR_PER_DECADE, model_half_width, student_quantile, ten_to
 from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.parabola import Array
-from isoflop.fit.types import Suggestion
+from isoflop.fit.results.target import Suggestion
 
 # Sizes offered at each budget, decades from the ridge: wide enough to tell skew, not so wide that other laws rule.
 OFFSETS = tuple(np.linspace(-0.75, 0.75, 11).tolist())

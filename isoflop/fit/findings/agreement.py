@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from isoflop.finding import Finding, Severity
 from isoflop.fit.estimates import lack_of_fit_p
 from isoflop.fit.findings.evidence import MAX_LISTED, Evidence
-from isoflop.fit.types import Estimate, Interval
+from isoflop.fit.intervals import Interval
+from isoflop.fit.results.estimate import Estimate
 
 # The law is called rejected where it would fit so badly once in a hundred sweeps.
 REJECTED_P_VALUE = 0.01

@@ -12,7 +12,7 @@ from isoflop.fit.frontier import MIN_PROFILES
 from isoflop.fit.intervals import student_quantile
 from isoflop.fit.noise import UNEQUAL_P_VALUE
 from isoflop.fit.profile import MIN_POINTS, Valley
-from isoflop.fit.types import Vertex
+from isoflop.fit.results.profile import Vertex
 from isoflop.fit.window import WIDE_REACH, reach
 
 # With 5 sizes or fewer a parabola leaves too little to see a bad run or a skew by. All but one of the published

@@ -9,8 +9,10 @@ from isoflop.fit.intervals import Noise
 from isoflop.fit.joint.shrink import JointFit
 from isoflop.fit.noise import PureError
 from isoflop.fit.profile import Valley
+from isoflop.fit.results.estimate import Estimators
+from isoflop.fit.results.profile import Frontier, Profile, Vertex
+from isoflop.fit.results.target import Forecast, Target
 from isoflop.fit.rows import Rows
-from isoflop.fit.types import Estimators, Forecast, Frontier, Profile, Target, Vertex
 
 # As many budgets as a message still names; the values of a finding name more.
 _MAX_NAMED = 6

@@ -13,8 +13,8 @@ from isoflop.fit.intervals import Noise, student_quantile
 from isoflop.fit.joint.shrink import JointFit
 from isoflop.fit.parabola import Array
 from isoflop.fit.profile import Valley, budget_floors, find_valleys
+from isoflop.fit.results.profile import Vertex
 from isoflop.fit.rows import Rows
-from isoflop.fit.types import Vertex
 
 # A floor outside the middle of its sizes is where a skewed valley biases a parabola most (docs/fitting.md).
 CENTRAL_SHARE = 0.6

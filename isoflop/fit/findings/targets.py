@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from isoflop.finding import Finding, Severity
 from isoflop.fit.choice import SURFACE
 from isoflop.fit.findings.evidence import MAX_LISTED, Evidence, flops, name_budgets
-from isoflop.fit.types import Profile, Target
+from isoflop.fit.results.profile import Profile
+from isoflop.fit.results.target import Target
 
 # Later budgets of published sweeps were missed by about 0.1 decades up to here and 0.2 to 0.3 beyond
 # (measured on published sweeps, see docs/decisions.md).

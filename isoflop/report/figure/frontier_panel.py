@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from isoflop.fit.laws import PublishedLaw
-from isoflop.fit.types import SweepFit, Target
+from isoflop.fit.results.sweep_fit import SweepFit
+from isoflop.fit.results.target import Target
 from isoflop.report.figure.axis_ticks import label_counts, label_flops
 from isoflop.report.frontier_curves import (
     BAND,

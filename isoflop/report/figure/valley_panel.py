@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
-from isoflop.fit.types import Profile, SweepFit
+from isoflop.fit.results.profile import Profile
+from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.report.figure.axis_ticks import label_counts
 from isoflop.report.point import Point
 from isoflop.report.valley_curves import (

@@ -5,7 +5,8 @@ from html import escape
 from textwrap import shorten
 from typing import NamedTuple
 
-from isoflop.fit.types import Profile, Target
+from isoflop.fit.results.profile import Profile
+from isoflop.fit.results.target import Target
 from isoflop.report.point import Point
 from isoflop.report.source import FitInput
 from isoflop.report.wording import interval, nats, percent

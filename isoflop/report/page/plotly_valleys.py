@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from isoflop.fit.types import Profile
+from isoflop.fit.results.profile import Profile
 from isoflop.report.page.hover import DrawnRun, drawn_runs, floor_text
 from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot, thinned
 from isoflop.report.source import Origin

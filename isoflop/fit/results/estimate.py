@@ -1,0 +1,130 @@
+"""Of one estimator: its exponents and floors, and what is its own."""
+
+from dataclasses import dataclass
+
+from isoflop.fit.intervals import Interval
+from isoflop.fit.line import Line
+from isoflop.fit.results.target import Target
+from isoflop.fit.surface.law import SurfaceLaw
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One estimator's frontier; all numbers None where it found none.
+
+    Attributes:
+        exponent_a, exponent_b: N_opt ~ C^a and D_opt ~ C^b, each from its own fit; statistical intervals.
+        n_opt, n_opt_ci: at the budget of each listed profile: its own floor for estimators by budget (None unless
+            inside), the frontier there for those of the whole sweep.
+        n_used: rows that enter.
+    """
+
+    exponent_a: float | None
+    exponent_a_ci: Interval | None
+    exponent_b: float | None
+    exponent_b_ci: Interval | None
+    n_opt: tuple[float | None, ...]
+    n_opt_ci: tuple[Interval | None, ...]
+    n_used: int
+
+
+@dataclass(frozen=True)
+class SurfaceEstimate:
+    """L = E + A N^-alpha + B D^-beta (N parameters, D tokens) and its frontier.
+
+    Attributes:
+        estimate: the frontier; C / D as the rows have it, which is 6 N for most.
+        law: the surface itself.
+        residuals: `huber`, `squares` or `absolute`: what of the residuals of log loss is minimised.
+        objective: its sum over rows.
+        lack_of_fit_f, lack_of_fit_p: F of least squares against the joint valley, which has a floor per budget and a
+            ridge of its own, and the chance of as much under the law; None where that valley is not determined.
+        at_bound: whether an exponent ended at the edge of what was searched.
+    """
+
+    estimate: Estimate
+    law: SurfaceLaw
+    residuals: str
+    objective: float
+    lack_of_fit_f: float | None
+    lack_of_fit_p: float | None
+    at_bound: bool
+
+
+@dataclass(frozen=True)
+class JointEstimate:
+    """The joint skewed valley shrunk towards the surface.
+
+    Attributes:
+        valley_weight: of the valley against the surface, 0 to 1.
+        exponent_a_valley, exponent_a_surface: what is mixed.
+        below, above: exponents of the loss on the side of small and of large sizes; equal in a symmetric valley.
+        floor_scatter: decades, of the floors about the ridge beyond their errors.
+        residual_sd: nats.
+    """
+
+    estimate: Estimate
+    valley_weight: float
+    exponent_a_valley: float
+    exponent_a_surface: float
+    below: float
+    above: float
+    floor_scatter: float
+    residual_sd: float
+
+
+@dataclass(frozen=True)
+class LossLaw:
+    """L_opt(C) = e + k C^-gamma, nats per token.
+
+    Attributes:
+        log_k: natural logarithm of k, which a float may not hold.
+        source: `floors` of the joint valley, or the `surface`.
+    """
+
+    e: float
+    log_k: float
+    gamma: float
+    gamma_ci: Interval | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """The estimate to act on.
+
+    Attributes:
+        estimator: `joint`, `parabola` or `surface`.
+        reason: why this one, in one sentence.
+        window_decades: rows farther than this from their budget's best run were left out; None without a window.
+        outliers: positions, in the caller's columns, of rows that no smooth valley explains.
+        n_line, d_line: log10 N_opt and log10 D_opt over log10 C, with their errors.
+        degrees_of_freedom: of their intervals.
+        fitted_budgets: the smallest and the largest with rows in it, FLOPs.
+        readings: at each budget with rows in it.
+        loss_law: None where none could be fitted.
+    """
+
+    estimator: str
+    reason: str
+    estimate: Estimate
+    window_decades: float | None
+    outliers: tuple[int, ...]
+    n_line: Line
+    d_line: Line
+    degrees_of_freedom: int
+    fitted_budgets: tuple[float, float]
+    readings: tuple[Target, ...]
+    loss_law: LossLaw | None
+
+
+@dataclass(frozen=True)
+class Estimators:
+    """Every estimator on the same rows, side by side; None where the rows do not determine one."""
+
+    parabola: Estimate
+    robust: Estimate
+    cubic: Estimate
+    surface: SurfaceEstimate | None
+    joint: JointEstimate | None
+    recommended: Recommended | None

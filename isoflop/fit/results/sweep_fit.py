@@ -1,0 +1,31 @@
+"""All that a fit returns."""
+
+from dataclasses import dataclass
+
+from isoflop.finding import Finding
+from isoflop.fit.results.estimate import Estimators
+from isoflop.fit.results.profile import Frontier, Profile
+from isoflop.fit.results.target import Forecast, Suggestion, Target
+
+
+@dataclass(frozen=True)
+class SweepFit:
+    """Profiles, frontier, every estimator, targets and what to make of them.
+
+    Attributes:
+        level: nominal coverage of every interval.
+        outlook: the recommended estimate at its largest budget and at ten times that, asked for or not.
+        suggested: runs worth training next, in this order.
+        credible_decades: how far beyond its budgets the scorecard shows the sweep to see; None without forecasts.
+    """
+
+    level: float
+    profiles: tuple[Profile, ...]
+    frontier: Frontier | None
+    estimators: Estimators
+    targets: tuple[Target, ...]
+    outlook: tuple[Target, ...]
+    scorecard: tuple[Forecast, ...]
+    credible_decades: float | None
+    suggested: tuple[Suggestion, ...]
+    findings: tuple[Finding, ...]
