@@ -258,8 +258,9 @@ def read_recommended(rows: Rows) -> tuple[list[tuple[float, float]], bool, int]:
         for value, variance in (n.at(_TOP), n.at(_FAR), n.exponent, d.at(_TOP), d.at(_FAR))
     ]
     for log_c in (_TOP, _FAR):
-        loss, interval = read_loss(choice, log_c, LEVEL)
-        readings.append((np.nan, np.nan) if interval is None else (loss, (interval[1] - interval[0]) / 2))
+        loss = read_loss(choice, log_c, LEVEL)
+        interval = loss.statistical or (np.nan, np.nan)
+        readings.append((np.nan if loss.value is None else loss.value, (interval[1] - interval[0]) / 2))
     return readings, choice.estimator == JOINT, len(choice.outliers)
 
 

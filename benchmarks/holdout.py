@@ -24,14 +24,14 @@ import numpy as np
 from isoflop.fit.choice import Choice, choose
 from isoflop.fit.cost import read_cost
 from isoflop.fit.frontier import fit_lines
-from isoflop.fit.intervals import model_half_width, student_quantile
+from isoflop.fit.intervals import Interval, model_half_width, student_quantile
 from isoflop.fit.line import PowerLaw
 from isoflop.fit.parabola import Floor, fit_parabola
 from isoflop.fit.profile import budget_floors, find_valleys, pool_noise
 from isoflop.fit.rows import Rows, sort_rows
 from isoflop.fit.surface.frontier import robust_covariance, surface_lines
 from isoflop.fit.surface.solve import solve_surface
-from isoflop.fit.target import read_loss
+from isoflop.fit.target import LossReading, read_loss
 from isoflop.fit.window import in_window
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
@@ -66,7 +66,8 @@ class Held:
         decades: from the largest fitted budget to the one predicted.
         error: log10 predicted N_opt - log10 that of the truth.
         statistical, total: half-widths of the interval without and with the model error, decades.
-        loss_error, loss_half: error of the loss and half-width of its interval, relative; None without a forecast.
+        loss_error, loss_statistical, loss_total: error of the loss and half-widths of its interval without and with the
+            model error, relative; None without a forecast.
     """
 
     sweep: str
@@ -76,7 +77,8 @@ class Held:
     statistical: float
     total: float
     loss_error: float | None
-    loss_half: float | None
+    loss_statistical: float | None
+    loss_total: float | None
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def predict(fitted: Fitted, name: str, n_fitted: int, budgets: tuple[float, floa
     decades = log_c - math.log10(budgets[0])
     value, variance = fitted.law.at(log_c)
     statistical = student_quantile(LEVEL, fitted.degrees_of_freedom) * math.sqrt(variance)
-    loss, interval = read_loss(fitted.choice, log_c, LEVEL) if fitted.choice else (None, None)
+    loss = read_loss(fitted.choice, log_c, LEVEL) if fitted.choice else LossReading()
     return Held(
         sweep=name,
         n_fitted=n_fitted,
@@ -155,9 +157,15 @@ def predict(fitted: Fitted, name: str, n_fitted: int, budgets: tuple[float, floa
         error=value - truth.x,
         statistical=statistical,
         total=math.hypot(statistical, model_half_width(decades, LEVEL)),
-        loss_error=None if loss is None else loss / truth.loss - 1,
-        loss_half=None if interval is None else (interval[1] - interval[0]) / 2 / truth.loss,
+        loss_error=None if loss.value is None else loss.value / truth.loss - 1,
+        loss_statistical=half_width(loss.statistical, truth.loss),
+        loss_total=half_width(loss.total, truth.loss),
     )
+
+
+def half_width(interval: Interval | None, scale: float) -> float | None:
+    """Of an interval, relative to `scale`; None without one."""
+    return None if interval is None else (interval[1] - interval[0]) / 2 / scale
 
 
 def summarise(held: Sequence[Held]) -> dict[str, Any]:
@@ -185,14 +193,15 @@ def summarise(held: Sequence[Held]) -> dict[str, Any]:
 
 def tally(held: Sequence[Held]) -> dict[str, float | None]:
     """Forecasts, RMS errors and coverage of N_opt (decades) and of the loss (relative)."""
-    losses = [one for one in held if one.loss_error is not None and one.loss_half is not None]
+    losses = [one for one in held if one.loss_error is not None]
     return {
         "n": len(held),
         "rms": rms([one.error for one in held]),
         "statistical_coverage": average([abs(one.error) <= one.statistical for one in held]),
         "total_coverage": average([abs(one.error) <= one.total for one in held]),
         "loss_rms": rms([one.loss_error for one in losses]),
-        "loss_coverage": average([abs(one.loss_error) <= one.loss_half for one in losses]),
+        "loss_statistical_coverage": average([abs(one.loss_error) <= one.loss_statistical for one in losses]),
+        "loss_coverage": average([abs(one.loss_error) <= one.loss_total for one in losses]),
     }
 
 
@@ -233,7 +242,7 @@ def show(result: dict[str, Any]) -> None:
     """Print one estimator's table."""
     window = result["window_decades"]
     title = f"{result['estimator']}, {'all rows' if window is None else f'within {window:g} decades'}"
-    print(f"\n{title:36} {'n':>4} {'RMS':>7} {'stat.':>6} {'total':>6} {'loss RMS':>9} {'cover':>6}")
+    print(f"\n{title:36} {'n':>4} {'RMS':>7} {'stat.':>6} {'total':>6} {'loss RMS':>9} {'stat.':>6} {'total':>6}")
     print_line("mean over sweeps", result["mean_over_sweeps"])
     print_line("pooled", result["pooled"])
     for group in ("sweeps", "families", "distances"):
@@ -242,9 +251,9 @@ def show(result: dict[str, Any]) -> None:
 
 
 def print_line(name: str, numbers: dict[str, float | None]) -> None:
-    """Print one row: forecasts, RMS in decades, coverages, RMS of the loss with its coverage."""
+    """Print one row: forecasts, RMS in decades, coverages, RMS of the loss with its coverages."""
     formats = {"n": "4", "rms": "7.4f", "statistical_coverage": "6.1%", "total_coverage": "6.1%"}
-    formats |= {"loss_rms": "9.2%", "loss_coverage": "6.1%"}
+    formats |= {"loss_rms": "9.2%", "loss_statistical_coverage": "6.1%", "loss_coverage": "6.1%"}
     cells = []
     for key, spec in formats.items():
         value = numbers.get(key)

@@ -28,7 +28,7 @@ from isoflop.fit.cubic import cubic_floors
 from isoflop.fit.envelope import fit_envelope
 from isoflop.fit.frontier import fit_frontier, fit_lines
 from isoflop.fit.intervals import Noise, model_half_width, student_quantile
-from isoflop.fit.joint.mask import FALSE_ALARMS, find_outliers
+from isoflop.fit.joint.mask import FALSE_ALARMS, rows_on_valley
 from isoflop.fit.joint.objective import Axis, JointObjective
 from isoflop.fit.joint.shrink import JointFit, fit_joint
 from isoflop.fit.joint.solve import JointValley
@@ -37,7 +37,7 @@ from isoflop.fit.newton import minimise
 from isoflop.fit.noise import read_noise
 from isoflop.fit.parabola import Parabola, fit_parabola
 from isoflop.fit.profile import budget_floors, find_valleys, pool_noise
-from isoflop.fit.robust import find_stray_rows
+from isoflop.fit.robust import rows_on_parabolas
 from isoflop.fit.rows import Rows, sort_rows
 from isoflop.fit.surface.law import SurfaceLaw
 from isoflop.fit.surface.objective import SurfaceObjective
@@ -207,7 +207,7 @@ def centred_bias(law: SurfaceLaw, half_width: float, centre: float = 0.0, budget
 def robust() -> Figure:
     """A budget whose bad runs move the parabola."""
     rows = read("porian_short_warmup")
-    keep = find_stray_rows(rows)
+    keep = rows_on_parabolas(rows)
     moves = []
     for k, budget in enumerate(rows.budgets):
         own = rows.budget_flops == budget
@@ -471,7 +471,7 @@ def mask() -> Figure:
     """Which rows no smooth valley explains."""
     rows = read("chinchilla_isoflop")
     huber = solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss)
-    keep, fit = find_outliers(rows, huber)
+    keep, fit = rows_on_valley(rows, huber)
     assert fit
     x, t = np.log10(rows.n_params), np.log10(rows.budget_flops) - fit.valley.line.log_c_mean
     relative = (rows.loss - fit.valley.floors[rows.group] - above_floor(fit.valley, x, t)[2]) / rows.loss

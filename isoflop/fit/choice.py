@@ -3,19 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from isoflop.fit.cost import TokenCost, read_cost
+from isoflop.fit.cost import read_cost
 from isoflop.fit.flat import ValleyShape
 from isoflop.fit.frontier import BudgetFloor, fit_lines
-from isoflop.fit.joint.mask import find_outliers
+from isoflop.fit.joint.mask import rows_on_valley
 from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
 from isoflop.fit.line import Line
-from isoflop.fit.loss_law import fit_floor_law
+from isoflop.fit.loss_law import LossReader, SurfaceLoss, fit_floor_law
 from isoflop.fit.noise import RowNoise, read_noise
-from isoflop.fit.parabola import Array
 from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
@@ -37,43 +35,6 @@ _WILDEST_DECADES = 0.5
 _NEAREST_DECADES = 1e-3
 
 
-class LossReader(Protocol):
-    """A law of the loss along the frontier."""
-
-    def at(self, log_c: float) -> tuple[float, float]:
-        """Loss at log10 C, nats, and its variance."""
-        ...
-
-
-@dataclass(frozen=True)
-class SurfaceLoss:
-    """The surface's loss along its own frontier."""
-
-    solution: SurfaceSolution
-    covariance: Array
-    cost: TokenCost
-
-    def at(self, log_c: float) -> tuple[float, float]:
-        """See `LossReader`; at the optimum the loss does not change with N, so N's own error does not count."""
-        log_n, log_d = (np.array([log * _LN10]) for log in self.solution.law.optimum(log_c, self.cost))
-        loss = float(np.exp(self.solution.log_loss(log_n, log_d))[0])
-        gradient = loss * self.solution.jacobian(log_n, log_d)[0]
-        return loss, max(float(gradient @ self.covariance @ gradient), 0.0)
-
-    def constants(self) -> tuple[float, float, float, Array]:
-        """E, ln K and gamma of E + K C^-gamma, and the gradient (5,) of gamma by the scaled parameters.
-
-        With FLOPs per token e^k N^r both parts of the loss fall as C^-gamma, gamma = alpha beta / (alpha + r beta).
-        """
-        law, r = self.solution.law, self.cost.slope
-        total = law.alpha + r * law.beta
-        gamma = law.alpha * law.beta / total
-        log_n, log_d = (log * _LN10 for log in law.optimum(0.0, self.cost))
-        log_k = float(np.logaddexp(law.log_a - law.alpha * log_n, law.log_b - law.beta * log_d))
-        gradient = np.array([0.0, 0.0, 0.0, r * law.beta**2 / total**2, law.alpha**2 / total**2])
-        return math.exp(law.log_e), log_k, gamma, gradient
-
-
 @dataclass(frozen=True)
 class Choice:
     """The estimate to act on, before it is read anywhere.
@@ -86,6 +47,7 @@ class Choice:
         degrees_of_freedom: of their intervals.
         loss: None where no law of the loss could be fitted.
         loss_freedom: degrees of freedom of its interval.
+        rival_loss: the law that the loss could as well be read from: how far it differs is the loss's model error.
         shape: the valley along log N at any budget; None where unknown.
         residual_sd: nats, of one run about the fit.
         joint, noise: None unless `estimator` is `joint`.
@@ -97,13 +59,14 @@ class Choice:
     outliers: tuple[int, ...]
     on_params: Line
     on_tokens: Line
-    degrees_of_freedom: int
+    degrees_of_freedom: float
     loss: LossReader | None
     loss_freedom: int
     shape: ValleyShape | None
     residual_sd: float
     joint: JointFit | None = None
     noise: RowNoise | None = None
+    rival_loss: LossReader | None = None
 
     @property
     def fitted_budgets(self) -> tuple[float, float]:
@@ -153,11 +116,11 @@ def choose_again(rows: Rows) -> Choice | None:
 
 def _joint(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:
     robust = huber or solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss)
-    keep, first = find_outliers(rows, robust)
+    keep, first = rows_on_valley(rows, robust)
     kept = rows.take(keep)
     if first is None:
         return None
-    noise = read_noise(kept, first.valley.residual, first.degrees_of_freedom)
+    noise = read_noise(kept, first.valley.residual, first.valley.degrees_of_freedom)
     fit = fit_joint(
         kept, weights=noise.weights, correlation=noise.correlation, surface=first.surface if noise.is_plain else None
     )
@@ -167,7 +130,7 @@ def _joint(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:
 def _of_joint(rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNoise | None) -> Choice | None:
     if not identified(fit.surface, rows.n_params, rows.n_tokens):
         return None
-    loss, freedom = _joint_loss(rows, fit, noise)
+    loss, freedom, rival = _joint_loss(rows, fit, noise)
     return Choice(
         estimator=JOINT,
         reason=_why_joint(fit),
@@ -182,6 +145,7 @@ def _of_joint(rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNo
         residual_sd=fit.residual_sd,
         joint=fit,
         noise=noise,
+        rival_loss=rival,
     )
 
 
@@ -197,18 +161,18 @@ def _why_joint(fit: JointFit) -> str:
     )
 
 
-def _joint_loss(rows: Rows, fit: JointFit, noise: RowNoise | None) -> tuple[LossReader, int]:
-    """The law through the valley's floors where the surface is rejected and there are enough, else the surface's."""
-    floors = fit_floor_law(np.log10(rows.budgets), fit.valley.floors) if fit.weight > FLOORS_WEIGHT else None
-    if floors is not None:
-        return floors, floors.degrees_of_freedom
+def _joint_loss(rows: Rows, fit: JointFit, noise: RowNoise | None) -> tuple[LossReader, int, LossReader | None]:
+    """The law to read, its degrees of freedom, and the other one.
+
+    That through the valley's floors where the surface is rejected and there are enough, else the surface's.
+    """
+    floors = fit_floor_law(np.log10(rows.budgets), fit.valley.floors)
     weights = noise.weights if noise and noise.weights is not None else np.ones(len(rows))
-    return _surface_loss(rows, fit.surface, fit.cost, weights), fit.degrees_of_freedom
-
-
-def _surface_loss(rows: Rows, solution: SurfaceSolution, cost: TokenCost, weights: Array) -> SurfaceLoss:
-    log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
-    return SurfaceLoss(solution, parameter_covariance(solution, log_n, log_d, rows.loss, weights), cost)
+    errors = parameter_covariance(fit.surface, rows, weights, noise.correlation if noise else None)
+    surface = SurfaceLoss(fit.surface, errors, fit.cost)
+    if floors is not None and fit.weight > FLOORS_WEIGHT:
+        return floors, floors.degrees_of_freedom, surface
+    return surface, fit.valley.degrees_of_freedom, floors
 
 
 def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
@@ -244,7 +208,7 @@ def _surface(rows: Rows) -> Choice | None:
     if not identified(solution, rows.n_params, rows.n_tokens):
         return None
     cost = read_cost(rows)
-    covariance = parameter_covariance(solution, log_n, log_d, rows.loss, np.ones(len(rows)))
+    covariance = parameter_covariance(solution, rows, np.ones(len(rows)))
     lines = surface_lines(solution, cost, covariance, float(np.log10(rows.budget_flops).mean()))
     if lines is None:
         return None
@@ -258,7 +222,7 @@ def _surface(rows: Rows) -> Choice | None:
         on_params=lines[0],
         on_tokens=lines[1],
         degrees_of_freedom=freedom,
-        loss=_surface_loss(rows, solution, cost, np.ones(len(rows))),
+        loss=SurfaceLoss(solution, covariance, cost),
         loss_freedom=freedom,
         shape=ValleyShape.of_surface(solution, cost, lines[0]),
         residual_sd=float(np.sqrt(residual @ residual / freedom)),

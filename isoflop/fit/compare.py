@@ -3,7 +3,15 @@
 import math
 from dataclasses import dataclass
 
-from isoflop.fit.intervals import Interval, log_interval, model_half_width, student_quantile, ten_to
+from isoflop.fit.intervals import (
+    Interval,
+    decades_beyond,
+    log_interval,
+    model_half_width,
+    pooled_freedom,
+    student_quantile,
+    ten_to,
+)
 from isoflop.fit.line import Line
 from isoflop.fit.results.estimate import Recommended
 from isoflop.fit.results.sweep_fit import SweepFit
@@ -73,21 +81,21 @@ def _difference(
     return difference, (difference - half, difference + half)
 
 
-def _half(one: tuple[float, int], other: tuple[float, int], level: float) -> float:
-    """Half-width of the interval of a difference of independent estimates (Welch 1947, Biometrika 34)."""
-    (variance, freedom), (other_variance, other_freedom) = one, other
-    total = variance + other_variance
+def _half(one: tuple[float, float], other: tuple[float, float], level: float) -> float:
+    """Half-width of the interval of a difference of independent estimates: variances with degrees of freedom."""
+    total = one[0] + other[0]
     if total == 0:
         return 0.0
-    welch = total**2 / (variance**2 / freedom + other_variance**2 / other_freedom)
-    return student_quantile(level, welch) * math.sqrt(total)
+    return student_quantile(level, pooled_freedom(one, other)) * math.sqrt(total)
 
 
 def _ratio(mine: Recommended, theirs: Recommended, budget_flops: float, level: float) -> OptimumRatio:
     log_c = math.log10(budget_flops)
     (value, variance), (subtracted, other_variance) = mine.n_line.at(log_c), theirs.n_line.at(log_c)
     half = _half((variance, mine.degrees_of_freedom), (other_variance, theirs.degrees_of_freedom), level)
-    model = math.hypot(*(model_half_width(_beyond(found, log_c), level) for found in (mine, theirs)))
+    model = math.hypot(
+        *(model_half_width(decades_beyond(found.fitted_budgets, log_c), level) for found in (mine, theirs))
+    )
     log_ratio = value - subtracted
     return OptimumRatio(
         budget_flops,
@@ -95,8 +103,3 @@ def _ratio(mine: Recommended, theirs: Recommended, budget_flops: float, level: f
         log_interval(log_ratio, half),
         log_interval(log_ratio, math.hypot(half, model)),
     )
-
-
-def _beyond(found: Recommended, log_c: float) -> float:
-    low, high = (math.log10(budget) for budget in found.fitted_budgets)
-    return max(low - log_c, log_c - high, 0.0)

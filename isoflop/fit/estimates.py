@@ -6,17 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import fdtrc
 
-from isoflop.fit.choice import Choice, SurfaceLoss
+from isoflop.fit.choice import Choice
 from isoflop.fit.cost import read_cost
 from isoflop.fit.cubic import cubic_floors
 from isoflop.fit.frontier import BudgetFloor, fit_lines
 from isoflop.fit.intervals import Interval, Noise, log_interval, student_quantile, ten_to
 from isoflop.fit.joint.shrink import JointFit
 from isoflop.fit.line import PowerLaw
-from isoflop.fit.loss_law import FloorLaw
+from isoflop.fit.loss_law import FloorLaw, SurfaceLoss
 from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
 from isoflop.fit.results.estimate import Estimate, JointEstimate, LossLaw, SurfaceEstimate
-from isoflop.fit.robust import find_stray_rows
+from isoflop.fit.robust import rows_on_parabolas
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.frontier import robust_covariance, surface_lines
 from isoflop.fit.surface.solve import (
@@ -40,7 +40,7 @@ def parabola_estimate(valleys: Sequence[Valley], budgets: Sequence[float], level
 
 def robust_estimate(rows: Rows, budgets: Sequence[float], level: float) -> Estimate:
     """Parabolas without the rows that no parabola explains."""
-    keep = find_stray_rows(rows)
+    keep = rows_on_parabolas(rows)
     valleys = find_valleys(rows.take(keep))
     return parabola_estimate(valleys, budgets, level, int(keep.sum()))
 
@@ -72,7 +72,7 @@ def _by_budget(
 
 
 def law_estimate(
-    laws: tuple[PowerLaw, PowerLaw], degrees_of_freedom: int, budgets: Sequence[float], level: float, n_used: int
+    laws: tuple[PowerLaw, PowerLaw], degrees_of_freedom: float, budgets: Sequence[float], level: float, n_used: int
 ) -> Estimate:
     """Two power laws, of N_opt and of D_opt, as an estimate: read at each budget."""
     quantile = student_quantile(level, degrees_of_freedom)
@@ -131,7 +131,7 @@ def surface_estimate(
 def lack_of_fit_p(joint: JointFit) -> float:
     """Chance of so large an F where the surface is right."""
     n_budgets = len(joint.valley.floors)
-    return float(fdtrc(n_budgets + 1, joint.degrees_of_freedom, max(joint.lack_of_fit, 0.0)))
+    return float(fdtrc(n_budgets + 1, joint.valley.degrees_of_freedom, max(joint.lack_of_fit, 0.0)))
 
 
 def joint_estimate(joint: JointFit, budgets: Sequence[float], level: float, n_used: int) -> JointEstimate:

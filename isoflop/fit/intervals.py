@@ -4,6 +4,8 @@ import math
 import sys
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 Interval = tuple[float, float]
@@ -12,6 +14,10 @@ Interval = tuple[float, float]
 # and per decade beyond it: from a study of 13 published sweeps, good to about 30 % (docs/decisions.md).
 MODEL_ERROR_DECADES = 0.04
 MODEL_ERROR_PER_DECADE = 0.08
+# 5 % of N, decades: less than half a step between the sizes of any grid, so nobody would build otherwise for it.
+FIVE_PERCENT = math.log10(1.05)
+# Standard deviation of a normal law over its median absolute deviation.
+_NORMAL_OVER_MEDIAN = 1.4826
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,30 @@ class Noise:
     degrees_of_freedom: int
 
 
+def normal_spread(absolute: NDArray[np.float64]) -> float:
+    """Standard deviation of a normal law whose absolute deviations (n,) have this median."""
+    return _NORMAL_OVER_MEDIAN * float(np.median(absolute))
+
+
 def student_quantile(level: float, degrees_of_freedom: float) -> float:
     """Half-width, in standard errors, of a two-sided Student-t interval at `level`, 0 < level < 1."""
     # The lower tail keeps levels next to 1 finite.
     return -float(stdtrit(degrees_of_freedom, (1 - level) / 2))
+
+
+def pooled_freedom(*parts: tuple[float, float]) -> float:
+    """Degrees of freedom of a sum of independent variances, each given with its own.
+
+    Satterthwaite 1946, Biometrics Bulletin 2; for a difference of two means Welch 1947, Biometrika 34.
+    """
+    total = math.fsum(variance for variance, _ in parts)
+    return total**2 / math.fsum(variance**2 / freedom for variance, freedom in parts)
+
+
+def decades_beyond(fitted_budgets: tuple[float, float], log_c: float) -> float:
+    """How far log10 C lies outside the smallest and the largest fitted budget, decades; 0 inside."""
+    low, high = (math.log10(budget) for budget in fitted_budgets)
+    return max(low - log_c, log_c - high, 0.0)
 
 
 def model_half_width(extrapolation_decades: float, level: float) -> float:

@@ -1,11 +1,13 @@
 """Straight lines of log10 optimum on log10 C, with their errors, and the mixture of two."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 Covariance = tuple[tuple[float, float], tuple[float, float]]
+NO_ERRORS: Covariance = ((0.0, 0.0), (0.0, 0.0))
 
 
 class PowerLaw(Protocol):
@@ -37,6 +39,11 @@ class Line:
         # Rounding can take the sum a hair below zero where it nearly cancels.
         variance = max(var_middle + 2 * cov * lever + var_slope * lever**2, 0.0)
         return self.middle + self.slope * lever, variance
+
+    def plus(self, covariance: Covariance) -> "Line":
+        """The same line with further errors, independent of its own."""
+        errors = as_covariance(np.array(self.covariance) + np.array(covariance))
+        return dataclasses.replace(self, covariance=errors)
 
     @property
     def exponent(self) -> tuple[float, float]:

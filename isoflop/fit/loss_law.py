@@ -1,12 +1,15 @@
-"""The loss along the frontier, L_opt(C) = E + K C^-gamma."""
+"""The loss along the frontier, L_opt(C) = E + K C^-gamma: through the floors of valleys, or along the surface."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from isoflop.fit.cost import TokenCost
 from isoflop.fit.parabola import Array
+from isoflop.fit.surface.solve import SurfaceSolution
 
 # gamma of published fits lies between 0.04 and 0.3 (Hoffmann et al. 2022: 0.154 = 0.34 x 0.28 / 0.62).
 _SMALLEST_GAMMA, _LARGEST_GAMMA = 0.005, 1.5
@@ -15,6 +18,43 @@ _GRID = 60
 MIN_FLOORS = 4
 _HALVINGS = 60
 _LN10 = math.log(10)
+
+
+class LossReader(Protocol):
+    """A law of the loss along the frontier."""
+
+    def at(self, log_c: float) -> tuple[float, float]:
+        """Loss at log10 C, nats, and its variance."""
+        ...
+
+
+@dataclass(frozen=True)
+class SurfaceLoss:
+    """The surface's loss along its own frontier."""
+
+    solution: SurfaceSolution
+    covariance: Array
+    cost: TokenCost
+
+    def at(self, log_c: float) -> tuple[float, float]:
+        """See `LossReader`; at the optimum the loss does not change with N, so N's own error does not count."""
+        log_n, log_d = (np.array([log * _LN10]) for log in self.solution.law.optimum(log_c, self.cost))
+        loss = float(np.exp(self.solution.log_loss(log_n, log_d))[0])
+        gradient = loss * self.solution.jacobian(log_n, log_d)[0]
+        return loss, max(float(gradient @ self.covariance @ gradient), 0.0)
+
+    def constants(self) -> tuple[float, float, float, Array]:
+        """E, ln K and gamma of E + K C^-gamma, and the gradient (5,) of gamma by the scaled parameters.
+
+        With FLOPs per token e^k N^r both parts of the loss fall as C^-gamma, gamma = alpha beta / (alpha + r beta).
+        """
+        law, r = self.solution.law, self.cost.slope
+        total = law.alpha + r * law.beta
+        gamma = law.alpha * law.beta / total
+        log_n, log_d = (log * _LN10 for log in law.optimum(0.0, self.cost))
+        log_k = float(np.logaddexp(law.log_a - law.alpha * log_n, law.log_b - law.beta * log_d))
+        gradient = np.array([0.0, 0.0, 0.0, r * law.beta**2 / total**2, law.alpha**2 / total**2])
+        return math.exp(law.log_e), log_k, gamma, gradient
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,11 @@ def read_noise(rows: Rows, residual: Array, degrees_of_freedom: int) -> RowNoise
     squares = np.bincount(group, residual**2).astype(np.float64)
     pooled = float(squares.sum() / degrees_of_freedom)
     exact = pooled <= (_ROUNDING * float(np.abs(rows.loss).max())) ** 2
-    p_value = 1.0 if exact else _bartlett(squares, freedom)
-    variance = budget_variances(residual, group, degrees_of_freedom, p_value=0.0 if exact else UNEQUAL_P_VALUE)[group]
-    if np.ptp(rows.loss_se) > _ALIKE * rows.loss_se.max():
-        known = rows.loss_se**2
-        variance = np.maximum(variance - known.mean(), 0.0) + known
+    stated = _relative_variance(rows.loss_se, pooled)
+    alike = residual / np.sqrt(stated)
+    p_value = 1.0 if exact else _bartlett(np.bincount(group, alike**2).astype(np.float64), freedom)
+    by_budget = budget_variances(alike, group, degrees_of_freedom, p_value=0.0 if exact else UNEQUAL_P_VALUE)
+    variance = stated * by_budget[group]
     weighted = not exact and float(np.ptp(variance)) > 1e-9 * pooled and float(variance.min()) > 0
     shared, correlation = _trunks(rows, residual, pooled)
     return RowNoise(
@@ -90,6 +90,20 @@ def read_noise(rows: Rows, residual: Array, degrees_of_freedom: int) -> RowNoise
         unequal_p=p_value,
         trunk_correlation=shared,
     )
+
+
+def _relative_variance(loss_se: Array, pooled: float) -> Array:
+    """(n,) about 1: how much of the residual variance `pooled` each row has, as its stated error says.
+
+    What the stated errors leave of it is common to all rows. Residuals that vary by less than the stated errors show
+    that these are shared, as runs evaluated on the same text share them; rows then differ in proportion to them.
+    """
+    known = loss_se**2
+    average = float(known.mean())
+    if np.ptp(loss_se) <= _ALIKE * loss_se.max() or pooled <= 0:
+        return np.ones(len(loss_se))
+    relative: Array = known * min(1 / average, 1 / pooled) + max(1 - average / pooled, 0.0)
+    return relative
 
 
 def budget_variances(residual: Array, group: NDArray[np.intp], degrees_of_freedom: float, *, p_value: float) -> Array:
@@ -104,6 +118,21 @@ def budget_variances(residual: Array, group: NDArray[np.intp], degrees_of_freedo
         return np.full(len(squares), pooled)
     shrunk: Array = (_PRIOR_FREEDOM * pooled + squares) / (_PRIOR_FREEDOM + freedom)
     return shrunk
+
+
+def inverse_information(weighted: Array, correlation: Array | None, penalty: Array | float = 0.0) -> Array:
+    """Covariance (p, p) of fitted parameters per unit of residual variance, where errors may be correlated.
+
+    `weighted` (p, n) is J' W^1/2 of the least squares, `penalty` (p, p) what a prior adds to its information.
+    """
+    information = weighted @ weighted.T + penalty
+    inverse: Array = np.asarray(np.linalg.pinv(information, hermitian=True), dtype=np.float64)
+    if correlation is None:
+        return inverse
+    # what correlated errors add to the spread of the gradient
+    excess = weighted @ (correlation - np.eye(len(correlation))) @ weighted.T
+    spread: Array = inverse + inverse @ excess @ inverse
+    return spread
 
 
 def _bartlett(squares: Array, freedom: Array) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from isoflop.fit.intervals import normal_spread
 from isoflop.fit.newton import Mask
 from isoflop.fit.parabola import LARGEST_LOSS, Array
 from isoflop.fit.rows import Rows
@@ -18,7 +19,6 @@ MIN_ROWS = 6
 _KEPT_PER_BUDGET = 5
 # First look: residuals beyond this many robust standard deviations are set aside.
 _ROUGH_LIMIT = 3.0
-_MAD = 1.4826
 _ROUNDS = 10
 # Family-wise chance that a clean sweep loses a row to chance alone.
 FALSE_ALARMS = 0.05
@@ -28,7 +28,7 @@ _FARTHEST = 1e100
 _MOST_TRIPLES, _SAMPLED = 2024, 500
 
 
-def find_stray_rows(rows: Rows) -> Mask:
+def rows_on_parabolas(rows: Rows) -> Mask:
     """(n,): rows that their budget's parabola, judged by the noise of the whole sweep, explains.
 
     Each budget starts from the parabola through three of its rows with the smallest h-th residual, h = (n + 4) // 2
@@ -41,7 +41,7 @@ def find_stray_rows(rows: Rows) -> Mask:
     if not judged or not float(np.abs(rows.loss).max()) < LARGEST_LOSS:
         return keep
     rough = [_least_quantile(np.log10(rows.n_params[group]), rows.loss[group]) for group in judged]
-    scale = _MAD * float(np.median(np.concatenate([np.delete(size, basis) for size, basis in rough])))
+    scale = normal_spread(np.concatenate([np.delete(size, basis) for size, basis in rough]))
     for group, (size, _) in zip(judged, rough, strict=True):
         near = size <= _ROUGH_LIMIT * scale
         near[np.argsort(size, kind="stable")[:_KEPT_PER_BUDGET]] = True

@@ -17,6 +17,8 @@ from isoflop.fit.target import read_loss
 MIN_FITTED = 3
 # Budgets are fitted in at most this many cuts, evenly spread: more say the same again.
 _MOST_CUTS = 6
+# Decimals of decades to which steps of log C are alike.
+_SAME_DISTANCE = 6
 
 
 def make_scorecard(rows: Rows, valleys: Sequence[Valley], level: float) -> tuple[Forecast, ...]:
@@ -54,7 +56,7 @@ def _forecast(choice: Choice, n_fitted: int, valley: Valley, noise: Noise, level
     n_opt, interval, n_seen = ten_to(log_n), log_interval(log_n, half), ten_to(seen.x)
     if n_opt is None or interval is None or n_seen is None:
         return None
-    loss, loss_ci = read_loss(choice, log_c, level)
+    loss = read_loss(choice, log_c, level)
     return Forecast(
         n_fitted=n_fitted,
         budget_flops=valley.budget_flops,
@@ -64,8 +66,8 @@ def _forecast(choice: Choice, n_fitted: int, valley: Valley, noise: Noise, level
         n_opt_seen=n_seen,
         error_decades=log_n - seen.x,
         held=abs(log_n - seen.x) <= math.hypot(half, own),
-        loss=loss,
-        loss_ci=loss_ci,
+        loss=loss.value,
+        loss_ci=loss.total,
         loss_seen=seen.loss,
     )
 
@@ -73,14 +75,16 @@ def _forecast(choice: Choice, n_fitted: int, valley: Valley, noise: Noise, level
 def credible_decades(scorecard: Sequence[Forecast], level: float) -> float | None:
     """How far beyond its budgets this sweep has shown that it can see; None where nothing was predicted.
 
-    The farthest forecast up to which, from the nearest on, no more intervals missed than `level` allows, to the nearest
-    whole forecast: at 0.9 none of up to four, one of up to fourteen.
+    The largest distance up to which, from the nearest on, no more intervals missed than `level` allows, to the nearest
+    whole forecast: at 0.9 none of up to four, one of up to fourteen. Forecasts of one distance are judged together.
     """
     if not scorecard:
         return None
-    reached, misses = 0.0, 0
-    for number, forecast in enumerate(sorted(scorecard, key=lambda one: one.decades), start=1):
-        misses += not forecast.held
+    reached, number, misses = 0.0, 0, 0
+    nearest_first = sorted(scorecard, key=lambda one: one.decades)
+    for distance, alike in itertools.groupby(nearest_first, key=lambda one: round(one.decades, _SAME_DISTANCE)):
+        held = [forecast.held for forecast in alike]
+        number, misses = number + len(held), misses + held.count(False)
         if misses <= math.floor((1 - level) * number + 0.5):
-            reached = forecast.decades
+            reached = distance
     return reached

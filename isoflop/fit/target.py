@@ -1,10 +1,11 @@
 """The frontier read at one budget, with both kinds of error."""
 
 import math
+from dataclasses import dataclass
 
 from isoflop.fit.choice import NONE, Choice
 from isoflop.fit.flat import flat_bands
-from isoflop.fit.intervals import Interval, log_interval, model_half_width, student_quantile, ten_to
+from isoflop.fit.intervals import Interval, decades_beyond, log_interval, model_half_width, student_quantile, ten_to
 from isoflop.fit.results.target import Target
 
 
@@ -16,13 +17,13 @@ def read_target(
     The full intervals add, in quadrature, the t-interval of the estimate and the normal interval of the model error.
     `noise_sd` is what a repeated run differs by, nats; `credible_decades` how far the scorecard reaches.
     """
-    log_c, low, high = (math.log10(budget) for budget in (budget_flops, *choice.fitted_budgets))
-    beyond = max(low - log_c, log_c - high, 0.0)
+    log_c = math.log10(budget_flops)
+    beyond = decades_beyond(choice.fitted_budgets, log_c)
     quantile = student_quantile(level, choice.degrees_of_freedom)
     (log_n, n_variance), (log_d, d_variance) = choice.on_params.at(log_c), choice.on_tokens.at(log_c)
     n_half, d_half = quantile * math.sqrt(n_variance), quantile * math.sqrt(d_variance)
     model_half = model_half_width(beyond, level)
-    loss, loss_ci = read_loss(choice, log_c, level)
+    loss = read_loss(choice, log_c, level)
     shape = choice.shape if ten_to(log_n) is not None else None
     return Target(
         budget_flops=budget_flops,
@@ -32,25 +33,45 @@ def read_target(
         n_opt_model_error=model_half,
         d_opt=ten_to(log_d),
         d_opt_ci=log_interval(log_d, math.hypot(d_half, model_half)),
-        loss=loss,
-        loss_ci=loss_ci,
+        loss=loss.value,
+        loss_ci_statistical=loss.statistical,
+        loss_ci=loss.total,
+        loss_model_error=loss.model_error,
         tokens_per_param=ten_to(log_d - log_n),
         estimator=choice.estimator,
         extrapolation_decades=beyond,
         credible=None if credible_decades is None else beyond <= credible_decades,
-        bands=flat_bands(shape, log_n, log_c, loss, noise_sd) if shape else (),
+        bands=flat_bands(shape, log_n, log_c, loss.value, noise_sd) if shape else (),
     )
 
 
-def read_loss(choice: Choice, log_c: float, level: float) -> tuple[float | None, Interval | None]:
-    """Loss at log10 C with its interval, nats; None without a law."""
+@dataclass(frozen=True)
+class LossReading:
+    """Loss at one budget, nats per token; all None without a law of the loss.
+
+    Attributes:
+        statistical: its interval from the errors of the law's constants.
+        total: the same and the model error, in quadrature.
+        model_error: how far the other law of the loss, where there is one, lies off.
+    """
+
+    value: float | None = None
+    statistical: Interval | None = None
+    total: Interval | None = None
+    model_error: float | None = None
+
+
+def read_loss(choice: Choice, log_c: float, level: float) -> LossReading:
+    """Loss at log10 C with both kinds of error."""
     if choice.loss is None:
-        return None, None
+        return LossReading()
     value, variance = choice.loss.at(log_c)
     half = student_quantile(level, choice.loss_freedom) * math.sqrt(variance)
-    if not (math.isfinite(value) and math.isfinite(half)):
-        return None, None
-    return value, (value - half, value + half)
+    apart = abs(choice.rival_loss.at(log_c)[0] - value) if choice.rival_loss else 0.0
+    total = math.hypot(half, apart)
+    if not math.isfinite(value) or not math.isfinite(total):
+        return LossReading()
+    return LossReading(value, (value - half, value + half), (value - total, value + total), apart)
 
 
 def unanswered_target(budget_flops: float) -> Target:
@@ -64,7 +85,9 @@ def unanswered_target(budget_flops: float) -> Target:
         d_opt=None,
         d_opt_ci=None,
         loss=None,
+        loss_ci_statistical=None,
         loss_ci=None,
+        loss_model_error=None,
         tokens_per_param=None,
         estimator=NONE,
         extrapolation_decades=None,

@@ -26,8 +26,8 @@ PROFILES_SHOWN = 50
 UNFITTED_SHOWN = 5
 
 _TARGET_NOTE = (
-    "Intervals hold statistical and model error. Beyond: decades outside the fitted budgets, ! where farther than this "
-    "sweep's own forecasts held."
+    "Intervals hold statistical and model error, of the loss too. Beyond: decades outside the fitted budgets, ! where "
+    "farther than this sweep's own forecasts held."
 )
 _MARGIN = {"noise": "within the noise"}
 _UNASKED = "No target was given: read at the largest fitted budget and at ten times that."
@@ -211,8 +211,9 @@ def scorecard_table(fit: SweepFit) -> Table | None:
             Column("loss off by"),
         ),
         rows=tuple(_cut_row(cut, [one for one in fit.scorecard if one.n_fitted == cut]) for cut in cuts),
-        note=f"Floors of later budgets as cheaper ones predict them. Held: inside the {percent(fit.level)} interval. "
-        "Farthest held: decades of compute ahead. Off by: root mean square; N_opt in decades, loss in its unit.",
+        note=f"Floors of later budgets as cheaper ones predict them. Held: inside the {percent(fit.level)} interval, "
+        "widened by that floor's own error. Farthest held: decades of compute ahead. Off by: root mean square; N_opt "
+        "in decades, loss in its unit.",
     )
 
 

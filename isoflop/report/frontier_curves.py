@@ -135,7 +135,7 @@ def _published(coefficient: float, slope: float) -> Law:
     return Law(Line(math.log10(coefficient), slope, ((0.0, 0.0), (0.0, 0.0)), 0.0), 0.0)
 
 
-def _law(line: Line, degrees_of_freedom: int, fit: SweepFit) -> Law:
+def _law(line: Line, degrees_of_freedom: float, fit: SweepFit) -> Law:
     return Law(line, student_quantile(fit.level, degrees_of_freedom))
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from isoflop.finding import Finding, Severity
+from isoflop.fit.intervals import FIVE_PERCENT
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.plan.types import Role
@@ -14,8 +15,8 @@ from isoflop.units import format_flops
 FEWEST_STEPS = 200
 # Up to here a token seen again is worth nearly a fresh one (Muennighoff et al. 2023, arXiv 2305.16264).
 MOST_EPOCHS = 4.0
-# A recipe that moves a floor by more than this, decades, changes N_opt by more than a size step: 5 %.
-TILT_DECADES = 0.0212
+# A recipe that moves a floor by more than this, decades, is one to look at.
+TILT_DECADES = FIVE_PERCENT
 _NAMED = 6
 
 

@@ -62,6 +62,7 @@ def test_a_budget_that_needs_attention_is_named(offsets, options, code, vertex):
         "credible_extrapolation",
         "drifting_centre",
         "wide_grid",
+        "scattered_floors",
         "outliers",
         "unequal_noise",
     }

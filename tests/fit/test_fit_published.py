@@ -7,11 +7,11 @@ import pytest
 
 from isoflop.fit import Vertex, fit_sweep
 from isoflop.fit.akima import fit_akima
-from isoflop.fit.cost import SIX
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.joint.mask import find_outliers
+from isoflop.fit.joint.mask import rows_on_valley
 from isoflop.fit.line import Mixture
 from isoflop.fit.rows import sort_rows
+from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
 from isoflop.fit.surface.solve import solve_surface
 from isoflop.fit.window import in_window
 from tests.fit.known_sweeps import DATA, codes, published
@@ -122,6 +122,12 @@ CLOSE_DECADES, CLOSE_EXPONENT = 0.013, 0.003
 OTHER_MASK = {("chinchilla_isoflop", "joint")}
 
 
+def _without_scatter(rows, fit):
+    """The surface's line with the errors of its parameters alone."""
+    errors = parameter_covariance(fit.surface, rows, np.ones(len(rows)))
+    return surface_lines(fit.surface, fit.cost, errors, fit.valley.line.log_c_mean)[0]
+
+
 @pytest.mark.parametrize("kind", ["joint", "joint_window"])
 def test_the_joint_valley_agrees_with_the_reference(grouped, kind):
     name, reference = grouped
@@ -130,16 +136,15 @@ def test_the_joint_valley_agrees_with_the_reference(grouped, kind):
     if kind == "joint_window":
         rows = rows.take(in_window(rows, 0.6, wide=0.0))
     huber = solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss)
-    keep, fit = find_outliers(rows, huber)
+    keep, fit = rows_on_valley(rows, huber)
     assert len(rows) == expected["n_runs"]
     if (name, kind) in OTHER_MASK:
         assert (~keep).sum() == expected["n_masked"] - 1
         return
     assert (~keep).sum() == expected["n_masked"]
-    plain = Mixture(fit.on_params.surface, fit.valley.line, fit.weight)
+    plain = Mixture(_without_scatter(rows.take(keep), fit), fit.valley.line, fit.weight)
     largest = float(np.log10(rows.budget_flops.max()))
-    if fit.cost is SIX:
-        assert plain.exponent[0] == pytest.approx(expected["exponent_a"], abs=CLOSE_EXPONENT)
-        assert plain.at(largest)[0] == pytest.approx(expected["log10_n_opt_at_largest"], abs=CLOSE_DECADES)
-        half = student_quantile(0.9, fit.degrees_of_freedom) * np.sqrt(plain.exponent[1])
-        assert half == pytest.approx(expected["half_widths"]["a"], rel=0.15)
+    assert plain.exponent[0] == pytest.approx(expected["exponent_a"], abs=CLOSE_EXPONENT)
+    assert plain.at(largest)[0] == pytest.approx(expected["log10_n_opt_at_largest"], abs=CLOSE_DECADES)
+    half = student_quantile(0.9, fit.valley.degrees_of_freedom) * np.sqrt(plain.exponent[1])
+    assert half == pytest.approx(expected["half_widths"]["a"], rel=0.15)

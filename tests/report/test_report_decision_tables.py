@@ -63,7 +63,7 @@ def test_the_tables_give_the_numbers_of_the_decision():
     assert [row[4][0] + row[4][-2:] for row in shapes.rows] == ["- %", "+ %"]
     assert cost.rows[0][:4] == ("404k", "1.01M", "1024", "16.5")
     assert [row[0] for row in smaller.rows] == ["1", "1/2", "1/4", "1/8"]
-    assert smaller.rows[0][3:] == ("1.00x", "1.9744")
+    assert smaller.rows[0][3:] == ("1.00x", "1.9741")
     assert smaller.rows[3][2:4] == ("-", "-")
     assert use.rows[0][0] == "10.0T"
     assert repeats.rows[0][2] == "13.3"

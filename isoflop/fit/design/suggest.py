@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop.fit.choice import Choice
-from isoflop.fit.intervals import MODEL_ERROR_PER_DECADE, model_half_width, student_quantile, ten_to
+from isoflop.fit.intervals import MODEL_ERROR_PER_DECADE, decades_beyond, model_half_width, student_quantile, ten_to
 from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.parabola import Array
 from isoflop.fit.results.target import Suggestion
@@ -31,7 +31,7 @@ def suggest_runs(choice: Choice, target_flops: float, count: int, level: float) 
     Empty where `choice` has no joint valley. Offered are single runs about the ridge at every fitted budget, which
     narrow the statistical interval, and, while as many are still wanted, whole valleys at the next budgets centred on
     the ridge, which also shorten the extrapolation and with it the model error. A run adds its row of the valley's
-    Jacobian to the information of the rows; noise is that of the fit.
+    Jacobian to the information of the rows; the variance of the estimate is taken to fall as that information has it.
     """
     if choice.joint is None or count < 1:
         return ()
@@ -82,14 +82,15 @@ def _at(choice: Choice, budget_flops: float, offset: float) -> _Run:
 class _Design:
     """The information about ridge, depth, shape and floors, and what more runs would add.
 
-    Parameters are those of the joint valley, then a floor per budget. All in units of the residual variance.
+    Parameters are those of the joint valley, then a floor per budget. What they say of the reading's variance is taken
+    relative to the variance that the estimate itself has there, which knows shrinkage and scattered floors.
     """
 
     def __init__(self, choice: Choice, target_flops: float) -> None:
         assert choice.joint
         valley = choice.joint.valley
         self._theta, self._centre = valley.theta, valley.line.log_c_mean
-        self._freedom, self._sd = choice.degrees_of_freedom, choice.residual_sd
+        self._freedom = choice.degrees_of_freedom
         self._target, self._fitted = math.log10(target_flops), choice.fitted_budgets
         every = {run.budget_flops for offer in _offers(choice) for run in offer}
         self._budgets = sorted({*choice.rows.budgets.tolist(), *every})
@@ -98,11 +99,13 @@ class _Design:
         rows = self._jacobian(choice.rows.budget_flops, np.log10(choice.rows.n_params))
         information = rows.T @ rows + np.diag([0, 0, 0, 0, *[valley.strength] * 2, *[_UNKNOWN] * len(self._budgets)])
         self._covariance: Array = np.asarray(np.linalg.inv(information), dtype=np.float64)
+        now = float(self._reading @ self._covariance @ self._reading)
+        self._scale = choice.on_params.at(self._target)[1] / now if now > 0 else 0.0
 
     def statistical_half_width(self, level: float) -> float:
         """Of log10 N_opt at the target, decades."""
         variance = float(self._reading @ self._covariance @ self._reading)
-        return student_quantile(level, self._freedom) * self._sd * math.sqrt(max(variance, 0.0))
+        return student_quantile(level, self._freedom) * math.sqrt(max(self._scale * variance, 0.0))
 
     def half_width(self, level: float) -> float:
         """The same with the model error."""
@@ -111,7 +114,7 @@ class _Design:
     def gain(self, offer: _Offer) -> float:
         """By how much the variance of the reading falls with the runs of `offer`, decades^2."""
         after = self._with(offer)
-        statistical = self._sd**2 * float(self._reading @ (self._covariance - after) @ self._reading)
+        statistical = self._scale * float(self._reading @ (self._covariance - after) @ self._reading)
         largest = max(self._fitted[1], offer[0].budget_flops)
         before, shorter = (self._beyond(one) for one in (self._fitted[1], largest))
         return statistical + MODEL_ERROR_PER_DECADE**2 * (before**2 - shorter**2)
@@ -122,7 +125,7 @@ class _Design:
         self._fitted = self._fitted[0], max(self._fitted[1], offer[0].budget_flops)
 
     def _beyond(self, largest: float) -> float:
-        return max(math.log10(self._fitted[0]) - self._target, self._target - math.log10(largest), 0.0)
+        return decades_beyond((self._fitted[0], largest), self._target)
 
     def _with(self, offer: _Offer) -> Array:
         """The covariance with more runs, one after the other (Sherman and Morrison)."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from isoflop.finding import Finding, Severity
 from isoflop.fit.estimates import lack_of_fit_p
 from isoflop.fit.findings.evidence import MAX_LISTED, Evidence
-from isoflop.fit.intervals import Interval
+from isoflop.fit.intervals import FIVE_PERCENT, Interval
 from isoflop.fit.results.estimate import Estimate
 
 # The law is called rejected where it would fit so badly once in a hundred sweeps.
@@ -16,7 +16,7 @@ _SAME_EXPONENT = 0.01
 # a + b this near 1 is 1: C = 6 N D to what exponents are known to.
 _SUM_TOLERANCE = 0.01
 # Floors off one power law by more than this are worth a look: 5 % of N.
-_SCATTER_DECADES = 0.0212
+_SCATTER_DECADES = FIVE_PERCENT
 
 
 def on_agreement(seen: Evidence) -> Iterator[Finding]:

@@ -2,14 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from isoflop.finding import Finding, Severity
 from isoflop.fit.findings.evidence import Evidence, flops, per_budget
 from isoflop.fit.frontier import fit_lines
-from isoflop.fit.intervals import Noise, student_quantile
+from isoflop.fit.intervals import FIVE_PERCENT, Noise, student_quantile
 from isoflop.fit.joint.shrink import JointFit
 from isoflop.fit.parabola import Array
 from isoflop.fit.profile import Valley, budget_floors, find_valleys
@@ -22,7 +22,7 @@ CENTRAL_SHARE = 0.6
 # valley by about 0.01 (arXiv 2603.22339, and measured on simulated sweeps, docs/fitting.md).
 DRIFT_PER_DECADE = 0.1
 # A bias of N_opt below this is less than a size step of any grid: 5 % of N.
-SMALL_BIAS_DECADES = 0.0212
+SMALL_BIAS_DECADES = FIVE_PERCENT
 # Of an exponent, what shows in its second digit.
 NOTABLE_BIAS = 0.005
 
@@ -88,7 +88,7 @@ def _on_bias(seen: Evidence) -> Iterator[Finding]:
     """What the parabola would make of the joint valley itself, free of noise: its bias, by skew and by drift."""
     if seen.joint is None or seen.frontier is None or seen.choice is None or seen.choice.joint is None:
         return
-    drift = _drift(seen.valleys)
+    drift, drift_half = _drift(seen) or (None, None)
     bias = parabola_bias(seen.rows, seen.choice.joint)
     if bias is None:
         return
@@ -100,13 +100,14 @@ def _on_bias(seen: Evidence) -> Iterator[Finding]:
         "exponent_below": below,
         "exponent_above": above,
         "drift_per_decade": drift,
+        "drift_half_width": drift_half,
     }
-    if drift is not None and abs(drift) > DRIFT_PER_DECADE:
+    if drift is not None and drift_half is not None and abs(drift) > max(DRIFT_PER_DECADE, drift_half):
         yield Finding(
             "drifting_centre",
             Severity.WARNING if abs(on_exponent) > NOTABLE_BIAS else Severity.INFO,
-            f"The sizes move against their floors by {drift:+.2f} decades per decade of compute; with the skew of this "
-            f"valley that moves the parabola's exponent a by {on_exponent:+.3f}.",
+            f"The sizes move against their floors by {drift:+.2f} ± {drift_half:.2f} decades per decade of compute; "
+            f"with the skew of this valley that moves the parabola's exponent a by {on_exponent:+.3f}.",
             "Centre every budget on the floors found so far (`fit --suggest`), or quote the recommended exponent, "
             "which knows the skew.",
             values,
@@ -152,17 +153,21 @@ def _valley_loss(theta: Array, x: Array, t: Array) -> Array:
     return loss
 
 
-def _drift(valleys: Sequence[Valley]) -> float | None:
-    """By how much the middle of the sizes moves against the floors, decades per decade; None with fewer than three."""
-    inside = [valley for valley in valleys if valley.floors and valley.on_params]
+def _drift(seen: Evidence) -> tuple[float, float] | None:
+    """By how much the middle of the sizes moves against the floors, decades per decade, with its half-width.
+
+    The sizes are what they are; the error is that of the floors' slope. None with fewer than three.
+    """
+    inside = [valley for valley in seen.valleys if valley.floors and valley.on_params]
     if len(inside) < 3:
         return None
     log_c = np.log10([valley.budget_flops for valley in inside])
     off = [(v.on_params.low + v.on_params.high) / 2 - v.floors[0].x for v in inside if v.on_params and v.floors]
     lever = log_c - log_c.mean()
-    if lever @ lever <= 0:
+    if lever @ lever <= 0 or seen.frontier is None:
         return None
-    return float(lever @ np.array(off) / (lever @ lever))
+    low, high = seen.frontier.exponent_a_ci
+    return float(lever @ np.array(off) / (lever @ lever)), (high - low) / 2
 
 
 def _interval_half(seen: Evidence) -> float:

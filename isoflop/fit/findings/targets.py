@@ -50,8 +50,8 @@ def on_scorecard(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "scorecard_missed",
             Severity.WARNING,
-            f"Of {len(seen.scorecard)} floors predicted from cheaper budgets {held} lay in their interval; this held "
-            f"{seen.credible_decades:.1f} decades ahead (a factor of {10**seen.credible_decades:.1f}).",
+            f"Of {len(seen.scorecard)} floors predicted from cheaper budgets {held} held, each to its own error; "
+            f"that reached {seen.credible_decades:.1f} decades ahead (a factor of {10**seen.credible_decades:.1f}).",
             "Do not extrapolate farther than that on the strength of this sweep; add a budget nearer to the target.",
             values,
         )
@@ -59,7 +59,7 @@ def on_scorecard(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "credible_extrapolation",
             Severity.INFO,
-            f"Of {len(seen.scorecard)} floors predicted from cheaper budgets {held} lay in their interval, up to "
+            f"Of {len(seen.scorecard)} floors predicted from cheaper budgets {held} held, each to its own error, up to "
             f"{farthest:.1f} decades ahead (a factor of {10**farthest:.1f}).",
             "Farther than that nothing in this sweep speaks for an extrapolation.",
             values,

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.special import stdtrit
 
+from isoflop.fit.intervals import normal_spread
 from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
 from isoflop.fit.joint.solve import JointValley
@@ -13,8 +14,6 @@ from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, solve_surf
 
 # Rough first look: residuals of the Huber surface beyond this many robust standard deviations are set aside.
 _ROUGH_LIMIT = 4.0
-# Standard deviation of a normal law over its median absolute deviation.
-_MAD = 1.4826
 # A budget keeps as many rows as a profile needs.
 _KEPT_PER_BUDGET = 4
 _ROUNDS = 6
@@ -22,7 +21,7 @@ _ROUNDS = 6
 FALSE_ALARMS = 0.05
 
 
-def find_outliers(rows: Rows, huber: SurfaceSolution) -> tuple[Mask, JointFit | None]:
+def rows_on_valley(rows: Rows, huber: SurfaceSolution) -> tuple[Mask, JointFit | None]:
     """Which rows (n,) to keep, and the joint fit of those (without tokens); None where rows do not determine it.
 
     From the rows near the robust surface on, surface and joint valley are fitted to what is kept, and a row is kept
@@ -52,7 +51,7 @@ def _fit_near(kept: Rows, surface: SurfaceSolution, valley: JointValley | None) 
 
 def _near(rows: Rows, huber: SurfaceSolution) -> Mask:
     residual = np.abs(np.log(rows.loss) - huber.log_loss(np.log(rows.n_params), np.log(rows.n_tokens)))
-    scale = _MAD * np.median(residual) * np.sqrt(len(rows) / max(len(rows) - 5, 1))
+    scale = normal_spread(residual) * np.sqrt(len(rows) / max(len(rows) - 5, 1))
     keep: Mask = residual <= _ROUGH_LIMIT * scale
     return keep | _smallest_of_budget(rows, residual)
 
@@ -81,7 +80,7 @@ def _judge(rows: Rows, keep: Mask, fit: JointFit) -> Mask:
     t = np.where(keep, t * np.sqrt((freedom - 1) / inner), t)
     limit = float(stdtrit(freedom - 1, 1 - FALSE_ALARMS / (2 * n)))
     judged: Mask = t <= limit
-    return judged
+    return judged | _smallest_of_budget(rows, t)
 
 
 def _residuals(rows: Rows, keep: Mask, fit: JointFit) -> Array:

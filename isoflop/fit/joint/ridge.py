@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import chdtrc
 
 from isoflop.fit.joint.objective import Axis
-from isoflop.fit.line import Line, as_covariance
+from isoflop.fit.line import NO_ERRORS, Covariance, Line, as_covariance
 from isoflop.fit.parabola import Array
 
 # Newton steps to the scatter, and how close (relative) is close enough.
@@ -23,40 +23,53 @@ class Scatter:
     Attributes:
         sd: decades, of the floors about the line beyond their own errors; 0 where these explain it.
         p_value: chance of so much scatter under the errors alone (chi-squared of Cochran's Q).
+        covariance: 2x2, decades^2, what the scatter adds to the errors of a line's middle and slope.
     """
 
     sd: float
     p_value: float
+    covariance: Covariance = NO_ERRORS
 
 
-def allow_for_scatter(ridge: Line, axis: Axis, slopes: Array, residual: Array, variance: float) -> tuple[Line, Scatter]:
+def allow_for_scatter(
+    ridge: Line, axis: Axis, slopes: Array, residual: Array, noise: tuple[float, int]
+) -> tuple[Line, Scatter]:
     """`ridge` as the line through floors that lie off it by more than their errors, and how far they do.
 
     Each budget's own floor is one Newton step from the ridge, at the common shape: `slopes` (n,) are the derivatives of
-    the loss by the floor's position (nats per decade), `residual` (n,) nats, `variance` that of a row of weight 1. A
-    random effect per budget (Paule and Mandel 1982, J. Res. NBS 87) is estimated from the spread of these steps; the
-    line is then fitted to all budgets more evenly, and its covariance gains what the scatter adds. Without excess
-    scatter nothing changes.
+    the loss by the floor's position (nats per decade), `residual` (n,) nats, `noise` the variance of a row of weight 1
+    and its degrees of freedom. A random effect per budget (Paule and Mandel 1982, J. Res. NBS 87) is estimated from the
+    spread of these steps; the line is then fitted to all budgets more evenly, and its covariance gains what the scatter
+    adds. Without excess scatter nothing changes.
     """
     weights, group = axis.weights, axis.group
     information = np.bincount(group, weights * slopes**2)
-    if len(information) < 3 or variance <= 0 or (information <= 0).any():
+    if len(information) < 3 or noise[0] <= 0 or (information <= 0).any():
         return ridge, Scatter(0.0, 1.0)
     step = np.bincount(group, weights * slopes * residual) / information
     lever = axis.t[np.unique(group, return_index=True)[1]]
-    own = variance / information
+    squares, between = float(weights @ residual**2), float(information @ step**2)
+    own = _within(noise, squares, between, len(step)) / information
     if own.max() > _MOST_UNEQUAL * own.min():
         return ridge, Scatter(0.0, 1.0)
     excess = _excess(lever, step, own)
-    scatter = Scatter(
-        math.sqrt(excess), float(chdtrc(len(step) - 2, float((_line(lever, step, own)[2] ** 2 / own).sum())))
-    )
+    _, without, residual_steps = _line(lever, step, own)
+    p_value = float(chdtrc(len(step) - 2, float((residual_steps**2 / own).sum())))
     if excess == 0:
-        return ridge, scatter
+        return ridge, Scatter(0.0, p_value)
     (middle, slope), covariance, _ = _line(lever, step, own + excess)
-    errors = np.array(ridge.covariance) + covariance - _line(lever, step, own)[1]
-    line = Line(ridge.middle + middle, ridge.slope + slope, as_covariance(errors), ridge.log_c_mean)
-    return line, scatter
+    added = as_covariance(covariance - without)
+    line = Line(ridge.middle + middle, ridge.slope + slope, ridge.covariance, ridge.log_c_mean).plus(added)
+    return line, Scatter(math.sqrt(excess), p_value, added)
+
+
+def _within(noise: tuple[float, int], squares: float, between: float, n_floors: int) -> float:
+    """The variance of rows about floors of their own: what scatters the floors is no noise of the rows."""
+    variance, degrees_of_freedom = noise
+    left = degrees_of_freedom - (n_floors - 2)
+    if left < 1:
+        return variance
+    return float(np.clip((squares - between) / left, variance / _MOST_UNEQUAL, variance))
 
 
 def _line(lever: Array, step: Array, variances: Array) -> tuple[tuple[float, float], Array, Array]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop.fit.cost import SIX, TokenCost, read_cost
+from isoflop.fit.intervals import pooled_freedom
 from isoflop.fit.joint.objective import N_PARAMETERS, Axis
 from isoflop.fit.joint.solve import JointValley, Start, solve_valley
 from isoflop.fit.line import Line, Mixture
@@ -29,7 +30,7 @@ class JointFit:
         on_params, on_tokens: log10 N_opt and log10 D_opt over log10 C.
         lack_of_fit: F of the surface against the valley.
         weight: of the valley, 1 - 1/F; 0 where the surface explains the rows as well.
-        degrees_of_freedom: of every interval.
+        degrees_of_freedom: of the lines' intervals (pooled, where floors scatter).
         residual_sd: nats, of the valley.
     """
 
@@ -40,7 +41,7 @@ class JointFit:
     on_tokens: Mixture
     lack_of_fit: float
     weight: float
-    degrees_of_freedom: int
+    degrees_of_freedom: float
     residual_sd: float
 
 
@@ -75,7 +76,7 @@ def fit_joint(
     cost = read_cost(rows)
     log_c = np.log10(rows.budget_flops)
     mean = float(log_c.mean())
-    lines = surface_lines(surface, cost, parameter_covariance(surface, log_n, log_d, rows.loss, w), mean)
+    lines = surface_lines(surface, cost, parameter_covariance(surface, rows, w, correlation), mean)
     if lines is None:
         return None
     starts = _starts(surface, cost, lines)
@@ -86,25 +87,34 @@ def fit_joint(
     squares = float(w @ (rows.loss - np.exp(surface.log_loss(log_n, log_d))) ** 2)
     lack = lack_of_fit(squares, valley, axis.n_budgets)
     weight = max(0.0, 1 - 1 / lack) if lack > 0 else 0.0
-    ridge = valley.ridge
+    token_valley, ridge = valley, valley.ridge
     if tokens and cost is SIX:
         ridge = _mirrored(ridge)
     elif tokens:
         other = solve_valley(dataclasses.replace(axis, x=np.log10(rows.n_tokens)), starts[1], correlation=correlation)
         if other is None:
             return None
-        ridge = other.ridge
+        token_valley, ridge = other, other.ridge
     return JointFit(
         surface=surface,
         cost=cost,
         valley=valley,
-        on_params=Mixture(lines[0], valley.ridge, weight),
-        on_tokens=Mixture(lines[1], ridge, weight),
+        on_params=Mixture(lines[0].plus(valley.scatter.covariance), valley.ridge, weight),
+        on_tokens=Mixture(lines[1].plus(token_valley.scatter.covariance), ridge, weight),
         lack_of_fit=lack,
         weight=weight,
-        degrees_of_freedom=valley.degrees_of_freedom,
+        degrees_of_freedom=_effective_freedom(valley),
         residual_sd=math.sqrt(valley.sse / valley.degrees_of_freedom),
     )
+
+
+def _effective_freedom(valley: JointValley) -> float:
+    """Of the exponent's variance, which is the noise's and the scatter's."""
+    noise, scatter = valley.line.covariance[1][1], valley.scatter.covariance[1][1]
+    if scatter <= 0:
+        return valley.degrees_of_freedom
+    of_floors = max(len(valley.floors) - 2, 1)
+    return pooled_freedom((noise, valley.degrees_of_freedom), (scatter, of_floors))
 
 
 def lack_of_fit(surface_squares: float, valley: JointValley, n_budgets: int) -> float:

@@ -9,6 +9,7 @@ from isoflop.fit.joint.objective import LN10, N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.joint.ridge import Scatter, allow_for_scatter
 from isoflop.fit.line import Line, as_covariance
 from isoflop.fit.newton import minimise
+from isoflop.fit.noise import inverse_information
 from isoflop.fit.parabola import Array
 
 # Prior standard deviation of ln al and ln be about the surface's, and the range these are first brought into.
@@ -91,10 +92,12 @@ def solve_valley(
     residual = problem.evaluate(thetas, _ONE)[1][0][0]
     variance = 2 * float(values[0]) / degrees_of_freedom
     jacobian = problem.jacobian(thetas, _ONE)[0]
-    covariance = variance * _inverse_information(jacobian * np.sqrt(axis.weights), strength, correlation)
+    covariance = variance * inverse_information(
+        jacobian * np.sqrt(axis.weights), correlation, strength * np.diag([0, 0, 0, 0, 1.0, 1.0])
+    )
     p, q = thetas[0, :2].tolist()
     line = Line(p, q, as_covariance(covariance[:2, :2]), axis.log_c_mean)
-    ridge, scatter = allow_for_scatter(line, axis, jacobian[0], residual, variance)
+    ridge, scatter = allow_for_scatter(line, axis, jacobian[0], residual, (variance, degrees_of_freedom))
     above = axis.loss - residual - problem.valley(thetas)[0]
     floors = np.bincount(axis.group, above) / np.bincount(axis.group)
     return JointValley(
@@ -112,17 +115,6 @@ def solve_valley(
 
 def _first(start: Start) -> Array:
     below, above = np.clip([start.below, start.above], _LOWEST_ANCHOR, _HIGHEST_ANCHOR)
-    # Along the ridge of an additive surface the depth falls as C^-(al be / (al + be)).
-    decay = LN10 * below * above / (below + above)
+    # Along the ridge of an additive surface the depth falls as N_opt^-al, for C = 6 N D as C^-(al be / (al + be)).
+    decay = LN10 * below * start.ridge.slope
     return np.array([start.ridge.middle, start.ridge.slope, start.log_depth, decay, math.log(below), math.log(above)])
-
-
-def _inverse_information(weighted: Array, strength: float, correlation: Array | None) -> Array:
-    """Covariance (6, 6) of the parameters per unit of residual variance; `weighted` (6, n) is J' W^1/2."""
-    information = weighted @ weighted.T + strength * np.diag([0, 0, 0, 0, 1.0, 1.0])
-    inverse: Array = np.asarray(np.linalg.pinv(information, hermitian=True), dtype=np.float64)
-    if correlation is None:
-        return inverse
-    # what shared trunks add to the spread of the gradient
-    excess = weighted @ (correlation - np.eye(len(correlation))) @ weighted.T
-    return inverse + inverse @ excess @ inverse

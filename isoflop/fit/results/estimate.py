@@ -112,7 +112,7 @@ class Recommended:
     outliers: tuple[int, ...]
     n_line: Line
     d_line: Line
-    degrees_of_freedom: int
+    degrees_of_freedom: float
     fitted_budgets: tuple[float, float]
     readings: tuple[Target, ...]
     loss_law: LossLaw | None

@@ -28,7 +28,8 @@ class Target:
         n_opt_ci_statistical: from the residuals of this fit alone.
         n_opt_ci, d_opt_ci: statistical and model error together (docs/fitting.md).
         n_opt_model_error: half-width of the model error alone, decades.
-        loss, loss_ci: nats per token; None while no loss law is fitted.
+        loss: nats per token; None while no loss law is fitted.
+        loss_ci_statistical, loss_ci, loss_model_error: as of N_opt, nats per token.
         estimator: whose numbers these are.
         extrapolation_decades: beyond the largest (or below the smallest) fitted budget; 0 inside.
         credible: whether the sweep's own scorecard reaches as far; None where it could not be made.
@@ -43,7 +44,9 @@ class Target:
     d_opt: float | None
     d_opt_ci: Interval | None
     loss: float | None
+    loss_ci_statistical: Interval | None
     loss_ci: Interval | None
+    loss_model_error: float | None
     tokens_per_param: float | None
     estimator: str
     extrapolation_decades: float | None

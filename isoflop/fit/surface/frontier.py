@@ -5,8 +5,11 @@ import math
 import numpy as np
 
 from isoflop.fit.cost import TokenCost
+from isoflop.fit.intervals import normal_spread
 from isoflop.fit.line import Line, as_covariance
+from isoflop.fit.noise import inverse_information
 from isoflop.fit.parabola import Array
+from isoflop.fit.rows import Rows
 from isoflop.fit.surface.solve import SurfaceSolution
 
 _LN10 = math.log(10)
@@ -45,27 +48,37 @@ def surface_lines(
     return n_line, d_line
 
 
-def parameter_covariance(solution: SurfaceSolution, log_n: Array, log_d: Array, loss: Array, weights: Array) -> Array:
-    """Covariance (5, 5) of `theta` by the delta method: residual variance of log loss over J' W J."""
-    jacobian = solution.jacobian(log_n, log_d)
-    residual = np.log(loss) - solution.log_loss(log_n, log_d)
-    variance = float(weights @ residual**2) / (len(loss) - len(solution.theta))
-    information = (jacobian * weights[:, None]).T @ jacobian
-    return np.asarray(variance * np.linalg.pinv(information, hermitian=True), dtype=np.float64)
+def parameter_covariance(
+    solution: SurfaceSolution, rows: Rows, weights: Array, correlation: Array | None = None
+) -> Array:
+    """Covariance (5, 5) of `theta` by the delta method: residual variance of log loss over J' W J.
+
+    `weights` (n,) are inverse variances about 1, `correlation` (n, n) that of the errors of rows that share a trunk.
+    """
+    log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
+    residual = np.log(rows.loss) - solution.log_loss(log_n, log_d)
+    variance = float(weights @ residual**2) / (len(rows) - len(solution.theta))
+    return variance * inverse_information(solution.jacobian(log_n, log_d).T * np.sqrt(weights), correlation)
 
 
 def robust_covariance(solution: SurfaceSolution, log_n: Array, log_d: Array, loss: Array) -> Array:
     """Covariance (5, 5) of `theta` of an M-estimate, rows being independent and alike.
 
-    Huber's proposal: E psi^2 / (E psi')^2 over J'J (Huber 1981, Robust Statistics, section 7.6), which for squares is
-    `parameter_covariance`; for absolute deviations psi' is read off a kernel about zero.
+    K^2 E psi^2 / (E psi')^2 over J'J (Huber 1981, Robust Statistics, section 7.6), which for squares is
+    `parameter_covariance`. For absolute deviations psi is the sign and E psi' twice the density at zero, as the
+    residuals within half their spread have it, less those that the fit passes through.
     """
     jacobian = solution.jacobian(log_n, log_d)
     residual = np.log(loss) - solution.log_loss(log_n, log_d)
-    free = len(loss) - len(solution.theta)
-    spread = 1.4826 * float(np.median(np.abs(residual)))
-    delta = solution.delta or spread / 2
-    inside = max(float((np.abs(residual) <= delta).mean()), 1 / len(loss))
-    psi = np.clip(residual, -delta, delta)
-    variance = float(psi @ psi) / free / inside**2
+    n, p = jacobian.shape
+    if solution.delta:
+        inside = max(float((np.abs(residual) <= solution.delta).mean()), 1 / n)
+        psi = np.clip(residual, -solution.delta, solution.delta)
+        correction = 1 + p / n * (1 - inside) / inside
+        variance = correction**2 * float(psi @ psi) / (n - p) / inside**2
+    else:
+        strays = np.sort(np.abs(residual))[p:]
+        half_spread = normal_spread(strays) / 2
+        inside = max(float((strays <= half_spread).mean()), 1 / n)
+        variance = n / (n - p) * (half_spread / inside) ** 2
     return np.asarray(variance * np.linalg.pinv(jacobian.T @ jacobian, hermitian=True), dtype=np.float64)

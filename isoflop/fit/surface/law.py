@@ -50,8 +50,3 @@ class SurfaceLaw:
     def exponent_a(self) -> float:
         """N_opt ~ C^a at C = 6 N D."""
         return self.beta / (self.alpha + self.beta)
-
-    @property
-    def exponent_loss(self) -> float:
-        """gamma of L_opt(C) = E + K C^-gamma at C = 6 N D."""
-        return self.alpha * self.beta / (self.alpha + self.beta)
