@@ -6,6 +6,7 @@ from pathlib import Path
 
 from isoflop.fit.sweep import fit_sweep
 from isoflop.plan.types import Cell, DroppedCell, Plan, Role
+from isoflop.report.conventions import convention_matrix
 from isoflop.report.point import Point
 from isoflop.report.source import FitInput, Origin
 from isoflop.report.summary import Summary, summarize
@@ -129,7 +130,8 @@ def points_of(*budgets: float, floors=(), n_sizes=7, simulated=False, label="mad
 def summary_of(source: FitInput, *, targets=(), commands=()) -> Summary:
     columns = (source.budget_flops, source.n_params, source.n_tokens, source.loss)
     fit = fit_sweep(*columns, targets=targets)
-    return summarize(source, fit, generated_at=GENERATED_AT, commands=commands)
+    matrix = convention_matrix(source, fit.level)
+    return summarize(source, fit, generated_at=GENERATED_AT, commands=commands, convention_fits=matrix)
 
 
 def column(table: Table, heading: str) -> list[str]:

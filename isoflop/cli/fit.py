@@ -67,7 +67,7 @@ def fit(
     from isoflop.cli.console import stdout
     from isoflop.cli.summary import Asked, read_and_fit
     from isoflop.finding import Severity
-    from isoflop.report.conventions import FlopCount
+    from isoflop.report.flop_count import FlopCount
     from isoflop.report.json import fit_document
     from isoflop.report.terminal import print_summary
     from isoflop.view.document import dumps

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from isoflop.errors import IsoflopError
 from isoflop.fit.laws import PUBLISHED, PublishedLaw
-from isoflop.report.conventions import FlopCount, under_convention
+from isoflop.report.conventions import convention_matrix, under_convention
 from isoflop.report.decision.cost import CostRates
 from isoflop.report.fitting import fit_input
+from isoflop.report.flop_count import FlopCount
 from isoflop.report.pool import load_sources
 from isoflop.report.source import FitInput
 from isoflop.report.summary import Questions, Summary, summarize
@@ -23,6 +24,9 @@ from isoflop.units import parse_quantity
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.5, 0.999
 LEAST_WINDOW, MOST_WINDOW = 0.1, 10.0
 EVERY_LAW = "all"
+# What can be meant: a training of more than one step of one token up to far beyond every computer, tokens up to all
+# that is ever written, a device from a microcontroller to a building.
+_TRAININGS, _TOKENS, _PEAKS = (1e3, 1e40), (1.0, 1e20), (1e6, 1e22)
 
 
 @dataclass(frozen=True)
@@ -97,15 +101,15 @@ def target_budgets(asked: Asked) -> list[float]:
             f"--window {asked.window:g} is no distance to keep runs within.",
             hint=f"Give decades of N between {LEAST_WINDOW:g} and {MOST_WINDOW:g}; 0.6 did best on published sweeps.",
         )
-    return [parse_quantity(target, what="--target in FLOPs") for target in asked.targets]
+    return [_bounded(target, "--target in FLOPs", _TRAININGS) for target in asked.targets]
 
 
 def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summary:
     questions = Questions(
         laws=_laws(asked.laws),
         rates=_rates(asked),
-        corpus_tokens=_quantity(asked.corpus_tokens, "--corpus-tokens"),
-        inference_tokens=_quantity(asked.inference_tokens, "--inference-tokens"),
+        corpus_tokens=_tokens(asked.corpus_tokens, "--corpus-tokens"),
+        inference_tokens=_tokens(asked.inference_tokens, "--inference-tokens"),
     )
     rows = under_convention(source, asked.params, asked.flops)
     fit = fit_input(
@@ -122,11 +126,23 @@ def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summar
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         commands=[shlex.join(["isoflop", *sys.argv[1:]])],
         questions=questions,
+        convention_fits=convention_matrix(source, asked.level, asked.window),
     )
 
 
-def _quantity(given: str | None, what: str) -> float | None:
-    return None if given is None else parse_quantity(given, what=what)
+def _tokens(given: str | None, what: str) -> float | None:
+    return None if given is None else _bounded(given, what, _TOKENS)
+
+
+def _bounded(given: str, what: str, bounds: tuple[float, float]) -> float:
+    """The quantity; what lies far outside all experience is a slip of the keyboard, and its answers would be absurd."""
+    value = parse_quantity(given, what=what)
+    low, high = bounds
+    if not low <= value <= high:
+        raise IsoflopError(
+            f"{what} is {given}, which nobody trains with.", hint=f"Give a number between {low:g} and {high:g}."
+        )
+    return value
 
 
 def _rates(asked: Asked) -> CostRates | None:
@@ -137,7 +153,7 @@ def _rates(asked: Asked) -> CostRates | None:
                 hint="Give the peak of a device in FLOP/s, such as --peak 989e12.",
             )
         return None
-    peak = parse_quantity(asked.peak, what="--peak in FLOP/s")
+    peak = _bounded(asked.peak, "--peak in FLOP/s", _PEAKS)
     return CostRates(peak, asked.utilisation, asked.price, asked.devices)
 
 

@@ -194,18 +194,26 @@ def _joint_of_all(rows: Rows, choice: Choice | None) -> JointFit | None:
 
 
 def fit_exponents(
-    budget_flops: ArrayLike, n_params: ArrayLike, n_tokens: ArrayLike, loss: ArrayLike, *, level: float = 0.90
+    budget_flops: ArrayLike,
+    n_params: ArrayLike,
+    n_tokens: ArrayLike,
+    loss: ArrayLike,
+    *,
+    loss_se: ArrayLike | None = None,
+    trunk: Sequence[str | None] | None = None,
+    level: float = 0.90,
+    window: float | None = None,
 ) -> tuple[Estimate, Estimate | None]:
     """The parabola's frontier and the recommended one, None where there is none, without all that is read off them.
 
     Arguments and errors as of `fit_sweep`.
     """
     columns = _check_columns(budget_flops=budget_flops, n_params=n_params, n_tokens=n_tokens, loss=loss)
-    _check_choices(level, None, HUBER)
-    rows = sort_rows(*columns)
+    _check_choices(level, window, HUBER)
+    rows = sort_rows(*columns, loss_se=_check_errors(loss_se, len(columns[3])), trunk=trunk)
     valleys = find_valleys(rows)
     budgets = rows.budgets.tolist()
-    choice = choose(rows)
+    choice = choose(rows, window=window)
     recommended = None
     if choice is not None:
         laws = (choice.on_params, choice.on_tokens)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from isoflop.fit.choice import PARABOLA
+from isoflop.fit.frontier import MIN_PROFILES
+from isoflop.fit.results.estimate import Recommended
 from isoflop.fit.results.profile import Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
@@ -18,24 +20,25 @@ def answer_sentences(fit: SweepFit, targets: Sequence[Target], n_budgets: int) -
     """
     found = fit.estimators.recommended
     if found is None:
-        return _no_frontier(len(_inside(fit)), n_budgets), *(_floor(profile, fit.level) for profile in _inside(fit))
+        return _no_frontier(_inside(fit), n_budgets), *(_floor(profile, fit.level) for profile in _inside(fit))
     readings = [_reading(target, fit) for target in targets]
-    if found.estimator == PARABOLA:
-        return _parabola_law(fit, n_budgets, "Compute-optimal"), *readings
     law = (
         f"Compute-optimal: N_opt = {power_law_of(found.n_line)} parameters, D_opt = {power_law_of(found.d_line)} "
         f"tokens (C in training FLOPs), by the {ESTIMATOR[found.estimator]} through {runs(found.estimate.n_used)}."
     )
-    beside = [_parabola_law(fit, n_budgets, "The parabola by budget says")] if fit.frontier else []
-    return law, *beside, *readings
+    return law, *_parabola_law(fit, found, n_budgets), *readings
 
 
-def _parabola_law(fit: SweepFit, n_budgets: int, lead: str) -> str:
-    assert fit.frontier
+def _parabola_law(fit: SweepFit, found: Recommended, n_budgets: int) -> tuple[str, ...]:
+    """What the plain parabolas of all runs say, where that is something else."""
+    frontier = fit.frontier
+    same = found.estimator == PARABOLA and frontier and power_law_of(found.n_line) == power_law_of(frontier.n_line)
+    if frontier is None or same:
+        return ()
     return (
-        f"{lead}: N_opt = {power_law(fit.frontier.coef_n, fit.frontier.exponent_a)} parameters, "
-        f"D_opt = {power_law(fit.frontier.coef_d, fit.frontier.exponent_b)} tokens, "
-        f"through the floors of {len(_inside(fit))} of {n_budgets} budgets."
+        f"The parabola by budget says: N_opt = {power_law(frontier.coef_n, frontier.exponent_a)} parameters, "
+        f"D_opt = {power_law(frontier.coef_d, frontier.exponent_b)} tokens, "
+        f"through the floors of {len(_inside(fit))} of {n_budgets} budgets.",
     )
 
 
@@ -43,10 +46,11 @@ def _inside(fit: SweepFit) -> list[Profile]:
     return [profile for profile in fit.profiles if profile.vertex is Vertex.INSIDE]
 
 
-def _no_frontier(n_inside: int, n_budgets: int) -> str:
+def _no_frontier(inside: Sequence[Profile], n_budgets: int) -> str:
+    why = "too few" if len(inside) < MIN_PROFILES else "too near to each other"
     return (
-        f"No compute-optimal frontier: {n_inside} of {n_budgets} budgets "
-        f"{'has' if n_inside == 1 else 'have'} a floor inside the sizes trained, too few for a power law."
+        f"No compute-optimal frontier: {len(inside)} of {n_budgets} budgets "
+        f"{'has' if len(inside) == 1 else 'have'} a floor inside the sizes trained, {why} for a power law."
     )
 
 

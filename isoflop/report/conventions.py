@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from isoflop.errors import IsoflopError
 from isoflop.fit import fit_exponents
 from isoflop.fit.intervals import Interval
+from isoflop.report.flop_count import FlopCount, flops_per_token
+from isoflop.report.mixtures import MIXED_PARAM_COUNTS
 from isoflop.report.point import Point
 from isoflop.report.source import FitInput
 from isoflop.report.wording import exponent, interval, percent
@@ -20,14 +21,6 @@ from isoflop.view.wording import ABSENT
 # Nine fits of more runs would keep a reader waiting.
 MOST_RUNS = 1000
 PARAM_COUNTS: tuple[ParamCount, ...] = ("total", "non_embedding", "matmul")
-
-
-class FlopCount(StrEnum):
-    """How the FLOPs of a run are counted."""
-
-    EXACT = "exact"  # as planned: every matrix product, attention included
-    NO_ATTENTION = "no-attention"  # without QK^T and the weighted sum of values
-    SIX_ND = "6nd"  # 6 N D, with N as parameters are counted
 
 
 @dataclass(frozen=True)
@@ -66,23 +59,37 @@ def under_convention(source: FitInput, params: ParamCount | None, flops: FlopCou
             hint="Count as you wish in the table's own columns; sweeps of isoflop keep every count.",
         )
     counted: dict[float, list[tuple[Point, float]]] = {}
-    for cell in used_cells(source):
-        point = _point(cell, params or _own_count(cell, source))
-        counted.setdefault(cell.budget_flops, []).append((point, _flops(cell, point, flops)))
-    points = [
-        point._replace(budget_flops=budget)
-        for planned, rows in sorted(counted.items())
-        for budget in (planned if flops is FlopCount.EXACT else _at_floor(rows),)
-        for point, _ in rows
-    ]
-    return dataclasses.replace(source, points=tuple(points), param_count=params or source.param_count)
+    for cell, point in used_points(source):
+        count = params or _own_count(cell, source)
+        recounted = point._replace(n_params=float(cell.shape.n_params(count)))
+        per_token = flops_per_token(cell.shape, flops, count)
+        counted.setdefault(cell.budget_flops, []).append((recounted, per_token * point.n_tokens))
+    budgets = {planned: planned if flops is FlopCount.EXACT else _at_floor(rows) for planned, rows in counted.items()}
+    return dataclasses.replace(
+        source,
+        points=tuple(
+            point._replace(budget_flops=budgets[planned])
+            for planned, rows in sorted(counted.items())
+            for point, _ in rows
+        ),
+        cells=tuple(
+            dataclasses.replace(cell, budget_flops=budgets.get(cell.budget_flops, cell.budget_flops))
+            for cell in source.cells
+        ),
+        param_count=params or source.param_count,
+        flop_count=flops,
+        findings=tuple(found for found in source.findings if params is None or found.code != MIXED_PARAM_COUNTS),
+    )
 
 
-def convention_matrix(source: FitInput, level: float) -> tuple[ConventionFit, ...]:
-    """The exponents under every pair of conventions; empty where shapes are unknown, and for very many runs."""
+def convention_matrix(source: FitInput, level: float, window: float | None = None) -> tuple[ConventionFit, ...]:
+    """The exponents under every pair of conventions; empty where shapes are unknown, and for very many runs.
+
+    `source` as it was planned and counted; `level` and `window` as of `fit_sweep`.
+    """
     if not has_shapes(source) or len(source.points) > MOST_RUNS:
         return ()
-    return tuple(_fit(source, params, flops, level) for params in PARAM_COUNTS for flops in FlopCount)
+    return tuple(_fit(source, params, flops, level, window) for params in PARAM_COUNTS for flops in FlopCount)
 
 
 def has_shapes(source: FitInput) -> bool:
@@ -90,15 +97,24 @@ def has_shapes(source: FitInput) -> bool:
     return all(part.cells for part in source.each)
 
 
-def used_cells(source: FitInput) -> list[SweepCell]:
-    """The cells whose runs are fitted, each run once."""
-    used = {cell.run_id: cell for cell in source.cells if standing(cell) is Standing.USED}
-    return list(used.values())
+def used_points(source: FitInput) -> Iterator[tuple[SweepCell, Point]]:
+    """The cells whose runs are fitted, each with its point."""
+    for part in source.each:
+        yield from zip((cell for cell in part.cells if standing(cell) is Standing.USED), part.points, strict=True)
 
 
-def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float) -> ConventionFit:
+def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float, window: float | None) -> ConventionFit:
     rows = under_convention(source, params, flops)
-    parabola, found = fit_exponents(rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss, level=level)
+    parabola, found = fit_exponents(
+        rows.budget_flops,
+        rows.n_params,
+        rows.n_tokens,
+        rows.loss,
+        loss_se=rows.loss_se,
+        trunk=rows.trunk,
+        level=level,
+        window=window,
+    )
     return ConventionFit(
         params=params,
         flops=flops,
@@ -111,23 +127,9 @@ def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float) -
     )
 
 
-def _point(cell: SweepCell, params: ParamCount) -> Point:
-    assert cell.n_tokens is not None
-    assert cell.val_loss is not None
-    n_params = float(cell.shape.n_params(params))
-    return Point(cell.budget_flops, n_params, float(cell.n_tokens), cell.val_loss, loss_se=cell.val_loss_se)
-
-
 def _own_count(cell: SweepCell, source: FitInput) -> ParamCount:
     counts = {part.spec.name: part.spec.fit.params for part in source.each if part.spec}
     return counts[cell.sweep]
-
-
-def _flops(cell: SweepCell, point: Point, flops: FlopCount) -> float:
-    if flops is FlopCount.SIX_ND:
-        return 6 * point.n_params * point.n_tokens
-    attention = cell.shape.attention_flops_per_token if flops is FlopCount.NO_ATTENTION else 0
-    return (cell.shape.flops_per_token - attention) * point.n_tokens
 
 
 def _at_floor(rows: Sequence[tuple[Point, float]]) -> float:

@@ -23,6 +23,7 @@ def fit_document(summary: Summary) -> dict[str, object]:
         "sources": [_source(part) for part in source.each],
         "simulated": summary.simulated,
         "param_count": source.param_count,
+        "flop_count": source.flop_count,
         **fit_as_json(summary.fit),
         "conventions": conventions_document(summary.convention_fits),
         "decisions": [decision_as_json(decision) for decision in summary.decisions],

@@ -11,7 +11,8 @@ from isoflop.store import Standing, SweepCell, standing
 _NAMED = 5
 _LISTED = 20
 
-_PARAM_COUNTS = ("mixed_param_counts", Severity.WARNING)
+MIXED_PARAM_COUNTS = "mixed_param_counts"
+_PARAM_COUNTS = (MIXED_PARAM_COUNTS, Severity.WARNING)
 _TOKENIZERS = ("mixed_tokenizers", Severity.WARNING)
 _CORPORA = ("mixed_corpora", Severity.WARNING)
 

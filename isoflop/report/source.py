@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
+from isoflop.report.flop_count import FlopCount
 from isoflop.report.left_out import left_out_findings
 from isoflop.report.point import Point
 from isoflop.report.table.columns import TableColumns
@@ -42,7 +43,7 @@ class FitInput:
         origin: kind of the source; SEVERAL for a pool of different kinds.
         path: the database or table that was read; of several, the first.
         points: the fitted rows: budget, N under `param_count`, tokens, loss (nats per token; tables: as given).
-        param_count: convention of N.
+        param_count, flop_count: conventions of N and of C.
         simulated: whether any fitted row is simulated.
         cells: every cell of the sweeps, also those left out; empty for tables.
         spec: the sweep as it was last planned; None for tables and pools.
@@ -58,6 +59,7 @@ class FitInput:
     path: Path
     points: tuple[Point, ...]
     param_count: Convention
+    flop_count: FlopCount = FlopCount.EXACT
     simulated: bool = False
     cells: tuple[SweepCell, ...] = ()
     spec: SweepSpec | None = None

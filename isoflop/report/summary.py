@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from isoflop.finding import Finding
+from isoflop.fit.findings.agreement import REJECTED_P_VALUE
 from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
 from isoflop.report.answer import answer_sentences
-from isoflop.report.conventions import ConventionFit, convention_matrix, convention_table
+from isoflop.report.conventions import ConventionFit, convention_table
 from isoflop.report.decision.cost import CostRates
 from isoflop.report.decision.decide import Decision, decide
 from isoflop.report.decision.tables import decision_tables
@@ -43,7 +44,7 @@ class Summary:
         frontier, readings, bands, profiles, scorecard, suggestions, conventions, runs, provenance: tables, or None.
         convention_fits: what `conventions` shows.
         laws, law_readings: published laws shown beside the fit.
-        decisions: one per target that was asked for and has an answer.
+        decisions: one per target that was asked for (or stands in for one) and has an answer.
         totals: cells by what they are to the fit; empty for CSV.
         generated_at: UTC, ISO 8601.
     """
@@ -104,6 +105,11 @@ class Questions:
     corpus_tokens: float | None = None
     inference_tokens: float | None = None
 
+    @property
+    def need_a_target(self) -> bool:
+        """Whether there is anything to be answered at a budget."""
+        return (self.rates, self.corpus_tokens, self.inference_tokens) != (None, None, None)
+
 
 def summarize(
     source: FitInput,
@@ -112,17 +118,18 @@ def summarize(
     generated_at: str,
     commands: Sequence[str] = (),
     questions: Questions = Questions(),
+    convention_fits: Sequence[ConventionFit] = (),
 ) -> Summary:
     """The summary of `fit`, which is of the rows of `source`; `commands` are those that give it again.
 
-    Targets that were asked for come with a decision: shapes, costs and alternatives.
+    Targets that were asked for come with a decision: shapes, costs and alternatives; where questions were asked and no
+    target, ten times the largest budget does. `convention_fits` are of the same runs counted otherwise.
 
     Raises:
         IsoflopError: a question with a number that makes no sense.
     """
     targets = fit.targets or fit.outlook
     n_budgets = len(set(source.budget_flops))
-    matrix = convention_matrix(source, fit.level)
     return Summary(
         title=f"IsoFLOP fit of {source.label}",
         scope=_scope(source, n_budgets),
@@ -137,8 +144,8 @@ def summarize(
         profiles=profile_table(fit, n_budgets),
         scorecard=scorecard_table(fit),
         suggestions=suggestion_table(fit),
-        conventions=convention_table(matrix, fit.level),
-        convention_fits=matrix,
+        conventions=convention_table(convention_fits, fit.level),
+        convention_fits=tuple(convention_fits),
         laws=questions.laws,
         law_readings=law_table(questions.laws, targets),
         decisions=tuple(_decisions(source, fit, questions)),
@@ -157,15 +164,19 @@ def _scope(source: FitInput, n_budgets: int) -> str:
 
 def _decisions(source: FitInput, fit: SweepFit, questions: Questions) -> Iterator[Decision]:
     surface = fit.estimators.surface
-    for target in fit.targets:
+    law = surface.law if surface and not surface.at_bound else None
+    rejected = surface is not None and (surface.lack_of_fit_p or 1.0) < REJECTED_P_VALUE
+    for target in fit.targets or (fit.outlook[-1:] if questions.need_a_target else ()):
         if target.n_opt is not None and target.d_opt is not None:
             yield decide(
                 budget_flops=target.budget_flops,
                 n_opt=target.n_opt,
                 d_opt=target.d_opt,
-                surface=surface.law if surface else None,
+                surface=law,
+                surface_rejected=rejected,
                 spec=source.spec,
                 param_count=source.param_count,
+                flop_count=source.flop_count,
                 corpus_tokens=questions.corpus_tokens,
                 rates=questions.rates,
                 inference_tokens=questions.inference_tokens,

@@ -113,7 +113,8 @@ def test_json_of_fit(drawn: Path) -> None:
     shown = isoflop("fit", "drawn.toml", "--target", "1e20", "--target", "2e19", "--json", folder=drawn).stdout
     document = json.loads(shown)
     assert set(document) == {
-        "schema_version", "sweep", "source", "sources", "simulated", "param_count", "level", "profiles", "frontier",
+        "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
+        "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "suggested", "conventions", "decisions",
         "laws", "findings",
     }  # fmt: skip

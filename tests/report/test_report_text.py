@@ -104,7 +104,8 @@ def test_markdown_holds_the_figure_the_answer_and_all_findings(troubled):
 def test_the_json_document_has_exactly_these_keys(troubled):
     document = json.loads(dumps(fit_document(troubled)))
     assert list(document) == [
-        "schema_version", "sweep", "source", "sources", "simulated", "param_count", "level", "profiles", "frontier",
+        "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
+        "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "suggested", "findings", "conventions",
         "decisions", "laws",
     ]  # fmt: skip

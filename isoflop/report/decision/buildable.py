@@ -8,6 +8,7 @@ from isoflop.fit.findings.targets import FAR_DECADES
 from isoflop.plan.neighbours import neighbours
 from isoflop.plan.recipe import Recipe, make_recipe
 from isoflop.plan.shapes import ShapeRule
+from isoflop.report.flop_count import FlopCount, flops_per_token
 from isoflop.shape import ModelShape, ParamCount
 from isoflop.spec import ModelSpec, RecipeSpec, SweepSpec
 from isoflop.units import format_flops
@@ -15,6 +16,8 @@ from isoflop.units import format_flops
 # Context and vocabulary where no sweep is known: those of Gopher and Chinchilla (Rae et al. 2021, arXiv 2112.11446;
 # Hoffmann et al. 2022, arXiv 2203.15556, section 4.1).
 DEFAULT_CONTEXT, DEFAULT_VOCABULARY = 2048, 32_000
+# A shape this many times larger or smaller than N_opt is no answer to it.
+MOST_TIMES_OFF = 10.0
 # The largest budget at which batch and rate of the default recipe were compared (docs/decisions.md, GPU sweeps).
 DEFAULT_TUNED_FLOPS = 2e12
 
@@ -25,6 +28,7 @@ class Family:
 
     Attributes:
         tuned_flops: largest budget at which the recipe was used or compared.
+        flops: how budgets are counted.
         default: whether no sweep is known, so that context, vocabulary and recipe are defaults.
     """
 
@@ -32,6 +36,7 @@ class Family:
     recipe: RecipeSpec
     tuned_flops: float
     default: bool
+    flops: FlopCount = FlopCount.EXACT
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Buildable:
 
     Attributes:
         n_params: N under the fit's convention.
-        n_tokens: D that spends the budget at the shape's exact FLOPs per token.
+        n_tokens: D that spends the budget, counted as the fit counts FLOPs.
         relative_to_optimum: n_params / N_opt.
         recipe: steps, batch and rates; None where no whole steps of whole sequences meet the budget within 0.5 %.
     """
@@ -74,19 +79,21 @@ class Buildable:
         return self.recipe.optimizer.learning_rate * self.recipe.optimizer.hidden_rate_scale
 
 
-def family_of(spec: SweepSpec | None, count: ParamCount) -> Family:
+def family_of(spec: SweepSpec | None, count: ParamCount, flops: FlopCount = FlopCount.EXACT) -> Family:
     """The family of the sweep; where none is known, shapes of the default rule with Chinchilla's context and words."""
     if spec is None:
         model = ModelSpec(context_length=DEFAULT_CONTEXT)
-        return Family(ShapeRule(model, DEFAULT_VOCABULARY, count), RecipeSpec(), DEFAULT_TUNED_FLOPS, default=True)
+        return Family(
+            ShapeRule(model, DEFAULT_VOCABULARY, count), RecipeSpec(), DEFAULT_TUNED_FLOPS, default=True, flops=flops
+        )
     rule = ShapeRule(spec.model, make_tokenizer(spec.tokenizer).vocab_size, count)
-    return Family(rule, spec.recipe, spec.budgets[-1], default=False)
+    return Family(rule, spec.recipe, spec.budgets[-1], default=False, flops=flops)
 
 
 def buildable_around(family: Family, budget_flops: float, n_opt: float) -> tuple[Buildable, ...]:
-    """The nearest shape of at most `n_opt` parameters and the nearest of more, fewer where a side has none."""
-    shapes = neighbours(family.rule, n_opt)
-    return tuple(_trained(family, shape, budget_flops, n_opt) for shape in shapes if shape is not None)
+    """The nearest shape of at most `n_opt` parameters and the nearest of more, fewer where a side has none near."""
+    built = (_trained(family, shape, budget_flops, n_opt) for shape in neighbours(family.rule, n_opt) if shape)
+    return tuple(one for one in built if 1 / MOST_TIMES_OFF <= one.relative_to_optimum <= MOST_TIMES_OFF)
 
 
 def family_sentences(family: Family, budget_flops: float) -> tuple[str, ...]:
@@ -109,10 +116,11 @@ def family_sentences(family: Family, budget_flops: float) -> tuple[str, ...]:
 
 def _trained(family: Family, shape: ModelShape, budget_flops: float, n_opt: float) -> Buildable:
     n_params = shape.n_params(family.rule.count)
+    n_tokens = budget_flops / flops_per_token(shape, family.flops, family.rule.count)
     return Buildable(
         shape=shape,
         n_params=n_params,
-        n_tokens=budget_flops / shape.flops_per_token,
+        n_tokens=n_tokens,
         relative_to_optimum=n_params / n_opt,
-        recipe=make_recipe(family.recipe, shape, budget_flops),
+        recipe=make_recipe(family.recipe, shape, n_tokens * shape.flops_per_token),
     )

@@ -9,6 +9,7 @@ from isoflop.report.decision.buildable import Buildable, buildable_around, famil
 from isoflop.report.decision.cost import CostRates, TrainingCost, training_cost
 from isoflop.report.decision.overtraining import InferenceOptimum, SmallerModel, inference_optimum, smaller_models
 from isoflop.report.decision.repeats import Repeats, repeats_of, repeats_sentence
+from isoflop.report.flop_count import FlopCount
 from isoflop.report.wording import Convention
 from isoflop.shape import ParamCount
 from isoflop.spec import SweepSpec
@@ -17,6 +18,8 @@ from isoflop.spec import SweepSpec
 _LARGEST_LOG_LOSS = 100.0
 # What the shapes count where a table does not say, or sources differ: every parameter.
 _COUNTED: dict[Convention, ParamCount] = {"total": "total", "non_embedding": "non_embedding", "matmul": "matmul"}
+_ROUGH = "Losses and tokens of other sizes, and of repeats, are read off the surface, which these runs reject: rough."
+_NO_SHAPE = "No shape of the family is within a factor of ten of N_opt."
 _AS_GIVEN = "N is counted as the file gives it, and of the shapes every parameter: compare with care."
 
 
@@ -54,31 +57,35 @@ def decide(
     n_opt: float,
     d_opt: float,
     surface: SurfaceLaw | None = None,
+    surface_rejected: bool = False,
     spec: SweepSpec | None = None,
     param_count: Convention = "total",
+    flop_count: FlopCount = FlopCount.EXACT,
     corpus_tokens: float | None = None,
     rates: CostRates | None = None,
     inference_tokens: float | None = None,
 ) -> Decision:
     """The decision at `budget_flops`: what can be built there, what it costs, and what else could be done.
 
-    `n_opt` parameters, counted as `param_count` says, and `d_opt` tokens are the fit's; `surface` is its law of the
-    loss; `spec` the sweep it is of; `corpus_tokens` are unique tokens at hand; `inference_tokens` those the model will
-    read and write in use.
+    `n_opt` parameters, counted as `param_count` says, and `d_opt` tokens are the fit's, `flop_count` its way of
+    counting FLOPs; `surface` is its law of the loss, and `surface_rejected` whether its runs reject that; `spec` the
+    sweep it is of; `corpus_tokens` are unique tokens at hand; `inference_tokens` those the model will read and write
+    in use.
 
     Raises:
         IsoflopError: a corpus or a use of no positive number of tokens.
     """
     count = _COUNTED.get(param_count, "total")
-    family = family_of(spec, count)
+    family = family_of(spec, count, flop_count)
     law = surface if surface is not None and _usable(surface, n_opt, d_opt) else None
+    shapes = buildable_around(family, budget_flops, n_opt)
     repeats = None if corpus_tokens is None else repeats_of(corpus_tokens, n_opt, d_opt, law)
     return Decision(
         budget_flops=budget_flops,
         n_opt=n_opt,
         d_opt=d_opt,
         param_count=count,
-        buildable=buildable_around(family, budget_flops, n_opt),
+        buildable=shapes,
         rates=rates,
         cost=None if rates is None else training_cost(budget_flops, rates),
         smaller=() if law is None else smaller_models(law, budget_flops, n_opt),
@@ -86,7 +93,9 @@ def decide(
         repeats=repeats,
         notes=(
             *family_sentences(family, budget_flops),
+            *([_NO_SHAPE] if not shapes else []),
             *([_AS_GIVEN] if param_count not in _COUNTED else []),
+            *([_ROUGH] if surface_rejected and law is not None else []),
             *([] if repeats is None else [repeats_sentence(repeats)]),
         ),
     )

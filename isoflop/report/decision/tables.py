@@ -15,7 +15,10 @@ _SMALLER_NOTE = (
     "a dash: no number of tokens brings this size there. Beyond the D/N of the fitted runs, surfaces are too hopeful "
     "about more tokens (ibid.)."
 )
-_INFERENCE_NOTE = "Lowest 6 N D + 2 N T at the lowest loss of the budget, T tokens in use (Sardana et al. 2024)."
+_INFERENCE_NOTE = (
+    "Lowest 6 N D + 2 N T at the lowest loss of the budget, T tokens in use (Sardana et al. 2024). Saved: of the "
+    "lifetime FLOPs of the model that the surface itself has as compute-optimal."
+)
 _REPEATS_NOTE = "Worth: fresh tokens that count as much (Muennighoff et al. 2023, R* = 15.4 epochs)."
 
 
@@ -139,7 +142,7 @@ def _inference_table(best: InferenceOptimum) -> Table:
                 count(best.n_tokens),
                 format_flops(best.training_flops),
                 format_flops(best.lifetime_flops),
-                f"{100 * best.saved_share:.0f} %",
+                f"{max(100 * best.saved_share, 0.0):.0f} %",
             ),
         ),
         note=_INFERENCE_NOTE,

@@ -85,9 +85,10 @@ def _answer(summary: Summary) -> Iterator[str]:
 
 def _decision(summary: Summary) -> str:
     """The sentence on the largest budget that has an estimate; the first one where there is none."""
+    if not summary.targets or summary.fit.estimators.recommended is None:
+        return summary.answer[0]
     # The last sentences are those on the targets.
-    sentences = summary.answer[-len(summary.targets) :] if summary.fit.estimators.recommended else ()
-    readings = zip(summary.targets, sentences, strict=True)
+    readings = zip(summary.targets, summary.answer[-len(summary.targets) :], strict=True)
     known = [(target.budget_flops, sentence) for target, sentence in readings if target.n_opt is not None]
     return max(known)[1] if known else summary.answer[0]
 
