@@ -34,6 +34,7 @@ from isoflop.cli.options import (
 
 if TYPE_CHECKING:
     from isoflop.cli.summary import Asked
+    from isoflop.report.summary import Summary
 
 
 def fit(
@@ -92,18 +93,19 @@ def fit(
         inference_tokens=inference_tokens,
     )
     if compare:
-        _compare(sources, asked, json=json)
-        return
-    summary = read_and_fit(sources, asked)
-    if json:
-        print(dumps(fit_document(summary)))
+        summaries = _compare(sources, asked, json=json)
     else:
-        print_summary(summary, stdout())
-    if strict and any(finding.severity is Severity.ERROR for finding in summary.findings):
+        summaries = [read_and_fit(sources, asked)]
+        if json:
+            print(dumps(fit_document(summaries[0])))
+        else:
+            print_summary(summaries[0], stdout())
+    errors = (finding for summary in summaries for finding in summary.findings if finding.severity is Severity.ERROR)
+    if strict and any(errors):
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _compare(sources: Sequence[str], asked: "Asked", *, json: bool) -> None:
+def _compare(sources: Sequence[str], asked: "Asked", *, json: bool) -> "list[Summary]":
     """Every source by itself, and by how much each differs from the first."""
     from isoflop.cli.console import stdout
     from isoflop.cli.summary import read_and_fit_each, target_budgets
@@ -116,3 +118,4 @@ def _compare(sources: Sequence[str], asked: "Asked", *, json: bool) -> None:
         print(dumps(comparison_document(summaries, against)))
     else:
         print_comparison(summaries, against, stdout())
+    return summaries

@@ -56,6 +56,7 @@ def plan(
     from isoflop.cli.console import stderr, stdout
     from isoflop.cli.extend import new_extras, planned_extras
     from isoflop.cli.sweep import lock_path, plan_sweep, text_is_here
+    from isoflop.errors import IsoflopError
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
     from isoflop.units import parse_quantity
@@ -63,6 +64,10 @@ def plan(
     from isoflop.view.drawing import text
     from isoflop.view.plan_view import plan_document, print_plan
 
+    if target is not None and not extend:
+        raise IsoflopError(
+            "--target says nothing without --extend.", hint="Give the number of runs to add: --extend 7."
+        )
     spec = load_spec(sweep)
     with ExitStack() as held:
         if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long

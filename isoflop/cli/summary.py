@@ -14,7 +14,7 @@ from isoflop.report.conventions import convention_matrix, under_convention
 from isoflop.report.decision.cost import CostRates
 from isoflop.report.fitting import fit_input
 from isoflop.report.flop_count import FlopCount
-from isoflop.report.pool import load_sources
+from isoflop.report.pool import load_each, load_sources
 from isoflop.report.source import FitInput
 from isoflop.report.summary import Questions, Summary, summarize
 from isoflop.report.table.columns import parse_renames
@@ -78,11 +78,18 @@ def read_and_fit_each(sources: Sequence[str], asked: Asked) -> list[Summary]:
     Raises:
         IsoflopError: fewer than two sources, or an unusable source or option.
     """
+    for option in ("suggest", "laws", "peak", "corpus_tokens", "inference_tokens"):
+        if getattr(asked, option):
+            name = "law" if option == "laws" else option.replace("_", "-")
+            raise IsoflopError(
+                f"--compare does not show what --{name} asks for.",
+                hint="Ask it of one source at a time, without --compare.",
+            )
     budgets = target_budgets(asked)
-    rows = load_sources(sources, db=asked.db, sweep=asked.sweep, renames=parse_renames(asked.columns))
-    if len(rows.each) < 2:
+    parts = load_each(sources, db=asked.db, sweep=asked.sweep, renames=parse_renames(asked.columns))
+    if len(parts) < 2:
         raise IsoflopError("--compare needs two sources or more.", hint="Name them one after the other: A B.")
-    return [_summary(part, asked, budgets) for part in rows.each]
+    return [_summary(part, asked, budgets) for part in parts]
 
 
 def target_budgets(asked: Asked) -> list[float]:

@@ -54,6 +54,7 @@ def fit_sweep(
     window: float | None = None,
     residuals: str = HUBER,
     suggest: int = 0,
+    planned: Sequence[tuple[float, float]] = (),
 ) -> SweepFit:
     """Profiles, every estimator, targets, scorecard and findings of the completed runs of one sweep.
 
@@ -70,6 +71,7 @@ def fit_sweep(
             grid reaches more than 0.9 decades; None for all rows.
         residuals: what of the residuals of log loss the surface minimises: `huber`, `squares` or `absolute`.
         suggest: how many runs to suggest, for the first target or else ten times the largest budget.
+        planned: FLOPs and parameters of runs that will be trained anyway: suggestions go on from there.
 
     Raises:
         ValueError: lengths differ; a loss is not finite; another number is not finite and positive; `level` is not
@@ -101,6 +103,7 @@ def fit_sweep(
         joint=joint_estimate(joint, budgets, level, len(rows)) if joint else None,
         recommended=_recommend(choice, reader, budgets, window, level) if choice else None,
     )
+    suggested = _suggest(choice, targets_flops.tolist(), suggest, level, planned)
     findings = diagnose(
         Evidence(
             rows=rows,
@@ -117,6 +120,7 @@ def fit_sweep(
             credible_decades=reader.credible_decades,
             window=window,
             level=level,
+            unanswered_suggestions=max(suggest - len(suggested), 0),
         )
     )
     return SweepFit(
@@ -128,7 +132,7 @@ def fit_sweep(
         outlook=tuple(reader.read(budget) for budget in _outlook(choice)),
         scorecard=scorecard,
         credible_decades=reader.credible_decades,
-        suggested=_suggest(choice, targets_flops.tolist(), suggest, level),
+        suggested=suggested,
         findings=findings,
     )
 
@@ -141,10 +145,16 @@ def _outlook(choice: Choice | None) -> tuple[float, ...]:
     return tuple(budget for budget in (largest, OUTLOOK_STEP * largest) if math.isfinite(budget))
 
 
-def _suggest(choice: Choice | None, targets: Sequence[float], count: int, level: float) -> tuple[Suggestion, ...]:
+def _suggest(
+    choice: Choice | None,
+    targets: Sequence[float],
+    count: int,
+    level: float,
+    planned: Sequence[tuple[float, float]],
+) -> tuple[Suggestion, ...]:
     if choice is None or count < 1:
         return ()
-    return suggest_runs(choice, [*targets, *_outlook(choice)[-1:]][0], count, level)
+    return suggest_runs(choice, [*targets, *_outlook(choice)[-1:]][0], count, level, planned=planned)
 
 
 class _Reader:

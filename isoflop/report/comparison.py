@@ -8,22 +8,27 @@ from rich.console import Console
 from isoflop.finding import Severity
 from isoflop.fit.compare import Comparison, OptimumRatio, common_budget, compare_fits
 from isoflop.report.json import fit_document
+from isoflop.report.pool import shared_run_ids
 from isoflop.report.summary import Summary
 from isoflop.report.wording import exponent, interval, percent, power_law_of
 from isoflop.units import format_flops
 from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.drawing import table_block, text
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import ABSENT, SIMULATED_SENTENCE
+from isoflop.view.wording import ABSENT, SIMULATED_SENTENCE, runs
 
 
 @dataclass(frozen=True)
 class Against:
-    """One source against the first; `comparison` is None where either has no recommended estimate."""
+    """One source against the first; `comparison` is None where either has no recommended estimate.
+
+    `n_shared` runs are in both, which are then not independent.
+    """
 
     label: str
     baseline: str
     comparison: Comparison | None
+    n_shared: int = 0
 
 
 def compare_summaries(summaries: Sequence[Summary], budgets: Sequence[float]) -> tuple[Against, ...]:
@@ -33,7 +38,14 @@ def compare_summaries(summaries: Sequence[Summary], budgets: Sequence[float]) ->
     for summary in summaries[1:]:
         middle = common_budget(summary.fit, first.fit)
         asked = tuple(budgets) or ((middle,) if middle is not None else ())
-        found.append(Against(summary.source.label, first.source.label, compare_fits(summary.fit, first.fit, asked)))
+        found.append(
+            Against(
+                label=summary.source.label,
+                baseline=first.source.label,
+                comparison=compare_fits(summary.fit, first.fit, asked),
+                n_shared=len(shared_run_ids(summary.source, first.source)),
+            )
+        )
     return tuple(found)
 
 
@@ -53,7 +65,13 @@ def print_comparison(summaries: Sequence[Summary], against: Sequence[Against], c
         console.print(text(SIMULATED_SENTENCE, "bold magenta"))
     for table in (laws_table(summaries), difference_table(against, summaries[0].fit.level)):
         console.print(table_block(table, console))
+    for one in against:
+        if one.n_shared:
+            shared = f"{one.label} shares {runs(one.n_shared)} with {one.baseline}"
+            console.print(text(f"{shared}: they are not independent, and the intervals of differences do not hold."))
     for summary in summaries:
+        if summary.fit.estimators.recommended is None:
+            console.print(text(f"{summary.source.label}: {summary.answer[0]}"))
         codes = [found.code for found in summary.findings if found.severity is not Severity.INFO]
         if codes:
             console.print(text(f"{summary.source.label}: {', '.join(codes)} (`isoflop fit` of it alone says more)"))
@@ -142,10 +160,18 @@ def _plain(value: float) -> str:
 def _document(one: Against) -> dict[str, object]:
     found = one.comparison
     if found is None:
-        return {"source": one.label, "baseline": one.baseline, "exponent_a": None, "exponent_b": None, "ratios": []}
+        return {
+            "source": one.label,
+            "baseline": one.baseline,
+            "n_shared_runs": one.n_shared,
+            "exponent_a": None,
+            "exponent_b": None,
+            "ratios": [],
+        }
     return {
         "source": one.label,
         "baseline": one.baseline,
+        "n_shared_runs": one.n_shared,
         "exponent_a": found.exponent_a,
         "exponent_a_ci": list(found.exponent_a_ci),
         "exponent_b": found.exponent_b,

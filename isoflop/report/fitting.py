@@ -15,6 +15,7 @@ def fit_input(
     window: float | None = None,
     residuals: str = "huber",
     suggest: int = 0,
+    planned: Sequence[tuple[float, float]] = (),
 ) -> SweepFit:
     """The fit of all that `source` knows of its rows; options as of `fit_sweep`."""
     return fit_sweep(
@@ -29,4 +30,5 @@ def fit_input(
         window=window,
         residuals=residuals,
         suggest=suggest,
+        planned=planned,
     )

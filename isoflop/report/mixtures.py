@@ -19,7 +19,7 @@ _CORPORA = ("mixed_corpora", Severity.WARNING)
 
 def mixture_findings(sources: Sequence[FitInput]) -> tuple[Finding, ...]:
     """One finding for each thing that differs between the fitted rows: execution, conventions, tokenizers, corpora."""
-    found = (_execution(sources), _param_counts(sources), _tokenizers(sources), _corpora(sources))
+    found = (_execution(sources), _param_counts(sources), _tokenizers(sources), _corpora(sources), _unnamed(sources))
     return tuple(finding for finding in found if finding is not None)
 
 
@@ -70,6 +70,31 @@ def _corpora(sources: Sequence[FitInput]) -> Finding | None:
         {label: (fingerprint,) if fingerprint else () for label, fingerprint in known.items()},
         what="The fitted runs were trained and evaluated on different corpora",
         hint="Losses on different texts do not form one valley: fit each corpus alone.",
+    )
+
+
+def _unnamed(sources: Sequence[FitInput]) -> Finding | None:
+    """Sources that do not name what others name: whether they belong together nobody can tell."""
+    told = {
+        "how they count parameters": {source.label: source.param_counts for source in sources},
+        "their tokenizer": {source.label: source.tokenizers for source in sources},
+    }
+    silent = {
+        what: [label for label, names in named.items() if not names]
+        for what, named in told.items()
+        if any(named.values()) and not all(named.values())
+    }
+    if not silent:
+        return None
+    labels = list(dict.fromkeys(label for some in silent.values() for label in some))
+    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+    return Finding(
+        code="unnamed_conventions",
+        severity=Severity.INFO,
+        message=f"{', '.join(labels[:_NAMED])}{more} {'does' if len(labels) == 1 else 'do'} not say "
+        f"{' nor '.join(silent)}, which others say; the fit takes them as alike.",
+        hint="Columns `param_count` and `tokenizer` of a table say it; fit sources alone that do not belong together.",
+        values={"sources": labels[:_LISTED]},
     )
 
 

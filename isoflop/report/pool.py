@@ -31,12 +31,28 @@ def load_sources(
     Raises:
         IsoflopError: a source cannot be read, is given twice or has another's label, or an option concerns none.
     """
+    return _pool(_load(sources, db=db, sweep=sweep, renames=renames))
+
+
+def load_each(
+    sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str] = MappingProxyType({})
+) -> list[FitInput]:
+    """The rows of each of `sources` by itself, all of them; arguments and errors as of `load_sources`."""
+    return [_pool([part]) for part in _load(sources, db=db, sweep=sweep, renames=renames)]
+
+
+def shared_run_ids(one: FitInput, other: FitInput) -> frozenset[str | None]:
+    """The runs that both sources fit."""
+    mine, theirs = ({cell.run_id for cell in _used(part)} for part in (one, other))
+    return frozenset(mine & theirs)
+
+
+def _load(sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str]) -> list[FitInput]:
     named = [_split(source) for source in sources]
     parts = [load_source(path, db=db, sweep=sweep, renames=renames, label=label) for label, path in named]
     _refuse_twice(parts)
     _refuse_idle_options(parts, sweep, renames)
-    parts = _labelled(parts, [label is not None for label, _ in named])
-    return _pool(parts)
+    return _labelled(parts, [label is not None for label, _ in named])
 
 
 def _split(source: str) -> tuple[str | None, str]:
@@ -106,6 +122,7 @@ def _pool(parts: Sequence[FitInput]) -> FitInput:
     """The parts as one input with all findings; a single part keeps all that it is."""
     if len(parts) == 1:
         return replace(parts[0], findings=parts[0].findings + mixture_findings(parts))
+    parts, disputed = _without_disputed_runs(parts)
     parts, shared = _without_shared_runs(parts)
     findings = chain.from_iterable(_findings_of(part) for part in parts)
     return FitInput(
@@ -117,7 +134,7 @@ def _pool(parts: Sequence[FitInput]) -> FitInput:
         simulated=any(part.simulated for part in parts),
         cells=tuple(chain.from_iterable(part.cells for part in parts)),
         corpus_fingerprint=_common(part.corpus_fingerprint for part in parts),
-        findings=(*findings, *shared, *mixture_findings(parts)),
+        findings=(*findings, *disputed, *shared, *mixture_findings(parts)),
         parts=tuple(parts),
     )
 
@@ -138,6 +155,28 @@ def _findings_of(part: FitInput) -> tuple[Finding, ...]:
     return tuple(
         replace(finding, message=f"{part.label}: {finding.message}", values={**finding.values, "source": part.label})
         for finding in part.findings
+    )
+
+
+def _without_disputed_runs(parts: Sequence[FitInput]) -> tuple[list[FitInput], tuple[Finding, ...]]:
+    """The parts without the runs that some other part excludes, and a finding if there are any."""
+    excluded = {cell.run_id for part in parts for cell in part.cells if standing(cell) is Standing.EXCLUDED}
+    disputed = {cell.run_id for part in parts for cell in _used(part)} & excluded
+    if not disputed:
+        return list(parts), ()
+    kept = [_without(part, disputed) for part in parts]
+    return kept, (_disputed(sorted(filter(None, disputed))),)
+
+
+def _disputed(run_ids: Sequence[str]) -> Finding:
+    return Finding(
+        code="disputed_runs",
+        severity=Severity.WARNING,
+        message=f"{runs(len(run_ids))} {'is' if len(run_ids) == 1 else 'are'} excluded in one source and completed in "
+        "another; left out of the fit.",
+        hint="`isoflop include RUN` takes an exclusion back; `isoflop exclude RUN` in the other database makes both "
+        "agree.",
+        values={"n_runs": len(run_ids), "run_ids": list(run_ids)},
     )
 
 

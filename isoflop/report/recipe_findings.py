@@ -17,6 +17,8 @@ FEWEST_STEPS = 200
 MOST_EPOCHS = 4.0
 # A recipe that moves a floor by more than this, decades, is one to look at.
 TILT_DECADES = FIVE_PERCENT
+# Standard errors that a tilt must exceed: one false alarm in twenty budgets.
+_NOISE_LIMIT = 2.0
 _NAMED = 6
 
 
@@ -50,8 +52,13 @@ def _on_budgets(kind: tuple[str, Severity], cells: Sequence[SweepCell], what: st
 def _on_probes(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Finding]:
     """Budgets whose probes gain more at one end of the sizes than at the other: their floor would move."""
     profiles = {profile.budget_flops: profile for profile in fit.profiles}
-    moved = {budget: shift for budget, gains in _gains(cells).items() if (shift := _shift(profiles.get(budget), gains))}
-    tilted = {budget: shift for budget, shift in moved.items() if abs(shift) > TILT_DECADES}
+    noise = _noise(fit)
+    moved = {
+        budget: shift
+        for budget, gains in _gains(cells).items()
+        if (shift := _shift(profiles.get(budget), gains, noise)) is not None
+    }
+    tilted = {budget: shift for budget, (shift, half) in moved.items() if abs(shift) > max(TILT_DECADES, half)}
     if tilted:
         named = ", ".join(f"{shift:+.2f} decades at {format_flops(budget)} FLOPs" for budget, shift in tilted.items())
         yield Finding(
@@ -60,8 +67,21 @@ def _on_probes(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Finding]:
             f"Probes gain more at one end of the sizes than at the other, which would move the floor by {named}.",
             "An exponent from rates that are not tuned by size is not that of the architecture: scale the rate as the "
             "probes say and train the sweep again.",
-            {"budgets": list(tilted), "shift_decades": list(tilted.values())},
+            {
+                "budgets": list(tilted),
+                "shift_decades": list(tilted.values()),
+                "half_widths": [moved[budget][1] for budget in tilted],
+            },
         )
+
+
+def _noise(fit: SweepFit) -> float:
+    """Standard deviation of a run, nats: about the parabolas or about the joint valley, whichever fits better."""
+    known = [(profile.n_points - 3, profile.rmse) for profile in fit.profiles if profile.rmse is not None]
+    freedom = sum(free for free, _ in known)
+    about_parabolas = math.sqrt(math.fsum(free * rmse**2 for free, rmse in known) / freedom) if freedom else 0.0
+    joint = fit.estimators.joint
+    return min(about_parabolas, joint.residual_sd) if joint else about_parabolas
 
 
 def _gains(cells: Sequence[SweepCell]) -> dict[float, dict[int, float]]:
@@ -80,10 +100,11 @@ def _gains(cells: Sequence[SweepCell]) -> dict[float, dict[int, float]]:
     return gains
 
 
-def _shift(profile: Profile | None, gains: dict[int, float]) -> float | None:
-    """Decades of N that the floor would move by if every size gained as the probed ones do.
+def _shift(profile: Profile | None, gains: dict[int, float], sd: float) -> tuple[float, float] | None:
+    """Decades of N that the floor would move by if every size gained as the probed ones do, and what noise alone does.
 
-    A gain that is linear in log N, g x, takes the floor of a parabola of curvature c to g / (2 c).
+    A gain that is linear in log N, g x, takes the floor of a parabola of curvature c to g / (2 c). Each gain is a
+    difference of two runs that scatter by `sd` nats.
     """
     if profile is None or not profile.curvature or profile.curvature <= 0 or len(gains) < 2:
         return None
@@ -91,4 +112,5 @@ def _shift(profile: Profile | None, gains: dict[int, float]) -> float | None:
     middle, mean = math.fsum(x) / len(x), math.fsum(gains.values()) / len(x)
     spread = math.fsum((one - middle) ** 2 for one in x)
     slope = math.fsum((one - middle) * (gain - mean) for one, gain in zip(x, gains.values(), strict=True)) / spread
-    return slope / (2 * profile.curvature)
+    half = _NOISE_LIMIT * math.sqrt(2 / spread) * sd
+    return slope / (2 * profile.curvature), half / (2 * profile.curvature)

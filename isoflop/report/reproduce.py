@@ -1,6 +1,7 @@
 """The commands that give a report again."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from isoflop.report.source import FitInput, Origin
@@ -20,10 +21,23 @@ def reproduction(summary: Summary) -> tuple[str, ...]:
     source = _source(summary, recorded)
     wanted = [word for target in summary.fit.targets for word in ("--target", _shortest(target.budget_flops))]
     wanted += [] if summary.fit.level == _DEFAULT_LEVEL else ["--level", repr(summary.fit.level)]
-    commands = [["fit", *source, *wanted]] + ([] if recorded else [["report", *source, *wanted]])
+    commands = [_as_fit(recorded) or ["fit", *source, *wanted]] + ([] if recorded else [["report", *source, *wanted]])
     if summary.source.origin is Origin.SWEEP:
         commands = [["plan", *source], ["run", *source], *commands]
     return (*(shlex.join(["isoflop", *words]) for words in commands), *recorded)
+
+
+def _as_fit(recorded: Sequence[str]) -> list[str] | None:
+    """The words of `isoflop fit` that ask what a recorded `isoflop report` asked, with all its options."""
+    words = next((words for words in map(_words, recorded) if words[:2] == ["isoflop", "report"]), None)
+    if words is None:
+        return None
+    kept, skip = ["fit"], False
+    for word in words[2:]:
+        if not (skip or word in {"--json", "--out"} or word.startswith("--out=")):
+            kept.append(word)
+        skip = word == "--out"
+    return kept
 
 
 def _shortest(value: float) -> str:

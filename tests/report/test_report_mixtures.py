@@ -24,7 +24,18 @@ def save_db(path, *, count="total", **changes):
 
 
 def findings(*sources):
-    return load_sources([str(source) for source in sources], db=None, sweep=None).findings
+    """All but that some source does not say what it is."""
+    found = load_sources([str(source) for source in sources], db=None, sweep=None).findings
+    return tuple(finding for finding in found if finding.code != "unnamed_conventions")
+
+
+def test_a_source_that_does_not_say_what_others_say_is_named(tmp_path):
+    ours, silent = save_db(tmp_path / "ours.db"), save_table(tmp_path / "b.csv", "note", "x")
+    [finding] = load_sources([str(ours), str(silent)], db=None, sweep=None).findings
+    assert (finding.code, finding.severity) == ("unnamed_conventions", Severity.INFO)
+    assert finding.message.startswith("b.csv does not say how they count parameters nor their tokenizer")
+    assert finding.values == {"sources": ["b.csv"]}
+    assert load_sources([str(silent)], db=None, sweep=None).findings == ()
 
 
 def test_conventions_that_differ_in_a_file_are_a_finding(tmp_path):

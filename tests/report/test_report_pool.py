@@ -153,7 +153,7 @@ def test_a_run_in_two_databases_counts_once(tmp_path, db):
 
 def test_findings_of_a_pooled_source_say_whose_they_are(tmp_path, table):
     save_troubled_sweep(tmp_path / "t.db")
-    findings = load(tmp_path / "t.db", table).findings
+    findings = [found for found in load(tmp_path / "t.db", table).findings if found.code != "unnamed_conventions"]
     assert findings and all(finding.message.startswith("demo: ") for finding in findings)
     assert {finding.values["source"] for finding in findings} == {"demo"}
 

@@ -66,3 +66,20 @@ def test_probes_that_gain_unevenly_tilt_the_valley(tmp_path, gains, shift):
     if shift:
         (moved,) = found["recipe_tilts"].values["shift_decades"]
         assert moved * shift > 0
+
+
+def test_probes_that_gain_no_more_than_noise_tilt_nothing(tmp_path):
+    cells = grid(1e12, 3e12, 1e13)
+    noisy = [0.02 * (-1) ** index for index in range(len(cells))]
+    results = [
+        make_result(cell, val_loss=make_result(cell).val_loss + off) for cell, off in zip(cells, noisy, strict=True)
+    ]
+    ends = (cells[0], cells[6])
+    probes = [dataclasses.replace(planned_otherwise(cell, learning_rate=0.5), role=Role.PROBE) for cell in ends]
+    results += [
+        make_result(probe, val_loss=results[cells.index(end)].val_loss - gain)
+        for probe, end, gain in zip(probes, ends, (0.0, 0.025), strict=True)
+    ]
+    save_sweep(tmp_path / "isoflop.db", [*cells, *probes], results)
+    source = load_source(str(tmp_path / "isoflop.db"), db=tmp_path / "none.db", sweep=None)
+    assert "recipe_tilts" not in _found(source, source.cells)

@@ -1,6 +1,7 @@
 """The runs that would tell most about a target, per FLOP, by the design of the joint valley."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,17 +26,23 @@ _STEPS_AHEAD = 2
 _DEFAULT_STEP = math.log10(3.0)
 
 
-def suggest_runs(choice: Choice, target_flops: float, count: int, level: float) -> tuple[Suggestion, ...]:
+def suggest_runs(
+    choice: Choice, target_flops: float, count: int, level: float, *, planned: Sequence[tuple[float, float]] = ()
+) -> tuple[Suggestion, ...]:
     """The `count` runs that, one after the other, narrow log10 N_opt at `target_flops` most per FLOP.
 
-    Empty where `choice` has no joint valley. Offered are single runs about the ridge at every fitted budget, which
-    narrow the statistical interval, and, while as many are still wanted, whole valleys at the next budgets centred on
-    the ridge, which also shorten the extrapolation and with it the model error. A run adds its row of the valley's
-    Jacobian to the information of the rows; the variance of the estimate is taken to fall as that information has it.
+    Empty where `choice` has no joint valley. `planned` runs (FLOPs, parameters) are taken as trained. Offered are
+    single runs about the ridge at every fitted budget, which narrow the statistical interval, and, while as many are
+    still wanted, whole valleys at the next budgets centred on the ridge, which also shorten the extrapolation and with
+    it the model error. A run adds its row of the valley's Jacobian to the information of the rows; the variance of the
+    estimate is taken to fall as that information has it.
     """
     if choice.joint is None or count < 1:
         return ()
-    design, offers = _Design(choice, target_flops), _offers(choice)
+    coming = [_Run(budget, math.log10(n_params)) for budget, n_params in planned]
+    design, offers = _Design(choice, target_flops, coming), _offers(choice)
+    opened = {run.budget_flops for run in coming}
+    offers = [offer for offer in offers if len(offer) == 1 or offer[0].budget_flops not in opened]
     least = _LEAST_SHARE * float(choice.rows.budget_flops.sum())
     found: list[Suggestion] = []
     while len(found) < count:
@@ -86,13 +93,13 @@ class _Design:
     relative to the variance that the estimate itself has there, which knows shrinkage and scattered floors.
     """
 
-    def __init__(self, choice: Choice, target_flops: float) -> None:
+    def __init__(self, choice: Choice, target_flops: float, coming: Sequence[_Run]) -> None:
         assert choice.joint
         valley = choice.joint.valley
         self._theta, self._centre = valley.theta, valley.line.log_c_mean
         self._freedom = choice.degrees_of_freedom
         self._target, self._fitted = math.log10(target_flops), choice.fitted_budgets
-        every = {run.budget_flops for offer in _offers(choice) for run in offer}
+        every = {run.budget_flops for offer in (*_offers(choice), coming) for run in offer}
         self._budgets = sorted({*choice.rows.budgets.tolist(), *every})
         self._reading = np.zeros(N_PARAMETERS + len(self._budgets))
         self._reading[:2] = 1.0, self._target - self._centre
@@ -101,6 +108,8 @@ class _Design:
         self._covariance: Array = np.asarray(np.linalg.inv(information), dtype=np.float64)
         now = float(self._reading @ self._covariance @ self._reading)
         self._scale = choice.on_params.at(self._target)[1] / now if now > 0 else 0.0
+        for run in coming:
+            self.add((run,))
 
     def statistical_half_width(self, level: float) -> float:
         """Of log10 N_opt at the target, decades."""

@@ -124,10 +124,19 @@ def _on_frontier(seen: Evidence) -> Iterator[Finding]:
 
 def _on_width(seen: Evidence) -> Iterator[Finding]:
     """Grids so wide that their far ends bias every estimator."""
-    if seen.window is not None:
-        return
     reached = zip(seen.valleys, reach(seen.rows), strict=True)
     far = [(valley.budget_flops, decades) for valley, decades in reached if valley.floors and decades > WIDE_REACH]
+    if seen.window is not None:
+        if not far:
+            yield Finding(
+                "window_idle",
+                Severity.INFO,
+                f"No budget's sizes reach more than {WIDE_REACH:g} decades from its best run, so the window of "
+                f"{seen.window:g} decades leaves nothing out.",
+                "Nothing needs to be done: a window is for grids that reach farther.",
+                {"window_decades": seen.window},
+            )
+        return
     yield from per_budget(
         "wide_grid",
         Severity.INFO,

@@ -29,6 +29,7 @@ class Evidence:
         noise: pooled over `inside` parabolas.
         joint: the joint fit of all rows; `choice`: the estimate to act on.
         replicates: None without any.
+        unanswered_suggestions: how many runs were asked for and could not be suggested.
     """
 
     rows: Rows
@@ -45,6 +46,7 @@ class Evidence:
     credible_decades: float | None
     window: float | None
     level: float
+    unanswered_suggestions: int = 0
 
     @property
     def ungrouped(self) -> bool:

@@ -66,6 +66,23 @@ def on_scorecard(seen: Evidence) -> Iterator[Finding]:
         )
 
 
+def on_suggestions(seen: Evidence) -> Iterator[Finding]:
+    """Suggestions that were asked for and are not there."""
+    if seen.unanswered_suggestions:
+        yield Finding(
+            "nothing_to_suggest",
+            Severity.INFO,
+            f"{seen.unanswered_suggestions} of the runs asked for cannot be suggested: "
+            + (
+                "the rows determine no joint valley to design by."
+                if seen.choice is None or seen.choice.joint is None
+                else "no further run would narrow the interval at the target."
+            ),
+            "Two budgets with a floor inside six sizes each are enough for a joint valley.",
+            {"missing": seen.unanswered_suggestions},
+        )
+
+
 def _on_target(seen: Evidence, target: Target) -> Iterator[Finding]:
     beyond = target.extrapolation_decades
     if target.n_opt is None or target.d_opt is None:

@@ -105,7 +105,7 @@ def _refused(place: str, ours: str, value: object) -> IsoflopError:
         )
     return IsoflopError(
         f"{place}: {ours} = {_shown(value)} is not a {_KINDS[ours]}.",
-        hint="Leave out runs without a loss, and write numbers like 1.2e18 or 124000000.",
+        hint="Correct the line or leave the run out, and write numbers like 1.2e18 or 124000000.",
     )
 
 
