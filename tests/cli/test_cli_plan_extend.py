@@ -75,6 +75,23 @@ def test_a_size_that_the_budget_has_is_asked_for_with_another_seed(folder: Path)
     assert len([run for run in runs if run["role"] == "suggested"]) == 8
 
 
+def test_what_is_planned_already_is_not_asked_for_again(folder: Path) -> None:
+    isoflop("run", "grown.toml", folder=folder)
+    whole = document("plan", "grown.toml", "--extend", "6", "--target", "1e19", "--dry-run", folder=folder)
+    for _ in range(3):
+        isoflop("plan", "grown.toml", "--extend", "2", "--target", "1e19", folder=folder)
+    parts = document("plan", "grown.toml", folder=folder)
+    asked = [sorted((run["budget_flops"], run["n_params_total"]) for run in suggested(plan)) for plan in (whole, parts)]
+    assert asked[0] == asked[1]
+
+
+def test_a_target_without_an_extension_is_refused(folder: Path) -> None:
+    assert (
+        "--target says nothing without --extend"
+        in isoflop("plan", "grown.toml", "--target", "1e20", folder=folder, code=1).stderr
+    )
+
+
 def test_without_results_there_is_nothing_to_ask_for(folder: Path) -> None:
     assert "Error:" in isoflop("plan", "grown.toml", "--extend", "3", folder=folder, code=1).stderr
     isoflop("plan", "grown.toml", folder=folder)

@@ -175,6 +175,30 @@ def test_a_comparison_is_the_difference_of_the_fits(tmp_path: Path) -> None:
     assert "Against llama3.csv" in isoflop("fit", *files, "--compare", folder=tmp_path).stdout
 
 
+def test_strict_judges_every_source_of_a_comparison(tmp_path: Path) -> None:
+    files = str(DATA / "llama3.csv"), str(DATA / "epoch240.csv")
+    shown = isoflop("fit", *files, "--compare", "--strict", folder=tmp_path, code=4).stdout
+    assert "epoch240.csv: No compute-optimal frontier" in shown.replace("\n", " ") or "epoch240.csv" in shown
+
+
+def test_what_a_comparison_does_not_show_is_refused(tmp_path: Path) -> None:
+    files = str(DATA / "llama3.csv"), str(DATA / "chinchilla_isoflop.csv")
+    done = isoflop("fit", *files, "--compare", "--law", "all", folder=tmp_path, code=1)
+    assert done.stderr.startswith("Error: --compare does not show what --law asks for.")
+
+
+def test_a_number_that_nobody_trains_with_is_refused(tmp_path: Path) -> None:
+    for options in (["--target", "1e300"], ["--target", "1e20", "--peak", "1e-300"], ["--corpus-tokens", "1e-9"]):
+        done = isoflop("fit", str(DATA / "llama3.csv"), *options, folder=tmp_path, code=1)
+        assert "which nobody trains with" in done.stderr
+
+
+def test_questions_without_a_target_are_answered_at_ten_times_the_largest_budget(tmp_path: Path) -> None:
+    shown = isoflop("fit", str(DATA / "llama3.csv"), "--peak", "989e12", "--json", folder=tmp_path).stdout
+    (decision,) = json.loads(shown)["decisions"]
+    assert decision["cost"]["device_hours"] > 0
+
+
 def test_one_source_cannot_be_compared(tmp_path: Path) -> None:
     done = isoflop("fit", str(DATA / "llama3.csv"), "--compare", folder=tmp_path, code=1)
     assert done.stderr.startswith("Error: --compare needs two sources or more.")

@@ -12,11 +12,12 @@ from isoflop.report.json import fit_document
 from isoflop.report.markdown import render_markdown
 from isoflop.report.page.hover import drawn_runs
 from isoflop.report.page.html import render_html
-from isoflop.report.pool import load_sources
+from isoflop.report.pool import load_each, load_sources, shared_run_ids
 from isoflop.report.reproduce import reproduction
 from isoflop.report.source import Origin
 from isoflop.report.write import write_report
 from isoflop.spec import SweepSpec
+from isoflop.store import open_store
 from tests.report_examples import grid, make_result, save_sweep, save_troubled_sweep, summary_of
 
 HEADER = "budget_flops,n_params,n_tokens,loss"
@@ -215,3 +216,24 @@ def test_a_report_from_before_there_were_several_sources_is_renewed(tmp_path, ta
     (tmp_path / "report" / "report.json").write_text(json.dumps(document))
     write_report(dataclasses.replace(summary), tmp_path / "report")
     assert "sources" in json.loads((tmp_path / "report" / "report.json").read_text())
+
+
+def test_a_run_excluded_in_one_database_and_completed_in_another_is_left_out(tmp_path, db):
+    copy = tmp_path / "copy.db"
+    shutil.copy(db, copy)
+    run_id = load(db).cells[0].run_id
+    with open_store(copy, write=True) as store:
+        store.exclude(run_id, reason="wrong corpus")
+    source = load(db, copy)
+    assert len(source.points) == 13
+    [disputed] = [finding for finding in source.findings if finding.code == "disputed_runs"]
+    assert disputed.values["run_ids"] == [run_id]
+
+
+def test_each_source_alone_keeps_the_runs_that_others_have_too(tmp_path, db):
+    copy = tmp_path / "copy.db"
+    shutil.copy(db, copy)
+    save(copy, 1e12, 1e13, 1e14)
+    one, other = load_each([str(db), str(copy)], db=db, sweep=None)
+    assert (len(one.points), len(other.points)) == (14, 21)
+    assert len(shared_run_ids(one, other)) == 14

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from isoflop.errors import IsoflopError
+from isoflop.report.conventions import under_convention
+from isoflop.report.flop_count import FlopCount, flops_per_token
+from isoflop.report.source import load_source
 from isoflop.report.write import write_report
-from tests.report_examples import points_of, summary_of
+from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
 FILES = {"index.html", "report.md", "report.json", "frontier.csv", "figure.svg", "figure.png"}
 
@@ -119,3 +122,25 @@ def test_a_full_disk_keeps_the_old_report(summary, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Cannot write the report" in done.stdout
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("flops", list(FlopCount))
+@pytest.mark.parametrize("params", [None, "matmul"])
+def test_a_report_under_any_convention_can_be_written(tmp_path, params, flops):
+    save_troubled_sweep(tmp_path / "demo.db")
+    source = load_source(str(tmp_path / "demo.db"), db=tmp_path / "none.db", sweep=None)
+    summary = summary_of(under_convention(source, params, flops), targets=(1e14,))
+    document = json.loads((next(p for p in write_report(summary, tmp_path / "out") if p.suffix == ".json")).read_text())
+    assert (document["param_count"], document["flop_count"]) == (params or "total", flops)
+    drawn = {cell.budget_flops for cell in summary.source.cells}
+    assert drawn == {profile["budget_flops"] for profile in document["profiles"]}
+    # what can be built spends the target, counted as the fit counts
+    for built in summary.decisions[0].buildable:
+        count = params or "total"
+        assert flops_per_token(built.shape, flops, count) * built.n_tokens == pytest.approx(1e14)
+
+
+def test_a_target_without_an_answer_is_reported_as_that(tmp_path):
+    paths = write_report(summary_of(points_of(1e12), targets=(1e20,)), tmp_path)
+    page = next(path for path in paths if path.suffix == ".html").read_text()
+    assert "No compute-optimal frontier" in page
