@@ -25,7 +25,7 @@ from isoflop.fit import fit_sweep
 from isoflop.fit.akima import fit_akima
 from isoflop.fit.choice import Choice, choose
 from isoflop.fit.cubic import cubic_floors
-from isoflop.fit.envelope import fit_envelope
+from isoflop.fit.envelope import Curves, envelope_of_curves, envelope_of_ends
 from isoflop.fit.frontier import fit_frontier, fit_lines
 from isoflop.fit.intervals import Noise, model_half_width, student_quantile
 from isoflop.fit.joint.mask import FALSE_ALARMS, rows_on_valley
@@ -636,7 +636,7 @@ def envelope() -> Figure:
     sizes, budgets = np.geomspace(3e6, 3e10, 41), np.geomspace(1e18, 1e21, 7)
     n, c = (grid.ravel() for grid in np.meshgrid(sizes, budgets))
     d = c / (6 * n)
-    swept = fit_envelope(c, n, d, simulated(n, d, d), np.ones(len(c), dtype=bool))
+    swept = envelope_of_ends(Curves(c, n, d, simulated(n, d, d)))
     # one schedule of 20 billion tokens for every size, read on the way
     long = np.full(READ, 2e10) * np.geomspace(0.02, 1, READ)
     n, d = (grid.ravel() for grid in np.meshgrid(sizes, long, indexing="ij"))
@@ -647,12 +647,13 @@ def envelope() -> Figure:
     left.plot(
         6 * n[ended][4::4] * d[ended][4::4], loss[ended][4::4], "o", ms=3, color="black", label="end of the schedule"
     )
-    curves = [found for found in fit_envelope(6 * n * d, n, d, loss, ended) if not found.annealed]
-    for found in (*swept, *curves):
+    on_the_way = envelope_of_curves(Curves(6 * n * d, n, d, loss))
+    for found in (swept, on_the_way):
+        assert found
         colour, style, name = (BLUE, "o", "annealed") if found.annealed else (RED, "x", "on the way")
         inside = [(x, y) for x, y in zip(found.budget_flops, found.n_opt, strict=True) if 9e17 < x < 1.1e21]
         right.plot(*zip(*inside, strict=True), style, ms=4, color=colour, label=f"{name}: a = {slope(inside):.3f}")
-        say("envelope", annealed=found.annealed, a=slope(inside), a_of_all=found.exponent_a, readings=len(inside))
+        say("envelope", annealed=found.annealed, a=slope(inside), a_of_all=found.n_line.slope, readings=len(inside))
     right.plot(budgets, [10 ** CHINCHILLA.optimum(math.log10(v))[0] for v in budgets], "--", color=GREEN,
                label=f"true: a = {CHINCHILLA.exponent_a:.3f}")  # fmt: skip
     left.set(xscale="log", xlabel="training FLOPs so far", ylabel="loss (nats per token)",

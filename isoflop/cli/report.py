@@ -56,6 +56,16 @@ def report(
     devices: NDevices = 1,
     corpus_tokens: CorpusTokens = None,
     inference_tokens: InferenceTokens = None,
+    bootstrap: Annotated[
+        int,
+        typer.Option(
+            "--bootstrap",
+            min=0,
+            max=1000,
+            metavar="<R>",
+            help="Draw R frontiers of the surface, each of resampled runs, into the figure.",
+        ),
+    ] = 0,
     json: AsJson = False,
 ) -> None:
     """Write the fit as index.html, report.md, report.json, frontier.csv, figure.svg and figure.png."""
@@ -73,6 +83,7 @@ def report(
         window=window,
         surface_loss=surface_loss,
         suggest=suggest,
+        bootstrap=bootstrap,
         params=params.value if params else None,
         flops=FlopCount(flops.value),
         laws=law or [],

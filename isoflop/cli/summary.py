@@ -35,7 +35,7 @@ class Asked:
 
     Attributes:
         db, sweep, columns: where and how the sources are read.
-        targets, level, window, surface_loss, suggest: of the fit.
+        targets, level, window, surface_loss, suggest, bootstrap: of the fit.
         params, flops: conventions other than the sweep's own.
         laws: names of published laws, or `all`.
         peak, utilisation, price, devices: of the bill; without a peak there is none.
@@ -50,6 +50,7 @@ class Asked:
     window: float | None = None
     surface_loss: str = "huber"
     suggest: int = 0
+    bootstrap: int = 0
     params: ParamCount | None = None
     flops: FlopCount = FlopCount.EXACT
     laws: Sequence[str] = ()
@@ -126,6 +127,7 @@ def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summar
         window=asked.window,
         residuals=asked.surface_loss,
         suggest=asked.suggest,
+        bootstrap=asked.bootstrap,
     )
     return summarize(
         rows,

@@ -32,6 +32,7 @@ def fit_as_json(fit: SweepFit) -> dict[str, object]:
         "credible_decades": fit.credible_decades,
         "suggested": [_plain(suggestion) for suggestion in fit.suggested],
         "findings": [finding.as_json() for finding in fit.findings],
+        "bootstrap": {"exponents_a": [line.slope for line in fit.cloud.n_lines]} if fit.cloud else None,
     }
 
 
@@ -43,6 +44,8 @@ def _estimators(found: Estimators) -> dict[str, object]:
         "surface": _surface(found.surface) if found.surface else None,
         "joint": _flat(found.joint) if found.joint else None,
         "recommended": _recommended(found.recommended) if found.recommended else None,
+        "envelope": _plain(found.envelope) if found.envelope else None,
+        "envelope_unannealed": _plain(found.envelope_unannealed) if found.envelope_unannealed else None,
     }
 
 

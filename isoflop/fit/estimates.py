@@ -9,6 +9,7 @@ from scipy.special import fdtrc
 from isoflop.fit.choice import Choice
 from isoflop.fit.cost import read_cost
 from isoflop.fit.cubic import cubic_floors
+from isoflop.fit.envelope import Envelope
 from isoflop.fit.frontier import BudgetFloor, fit_lines
 from isoflop.fit.intervals import Interval, Noise, log_interval, student_quantile, ten_to
 from isoflop.fit.joint.shrink import JointFit
@@ -86,6 +87,21 @@ def law_estimate(
         n_opt=tuple(ten_to(value) for value, _ in read),
         n_opt_ci=tuple(log_interval(value, quantile * math.sqrt(variance)) for value, variance in read),
         n_used=n_used,
+    )
+
+
+def envelope_estimate(envelope: Envelope | None, budgets: Sequence[float]) -> Estimate | None:
+    """An envelope as an estimate, without intervals; `n_used` are its readings."""
+    if envelope is None:
+        return None
+    return Estimate(
+        exponent_a=envelope.n_line.slope,
+        exponent_a_ci=None,
+        exponent_b=envelope.d_line.slope,
+        exponent_b_ci=None,
+        n_opt=tuple(ten_to(envelope.n_line.at(math.log10(budget))[0]) for budget in budgets),
+        n_opt_ci=(None,) * len(budgets),
+        n_used=len(envelope.budget_flops),
     )
 
 

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from isoflop.fit.bootstrap import bootstrap_frontiers
 from isoflop.fit.choice import Choice, choose
+from isoflop.fit.cost import read_cost
 from isoflop.fit.design.suggest import suggest_runs
+from isoflop.fit.envelope import Curves, envelope_of_curves, envelope_of_ends
 from isoflop.fit.estimates import (
     HUBER,
     RESIDUALS,
     cubic_estimate,
+    envelope_estimate,
     find_surface,
     joint_estimate,
     law_estimate,
@@ -55,6 +59,8 @@ def fit_sweep(
     residuals: str = HUBER,
     suggest: int = 0,
     planned: Sequence[tuple[float, float]] = (),
+    curves: Curves | None = None,
+    bootstrap: int = 0,
 ) -> SweepFit:
     """Profiles, every estimator, targets, scorecard and findings of the completed runs of one sweep.
 
@@ -71,6 +77,8 @@ def fit_sweep(
             grid reaches more than 0.9 decades; None for all rows.
         residuals: what of the residuals of log loss the surface minimises: `huber`, `squares` or `absolute`.
         suggest: how many runs to suggest, for the first target or else ten times the largest budget.
+        bootstrap: how many frontiers of resampled runs to fit for a figure.
+        curves: points of the runs' training curves before their ends; without them there is no envelope.
         planned: FLOPs and parameters of runs that will be trained anyway: suggestions go on from there.
 
     Raises:
@@ -102,6 +110,8 @@ def fit_sweep(
         surface=surface_estimate(rows, surface, joint, budgets, level) if surface else None,
         joint=joint_estimate(joint, budgets, level, len(rows)) if joint else None,
         recommended=_recommend(choice, reader, budgets, window, level) if choice else None,
+        envelope=envelope_estimate(envelope_of_ends(_ends(rows)), budgets) if curves else None,
+        envelope_unannealed=envelope_estimate(envelope_of_curves(curves), budgets) if curves else None,
     )
     suggested = _suggest(choice, targets_flops.tolist(), suggest, level, planned)
     findings = diagnose(
@@ -133,8 +143,13 @@ def fit_sweep(
         scorecard=scorecard,
         credible_decades=reader.credible_decades,
         suggested=suggested,
+        cloud=bootstrap_frontiers(rows, surface, read_cost(rows), bootstrap) if surface else None,
         findings=findings,
     )
+
+
+def _ends(rows: Rows) -> Curves:
+    return Curves(rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss)
 
 
 def _outlook(choice: Choice | None) -> tuple[float, ...]:

@@ -60,7 +60,7 @@ def under_convention(source: FitInput, params: ParamCount | None, flops: FlopCou
         )
     counted: dict[float, list[tuple[Point, float]]] = {}
     for cell, point in used_points(source):
-        count = params or _own_count(cell, source)
+        count = params or own_count(cell, source)
         recounted = point._replace(n_params=float(cell.shape.n_params(count)))
         per_token = flops_per_token(cell.shape, flops, count)
         counted.setdefault(cell.budget_flops, []).append((recounted, per_token * point.n_tokens))
@@ -98,8 +98,8 @@ def has_shapes(source: FitInput) -> bool:
 
 
 def used_points(source: FitInput) -> Iterator[tuple[SweepCell, Point]]:
-    """The cells whose runs are fitted, each with its point."""
-    for part in source.each:
+    """The cells whose runs are fitted, each with its point; none of tables."""
+    for part in (one for one in source.each if one.cells):
         yield from zip((cell for cell in part.cells if standing(cell) is Standing.USED), part.points, strict=True)
 
 
@@ -127,7 +127,8 @@ def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float, w
     )
 
 
-def _own_count(cell: SweepCell, source: FitInput) -> ParamCount:
+def own_count(cell: SweepCell, source: FitInput) -> ParamCount:
+    """How the sweep of the cell counts parameters."""
     counts = {part.spec.name: part.spec.fit.params for part in source.each if part.spec}
     return counts[cell.sweep]
 

@@ -31,6 +31,10 @@ _TARGET_NOTE = (
 )
 _MARGIN = {"noise": "within the noise"}
 _UNASKED = "No target was given: read at the largest fitted budget and at ten times that."
+_ENVELOPE_NOTE = (
+    " Envelopes (approach 1) count readings, not runs; un-annealed: training losses "
+    "in the middle of a schedule are too high for their compute, and enter no verdict."
+)
 _PROFILE_NOTE = (
     "One parabola per budget: loss on log10 N. D/N: tokens per parameter. rmse: of its residuals. "
     "Intervals are statistical only."
@@ -54,7 +58,8 @@ def frontier_table(fit: SweepFit, convention: Convention) -> Table:
         ),
         rows=tuple(_estimate_row(name, estimate) for name, estimate in _estimates(fit)),
         note=f"N_opt ~ C^a, D_opt ~ C^b; C: training FLOPs, N: {PARAM_COUNT[convention]}. Intervals here are "
-        "statistical only. By budget, N_opt is that budget's own floor.",
+        "statistical only. By budget, N_opt is that budget's own floor."
+        + (_ENVELOPE_NOTE if fit.estimators.envelope_unannealed else ""),
     )
 
 
@@ -71,6 +76,8 @@ def _estimates(fit: SweepFit) -> list[tuple[str, Estimate]]:
         ("cubic", found.cubic),
         (f"surface ({found.surface.residuals})", found.surface.estimate) if found.surface else None,
         ("joint, all runs", found.joint.estimate) if found.joint else None,
+        ("envelope of ends", found.envelope) if found.envelope else None,
+        ("envelope, un-annealed", found.envelope_unannealed) if found.envelope_unannealed else None,
     ]
     return [pair for pair in named if pair is not None]
 

@@ -2,8 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from isoflop.fit import fit_sweep
+from isoflop.fit.envelope import Curves
 from isoflop.fit.results.sweep_fit import SweepFit
+from isoflop.report.conventions import own_count, used_points
+from isoflop.report.flop_count import flops_per_token
 from isoflop.report.source import FitInput
 
 
@@ -16,6 +21,7 @@ def fit_input(
     residuals: str = "huber",
     suggest: int = 0,
     planned: Sequence[tuple[float, float]] = (),
+    bootstrap: int = 0,
 ) -> SweepFit:
     """The fit of all that `source` knows of its rows; options as of `fit_sweep`."""
     return fit_sweep(
@@ -31,4 +37,20 @@ def fit_input(
         residuals=residuals,
         suggest=suggest,
         planned=planned,
+        curves=_curves(source),
+        bootstrap=bootstrap,
     )
+
+
+def _curves(source: FitInput) -> Curves | None:
+    """Where the fitted runs were on the way, counted as the fit counts; the last point of each is the run itself."""
+    points = [
+        (per_token * at.n_tokens, point.n_params, float(at.n_tokens), at.loss)
+        for part in source.each
+        for cell, point in used_points(part)
+        for per_token in (flops_per_token(cell.shape, source.flop_count, own_count(cell, source)),)
+        for at in part.curves.get(cell.run_id or "", ())[:-1]
+    ]
+    if not points:
+        return None
+    return Curves(*np.array(points).T)

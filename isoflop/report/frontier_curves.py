@@ -1,7 +1,7 @@
 """What a panel of the frontier shows, whoever draws it: floors, targets, the power law with its band, the limits."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.fit.choice import PARABOLA
-from isoflop.fit.intervals import Interval, student_quantile
+from isoflop.fit.intervals import Interval, student_quantile, ten_to
 from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.line import Line
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
 from isoflop.report.wording import power_law_of
 
-INK, BAND, TARGET, BESIDE = "#31688e", "#c5d7e3", "#b5367a", "#7a7a7a"
+INK, BAND, TARGET, BESIDE, CLOUD = "#31688e", "#c5d7e3", "#b5367a", "#7a7a7a", "#e08b27"
 # Of published laws, told apart by these and by their dashes.
 PUBLISHED = ("#d95f02", "#1b9e77", "#e6ab02", "#a6761d", "#666666", "#7570b3")
 
@@ -79,6 +79,7 @@ class Optimum:
         law: the recommended one; None without any.
         parabola: the line through the floors; None without a frontier, or where that is the recommended law.
         published: published laws, with their labels.
+        cloud: frontiers of resampled runs.
         fitted: the smallest and the largest budget that the recommended law is fitted to.
     """
 
@@ -90,6 +91,15 @@ class Optimum:
     parabola: Law | None
     fitted: tuple[float, ...]
     published: tuple[tuple[str, Law], ...] = ()
+    cloud: tuple[Line, ...] = ()
+
+    def strands(self) -> Iterator[tuple[list[float], list[float]]]:
+        """Each frontier of the cloud at both ends of the budgets; straight in between, on logarithmic axes."""
+        ends = [min(self.budgets), max(self.budgets)]
+        for line in self.cloud:
+            optima = [ten_to(line.at(math.log10(end))[0]) for end in ends]
+            if None not in optima:
+                yield ends, [optimum for optimum in optima if optimum is not None]
 
     @property
     def budgets(self) -> tuple[float, ...]:
@@ -104,7 +114,11 @@ def optimal_params(fit: SweepFit, targets: Sequence[Target], laws: Sequence[Publ
     found, frontier = fit.estimators.recommended, fit.frontier
     parabola = frontier.n_line if frontier else None
     optimum = _optimum("N_opt", "parameters", (floors, readings), fit, (found.n_line if found else None, parabola))
-    return replace(optimum, published=tuple((law.label, _published(law.n_opt(1.0), law.exponent_a)) for law in laws))
+    return replace(
+        optimum,
+        published=tuple((law.label, _published(law.n_opt(1.0), law.exponent_a)) for law in laws),
+        cloud=fit.cloud.n_lines if fit.cloud else (),
+    )
 
 
 def optimal_tokens(fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> Optimum:
@@ -114,7 +128,11 @@ def optimal_tokens(fit: SweepFit, targets: Sequence[Target], laws: Sequence[Publ
     found, frontier = fit.estimators.recommended, fit.frontier
     parabola = frontier.d_line if frontier else None
     optimum = _optimum("D_opt", "tokens", (floors, readings), fit, (found.d_line if found else None, parabola))
-    return replace(optimum, published=tuple((law.label, _published(law.d_opt(1.0), law.exponent_b)) for law in laws))
+    return replace(
+        optimum,
+        published=tuple((law.label, _published(law.d_opt(1.0), law.exponent_b)) for law in laws),
+        cloud=fit.cloud.d_lines if fit.cloud else (),
+    )
 
 
 def _optimum(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -15,11 +15,15 @@ from isoflop.report.point import Point
 from isoflop.report.table.columns import TableColumns
 from isoflop.report.table.read import read_table, table_rows
 from isoflop.report.wording import Convention
+from isoflop.result import CurvePoint
 from isoflop.shape import ParamCount
 from isoflop.spec import SweepSpec, load_spec
 from isoflop.store import Standing, Store, SweepCell, read_untouched, standing
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
+
+# Curves of more runs would keep a reader waiting, and say no more.
+MOST_CURVES = 1000
 
 _KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CSV, JSON lines or Parquet)."
 
@@ -48,6 +52,7 @@ class FitInput:
         cells: every cell of the sweeps, also those left out; empty for tables.
         spec: the sweep as it was last planned; None for tables and pools.
         corpus_fingerprint: of the tokens the fitted runs read; None for tables and where sources differ.
+        curves: training losses by run; empty for tables and pools, whose parts have them.
         findings: what was left out, and why; what does not belong into one fit.
         param_counts, tokenizers: what the source names, as far as it does.
         columns: which columns of a table were read; None for sweeps and pools.
@@ -64,6 +69,7 @@ class FitInput:
     cells: tuple[SweepCell, ...] = ()
     spec: SweepSpec | None = None
     corpus_fingerprint: str | None = None
+    curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     param_counts: tuple[str, ...] = ()
     tokenizers: tuple[str, ...] = ()
@@ -228,6 +234,7 @@ def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ..
         cells=cells,
         spec=spec,
         corpus_fingerprint=run.corpus_fingerprint,
+        curves=store.curves(name) if len(used) <= MOST_CURVES else {},
         findings=findings + left_out_findings(cells),
         param_counts=(spec.fit.params,),
         tokenizers=(run.tokenizer,),

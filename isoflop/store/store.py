@@ -33,6 +33,7 @@ from isoflop.store.columns import (
 from isoflop.store.connect import connect, explained, file_identity, transaction
 from isoflop.store.queries import (
     CELLS,
+    CURVES,
     KEEP_AS_ATTEMPT,
     KNOWN_RUNS,
     PENDING,
@@ -276,10 +277,17 @@ class Store:
         rows = self._rows(KNOWN_RUNS)
         return {row["run_id"]: known_run(row) for row in rows}
 
-    def curve(self, run_id: str) -> tuple[CurvePoint, ...]:
-        """The training loss of a run with a result, by step."""
-        rows = self._rows("select step, n_tokens, loss from curves where run_id = ? order by step", run_id)
-        return tuple(CurvePoint(**row) for row in rows)
+    def curves(self, sweep: str) -> dict[str, tuple[CurvePoint, ...]]:
+        """The training losses of the sweep's runs with a result, by id, each by step.
+
+        Raises:
+            IsoflopError: no sweep of that name.
+        """
+        self._require(sweep)
+        found: dict[str, list[CurvePoint]] = {}
+        for row in self._rows(CURVES, sweep):
+            found.setdefault(row.pop("run_id"), []).append(CurvePoint.model_construct(**row))
+        return {run_id: tuple(points) for run_id, points in found.items()}
 
     def throughput(self) -> tuple[Timing, ...]:
         """What the latest 200 completed runs took, newest first. Simulated runs took nothing and are not among them."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from isoflop.fit import fit_as_json, fit_sweep
+from isoflop.fit.envelope import Curves
 from tests.fit.known_sweeps import known_sweep, surface_sweep, valley, with_noise
 
 KEYS = {
@@ -25,8 +26,11 @@ ESTIMATORS = {
     "joint": "valley_weight exponent_a_valley exponent_a_surface below above floor_scatter residual_sd",
     "recommended": "coef_n coef_d estimator reason window_decades outliers fitted_budgets degrees_of_freedom readings "
     "loss_law",
+    "envelope": "",
+    "envelope_unannealed": "",
 }
 SWEEP = surface_sweep((1e18, 1e19, 1e20, 1e21))
+ON_THE_WAY = Curves(SWEEP[0] / 2, SWEEP[1], SWEEP[2] / 2, SWEEP[3] + 0.3)
 
 
 def _document(columns, **options):
@@ -34,16 +38,17 @@ def _document(columns, **options):
 
 
 def test_the_document_has_the_promised_keys():
-    document = _document(with_noise(SWEEP, np.random.default_rng(10), 0.002), targets=[1e23])
+    document = _document(with_noise(SWEEP, np.random.default_rng(10), 0.002), targets=[1e23], curves=ON_THE_WAY)
     assert list(document) == [
         "level", "profiles", "frontier", "estimators", "targets", "scorecard", "credible_decades", "suggested",
-        "findings",
+        "findings", "bootstrap",
     ]  # fmt: skip
     for name, keys in KEYS.items():
         assert document[name], name
         assert all(list(entry) == keys.split() for entry in document[name]), name
     assert list(document["frontier"]) == FRONTIER.split()
     assert list(document["estimators"]) == list(ESTIMATORS)
+    assert document["bootstrap"] is None
     for name, keys in ESTIMATORS.items():
         assert set(document["estimators"][name]) == {*ESTIMATE, *keys.split()}, name
 

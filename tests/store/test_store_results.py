@@ -47,7 +47,7 @@ def test_a_result_is_read_back_as_it_was_recorded(planned: Store, run: RunSpec) 
     assert (cell.status, cell.finished_at) == (Status.COMPLETED, result.finished_at)
     assert (cell.simulated is False, cell.git_dirty is True) == (True, True)
     assert cell.tokens_per_second == result.tokens_per_second
-    assert planned.curve(run.run_id) == result.curve
+    assert planned.curves("demo")[run.run_id] == result.curve
 
 
 def test_a_recorded_run_is_no_longer_pending(planned: Store, run: RunSpec) -> None:
@@ -73,7 +73,7 @@ def test_an_unfinished_result_gives_way_only_when_superseded(planned: Store, run
     planned.record(make_result(run, status))
     planned.supersede(run.run_id)
     assert planned.pending("demo") == (run.run_id,)
-    assert planned.curve(run.run_id) == ()
+    assert planned.curves("demo") == {}
     assert planned.record(make_result(run, attempt=2))
     assert only(planned).status is Status.COMPLETED
 

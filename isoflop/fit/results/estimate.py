@@ -120,7 +120,12 @@ class Recommended:
 
 @dataclass(frozen=True)
 class Estimators:
-    """Every estimator on the same rows, side by side; None where the rows do not determine one."""
+    """Every estimator on the same rows, side by side; None where the rows do not determine one.
+
+    Attributes:
+        envelope: of the runs' last points (approach 1); None without training curves.
+        envelope_unannealed: of points on the way, whose schedule had not ended: to look at, in no verdict.
+    """
 
     parabola: Estimate
     robust: Estimate
@@ -128,3 +133,5 @@ class Estimators:
     surface: SurfaceEstimate | None
     joint: JointEstimate | None
     recommended: Recommended | None
+    envelope: Estimate | None = None
+    envelope_unannealed: Estimate | None = None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from isoflop.finding import Finding
+from isoflop.fit.bootstrap import Cloud
 from isoflop.fit.results.estimate import Estimators
 from isoflop.fit.results.profile import Frontier, Profile
 from isoflop.fit.results.target import Forecast, Suggestion, Target
@@ -16,6 +17,7 @@ class SweepFit:
         level: nominal coverage of every interval.
         outlook: the recommended estimate at its largest budget and at ten times that, asked for or not.
         suggested: runs worth training next, in this order.
+        cloud: frontiers of resampled runs, to look at; None unless asked for.
         credible_decades: how far beyond its budgets the scorecard shows the sweep to see; None without forecasts.
     """
 
@@ -29,3 +31,4 @@ class SweepFit:
     credible_decades: float | None
     suggested: tuple[Suggestion, ...]
     findings: tuple[Finding, ...]
+    cloud: Cloud | None = None

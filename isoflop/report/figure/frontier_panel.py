@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
 from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.results.sweep_fit import SweepFit
@@ -12,6 +13,7 @@ from isoflop.report.figure.axis_ticks import label_counts, label_flops
 from isoflop.report.frontier_curves import (
     BAND,
     BESIDE,
+    CLOUD,
     INK,
     PUBLISHED,
     TARGET,
@@ -23,6 +25,9 @@ from isoflop.report.frontier_curves import (
     optimal_tokens,
 )
 from isoflop.report.wording import percent
+
+# Opacity of all frontiers of a cloud on top of each other.
+_CLOUD_INK = 20.0
 
 
 def draw_params(ax: Axes, fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> None:
@@ -44,6 +49,11 @@ def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
         return
     if optimum.law is not None:
         _draw_law(ax, optimum, optimum.law, level)
+    strands = [list(zip(*strand, strict=True)) for strand in optimum.strands()]
+    if strands:
+        alpha = min(1.0, _CLOUD_INK / len(strands))
+        label = f"surface, {len(strands)} resamples of the runs"
+        ax.add_collection(LineCollection(strands, colors=CLOUD, linewidths=0.6, alpha=max(alpha, 0.05), label=label))
     if optimum.parabola is not None:
         beside = optimum.parabola.along(optimum.budgets)
         label = f"parabola: {optimum.parabola.name}"

@@ -3,7 +3,18 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from isoflop.report.frontier_curves import BAND, BESIDE, INK, PUBLISHED, TARGET, Law, Optimum, Reading, log_limits
+from isoflop.report.frontier_curves import (
+    BAND,
+    BESIDE,
+    CLOUD,
+    INK,
+    PUBLISHED,
+    TARGET,
+    Law,
+    Optimum,
+    Reading,
+    log_limits,
+)
 from isoflop.report.page.hover import floor_text, target_text
 from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot
 from isoflop.report.summary import Summary
@@ -34,6 +45,19 @@ def _traces(optimum: Optimum, summary: Summary) -> Iterator[Trace]:
     level = summary.fit.level
     if optimum.law is not None:
         yield from _law(optimum, optimum.law, level)
+    if optimum.cloud:
+        strands = list(optimum.strands())
+        # one trace whose lines are parted by nulls
+        yield {
+            "type": "scatter",
+            "mode": "lines",
+            "hoverinfo": "skip",
+            "x": [value for across, _ in strands for value in (*across, None)],
+            "y": [value for _, up in strands for value in (*up, None)],
+            "line": {"color": CLOUD, "width": 0.6},
+            "opacity": 0.25,
+            "name": f"surface, {len(strands)} resamples of the runs",
+        }
     if optimum.parabola is not None:
         beside = optimum.parabola.along(optimum.budgets)
         yield {
