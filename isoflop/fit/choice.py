@@ -74,14 +74,21 @@ class Choice:
         return float(self.rows.budget_flops[0]), float(self.rows.budget_flops[-1])
 
 
-def choose(rows: Rows, *, window: float | None = None, huber: SurfaceSolution | None = None) -> Choice | None:
+def choose(
+    rows: Rows,
+    *,
+    window: float | None = None,
+    huber: SurfaceSolution | None = None,
+    valleys: Sequence[Valley] | None = None,
+) -> Choice | None:
     """The estimate to act on: the joint valley, else the parabola's frontier, else the surface; None without any.
 
-    `window`: decades about each budget's best run, see `window.in_window`; `huber`: the robust surface of `rows`, where
-    it is known.
+    `window`: decades about each budget's best run, see `window.in_window`; `huber` and `valleys`: the robust
+    surface and the valleys of `rows`, where they are known.
     """
     used = rows if window is None else rows.take(in_window(rows, window))
-    valleys = find_valleys(used)
+    if valleys is None or len(used) < len(rows):
+        valleys = find_valleys(used)
     floors = budget_floors(valleys)
     if not _spread(floors):
         grouped = any(valley.on_params is not None for valley in valleys)
@@ -106,11 +113,19 @@ def _spread(floors: Sequence[BudgetFloor]) -> bool:
     return math.log10(floors[-1].budget_flops / floors[0].budget_flops) > _NEAREST_DECADES
 
 
-def choose_again(rows: Rows) -> Choice | None:
-    """The joint estimate from part of the rows that another choice kept: no window, no search for outliers."""
+def choose_again(rows: Rows, near: Choice | None = None) -> Choice | None:
+    """The joint estimate from part of the rows that another choice kept: no window, no search for outliers.
+
+    `near`, the same of fewer of them, is where the search begins.
+    """
     if not enough_for_joint(rows) or not _spread(budget_floors(find_valleys(rows))):
         return None
-    fit = fit_joint(rows)
+    if near is None or near.joint is None:
+        fit = fit_joint(rows)
+    else:
+        columns = np.log(rows.n_params), np.log(rows.n_tokens), rows.loss
+        surface = solve_surface(*columns, delta=LEAST_SQUARES, near=near.joint.surface)
+        fit = fit_joint(rows, surface=surface, near=near.joint.valley)
     return _of_joint(rows, fit, (), None) if fit else None
 
 

@@ -1,7 +1,6 @@
 """The loss along the frontier, L_opt(C) = E + K C^-gamma: through the floors of valleys, or along the surface."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +15,8 @@ _SMALLEST_GAMMA, _LARGEST_GAMMA = 0.005, 1.5
 _GRID = 60
 # One floor more than the law has constants.
 MIN_FLOORS = 4
-_HALVINGS = 60
+# Each round looks ten times closer.
+_ROUNDS, _CLOSER = 9, 21
 _LN10 = math.log(10)
 
 
@@ -96,12 +96,15 @@ def fit_floor_law(log_c: Array, floors: Array) -> FloorLaw | None:
     mean = float(log_c.mean())
     lever = (log_c - mean) * _LN10
     grid = np.geomspace(_SMALLEST_GAMMA, _LARGEST_GAMMA, _GRID)
-    errors = np.array([_linear(lever, floors, gamma)[2] for gamma in grid])
-    best = int(np.argmin(errors))
+    best = int(np.argmin(_linear(lever, floors, grid)[2]))
     if best in (0, _GRID - 1):
         return None
-    gamma = _golden(lambda g: _linear(lever, floors, g)[2], float(grid[best - 1]), float(grid[best + 1]))
-    e, depth, squares = _linear(lever, floors, gamma)
+    # squares have one valley in gamma: look closer about the best until it does not move
+    for _ in range(_ROUNDS):
+        grid = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], _CLOSER)
+        best = int(np.argmin(_linear(lever, floors, grid)[2]))
+    gamma = float(grid[best])
+    e, depth, squares = (float(values[0]) for values in _linear(lever, floors, grid[best : best + 1]))
     if depth <= 0:
         return None
     decay = np.exp(-gamma * lever)
@@ -112,30 +115,13 @@ def fit_floor_law(log_c: Array, floors: Array) -> FloorLaw | None:
     return FloorLaw(e, depth, gamma, mean, covariance, freedom)
 
 
-def _linear(lever: Array, floors: Array, gamma: float) -> tuple[float, float, float]:
-    """E >= 0, depth and squared residuals of the best law with this gamma."""
-    decay = np.exp(-gamma * lever)
-    centred = decay - decay.mean()
-    depth = float(centred @ floors / (centred @ centred))
-    e = float(floors.mean() - depth * decay.mean())
-    if e < 0:
-        e, depth = 0.0, float(decay @ floors / (decay @ decay))
-    residual = floors - e - depth * decay
-    return e, depth, float(residual @ residual)
-
-
-def _golden(function: Callable[[float], float], low: float, high: float) -> float:
-    """The minimum of a function with one valley between `low` and `high`."""
-    ratio = (math.sqrt(5) - 1) / 2
-    inner, outer = high - ratio * (high - low), low + ratio * (high - low)
-    at_inner, at_outer = function(inner), function(outer)
-    for _ in range(_HALVINGS):
-        if at_inner <= at_outer:
-            high, outer, at_outer = outer, inner, at_inner
-            inner = high - ratio * (high - low)
-            at_inner = function(inner)
-        else:
-            low, inner, at_inner = inner, outer, at_outer
-            outer = low + ratio * (high - low)
-            at_outer = function(outer)
-    return (low + high) / 2
+def _linear(lever: Array, floors: Array, gammas: Array) -> tuple[Array, Array, Array]:
+    """E >= 0, depth and squared residuals (g,) of the best law with each gamma (g,)."""
+    decay = np.exp(-np.outer(gammas, lever))
+    centred = decay - decay.mean(axis=1, keepdims=True)
+    depth = centred @ floors / (centred**2).sum(axis=1)
+    e = floors.mean() - depth * decay.mean(axis=1)
+    depth = np.where(e < 0, decay @ floors / (decay**2).sum(axis=1), depth)
+    e = np.maximum(e, 0.0)
+    residual = floors - e[:, None] - depth[:, None] * decay
+    return e, depth, (residual**2).sum(axis=1)

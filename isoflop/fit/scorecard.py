@@ -35,8 +35,9 @@ def make_scorecard(rows: Rows, valleys: Sequence[Valley], level: float) -> tuple
     if len(cuts) > _MOST_CUTS:
         cuts = [cuts[round(i)] for i in np.linspace(0, len(cuts) - 1, _MOST_CUTS)]
     forecasts: list[Forecast] = []
+    choice: Choice | None = None
     for cut in cuts:
-        choice = choose_again(rows.take(rows.budget_flops <= valleys[cut - 1].budget_flops))
+        choice = choose_again(rows.take(rows.budget_flops <= valleys[cut - 1].budget_flops), near=choice)
         if choice is not None:
             made = [_forecast(choice, cut, valley, noise, level) for valley in valleys[cut:] if valley.floors]
             forecasts += [forecast for forecast in made if forecast is not None]

@@ -97,7 +97,7 @@ def fit_sweep(
         listed = valleys[:MAX_UNFITTED_PROFILES]
     profiles = tuple(describe_valley(valley, noise, level) for valley in listed)
     surface = find_surface(rows, residuals)
-    choice = choose(rows, window=window, huber=surface if residuals == HUBER else None)
+    choice = choose(rows, window=window, huber=surface if residuals == HUBER else None, valleys=valleys)
     scorecard = make_scorecard(choice.rows, valleys, level) if choice else ()
     reader = _Reader(rows, choice, level, credible_decades(scorecard, level))
     budgets = [valley.budget_flops for valley in listed]
@@ -238,7 +238,7 @@ def fit_exponents(
     rows = sort_rows(*columns, loss_se=_check_errors(loss_se, len(columns[3])), trunk=trunk)
     valleys = find_valleys(rows)
     budgets = rows.budgets.tolist()
-    choice = choose(rows, window=window)
+    choice = choose(rows, window=window, valleys=valleys)
     recommended = None
     if choice is not None:
         laws = (choice.on_params, choice.on_tokens)

@@ -53,7 +53,8 @@ def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
     if strands:
         alpha = min(1.0, _CLOUD_INK / len(strands))
         label = f"surface, {len(strands)} resamples of the runs"
-        ax.add_collection(LineCollection(strands, colors=CLOUD, linewidths=0.6, alpha=max(alpha, 0.05), label=label))
+        ax.add_collection(LineCollection(strands, colors=CLOUD, linewidths=0.6, alpha=max(alpha, 0.05)))
+        ax.plot([], [], color=CLOUD, linewidth=1.0, label=label)
     if optimum.parabola is not None:
         beside = optimum.parabola.along(optimum.budgets)
         label = f"parabola: {optimum.parabola.name}"
