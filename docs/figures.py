@@ -843,11 +843,13 @@ def loss_law() -> Figure:
     fit = fit_sweep(rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss, targets=grid.tolist())
     assert fit.estimators.recommended and fit.estimators.recommended.loss_law
     law = fit.estimators.recommended.loss_law
-    found = [(target.budget_flops, target.loss, target.loss_ci) for target in fit.targets]
+    found = [(target.loss, target.loss_ci_statistical, target.loss_ci) for target in fit.targets]
     figure, (axes,) = panels(1, width=6.2)
-    axes.fill_between(grid, [ci[0] for *_, ci in found if ci], [ci[1] for *_, ci in found if ci], color=BLUE, alpha=0.2,
-                      lw=0, label="90 % interval, statistical")  # fmt: skip
-    axes.plot(grid, [loss for _, loss, _ in found], color=BLUE, label=f"E + K C^-{law.gamma:.3f}")
+    for which, name in ((2, "with model error"), (1, "statistical")):
+        bounds = [one[which] for one in found if one[which]]
+        axes.fill_between(grid, [low for low, _ in bounds], [high for _, high in bounds], color=BLUE, alpha=0.2, lw=0,
+                          label=f"90 % interval, {name}")  # fmt: skip
+    axes.plot(grid, [loss for loss, *_ in found], color=BLUE, label=f"E + K C^-{law.gamma:.3f}")
     axes.plot(np.unique(rows.budget_flops), joint_of(chosen("chinchilla_scalefit")).valley.floors, "o", ms=4,
               color="black", label="floors of the joint valley")  # fmt: skip
     axes.axhline(law.e, color=GREY, ls="--", lw=1, label=f"E = {law.e:.3f}")

@@ -119,7 +119,7 @@ def test_the_fields_that_the_document_lists_are_those_of_the_document() -> None:
     reading = section("Reading the result")
     estimators = fit["estimators"]
     parts = [fit, estimators, fit["profiles"][0], fit["frontier"], fit["targets"][0], fit["scorecard"][0]]
-    parts += [*estimators.values(), estimators["recommended"]["loss_law"], fit["targets"][0]["bands"][0]]
+    parts += [*filter(None, estimators.values()), estimators["recommended"]["loss_law"], fit["targets"][0]["bands"][0]]
     parts += [fit["findings"][0]]
     fields = {name for part in parts for name in part}
     words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", reading))))

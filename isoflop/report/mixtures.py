@@ -11,8 +11,8 @@ from isoflop.store import Standing, SweepCell, standing
 _NAMED = 5
 _LISTED = 20
 
-MIXED_PARAM_COUNTS = "mixed_param_counts"
-_PARAM_COUNTS = (MIXED_PARAM_COUNTS, Severity.WARNING)
+_PARAM_COUNTS = ("mixed_param_counts", Severity.WARNING)
+MIXED_PARAM_COUNTS = _PARAM_COUNTS[0]
 _TOKENIZERS = ("mixed_tokenizers", Severity.WARNING)
 _CORPORA = ("mixed_corpora", Severity.WARNING)
 
