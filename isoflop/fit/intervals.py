@@ -14,7 +14,7 @@ Interval = tuple[float, float]
 # and per decade beyond it: from a study of 13 published sweeps, good to about 30 % (docs/decisions.md).
 MODEL_ERROR_DECADES = 0.04
 MODEL_ERROR_PER_DECADE = 0.08
-# log10 1.05: 5 % of N, decades, less than half a step between the sizes of any grid, so nobody would build otherwise for it.
+# log10 1.05: 5 % of N, less than half a step between the sizes of any grid: nobody would build otherwise for it.
 FIVE_PERCENT = 0.0212
 # Standard deviation of a normal law over its median absolute deviation.
 _NORMAL_OVER_MEDIAN = 1.4826

@@ -77,7 +77,7 @@ def _estimates(fit: SweepFit) -> list[tuple[str, Estimate]]:
         (f"surface ({found.surface.residuals})", found.surface.estimate) if found.surface else None,
         ("joint, all runs", found.joint.estimate) if found.joint else None,
         ("envelope of ends", found.envelope) if found.envelope else None,
-        ("envelope, un-annealed", found.envelope_unannealed) if found.envelope_unannealed else None,
+        ("un-annealed envelope", found.envelope_unannealed) if found.envelope_unannealed else None,
     ]
     return [pair for pair in named if pair is not None]
 
