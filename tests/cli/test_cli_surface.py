@@ -31,7 +31,7 @@ SURFACE = {
     "run": {"sweep", "--db", "--artifacts", "--device", "--workers", "--retry", "--json"},
     "status": {"sweep", "--db", "--artifacts", "--json"},
     "fit": {"sources", "--db", "--sweep", "--column", "--target", "--level", "--strict", "--json", "--compare", *FIT},
-    "report": {"sources", "--out", "--db", "--sweep", "--column", "--target", "--level", "--json", *FIT},
+    "report": {"sources", "--out", "--db", "--sweep", "--column", "--target", "--level", "--bootstrap", "--json", *FIT},
     "exclude": {"runs", "--reason", "--db", "--json"},
     "include": {"runs", "--db", "--json"},
     "clean": {"--db", "--artifacts", "--yes", "--json"},
@@ -116,7 +116,7 @@ def test_json_of_fit(drawn: Path) -> None:
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
         "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "suggested", "conventions", "decisions",
-        "laws", "findings",
+        "laws", "bootstrap", "findings",
     }  # fmt: skip
     assert document["sources"] == [
         {"label": "drawn", "path": "isoflop.db", "kind": "sweep", "n_rows": 21, "param_count": "total"}
