@@ -636,7 +636,7 @@ def envelope() -> Figure:
     sizes, budgets = np.geomspace(3e6, 3e10, 41), np.geomspace(1e18, 1e21, 7)
     n, c = (grid.ravel() for grid in np.meshgrid(sizes, budgets))
     d = c / (6 * n)
-    swept = envelope_of_ends(Curves(c, n, d, simulated(n, d, d)))
+    swept = envelope_of_ends(sort_rows(c, n, d, simulated(n, d, d)))
     # one schedule of 20 billion tokens for every size, read on the way
     long = np.full(READ, 2e10) * np.geomspace(0.02, 1, READ)
     n, d = (grid.ravel() for grid in np.meshgrid(sizes, long, indexing="ij"))

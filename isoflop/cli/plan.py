@@ -54,9 +54,9 @@ def plan(
     from contextlib import ExitStack
 
     from isoflop.cli.console import stderr, stdout
-    from isoflop.cli.extend import new_extras, planned_extras
     from isoflop.cli.sweep import lock_path, plan_sweep, text_is_here
     from isoflop.errors import IsoflopError
+    from isoflop.report.extension import new_extras, planned_extras
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
     from isoflop.units import parse_quantity

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from isoflop.artifacts.elsewhere import sign_in
 from isoflop.artifacts.weights import WeightKeeper
-from isoflop.cli.extend import planned_extras
 from isoflop.cli.sweep import corpora, lock_path, plan_sweep
 from isoflop.engine.devices import DeviceChoice
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
@@ -21,6 +20,7 @@ from isoflop.errors import IsoflopError
 from isoflop.finding import Severity
 from isoflop.plan.estimate import guess_seconds
 from isoflop.plan.types import Plan
+from isoflop.report.extension import planned_extras
 from isoflop.result import Status
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir

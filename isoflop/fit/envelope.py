@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from isoflop.fit.line import NO_ERRORS, Line
 from isoflop.fit.parabola import Array
+from isoflop.fit.rows import Rows
 
 # Hoffmann et al. 2022 read 1500 compute values; of a sweep's few curves a tenth says as much.
 _READINGS = 150
@@ -43,11 +44,12 @@ class Curves:
     loss: Array
 
 
-def envelope_of_ends(ends: Curves) -> Envelope | None:
-    """The envelope of the last points of runs: each that no cheaper one beats is a reading.
+def envelope_of_ends(rows: Rows) -> Envelope | None:
+    """The envelope of completed runs: each that no cheaper one beats is a reading.
 
     None with fewer than two sizes or compute values.
     """
+    ends = Curves(rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss)
     return _envelope(_undominated(ends.flops, ends.loss), ends, annealed=True)
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from isoflop.fit.bootstrap import bootstrap_frontiers
@@ -13,7 +12,6 @@ from isoflop.fit.design.suggest import suggest_runs
 from isoflop.fit.envelope import Curves, envelope_of_curves, envelope_of_ends
 from isoflop.fit.estimates import (
     HUBER,
-    RESIDUALS,
     cubic_estimate,
     envelope_estimate,
     find_surface,
@@ -27,17 +25,17 @@ from isoflop.fit.estimates import (
 from isoflop.fit.findings.diagnose import diagnose
 from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.frontier import fit_frontier
+from isoflop.fit.inputs import check_choices, check_columns, check_errors
 from isoflop.fit.joint.shrink import JointFit, fit_joint
 from isoflop.fit.noise import replicate_noise
-from isoflop.fit.parabola import Array
-from isoflop.fit.profile import budget_floors, describe_valley, find_valleys, pool_noise
+from isoflop.fit.profile import Valley, budget_floors, describe_valley, find_valleys, pool_noise
 from isoflop.fit.results.estimate import Estimate, Estimators, Recommended
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
-from isoflop.fit.results.target import Suggestion, Target
+from isoflop.fit.results.target import Suggestion
 from isoflop.fit.rows import Rows, sort_rows
 from isoflop.fit.scorecard import credible_decades, make_scorecard
-from isoflop.fit.target import read_target, unanswered_target
+from isoflop.fit.target import TargetReader
 
 # A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
 OUTLOOK_STEP = 10.0
@@ -85,21 +83,19 @@ def fit_sweep(
         ValueError: lengths differ; a loss is not finite; another number is not finite and positive; `level` is not
             between 0 and 1; `window` is not positive. What the data cannot answer is a finding, never an exception.
     """
-    columns = _check_columns(budget_flops=budget_flops, n_params=n_params, n_tokens=n_tokens, loss=loss)
-    (targets_flops,) = _check_columns(targets=targets)
-    _check_choices(level, window, residuals)
-    rows = sort_rows(*columns, loss_se=_check_errors(loss_se, len(columns[3])), trunk=trunk)
+    columns = check_columns(budget_flops=budget_flops, n_params=n_params, n_tokens=n_tokens, loss=loss)
+    (targets_flops,) = check_columns(targets=targets)
+    check_choices(level, window, residuals)
+    rows = sort_rows(*columns, loss_se=check_errors(loss_se, len(columns[3])), trunk=trunk)
     valleys = find_valleys(rows)
     noise = pool_noise(valleys)
     frontier = fit_frontier(budget_floors(valleys), noise, level)
-    listed = valleys
-    if all(valley.vertex is Vertex.TOO_FEW for valley in valleys):
-        listed = valleys[:MAX_UNFITTED_PROFILES]
+    listed = _listed(valleys)
     profiles = tuple(describe_valley(valley, noise, level) for valley in listed)
     surface = find_surface(rows, residuals)
     choice = choose(rows, window=window, huber=surface if residuals == HUBER else None, valleys=valleys)
     scorecard = make_scorecard(choice.rows, valleys, level) if choice else ()
-    reader = _Reader(rows, choice, level, credible_decades(scorecard, level))
+    reader = TargetReader(rows, choice, level, credible_decades(scorecard, level))
     budgets = [valley.budget_flops for valley in listed]
     joint = _joint_of_all(rows, choice)
     answers = tuple(reader.read(target) for target in targets_flops.tolist())
@@ -110,7 +106,7 @@ def fit_sweep(
         surface=surface_estimate(rows, surface, joint, budgets, level) if surface else None,
         joint=joint_estimate(joint, budgets, level, len(rows)) if joint else None,
         recommended=_recommend(choice, reader, budgets, window, level) if choice else None,
-        envelope=envelope_estimate(envelope_of_ends(_ends(rows)), budgets) if curves else None,
+        envelope=envelope_estimate(envelope_of_ends(rows), budgets) if curves else None,
         envelope_unannealed=envelope_estimate(envelope_of_curves(curves), budgets) if curves else None,
     )
     suggested = _suggest(choice, targets_flops.tolist(), suggest, level, planned)
@@ -148,8 +144,10 @@ def fit_sweep(
     )
 
 
-def _ends(rows: Rows) -> Curves:
-    return Curves(rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss)
+def _listed(valleys: Sequence[Valley]) -> Sequence[Valley]:
+    """The valleys that make a profile each: all, but for rows that were never grouped by budget."""
+    ungrouped = all(valley.vertex is Vertex.TOO_FEW for valley in valleys)
+    return valleys[:MAX_UNFITTED_PROFILES] if ungrouped else valleys
 
 
 def _outlook(choice: Choice | None) -> tuple[float, ...]:
@@ -172,28 +170,8 @@ def _suggest(
     return suggest_runs(choice, [*targets, *_outlook(choice)[-1:]][0], count, level, planned=planned)
 
 
-class _Reader:
-    """Reads the chosen estimate at budgets."""
-
-    def __init__(self, rows: Rows, choice: Choice | None, level: float, credible_decades: float | None) -> None:
-        self._choice, self._level, self.credible_decades = choice, level, credible_decades
-        repeated = replicate_noise(rows)
-        self._noise_sd = repeated.sd if repeated else choice.residual_sd if choice else 0.0
-
-    def read(self, budget_flops: float) -> Target:
-        if self._choice is None:
-            return unanswered_target(budget_flops)
-        return read_target(
-            self._choice,
-            budget_flops,
-            self._level,
-            noise_sd=self._noise_sd,
-            credible_decades=self.credible_decades,
-        )
-
-
 def _recommend(
-    choice: Choice, reader: _Reader, budgets: Sequence[float], window: float | None, level: float
+    choice: Choice, reader: TargetReader, budgets: Sequence[float], window: float | None, level: float
 ) -> Recommended:
     laws = (choice.on_params, choice.on_tokens)
     return Recommended(
@@ -233,9 +211,9 @@ def fit_exponents(
 
     Arguments and errors as of `fit_sweep`.
     """
-    columns = _check_columns(budget_flops=budget_flops, n_params=n_params, n_tokens=n_tokens, loss=loss)
-    _check_choices(level, window, HUBER)
-    rows = sort_rows(*columns, loss_se=_check_errors(loss_se, len(columns[3])), trunk=trunk)
+    columns = check_columns(budget_flops=budget_flops, n_params=n_params, n_tokens=n_tokens, loss=loss)
+    check_choices(level, window, HUBER)
+    rows = sort_rows(*columns, loss_se=check_errors(loss_se, len(columns[3])), trunk=trunk)
     valleys = find_valleys(rows)
     budgets = rows.budgets.tolist()
     choice = choose(rows, window=window, valleys=valleys)
@@ -244,41 +222,3 @@ def fit_exponents(
         laws = (choice.on_params, choice.on_tokens)
         recommended = law_estimate(laws, choice.degrees_of_freedom, budgets, level, len(choice.rows))
     return parabola_estimate(valleys, budgets, level, len(rows)), recommended
-
-
-def _check_choices(level: float, window: float | None, residuals: str) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}, not between 0 and 1")
-    if window is not None and not 0 < window < float("inf"):
-        raise ValueError(f"window is {window} decades, not finite and positive")
-    if residuals not in RESIDUALS:
-        raise ValueError(f"residuals is {residuals!r}, not one of {', '.join(RESIDUALS)}")
-
-
-def _check_errors(loss_se: ArrayLike | None, n: int) -> Array | None:
-    if loss_se is None:
-        return None
-    errors = np.asarray(loss_se, dtype=np.float64)
-    if errors.shape != (n,) or not (np.isfinite(errors) & (errors >= 0)).all():
-        raise ValueError("loss_se must be (n,), finite and not negative")
-    return errors
-
-
-def _check_columns(**columns: ArrayLike) -> tuple[Array, ...]:
-    """The columns as float arrays (n,) of equal length; all but `loss` positive.
-
-    Raises:
-        ValueError: see `fit_sweep`.
-    """
-    arrays = {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
-    if any(array.ndim != 1 for array in arrays.values()) or len({array.size for array in arrays.values()}) != 1:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise ValueError(f"columns must all be (n,) of one length, not {shapes}")
-    for name, array in arrays.items():
-        good = np.isfinite(array) & ((array > 0) | (name == "loss"))
-        if not good.all():
-            row = int(np.argmin(good))
-            raise ValueError(
-                f"{name}[{row}] is {array[row]}, not {'finite' if name == 'loss' else 'finite and positive'}"
-            )
-    return tuple(arrays.values())

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from isoflop.fit.choice import NONE, Choice
 from isoflop.fit.flat import flat_bands
 from isoflop.fit.intervals import Interval, decades_beyond, log_interval, model_half_width, student_quantile, ten_to
+from isoflop.fit.noise import replicate_noise
 from isoflop.fit.results.target import Target
+from isoflop.fit.rows import Rows
 
 
 def read_target(
@@ -92,3 +94,24 @@ def unanswered_target(budget_flops: float) -> Target:
         estimator=NONE,
         extrapolation_decades=None,
     )
+
+
+class TargetReader:
+    """Reads the chosen estimate at budgets."""
+
+    def __init__(self, rows: Rows, choice: Choice | None, level: float, credible_decades: float | None) -> None:
+        self._choice, self._level, self.credible_decades = choice, level, credible_decades
+        repeated = replicate_noise(rows)
+        self._noise_sd = repeated.sd if repeated else choice.residual_sd if choice else 0.0
+
+    def read(self, budget_flops: float) -> Target:
+        """The target at one budget; all None without an estimate."""
+        if self._choice is None:
+            return unanswered_target(budget_flops)
+        return read_target(
+            self._choice,
+            budget_flops,
+            self._level,
+            noise_sd=self._noise_sd,
+            credible_decades=self.credible_decades,
+        )
