@@ -99,10 +99,11 @@ def test_every_image_exists_and_every_figure_is_shown() -> None:
 
 
 def test_every_figure_has_a_drawing() -> None:
-    tree = ast.parse((ROOT / "docs" / "figures.py").read_text(encoding="utf-8"))
+    modules = (ROOT / "docs" / "figures").glob("*.py")
     drawings = {
         node.name.replace("_", "-")
-        for node in tree.body
+        for module in modules
+        for node in ast.parse(module.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef) and node.returns and ast.unparse(node.returns) == "Figure"
     }
     assert {f"img/fitting-{name}.svg" for name in drawings} == set(re.findall(r"img/fitting-[a-z-]+\.svg", DOCUMENT))
