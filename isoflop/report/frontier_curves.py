@@ -18,9 +18,12 @@ from isoflop.report.wording import power_law_of
 
 INK, BAND, TARGET, BESIDE, CLOUD = "#31688e", "#c5d7e3", "#b5367a", "#7a7a7a", "#e08b27"
 # Of published laws, told apart by these and by their dashes.
-PUBLISHED = ("#d95f02", "#1b9e77", "#e6ab02", "#a6761d", "#666666", "#7570b3")
+PUBLISHED = ("#d95f02", "#1b9e77", "#e6ab02", "#a6761d", "#666666", "#7570b3", "#e7298a")
 
 _CURVE_POINTS = 100
+
+# Entries of published laws that still find room beside the curves.
+MOST_LAWS_INSIDE = 2
 
 # Room left and right of the outermost budget, and the most that a wild interval may stretch the panel: decades.
 _MARGIN, _STRETCH = 0.15, 1.5
@@ -92,6 +95,11 @@ class Optimum:
     fitted: tuple[float, ...]
     published: tuple[tuple[str, Law], ...] = ()
     cloud: tuple[Line, ...] = ()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a legend inside the panel would hide what it explains."""
+        return len(self.published) > MOST_LAWS_INSIDE
 
     def strands(self) -> Iterator[tuple[list[float], list[float]]]:
         """Each frontier of the cloud at both ends of the budgets; straight in between, on logarithmic axes."""

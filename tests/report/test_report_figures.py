@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import os
 import subprocess
@@ -9,8 +10,11 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 
+from isoflop.fit.bootstrap import Cloud
+from isoflop.fit.laws import PUBLISHED
 from isoflop.report.figure.figure import render_figure
 from isoflop.report.figure.frontier_panel import draw_params, draw_tokens
+from isoflop.report.frontier_curves import MOST_LAWS_INSIDE
 from isoflop.report.source import load_source
 from isoflop.report.ticks import MAX_TICKS, log_ticks, tick_choices
 from tests.report_examples import LLAMA3, points_of, summary_of
@@ -135,3 +139,23 @@ def test_logarithmic_ticks_are_few_round_and_inside(low, high):
 def test_ticks_are_finite_at_the_ends_of_what_a_float_holds(ends):
     assert all(math.isfinite(tick) and tick > 0 for tick in log_ticks(*ends))
     assert all(math.isfinite(tick) and tick > 0 for choice in tick_choices(*ends, str) for tick, _ in choice)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, len(PUBLISHED)])
+def test_few_published_laws_are_named_beside_the_curves_and_many_below_the_panels(llama3, count):
+    svg = render_figure(dataclasses.replace(llama3, laws=PUBLISHED[:count])).svg
+    assert svg.count(f"<!-- {PUBLISHED[0].label} -->") == (2 if count <= MOST_LAWS_INSIDE else 1)
+
+
+def test_a_cloud_is_drawn_into_both_panels_and_named(llama3):
+    line = llama3.fit.estimators.recommended.n_line
+    with_cloud = dataclasses.replace(llama3.fit, cloud=Cloud((line,) * 30, (line,) * 20))
+    for draw, number in ((draw_params, 30), (draw_tokens, 20)):
+        plain, cloudy = Figure().subplots(), Figure().subplots()
+        draw(plain, llama3.fit, llama3.targets)
+        draw(cloudy, with_cloud, llama3.targets)
+        (strands,) = [one for one in cloudy.collections if one not in plain.collections and len(one.get_paths()) > 1]
+        assert len(strands.get_paths()) == number
+        labels = [text.get_text() for text in cloudy.get_legend().get_texts()]
+        assert f"surface, {number} resamples of the runs" in labels
+        assert cloudy.get_xlim() == plain.get_xlim()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from isoflop.report.figure.frontier_panel import draw_params, draw_tokens
+from isoflop.report.figure.frontier_panel import draw_law_legend, draw_params, draw_tokens
 from isoflop.report.figure.valley_panel import draw_valleys
 from isoflop.report.source import Origin
 from isoflop.report.summary import Summary
@@ -71,6 +71,7 @@ def _draw(summary: Summary) -> Figure:
     draw_valleys(top.subplots(), summary.fit, summary.source.points, loss_label=loss_label)
     draw_params(params, summary.fit, summary.targets, summary.laws)
     draw_tokens(tokens, summary.fit, summary.targets, summary.laws)
+    draw_law_legend(bottom, params)
     if summary.simulated:
         figure.text(0.5, 0.5, SIMULATED, size=80, color="#cc3399", alpha=0.15, rotation=30, ha="center", va="center")
     return figure

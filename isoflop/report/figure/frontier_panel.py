@@ -3,8 +3,10 @@
 import itertools
 from collections.abc import Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.figure import SubFigure
 
 from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.results.sweep_fit import SweepFit
@@ -15,6 +17,7 @@ from isoflop.report.frontier_curves import (
     BESIDE,
     CLOUD,
     INK,
+    MOST_LAWS_INSIDE,
     PUBLISHED,
     TARGET,
     Law,
@@ -28,6 +31,8 @@ from isoflop.report.wording import percent
 
 # Opacity of all frontiers of a cloud on top of each other.
 _CLOUD_INK = 20.0
+# Marks the lines of published laws.
+_LAW = "published-law"
 
 
 def draw_params(ax: Axes, fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> None:
@@ -61,7 +66,7 @@ def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
         ax.plot(beside.budgets, beside.optima, color=BESIDE, linewidth=1.1, linestyle=":", label=label)
     for color, (label, law) in zip(itertools.cycle(PUBLISHED), optimum.published, strict=False):
         curve = law.along(optimum.budgets)
-        ax.plot(curve.budgets, curve.optima, color=color, linewidth=1.0, linestyle="-.", label=label)
+        ax.plot(curve.budgets, curve.optima, color=color, linewidth=1.0, linestyle="-.", label=label, gid=_LAW)
     _draw_readings(ax, optimum.floors, "D", INK, "floors of the profiles")
     _draw_readings(ax, optimum.targets, "o", TARGET, f"targets, {percent(level)} with model error")
     across, up = log_limits(optimum)
@@ -69,7 +74,19 @@ def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
     ax.set_ylim(*(10**end for end in up))
     label_flops(ax.xaxis)
     label_counts(ax.yaxis)
-    ax.legend(loc="upper left", fontsize=8)
+    inside = [handle for handle in ax.get_legend_handles_labels()[0] if not (optimum.crowded and _is_law(handle))]
+    ax.legend(handles=inside, loc="upper left", fontsize=8)
+
+
+def draw_law_legend(panels: SubFigure, ax: Axes) -> None:
+    """Nothing; below its `panels`, the legend of published laws that `ax` and the others draw, if they are many."""
+    laws = [handle for handle in ax.get_legend_handles_labels()[0] if _is_law(handle)]
+    if len(laws) > MOST_LAWS_INSIDE:
+        panels.legend(handles=laws, loc="outside lower center", ncols=3, fontsize=8)
+
+
+def _is_law(handle: Artist) -> bool:
+    return handle.get_gid() == _LAW
 
 
 def _draw_law(ax: Axes, optimum: Optimum, law: Law, level: float) -> None:

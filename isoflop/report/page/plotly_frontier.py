@@ -27,6 +27,8 @@ _LEGEND = {
     "font": {"size": 11},
 }  # fmt: skip
 
+_LINE = {"type": "scatter", "mode": "lines"}
+
 
 def frontier_plot(optimum: Optimum, summary: Summary) -> Plot:
     """Compute-optimal parameters, or tokens, against training FLOPs; `optimum` has a floor or a law."""
@@ -69,12 +71,17 @@ def _traces(optimum: Optimum, summary: Summary) -> Iterator[Trace]:
             "line": {"color": BESIDE, "width": 1.5, "dash": "dot"},
             "name": f"parabola: {optimum.parabola.name}",
         }
+    if optimum.crowded:
+        # an entry for all: each says its name when it is pointed at
+        yield {**_LINE, "x": [None], "y": [None], "line": {"color": BESIDE, "width": 1.5, "dash": "dashdot"},
+               "name": "published laws: point at one"}  # fmt: skip
     for color, (label, law) in zip(itertools.cycle(PUBLISHED), optimum.published, strict=False):
         curve = law.along(optimum.budgets)
         yield {
-            "type": "scatter",
-            "mode": "lines",
-            "hoverinfo": "skip",
+            **_LINE,
+            "hoverinfo": "name",
+            "hoverlabel": {"namelength": -1},
+            "showlegend": not optimum.crowded,
             "x": curve.budgets.tolist(),
             "y": curve.optima.tolist(),
             "line": {"color": color, "width": 1.5, "dash": "dashdot"},
