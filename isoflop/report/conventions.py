@@ -60,7 +60,7 @@ def under_convention(source: FitInput, params: ParamCount | None, flops: FlopCou
         )
     counted: dict[float, list[tuple[Point, float]]] = {}
     for cell, point in used_points(source):
-        count = params or own_count(cell, source)
+        count = params or count_of(cell, source)
         recounted = point._replace(n_params=float(cell.shape.n_params(count)))
         per_token = flops_per_token(cell.shape, flops, count)
         counted.setdefault(cell.budget_flops, []).append((recounted, per_token * point.n_tokens))
@@ -127,8 +127,10 @@ def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float, w
     )
 
 
-def own_count(cell: SweepCell, source: FitInput) -> ParamCount:
-    """How the sweep of the cell counts parameters."""
+def count_of(cell: SweepCell, source: FitInput) -> ParamCount:
+    """How `source` counts the parameters of the cell: all alike, or each as its own sweep does."""
+    if source.param_count in PARAM_COUNTS:
+        return source.param_count
     counts = {part.spec.name: part.spec.fit.params for part in source.each if part.spec}
     return counts[cell.sweep]
 
