@@ -12,10 +12,11 @@ from isoflop.fit.rows import Rows
 
 # Budgets are taken to differ in noise only where equal noise would look like this once in a hundred sweeps.
 UNEQUAL_P_VALUE = 0.01
-# A budget's own variance counts as this many degrees of freedom of the pooled one beside its own.
+# The pooled variance counts as this many degrees of freedom beside a budget's own: those of a budget of seven sizes.
 _PRIOR_FREEDOM = 4.0
 # Errors of evaluation that differ by less than this (relative) weigh all rows alike.
 _ALIKE = 0.1
+# Beyond this the covariance of runs that share a trunk is nearly singular.
 _LARGEST_CORRELATION = 0.95
 # Residuals below this share of the loss are rounding: nothing is to be learnt from them.
 _ROUNDING = 1e-9

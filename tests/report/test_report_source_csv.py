@@ -122,7 +122,7 @@ def test_a_bad_value_is_refused_with_its_line(tmp_path, row, said):
             "lacks the columns n_tokens, loss; it has budget_flops,",
         ),
         (["budget_flops,n_params,n_tokens", ROW], "lacks the column loss; it has"),
-        ([HEADER.replace(",", ";"), ROW], "lacks the columns budget_flops"),
+        ([HEADER.replace(",", ";"), ROW], "separated by semicolons, not by commas"),
         ([f"{HEADER},loss", f"{ROW},2"], "names the column loss twice"),
         ([HEADER], "has a header but no rows"),
         (["", " "], "is empty"),
