@@ -12,6 +12,8 @@ from isoflop.fit.rows import Rows
 # Hoffmann et al. 2022 read 1500 compute values; of a sweep's few curves a tenth says as much.
 _READINGS = 150
 _MIN_READINGS = 2
+# Compute values nearer to each other than this, decades, make no power law.
+_NEAREST_DECADES = 1e-3
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _best_by_compute(flops: Array, loss: Array) -> NDArray[np.intp]:
 
 def _envelope(readings: NDArray[np.intp], points: Curves, *, annealed: bool) -> Envelope | None:
     c, n, d = points.flops[readings], points.n_params[readings], points.n_tokens[readings]
-    if len(np.unique(c)) < _MIN_READINGS or len(np.unique(n)) < _MIN_READINGS:
+    if len(np.unique(n)) < _MIN_READINGS or np.ptp(np.log10(c)) < _NEAREST_DECADES:
         return None
     log_c = np.log10(c)
     mean = float(log_c.mean())

@@ -11,7 +11,7 @@ from isoflop.fit.cost import read_cost
 from isoflop.fit.cubic import cubic_floors
 from isoflop.fit.envelope import Envelope
 from isoflop.fit.frontier import BudgetFloor, fit_lines
-from isoflop.fit.intervals import Interval, Noise, log_interval, student_quantile, ten_to
+from isoflop.fit.intervals import Interval, Noise, decades_beyond, log_interval, student_quantile, ten_to
 from isoflop.fit.joint.shrink import JointFit
 from isoflop.fit.line import PowerLaw
 from isoflop.fit.loss_law import FloorLaw, SurfaceLoss
@@ -29,6 +29,8 @@ from isoflop.fit.surface.solve import (
     solve_surface,
 )
 
+# Curves end a little before their runs do: so far beyond its readings, decades, an envelope is still read.
+ENVELOPE_REACH = 0.3
 # What of the residuals of log loss a surface minimises, and the width of Huber's middle that asks for it.
 HUBER = "huber"
 RESIDUALS = {HUBER: HUBER_DELTA, "squares": LEAST_SQUARES, "absolute": 0.0}
@@ -91,15 +93,18 @@ def law_estimate(
 
 
 def envelope_estimate(envelope: Envelope | None, budgets: Sequence[float]) -> Estimate | None:
-    """An envelope as an estimate, without intervals; `n_used` are its readings."""
+    """An envelope as an estimate, without intervals, read no farther than it reaches; `n_used` are its readings."""
     if envelope is None:
         return None
+    ends = min(envelope.budget_flops), max(envelope.budget_flops)
+    near = [decades_beyond(ends, math.log10(budget)) <= ENVELOPE_REACH for budget in budgets]
+    read = [ten_to(envelope.n_line.at(math.log10(budget))[0]) for budget in budgets]
     return Estimate(
         exponent_a=envelope.n_line.slope,
         exponent_a_ci=None,
         exponent_b=envelope.d_line.slope,
         exponent_b_ci=None,
-        n_opt=tuple(ten_to(envelope.n_line.at(math.log10(budget))[0]) for budget in budgets),
+        n_opt=tuple(value if reached else None for value, reached in zip(read, near, strict=True)),
         n_opt_ci=(None,) * len(budgets),
         n_used=len(envelope.budget_flops),
     )

@@ -6,13 +6,18 @@ from numpy.typing import ArrayLike
 from isoflop.fit.estimates import RESIDUALS
 from isoflop.fit.parabola import Array
 
+# A standard error beyond this is none, and would not have a square.
+_LARGEST_ERROR = 1e100
 
-def check_choices(level: float, window: float | None, residuals: str) -> None:
+
+def check_choices(level: float, window: float | None, residuals: str, counts: tuple[int, ...] = (0,)) -> None:
     """Raises ValueError where an option is none that a fit can have."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, not between 0 and 1")
     if window is not None and not 0 < window < float("inf"):
         raise ValueError(f"window is {window} decades, not finite and positive")
+    if min(counts) < 0:
+        raise ValueError(f"counts of runs and of frontiers asked for are {counts}, of which one is negative")
     if residuals not in RESIDUALS:
         raise ValueError(f"residuals is {residuals!r}, not one of {', '.join(RESIDUALS)}")
 
@@ -22,8 +27,8 @@ def check_errors(loss_se: ArrayLike | None, n: int) -> Array | None:
     if loss_se is None:
         return None
     errors = np.asarray(loss_se, dtype=np.float64)
-    if errors.shape != (n,) or not (np.isfinite(errors) & (errors >= 0)).all():
-        raise ValueError("loss_se must be (n,), finite and not negative")
+    if errors.shape != (n,) or not ((errors >= 0) & (errors <= _LARGEST_ERROR)).all():
+        raise ValueError(f"loss_se must be (n,), not negative and at most {_LARGEST_ERROR:g}")
     return errors
 
 

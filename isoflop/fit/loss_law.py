@@ -13,6 +13,8 @@ from isoflop.fit.surface.solve import SurfaceSolution
 # gamma of published fits lies between 0.04 and 0.3 (Hoffmann et al. 2022: 0.154 = 0.34 x 0.28 / 0.62).
 _SMALLEST_GAMMA, _LARGEST_GAMMA = 0.005, 1.5
 _GRID = 60
+# Losses beyond this, or as far below one, have squares that a float cannot hold.
+_LARGEST = 1e100
 # One floor more than the law has constants.
 MIN_FLOORS = 4
 # Each round looks ten times closer.
@@ -41,7 +43,7 @@ class SurfaceLoss:
         log_n, log_d = (np.array([log * _LN10]) for log in self.solution.law.optimum(log_c, self.cost))
         loss = float(np.exp(self.solution.log_loss(log_n, log_d))[0])
         gradient = loss * self.solution.jacobian(log_n, log_d)[0]
-        return loss, max(float(gradient @ self.covariance @ gradient), 0.0)
+        return loss, _variance(gradient, self.covariance)
 
     def constants(self) -> tuple[float, float, float, Array]:
         """E, ln K and gamma of E + K C^-gamma, and the gradient (5,) of gamma by the scaled parameters.
@@ -78,7 +80,7 @@ class FloorLaw:
         lever = (log_c - self.log_c_mean) * _LN10
         decay = math.exp(-self.gamma * lever)
         gradient = np.array([1.0, decay, -lever * self.depth * decay])
-        return self.e + self.depth * decay, max(float(gradient @ self.covariance @ gradient), 0.0)
+        return self.e + self.depth * decay, _variance(gradient, self.covariance)
 
     @property
     def log_k(self) -> float:
@@ -86,12 +88,19 @@ class FloorLaw:
         return math.log(self.depth) + self.gamma * self.log_c_mean * _LN10
 
 
+def _variance(gradient: Array, covariance: Array) -> float:
+    """By the delta method; infinite where a float cannot hold it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        variance = float(gradient @ covariance @ gradient)
+    return max(variance, 0.0) if math.isfinite(variance) else math.inf
+
+
 def fit_floor_law(log_c: Array, floors: Array) -> FloorLaw | None:
     """The law through floors (k,), nats, at log10 budgets (k,), by least squares with E >= 0.
 
     None with fewer than four, or where the floors do not fall and flatten as a power law does.
     """
-    if len(floors) < MIN_FLOORS:
+    if len(floors) < MIN_FLOORS or not 1 / _LARGEST < float(np.abs(floors).max()) < _LARGEST:
         return None
     mean = float(log_c.mean())
     lever = (log_c - mean) * _LN10

@@ -97,12 +97,14 @@ def _relative_variance(loss_se: Array, pooled: float) -> Array:
     """(n,) about 1: how much of the residual variance `pooled` each row has, as its stated error says.
 
     What the stated errors leave of it is common to all rows. Residuals that vary by less than the stated errors show
-    that these are shared, as runs evaluated on the same text share them; rows then differ in proportion to them.
+    that these are shared, as runs evaluated on the same text share them; rows then differ in proportion to them. A row
+    whose error is not stated (0) is taken to have that of the others.
     """
-    known = loss_se**2
-    average = float(known.mean())
-    if np.ptp(loss_se) <= _ALIKE * loss_se.max() or pooled <= 0:
+    stated = loss_se > 0
+    if not stated.any() or np.ptp(loss_se[stated]) <= _ALIKE * loss_se.max() or pooled <= 0:
         return np.ones(len(loss_se))
+    known = np.where(stated, loss_se**2, (loss_se[stated] ** 2).mean())
+    average = float(known.mean())
     relative: Array = known * min(1 / average, 1 / pooled) + max(1 - average / pooled, 0.0)
     return relative
 

@@ -1,5 +1,6 @@
 """Parabolas that a few bad runs cannot move: least quantile of squares, then a mask pooled over budgets."""
 
+import dataclasses
 import itertools
 import math
 
@@ -38,8 +39,10 @@ def rows_on_parabolas(rows: Rows) -> Mask:
     keep = np.ones(len(rows), dtype=bool)
     members = [np.arange(part.start, part.stop) for part in rows.slices]
     judged = [group for group in members if len(group) >= MIN_ROWS and len(np.unique(rows.n_params[group])) > 3]
-    if not judged or not float(np.abs(rows.loss).max()) < LARGEST_LOSS:
+    peak = float(np.abs(rows.loss).max(initial=0.0))
+    if not judged or not 0 < peak < LARGEST_LOSS:
         return keep
+    rows = dataclasses.replace(rows, loss=rows.loss / peak)
     rough = [_least_quantile(np.log10(rows.n_params[group]), rows.loss[group]) for group in judged]
     scale = normal_spread(np.concatenate([np.delete(size, basis) for size, basis in rough]))
     for group, (size, _) in zip(judged, rough, strict=True):

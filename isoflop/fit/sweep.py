@@ -85,7 +85,12 @@ def fit_sweep(
     """
     columns = check_columns(budget_flops=budget_flops, n_params=n_params, n_tokens=n_tokens, loss=loss)
     (targets_flops,) = check_columns(targets=targets)
-    check_choices(level, window, residuals)
+    check_choices(level, window, residuals, (suggest, bootstrap))
+    check_columns(planned_flops=[c for c, _ in planned], planned_params=[n for _, n in planned])
+    if curves is not None:
+        check_columns(**vars(curves))
+    if trunk is not None and len(trunk) != len(columns[3]):
+        raise ValueError(f"trunk has {len(trunk)} names for {len(columns[3])} rows")
     rows = sort_rows(*columns, loss_se=check_errors(loss_se, len(columns[3])), trunk=trunk)
     valleys = find_valleys(rows)
     noise = pool_noise(valleys)

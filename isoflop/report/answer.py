@@ -8,7 +8,7 @@ from isoflop.fit.results.estimate import Recommended
 from isoflop.fit.results.profile import Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
-from isoflop.report.wording import ESTIMATOR, interval, nats, percent, power_law, power_law_of
+from isoflop.report.wording import ESTIMATOR, interval, nats, percent, power_law, power_law_of, same_law
 from isoflop.units import format_flops
 from isoflop.view.wording import count, ratio, runs
 
@@ -32,8 +32,7 @@ def answer_sentences(fit: SweepFit, targets: Sequence[Target], n_budgets: int) -
 def _parabola_law(fit: SweepFit, found: Recommended, n_budgets: int) -> tuple[str, ...]:
     """What the plain parabolas of all runs say, where that is something else."""
     frontier = fit.frontier
-    same = found.estimator == PARABOLA and frontier and power_law_of(found.n_line) == power_law_of(frontier.n_line)
-    if frontier is None or same:
+    if frontier is None or (found.estimator == PARABOLA and same_law(found.n_line, frontier.n_line)):
         return ()
     return (
         f"The parabola by budget says: N_opt = {power_law(frontier.coef_n, frontier.exponent_a)} parameters, "

@@ -59,8 +59,8 @@ def under_convention(source: FitInput, params: ParamCount | None, flops: FlopCou
             hint="Count as you wish in the table's own columns; sweeps of isoflop keep every count.",
         )
     counted: dict[float, list[tuple[Point, float]]] = {}
-    for cell, point in used_points(source):
-        count = params or count_of(cell, source)
+    for cell, point, own in used_points(source):
+        count = params or own
         recounted = point._replace(n_params=float(cell.shape.n_params(count)))
         per_token = flops_per_token(cell.shape, flops, count)
         counted.setdefault(cell.budget_flops, []).append((recounted, per_token * point.n_tokens))
@@ -94,13 +94,16 @@ def convention_matrix(source: FitInput, level: float, window: float | None = Non
 
 def has_shapes(source: FitInput) -> bool:
     """Whether every row is a run whose shape is known."""
-    return all(part.cells for part in source.each)
+    return all(part.spec is not None for part in source.each)
 
 
-def used_points(source: FitInput) -> Iterator[tuple[SweepCell, Point]]:
-    """The cells whose runs are fitted, each with its point; none of tables."""
-    for part in (one for one in source.each if one.cells):
-        yield from zip((cell for cell in part.cells if standing(cell) is Standing.USED), part.points, strict=True)
+def used_points(source: FitInput) -> Iterator[tuple[SweepCell, Point, ParamCount]]:
+    """The cells whose runs are fitted, each with its point, and how its N is counted; none of tables."""
+    for part in source.each:
+        if part.spec is not None:
+            count = source.param_count if source.param_count in PARAM_COUNTS else part.spec.fit.params
+            used = (cell for cell in part.cells if standing(cell) is Standing.USED)
+            yield from ((cell, point, count) for cell, point in zip(used, part.points, strict=True))
 
 
 def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float, window: float | None) -> ConventionFit:
@@ -125,14 +128,6 @@ def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float, w
         recommended_a=found.exponent_a if found else None,
         recommended_a_ci=found.exponent_a_ci if found else None,
     )
-
-
-def count_of(cell: SweepCell, source: FitInput) -> ParamCount:
-    """How `source` counts the parameters of the cell: all alike, or each as its own sweep does."""
-    if source.param_count in PARAM_COUNTS:
-        return source.param_count
-    counts = {part.spec.name: part.spec.fit.params for part in source.each if part.spec}
-    return counts[cell.sweep]
 
 
 def _at_floor(rows: Sequence[tuple[Point, float]]) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from isoflop.fit import fit_sweep
 from isoflop.fit.envelope import Curves
 from isoflop.fit.results.sweep_fit import SweepFit
-from isoflop.report.conventions import count_of, used_points
+from isoflop.report.conventions import used_points
 from isoflop.report.flop_count import flops_per_token
 from isoflop.report.source import FitInput
 
@@ -45,13 +45,9 @@ def fit_input(
 def _curves(source: FitInput) -> Curves | None:
     """Where the fitted runs were on the way, counted as the fit counts; the last point of each is the run itself."""
     points: list[tuple[float, float, float, float]] = []
-    for part in source.each:
-        for cell, _ in used_points(part):
-            count = count_of(cell, source)
-            n_params, per_token = (
-                float(cell.shape.n_params(count)),
-                flops_per_token(cell.shape, source.flop_count, count),
-            )
-            on_the_way = part.curves.get(cell.run_id or "", ())[:-1]
-            points += [(per_token * at.n_tokens, n_params, float(at.n_tokens), at.loss) for at in on_the_way]
+    curves = {run_id: curve for part in source.each for run_id, curve in part.curves.items()}
+    for cell, _, count in used_points(source):
+        n_params, per_token = float(cell.shape.n_params(count)), flops_per_token(cell.shape, source.flop_count, count)
+        on_the_way = curves.get(cell.run_id or "", ())[:-1]
+        points += [(per_token * at.n_tokens, n_params, float(at.n_tokens), at.loss) for at in on_the_way]
     return Curves(*np.array(points).T) if points else None

@@ -14,13 +14,15 @@ from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.line import Line
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
-from isoflop.report.wording import power_law_of
+from isoflop.report.wording import power_law_of, same_law
 
 INK, BAND, TARGET, BESIDE, CLOUD = "#31688e", "#c5d7e3", "#b5367a", "#7a7a7a", "#e08b27"
 # Of published laws, told apart by these and by their dashes.
 PUBLISHED = ("#d95f02", "#1b9e77", "#e6ab02", "#a6761d", "#666666", "#7570b3", "#e7298a")
 
 _CURVE_POINTS = 100
+# Farther out, decades, nothing is drawn: it would leave the range of a float.
+_FARTHEST = 300.0
 
 # Entries of published laws that still find room beside the curves.
 MOST_LAWS_INSIDE = 2
@@ -68,7 +70,10 @@ class Law:
         log_c = np.linspace(math.log10(min(budgets)), math.log10(max(budgets)), _CURVE_POINTS)
         values, variances = np.array([self.line.at(float(one)) for one in log_c]).T
         half = self.half_width * np.sqrt(variances)
-        return Curve(10**log_c, 10**values, 10 ** (values - half), 10 ** (values + half))
+        low, middle, high = (
+            10 ** np.clip(ends, -_FARTHEST, _FARTHEST) for ends in (values - half, values, values + half)
+        )
+        return Curve(10**log_c, middle, low, high)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ class Optimum:
 
     def strands(self) -> Iterator[tuple[list[float], list[float]]]:
         """Each frontier of the cloud at both ends of the budgets; straight in between, on logarithmic axes."""
+        if not self.cloud or min(self.budgets) == max(self.budgets):
+            return
         ends = [min(self.budgets), max(self.budgets)]
         for line in self.cloud:
             optima = [ten_to(line.at(math.log10(end))[0]) for end in ends]
@@ -152,8 +159,8 @@ def _optimum(
 ) -> Optimum:
     found, frontier = fit.estimators.recommended, fit.frontier
     law = _law(lines[0], found.degrees_of_freedom, fit) if found and lines[0] else None
-    same = found is not None and found.estimator == PARABOLA
-    parabola = _law(lines[1], frontier.degrees_of_freedom, fit) if frontier and lines[1] and not same else None
+    shown = found is not None and found.estimator == PARABOLA and lines[0] and lines[1] and same_law(lines[0], lines[1])
+    parabola = _law(lines[1], frontier.degrees_of_freedom, fit) if frontier and lines[1] and not shown else None
     return Optimum(name, unit, *readings, law, parabola, found.fitted_budgets if found else ())
 
 

@@ -76,8 +76,8 @@ def _corpora(sources: Sequence[FitInput]) -> Finding | None:
 def _unnamed(sources: Sequence[FitInput]) -> Finding | None:
     """Sources that do not name what others name: whether they belong together nobody can tell."""
     told = {
-        "how they count parameters": {source.label: source.param_counts for source in sources},
-        "their tokenizer": {source.label: source.tokenizers for source in sources},
+        "how parameters are counted": {source.label: source.param_counts for source in sources},
+        "which tokenizer was used": {source.label: source.tokenizers for source in sources},
     }
     silent = {
         what: [label for label, names in named.items() if not names]

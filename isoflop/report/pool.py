@@ -48,14 +48,14 @@ def shared_run_ids(one: FitInput, other: FitInput) -> frozenset[str | None]:
 
 
 def _load(sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str]) -> list[FitInput]:
-    named = [_split(source) for source in sources]
+    named = [split_label(source) for source in sources]
     parts = [load_source(path, db=db, sweep=sweep, renames=renames, label=label) for label, path in named]
     _refuse_twice(parts)
     _refuse_idle_options(parts, sweep, renames)
     return _labelled(parts, [label is not None for label, _ in named])
 
 
-def _split(source: str) -> tuple[str | None, str]:
+def split_label(source: str) -> tuple[str | None, str]:
     """Label and path. A file of that very name wins, and what a label cannot hold (a slash) makes it a path."""
     label, _, path = source.partition("=")
     if not label.strip() or not path or "/" in label or os.sep in label or os.path.lexists(source):
@@ -159,12 +159,21 @@ def _findings_of(part: FitInput) -> tuple[Finding, ...]:
 
 
 def _without_disputed_runs(parts: Sequence[FitInput]) -> tuple[list[FitInput], tuple[Finding, ...]]:
-    """The parts without the runs that some other part excludes, and a finding if there are any."""
+    """The parts without the runs that some other part excludes, and a finding if there are any.
+
+    Raises:
+        IsoflopError: nothing is left.
+    """
     excluded = {cell.run_id for part in parts for cell in part.cells if standing(cell) is Standing.EXCLUDED}
     disputed = {cell.run_id for part in parts for cell in _used(part)} & excluded
     if not disputed:
         return list(parts), ()
-    kept = [_without(part, disputed) for part in parts]
+    kept = [_without(part, disputed) if part.cells else part for part in parts]
+    if not any(part.points for part in kept):
+        raise IsoflopError(
+            "No run is left to fit: each is excluded in one of the sources.",
+            hint="`isoflop include RUN` takes an exclusion back; --compare fits every source alone.",
+        )
     return kept, (_disputed(sorted(filter(None, disputed))),)
 
 

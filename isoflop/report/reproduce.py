@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from isoflop.report.pool import split_label
 from isoflop.report.source import FitInput, Origin
 from isoflop.report.summary import Summary
 
@@ -11,6 +12,8 @@ from isoflop.report.summary import Summary
 _DEFAULT_DB, _DEFAULT_LEVEL = Path("isoflop.db"), 0.9
 
 _RECORDED = "command "
+# Options that `fit` does not have, each with a value.
+_OF_REPORTS = {"--out", "--bootstrap"}
 
 
 def reproduction(summary: Summary) -> tuple[str, ...]:
@@ -21,7 +24,10 @@ def reproduction(summary: Summary) -> tuple[str, ...]:
     source = _source(summary, recorded)
     wanted = [word for target in summary.fit.targets for word in ("--target", _shortest(target.budget_flops))]
     wanted += [] if summary.fit.level == _DEFAULT_LEVEL else ["--level", repr(summary.fit.level)]
-    commands = [_as_fit(recorded) or ["fit", *source, *wanted]] + ([] if recorded else [["report", *source, *wanted]])
+    asked = _as_fit(recorded)
+    if asked and "--db" in source and not any(word.startswith("--db") for word in asked):
+        asked += source[source.index("--db") :]  # an environment variable named it
+    commands = [asked or ["fit", *source, *wanted]] + ([] if recorded else [["report", *source, *wanted]])
     if summary.source.origin is Origin.SWEEP:
         commands = [["plan", *source], ["run", *source], *commands]
     return (*(shlex.join(["isoflop", *words]) for words in commands), *recorded)
@@ -34,9 +40,10 @@ def _as_fit(recorded: Sequence[str]) -> list[str] | None:
         return None
     kept, skip = ["fit"], False
     for word in words[2:]:
-        if not (skip or word in {"--json", "--out"} or word.startswith("--out=")):
+        name = word.partition("=")[0]
+        if not (skip or name == "--json" or name in _OF_REPORTS):
             kept.append(word)
-        skip = word == "--out"
+        skip = word in _OF_REPORTS
     return kept
 
 
@@ -62,7 +69,8 @@ def _renames(source: FitInput) -> list[str]:
 def _sweep_file(commands: tuple[str, ...]) -> str | None:
     """The sweep file that one of `commands` names."""
     words = [word for command in commands for word in _words(command)]
-    return next((word for word in words if word.endswith(".toml")), None)
+    named = next((word for word in words if word.endswith(".toml")), None)
+    return split_label(named)[1] if named else None
 
 
 def _words(command: str) -> list[str]:

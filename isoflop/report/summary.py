@@ -165,7 +165,7 @@ def _scope(source: FitInput, n_budgets: int) -> str:
 def _decisions(source: FitInput, fit: SweepFit, questions: Questions) -> Iterator[Decision]:
     surface = fit.estimators.surface
     law = surface.law if surface and not surface.at_bound else None
-    rejected = surface is not None and (surface.lack_of_fit_p or 1.0) < REJECTED_P_VALUE
+    rejected = surface is not None and surface.lack_of_fit_p is not None and surface.lack_of_fit_p < REJECTED_P_VALUE
     for target in fit.targets or (fit.outlook[-1:] if questions.need_a_target else ()):
         if target.n_opt is not None and target.d_opt is not None:
             yield decide(

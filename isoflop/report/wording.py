@@ -57,6 +57,11 @@ def power_law_of(line: "Line") -> str:
     return f"10^{log_coefficient:.1f} C^{exponent(line.slope)}"
 
 
+def same_law(line: "Line", other: "Line") -> bool:
+    """Whether the two read alike."""
+    return power_law_of(line) == power_law_of(other)
+
+
 ESTIMATOR: dict[str, str] = {
     "joint": "joint valley",
     "parabola": "parabola",

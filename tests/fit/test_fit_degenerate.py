@@ -1,6 +1,7 @@
 """Data that cannot answer: findings and nulls, never an exception, a warning or a NaN."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isoflop.fit import Vertex, fit_as_json, fit_sweep
-from tests.fit.known_sweeps import BUDGETS, Columns, codes, known_sweep, stack, valley
+from isoflop.fit.envelope import Curves
+from tests.fit.known_sweeps import BUDGETS, Columns, codes, known_sweep, stack, surface_sweep, valley
 
 
 def _columns(n_params, loss, *, budget=1e18, n_tokens=None) -> Columns:
@@ -167,3 +169,39 @@ def test_a_level_that_is_no_probability_is_refused(level):
 def test_a_target_that_is_no_budget_is_refused(target):
     with pytest.raises(ValueError, match="targets"):
         fit_sweep(*known_sweep(), targets=[target])
+
+
+@pytest.mark.parametrize("residuals", ["huber", "squares", "absolute"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_constant_loss_on_scattered_rows_leaves_every_surface_in_its_bounds(residuals, seed):
+    generator = np.random.default_rng(seed)
+    budget = np.repeat([1e18, 1e19, 1e20, 1e21], 5)
+    n_params = 10 ** generator.uniform(7, 10, 20)
+    fit = fit_sweep(budget, n_params, budget / (6 * n_params), np.full(20, 2.0), residuals=residuals)
+    surface = fit.estimators.surface
+    assert surface is None or (0 < surface.law.alpha <= 3 and 0 < surface.law.beta <= 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"trunk": ["a"]}, "trunk has 1 names"),
+        ({"suggest": -1}, "negative"),
+        ({"bootstrap": -1}, "negative"),
+        ({"planned": [(0.0, 1e8)]}, "planned_flops"),
+        ({"planned": [(1e18, math.nan)]}, "planned_params"),
+        ({"loss_se": np.full(21, 1e200)}, "loss_se"),
+        ({"curves": Curves(*np.full((4, 2), -1.0))}, "flops"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_malformed_options_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        fit_sweep(*surface_sweep(), **options)
+
+
+def test_an_envelope_of_budgets_next_to_each_other_is_none():
+    budget, n_params, n_tokens, loss = surface_sweep((1e18, 1e18 * (1 + 1e-15)))
+    assert len(np.unique(budget)) == 2
+    curves = Curves(budget / 2, n_params, n_tokens / 2, loss)
+    assert fit_sweep(budget, n_params, n_tokens, loss, curves=curves).estimators.envelope is None

@@ -325,3 +325,15 @@ def test_tokens_that_have_nothing_to_do_with_the_budget_are_named():
     assert "tokens_unrelated" in _codes_of((WELL[0], WELL[1], shuffled, WELL[3]))
     assert "tokens_unrelated" not in _codes_of(WELL)
     assert all("tokens_unrelated" not in _codes_of(published(name)) for name in ("marin_comma", "chinchilla_scalefit"))
+
+
+@pytest.mark.parametrize(("half_width", "idle"), [(0.6, True), (1.4, False)])
+def test_a_window_that_leaves_nothing_out_is_idle(half_width, idle):
+    fit = fit_sweep(*surface_sweep(half_width=half_width, n_sizes=11), window=0.6)
+    assert ("window_idle" in codes(fit)) == idle
+
+
+def test_suggestions_that_cannot_be_made_are_missed():
+    assert "nothing_to_suggest" not in codes(fit_sweep(*_noisy(surface_sweep(FIVE)), suggest=3))
+    fit = fit_sweep(*surface_sweep([1e19]), suggest=3)
+    assert _only(fit, "nothing_to_suggest").values == {"missing": 3}

@@ -128,3 +128,17 @@ def test_a_loss_is_as_uncertain_as_its_two_laws_differ():
     statistical = np.ptp(target.loss_ci_statistical) / 2
     assert target.loss_model_error > 0
     assert (high - low) / 2 == pytest.approx(math.hypot(statistical, target.loss_model_error))
+
+
+def test_a_row_without_a_stated_error_has_that_of_the_others():
+    budget, n_params, n_tokens, loss = surface_sweep((1e18, 1e20), n_sizes=8)
+    se = np.tile([0.002, 0.01, 0.0, 0.0], 4)
+    rows = sort_rows(budget, n_params, n_tokens, loss, loss_se=se)
+    residual = np.resize([0.01, 0.01, -0.01, -0.01], 16)
+    weights = read_noise(rows, residual, 16).weights
+    typical = (0.002**2 + 0.01**2) / 2
+    unknown = rows.loss_se == 0
+    assert np.ptp(weights[unknown]) == 0
+    assert weights[~unknown].min() < weights[unknown][0] < weights[~unknown].max()
+    filled = sort_rows(budget, n_params, n_tokens, loss, loss_se=np.where(se > 0, se, typical**0.5))
+    assert weights == pytest.approx(read_noise(filled, residual, 16).weights)

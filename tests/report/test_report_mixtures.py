@@ -33,7 +33,7 @@ def test_a_source_that_does_not_say_what_others_say_is_named(tmp_path):
     ours, silent = save_db(tmp_path / "ours.db"), save_table(tmp_path / "b.csv", "note", "x")
     [finding] = load_sources([str(ours), str(silent)], db=None, sweep=None).findings
     assert (finding.code, finding.severity) == ("unnamed_conventions", Severity.INFO)
-    assert finding.message.startswith("b.csv does not say how they count parameters nor their tokenizer")
+    assert finding.message.startswith("b.csv does not say how parameters are counted nor which tokenizer was used")
     assert finding.values == {"sources": ["b.csv"]}
     assert load_sources([str(silent)], db=None, sweep=None).findings == ()
 

@@ -193,3 +193,9 @@ def test_a_table_of_other_peoples_runs_is_only_fitted():
         "isoflop fit made-up.csv --target 3.8e+25",
         "isoflop report made-up.csv --target 3.8e+25",
     )
+
+
+def test_the_fit_command_has_the_options_of_the_report_that_fit_knows(source):
+    recorded = "isoflop report demo.toml --bootstrap 20 --window 0.6 --out=there --bootstrap=5 --params matmul --json"
+    lines = reproduction(summary_of(dataclasses.replace(source, path=Path("other.db")), commands=[recorded]))
+    assert "isoflop fit demo.toml --window 0.6 --params matmul --db other.db" in lines

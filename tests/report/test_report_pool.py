@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from isoflop.errors import IsoflopError
+from isoflop.report.conventions import under_convention
+from isoflop.report.flop_count import FlopCount
 from isoflop.report.json import fit_document
 from isoflop.report.markdown import render_markdown
 from isoflop.report.page.hover import drawn_runs
@@ -16,7 +18,7 @@ from isoflop.report.pool import load_each, load_sources, shared_run_ids
 from isoflop.report.reproduce import reproduction
 from isoflop.report.source import Origin
 from isoflop.report.write import write_report
-from isoflop.spec import SweepSpec
+from isoflop.spec import FitSpec, SweepSpec
 from isoflop.store import open_store
 from tests.report_examples import grid, make_result, save_sweep, save_troubled_sweep, summary_of
 
@@ -237,3 +239,46 @@ def test_each_source_alone_keeps_the_runs_that_others_have_too(tmp_path, db):
     one, other = load_each([str(db), str(copy)], db=db, sweep=None)
     assert (len(one.points), len(other.points)) == (14, 21)
     assert len(shared_run_ids(one, other)) == 14
+
+
+def test_runs_excluded_elsewhere_leave_a_table_beside_them_whole(tmp_path, db, table):
+    copy = tmp_path / "copy.db"
+    shutil.copy(db, copy)
+    with open_store(copy, write=True) as store:
+        store.exclude(load(db).cells[0].run_id, reason="wrong corpus")
+    assert [len(part.points) for part in load(db, copy, table).each] == [13, 0, 10]
+
+
+def test_where_every_run_is_excluded_in_some_source_there_is_nothing_to_fit(tmp_path, db):
+    halves = [tmp_path / "one.db", tmp_path / "other.db"]
+    run_ids = [cell.run_id for cell in load(db).cells]
+    for half, mine in zip(halves, (run_ids[:7], run_ids[7:]), strict=True):
+        shutil.copy(db, half)
+        with open_store(half, write=True) as store:
+            store.exclude(*mine, reason="doubtful")
+    assert "No run is left to fit" in refusal(*halves).message
+
+
+def test_a_copy_of_a_database_does_not_make_shapes_unknown(tmp_path, db):
+    copy = tmp_path / "copy.db"
+    shutil.copy(db, copy)
+    alone, pooled = (under_convention(load(*sources), "matmul", FlopCount.SIX_ND) for sources in ((db,), (db, copy)))
+    assert pooled.n_params == alone.n_params
+    assert pooled.budget_flops == alone.budget_flops
+
+
+def test_every_source_counts_as_its_own_sweep_does_in_any_order(tmp_path):
+    one, other = (save_counted(tmp_path / f"{count}.db", budget, count)
+                  for count, budget in (("total", 1e12), ("matmul", 1e13)))  # fmt: skip
+    budgets = [
+        sorted(set(under_convention(load(*sources), None, FlopCount.SIX_ND).budget_flops))
+        for sources in ((one, other), (other, one))
+    ]
+    assert budgets[0] == pytest.approx(budgets[1])
+
+
+def save_counted(path, budget, count):
+    cells = grid(budget)
+    spec = SweepSpec(name="demo", budgets=(budget,), fit=FitSpec(params=count))
+    save_sweep(path, cells, map(make_result, cells), spec=spec)
+    return path

@@ -13,7 +13,7 @@ from isoflop.fit.intervals import student_quantile
 from isoflop.fit.noise import UNEQUAL_P_VALUE
 from isoflop.fit.profile import MIN_POINTS, Valley
 from isoflop.fit.results.profile import Vertex
-from isoflop.fit.window import WIDE_REACH, reach
+from isoflop.fit.window import FEWEST_IN_WINDOW, WIDE_REACH, in_window, reach
 
 # With 5 sizes or fewer a parabola leaves too little to see a bad run or a skew by. All but one of the published
 # budgets in tests/data have 6 rows or more.
@@ -127,12 +127,12 @@ def _on_width(seen: Evidence) -> Iterator[Finding]:
     reached = zip(seen.valleys, reach(seen.rows), strict=True)
     far = [(valley.budget_flops, decades) for valley, decades in reached if valley.floors and decades > WIDE_REACH]
     if seen.window is not None:
-        if not far:
+        if in_window(seen.rows, seen.window).all():
             yield Finding(
                 "window_idle",
                 Severity.INFO,
-                f"No budget's sizes reach more than {WIDE_REACH:g} decades from its best run, so the window of "
-                f"{seen.window:g} decades leaves nothing out.",
+                f"The window of {seen.window:g} decades leaves nothing out: it cuts budgets whose sizes reach more "
+                f"than {WIDE_REACH:g} decades from the best run, and keeps the {FEWEST_IN_WINDOW} nearest.",
                 "Nothing needs to be done: a window is for grids that reach farther.",
                 {"window_decades": seen.window},
             )

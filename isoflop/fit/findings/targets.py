@@ -78,7 +78,7 @@ def on_suggestions(seen: Evidence) -> Iterator[Finding]:
                 if seen.choice is None or seen.choice.joint is None
                 else "no further run would narrow the interval at the target."
             ),
-            "Two budgets with a floor inside six sizes each are enough for a joint valley.",
+            "Two budgets with a floor inside six sizes each, and positive losses, are enough for a joint valley.",
             {"missing": seen.unanswered_suggestions},
         )
 

@@ -180,5 +180,7 @@ def _through_nearest(data: _Centred, weights: Array, theta: Array) -> tuple[Arra
         jacobian = log_jacobian(predict(exact[None], data.x, data.z)[1], data.x, data.z)[0].T
         step, *_ = np.linalg.lstsq(jacobian[nearest], deviations(exact)[nearest], rcond=None)
         exact = exact + np.clip(step, -1.0, 1.0)
+    if ((exact[3:] < LOWEST_EXPONENT) | (exact[3:] > HIGHEST_EXPONENT)).any():
+        return theta, value
     reached = float(weights @ np.abs(deviations(exact)))
     return (exact, reached) if reached < value else (theta, value)

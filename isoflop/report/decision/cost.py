@@ -1,12 +1,13 @@
 """What a training costs: device-hours, money and days."""
 
-import math
 from dataclasses import dataclass
 
 from isoflop.errors import IsoflopError
 from isoflop.report.decision.positive import require_positive
 
 SECONDS_PER_HOUR, HOURS_PER_DAY = 3600, 24
+# Beyond these a number is a slip of the keyboard.
+LEAST_UTILISATION, HIGHEST_PRICE, MOST_DEVICES = 1e-3, 1e9, 10**9
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class CostRates:
 
     Attributes:
         peak_flops_per_second: of one device, in the training's precision, without sparsity.
-        utilisation: share of the peak that training FLOPs reach, above 0, at most 1.
+        utilisation: share of the peak that training FLOPs reach, from a thousandth to 1.
         price_per_device_hour: in any currency; 0 for devices that are paid for.
         n_devices: devices at work side by side.
 
@@ -30,18 +31,20 @@ class CostRates:
 
     def __post_init__(self) -> None:
         require_positive(self.peak_flops_per_second, "The peak of a device")
-        if not 0 < self.utilisation <= 1:
+        if not LEAST_UTILISATION <= self.utilisation <= 1:
             raise IsoflopError(
                 f"The utilisation is {self.utilisation:g}.",
-                hint="Give the share of the peak that training reaches, above 0 and at most 1, such as 0.4.",
+                hint="Give the share of the peak that training reaches, from 0.001 to 1, such as 0.4.",
             )
-        if not 0 <= self.price_per_device_hour < math.inf:
+        if not 0 <= self.price_per_device_hour <= HIGHEST_PRICE:
             raise IsoflopError(
                 f"The price of a device-hour is {self.price_per_device_hour:g}.",
                 hint="Give what an hour of one device costs, such as 2.5; 0 for devices that are paid for.",
             )
-        if self.n_devices < 1:
-            raise IsoflopError(f"The number of devices is {self.n_devices}.", hint="Give a whole number, 1 or more.")
+        if not 1 <= self.n_devices <= MOST_DEVICES:
+            raise IsoflopError(
+                f"The number of devices is {self.n_devices}.", hint=f"Give a whole number from 1 to {MOST_DEVICES:.0e}."
+            )
 
 
 @dataclass(frozen=True)

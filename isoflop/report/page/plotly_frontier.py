@@ -47,8 +47,8 @@ def _traces(optimum: Optimum, summary: Summary) -> Iterator[Trace]:
     level = summary.fit.level
     if optimum.law is not None:
         yield from _law(optimum, optimum.law, level)
-    if optimum.cloud:
-        strands = list(optimum.strands())
+    strands = list(optimum.strands())
+    if strands:
         # one trace whose lines are parted by nulls
         yield {
             "type": "scatter",
