@@ -41,8 +41,9 @@ class SurfaceLoss:
     def at(self, log_c: float) -> tuple[float, float]:
         """See `LossReader`; at the optimum the loss does not change with N, so N's own error does not count."""
         log_n, log_d = (np.array([log * _LN10]) for log in self.solution.law.optimum(log_c, self.cost))
-        loss = float(np.exp(self.solution.log_loss(log_n, log_d))[0])
-        gradient = loss * self.solution.jacobian(log_n, log_d)[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss = float(np.exp(self.solution.log_loss(log_n, log_d))[0])
+            gradient = loss * self.solution.jacobian(log_n, log_d)[0]
         return loss, _variance(gradient, self.covariance)
 
     def constants(self) -> tuple[float, float, float, Array]:
