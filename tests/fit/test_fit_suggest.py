@@ -62,3 +62,16 @@ def test_the_fit_suggests_for_the_first_target_and_writes_it_into_the_document()
 
 def test_without_a_joint_valley_nothing_is_suggested():
     assert fit_sweep(*published("epoch240"), suggest=3).suggested == ()
+
+
+def test_repeats_at_the_fitted_budgets_do_not_promise_to_undo_scattered_floors():
+    budget, n_params, _, loss = surface_sweep(np.geomspace(1e18, 1e21, 8))
+    generator = np.random.default_rng(4)
+    shifted = n_params * 10 ** np.repeat(generator.normal(0, 0.08, 8), 7)
+    scattered = (budget, shifted, budget / (6 * shifted), loss * np.exp(generator.normal(0, 0.002, 56)))
+    choice = choose(sort_rows(*scattered))
+    assert choice.joint.valley.scatter.sd > 0.03
+    planned = [(c, n) for c, n in zip(budget, shifted, strict=True) for _ in range(20)]
+    before, after = (suggest_runs(choice, 1e22, 1, 0.9, planned=runs)[0] for runs in ([], planned))
+    # twenty times as many runs at the same budgets: without scatter a fifth of the interval would be left
+    assert after.half_width_statistical > 0.7 * before.half_width_statistical

@@ -89,8 +89,9 @@ def _at(choice: Choice, budget_flops: float, offset: float) -> _Run:
 class _Design:
     """The information about ridge, depth, shape and floors, and what more runs would add.
 
-    Parameters are those of the joint valley, then a floor per budget. What they say of the reading's variance is taken
-    relative to the variance that the estimate itself has there, which knows shrinkage and scattered floors.
+    Parameters are those of the joint valley, a floor per budget, and, where floors scatter about the ridge, how far
+    each lies off it: more runs at one budget tell more of that budget's own floor than of the ridge. What they say of
+    the reading's variance is taken relative to the variance that the estimate has there, which knows shrinkage.
     """
 
     def __init__(self, choice: Choice, target_flops: float, coming: Sequence[_Run]) -> None:
@@ -101,10 +102,14 @@ class _Design:
         self._target, self._fitted = math.log10(target_flops), choice.fitted_budgets
         every = {run.budget_flops for offer in (*_offers(choice), coming) for run in offer}
         self._budgets = sorted({*choice.rows.budgets.tolist(), *every})
-        self._reading = np.zeros(N_PARAMETERS + len(self._budgets))
+        n_budgets = len(self._budgets)
+        scatter = [(choice.residual_sd / valley.scatter.sd) ** 2] * n_budgets if valley.scatter.sd > 0 else []
+        self._scattered = bool(scatter)
+        self._reading = np.zeros(N_PARAMETERS + n_budgets + len(scatter))
         self._reading[:2] = 1.0, self._target - self._centre
         rows = self._jacobian(choice.rows.budget_flops, np.log10(choice.rows.n_params))
-        information = rows.T @ rows + np.diag([0, 0, 0, 0, *[valley.strength] * 2, *[_UNKNOWN] * len(self._budgets)])
+        prior = [0.0, 0.0, 0.0, 0.0, *[valley.strength] * 2, *[_UNKNOWN] * n_budgets, *scatter]
+        information = rows.T @ rows + np.diag(prior)
         self._covariance: Array = np.asarray(np.linalg.inv(information), dtype=np.float64)
         now = float(self._reading @ self._covariance @ self._reading)
         self._scale = choice.on_params.at(self._target)[1] / now if now > 0 else 0.0
@@ -150,13 +155,17 @@ class _Design:
         return row
 
     def _jacobian(self, budget_flops: Array, log_n: Array) -> Array:
-        """d loss / d (valley, floors), (n, 6 + k)."""
+        """d loss / d (valley, floors, their distances from the ridge), (n, 6 + k) or (n, 6 + 2 k)."""
         t = np.log10(budget_flops) - self._centre
         n = len(t)
         axis = Axis(log_n, t, np.zeros(n), np.ones(n), np.zeros(n, dtype=np.intp), self._centre)
         out = np.zeros((n, len(self._reading)))
         out[:, :N_PARAMETERS] = JointObjective(axis, self._theta[4:], 0.0).slopes(self._theta[None])[0].T
-        out[np.arange(n), N_PARAMETERS + np.searchsorted(self._budgets, budget_flops)] = 1.0
+        place = N_PARAMETERS + np.searchsorted(self._budgets, budget_flops)
+        out[np.arange(n), place] = 1.0
+        if self._scattered:
+            # a floor off the ridge moves its valley as the ridge itself would
+            out[np.arange(n), place + len(self._budgets)] = out[:, 0]
         return out
 
 

@@ -42,7 +42,11 @@ def on_shape(seen: Evidence) -> Iterator[Finding]:
             [valley.budget_flops for valley in outside],
             f"The floor lies outside the runs, towards {side}, at",
             "These budgets are left out of the frontier: add "
-            + (f"{max(known)} {more} models, spaced as the others." if known else f"{more} models."),
+            + (
+                f"{max(known)} {more} model{'s' if max(known) > 1 else ''}, spaced as the others."
+                if known
+                else f"{more} models."
+            ),
             side=str(vertex),
             sizes_to_add=to_add,
         )
