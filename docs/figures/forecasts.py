@@ -9,11 +9,13 @@ from drawing import (
     BLUE,
     GREEN,
     GREY,
+    LAWS,
     LEVEL,
     RED,
     SWEEPS,
     chosen,
     joint_of,
+    law_rows,
     panels,
     parabola_curve,
     read,
@@ -31,6 +33,7 @@ from isoflop.fit.line import PowerLaw
 from isoflop.fit.parabola import fit_parabola
 from isoflop.fit.profile import budget_floors, find_valleys, pool_noise
 from isoflop.fit.rows import Rows
+from isoflop.fit.surface.law import SurfaceLaw
 from isoflop.fit.window import in_window, reach
 
 WINDOW = 0.6
@@ -183,7 +186,22 @@ def loss_law() -> Figure:
              title="Chinchilla (ml-scalefit)")  # fmt: skip
     axes.legend()
     say("loss law", E=law.e, gamma=law.gamma, gamma_ci=law.gamma_ci, source=law.source)
+    for name, surface in LAWS.items():
+        say("loss interval", law=name, wider=loss_widening(surface))
     return figure
+
+
+def loss_widening(law: SurfaceLaw, sweeps: int = 60) -> float:
+    """By what factor the model error widens the interval of a loss at 100 times the largest budget: the median."""
+    budgets = 8.1e20 / 3.0 ** np.arange(4, -1, -1)
+    factors = []
+    for k in range(sweeps):
+        rows = law_rows(law, budgets.tolist(), [np.linspace(-0.5, 0.5, 7)] * 5)
+        loss = rows.loss * np.exp(np.random.default_rng([17, k]).normal(0, 0.002, len(rows)))
+        (target,) = fit_sweep(rows.budget_flops, rows.n_params, rows.n_tokens, loss, targets=[8.1e22]).targets
+        assert target.loss_ci and target.loss_ci_statistical
+        factors.append(float(np.ptp(target.loss_ci) / np.ptp(target.loss_ci_statistical)))
+    return float(np.median(factors))
 
 
 def scorecard() -> Figure:

@@ -8,6 +8,7 @@ import matplotlib.ticker
 import numpy as np
 from drawing import (
     BLUE,
+    CHINCHILLA,
     GREEN,
     GREY,
     LEVEL,
@@ -18,6 +19,7 @@ from drawing import (
     Array,
     chosen,
     joint_of,
+    law_rows,
     panels,
     read,
     say,
@@ -25,10 +27,14 @@ from drawing import (
 )
 from matplotlib.figure import Figure
 
+from isoflop.fit.choice import choose
 from isoflop.fit.intervals import student_quantile
 from isoflop.fit.joint.mask import FALSE_ALARMS, rows_on_valley
 from isoflop.fit.joint.objective import Axis, JointObjective
 from isoflop.fit.joint.solve import JointValley
+from isoflop.fit.line import Mixture
+from isoflop.fit.rows import sort_rows
+from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
 from isoflop.fit.surface.solve import solve_surface
 
 
@@ -134,7 +140,38 @@ def scatter() -> Figure:
              title="Chinchilla (ml-scalefit)", ylim=(-0.26, 0.3))  # fmt: skip
     axes.legend(ncols=2, loc="upper center")
     say("scatter", sd=sd, p=valley.scatter.p_value, plain_a=valley.line.slope, ridge_a=valley.ridge.slope)
+    for n_budgets in (5, 8):
+        for sd in (0.03, 0.08):
+            held, without = scatter_coverage(n_budgets, sd)
+            say("scatter coverage", budgets=n_budgets, sd=sd, held=held, without_allowance=without)
     return figure
+
+
+def scatter_coverage(n_budgets: int, sd: float, sweeps: int = 100) -> tuple[float, float]:
+    """How often 90 % intervals of a hold it where floors scatter by `sd` decades: as they are, and by noise alone."""
+    budgets = 8.1e20 / 3.0 ** np.arange(n_budgets - 1, -1, -1)
+    held = np.zeros((sweeps, 2), dtype=bool)
+    for k in range(sweeps):
+        generator = np.random.default_rng([13, n_budgets, k])
+        offsets = [np.linspace(-0.5, 0.5, 7)] * n_budgets
+        exact = law_rows(CHINCHILLA, budgets.tolist(), offsets)
+        n = exact.n_params * 10 ** generator.normal(0, sd, n_budgets)[exact.group]
+        loss = exact.loss * np.exp(generator.normal(0, 0.002, len(exact)))
+        choice = choose(sort_rows(exact.budget_flops, n, exact.budget_flops / (6 * n), loss))
+        assert choice
+        fit = joint_of(choice)
+        errors = parameter_covariance(fit.surface, choice.rows, np.ones(len(choice.rows)))
+        lines = surface_lines(fit.surface, fit.cost, errors, fit.valley.line.log_c_mean)
+        assert lines
+        alone = Mixture(lines[0], fit.valley.line, fit.weight)
+        for place, (law, freedom) in enumerate(
+            ((choice.on_params, choice.degrees_of_freedom), (alone, fit.valley.degrees_of_freedom))
+        ):
+            value, variance = law.exponent
+            half = student_quantile(LEVEL, freedom) * math.sqrt(variance)
+            held[k, place] = abs(value - CHINCHILLA.exponent_a) <= half
+    with_allowance, without = held.mean(axis=0).tolist()
+    return with_allowance, without
 
 
 def mask() -> Figure:

@@ -27,7 +27,6 @@ from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.frontier import fit_frontier
 from isoflop.fit.inputs import check_choices, check_columns, check_errors
 from isoflop.fit.joint.shrink import JointFit, fit_joint
-from isoflop.fit.noise import replicate_noise
 from isoflop.fit.profile import Valley, budget_floors, describe_valley, find_valleys, pool_noise
 from isoflop.fit.results.estimate import Estimate, Estimators, Recommended
 from isoflop.fit.results.profile import Vertex
@@ -125,7 +124,7 @@ def fit_sweep(
             estimators=estimators,
             joint=joint,
             choice=choice,
-            replicates=replicate_noise(rows),
+            replicates=reader.replicates,
             targets=answers,
             scorecard=scorecard,
             credible_decades=reader.credible_decades,

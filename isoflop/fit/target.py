@@ -101,8 +101,8 @@ class TargetReader:
 
     def __init__(self, rows: Rows, choice: Choice | None, level: float, credible_decades: float | None) -> None:
         self._choice, self._level, self.credible_decades = choice, level, credible_decades
-        repeated = replicate_noise(rows)
-        self._noise_sd = repeated.sd if repeated else choice.residual_sd if choice else 0.0
+        self.replicates = replicate_noise(rows)
+        self._noise_sd = self.replicates.sd if self.replicates else choice.residual_sd if choice else 0.0
 
     def read(self, budget_flops: float) -> Target:
         """The target at one budget; all None without an estimate."""

@@ -108,16 +108,7 @@ def used_points(source: FitInput) -> Iterator[tuple[SweepCell, Point, ParamCount
 
 def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float, window: float | None) -> ConventionFit:
     rows = under_convention(source, params, flops)
-    parabola, found = fit_exponents(
-        rows.budget_flops,
-        rows.n_params,
-        rows.n_tokens,
-        rows.loss,
-        loss_se=rows.loss_se,
-        trunk=rows.trunk,
-        level=level,
-        window=window,
-    )
+    parabola, found = fit_exponents(**rows.columns_of_fit, level=level, window=window)
     return ConventionFit(
         params=params,
         flops=flops,

@@ -25,12 +25,7 @@ def fit_input(
 ) -> SweepFit:
     """The fit of all that `source` knows of its rows; options as of `fit_sweep`."""
     return fit_sweep(
-        source.budget_flops,
-        source.n_params,
-        source.n_tokens,
-        source.loss,
-        loss_se=source.loss_se,
-        trunk=source.trunk,
+        **source.columns_of_fit,
         level=level,
         targets=targets,
         window=window,

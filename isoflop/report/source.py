@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypedDict
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
@@ -36,6 +37,17 @@ class Origin(StrEnum):
     JSON_LINES = "jsonl"
     PARQUET = "parquet"
     SEVERAL = "several"
+
+
+class FitColumns(TypedDict):
+    """Columns (n,) as `fit_sweep` names them."""
+
+    budget_flops: tuple[float, ...]
+    n_params: tuple[float, ...]
+    n_tokens: tuple[float, ...]
+    loss: tuple[float, ...]
+    loss_se: tuple[float, ...]
+    trunk: tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,18 @@ class FitInput:
     def trunk(self) -> tuple[str | None, ...]:
         """Trunk of each row, by source; None for a run of its own."""
         return tuple(None if point.trunk is None else f"{point.source}/{point.trunk}" for point in self.points)
+
+    @property
+    def columns_of_fit(self) -> FitColumns:
+        """All that a fit takes of the rows, by the names of its arguments."""
+        return {
+            "budget_flops": self.budget_flops,
+            "n_params": self.n_params,
+            "n_tokens": self.n_tokens,
+            "loss": self.loss,
+            "loss_se": self.loss_se,
+            "trunk": self.trunk,
+        }
 
     @property
     def n_params(self) -> tuple[float, ...]:
