@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from calibration import BUDGETS, CHINCHILLA, FAR, N_SIZES, SKEWED, SURFACES, Surface
+from surfaces import BUDGETS, CHINCHILLA, FAR, N_SIZES, SKEWED, SURFACES, Surface
 
 from isoflop.fit.choice import Choice, choose
 from isoflop.fit.cost import SIX

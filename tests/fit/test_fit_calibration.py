@@ -5,24 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from surfaces import BUDGETS, CELLS, GROUPS, SKEWED, SPOILS, SURFACES, Setting
 
-from benchmarks.calibration import (
-    BUDGETS,
-    CELLS,
-    GROUPS,
-    LEVEL,
-    QUANTITIES,
-    SKEWED,
-    SPOILS,
-    SURFACES,
-    Job,
-    Setting,
-    measure,
-    measure_all,
-    summarise,
-    token_cost,
-    true_values,
-)
+from benchmarks.calibration import LEVEL, QUANTITIES, Job, measure, measure_all, summarise, token_cost, true_values
 from isoflop.fit.cost import SIX
 from isoflop.fit.joint.mask import FALSE_ALARMS
 
