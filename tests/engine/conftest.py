@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,8 @@ min_steps = 20
 tokens = 1024
 """
 
+_started: list["subprocess.Popen[str]"] = []
+
 
 @dataclass(frozen=True)
 class Sandbox:
@@ -46,7 +48,8 @@ class Sandbox:
     folder: Path
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        """The command, running: what a test leaves of it is killed when the test ends."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "isoflop", *arguments],
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -55,6 +58,8 @@ class Sandbox:
             start_new_session=True,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
+        _started.append(process)
+        return process
 
     def run(self, *arguments: str, code: int = 0) -> tuple[str, str]:
         """stdout and stderr of the command, which must exit with `code`."""
@@ -74,11 +79,16 @@ class Sandbox:
 
     def workers(self) -> list[int]:
         """Process ids of the workers that live and have claimed a run here."""
-        found = []
+        return list(self.claimed())
+
+    def claimed(self) -> dict[int, str]:
+        """Living workers and the runs they have claimed and not finished."""
+        found = {}
         for claim in self.folder.glob("isoflop-artifacts/*/claim.json"):
-            pid = json.loads(claim.read_text())["pid"]
-            if alive(pid) and not list(claim.parent.glob("result-*.json")):
-                found.append(pid)
+            with suppress(FileNotFoundError):  # its run has just ended
+                pid, run_id = json.loads(claim.read_text())["pid"], claim.parent.name
+                if alive(pid) and not (claim.parent / f"result-{run_id}.json").exists():
+                    found[pid] = run_id
         return found
 
     def wait_for(self, condition: Callable[[], object], *, seconds: float = 60) -> None:
@@ -93,6 +103,16 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def end_what_was_started() -> None:
+    """Kill the commands that a failed test left running, with their workers, and close their pipes."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate(timeout=60)
 
 
 def kill(process: subprocess.Popen[str], number: signal.Signals) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from tests.engine.conftest import Sandbox, alive
 from tests.faults.processes import (
-    claimed,
     descendants,
     fork_server,
     freeze,
@@ -118,7 +117,7 @@ class Assault:
             self._open_sweep()
 
     def _victims(self) -> dict[int, str]:
-        return {pid: run for pid, run in claimed(self.sandbox).items() if self._deaths[run] < DEATHS_ALLOWED}
+        return {pid: run for pid, run in self.sandbox.claimed().items() if self._deaths[run] < DEATHS_ALLOWED}
 
     def _kill_worker(self) -> None:
         time.sleep(self.random.uniform(0, 0.6))
@@ -167,7 +166,7 @@ class Assault:
         if not workers or not workers <= self._victims().keys():
             thaw(server)
             return
-        self._deaths.update(claimed(self.sandbox).values())
+        self._deaths.update(self.sandbox.claimed().values())
         kill_frozen(server)
         self._doom(sorted(workers))
         self.kills.append(("server", False))

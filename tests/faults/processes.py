@@ -1,6 +1,5 @@
 """The processes of a running sweep, and ways to stop one exactly where it is."""
 
-import json
 import os
 import signal
 import sqlite3
@@ -34,16 +33,6 @@ def is_worker(pid: int, server: int) -> bool:
     with _gone():
         return psutil.Process(pid).ppid() == server
     return False
-
-
-def claimed(sandbox: Sandbox) -> dict[int, str]:
-    """Living workers and the runs they have claimed and not finished."""
-    found = {}
-    for claim in sandbox.folder.glob("isoflop-artifacts/*/claim.json"):
-        pid, run_id = json.loads(claim.read_text())["pid"], claim.parent.name
-        if alive(pid) and not (claim.parent / f"result-{run_id}.json").exists():
-            found[pid] = run_id
-    return found
 
 
 def has_stepped(sandbox: Sandbox, run_id: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import Sandbox
-from tests.faults.processes import claimed, has_stepped
+from tests.faults.processes import has_stepped
 
 # Loaded by every Python process at start-up: the wall clock is off by as many seconds as the file says at the moment.
 CLOCK = """
@@ -74,11 +74,11 @@ def test_a_sweep_under_a_jumping_clock_has_the_same_bits_and_honest_seconds(
 ) -> None:
     begun = time.monotonic()
     coordinator = sandbox.start("run", "tiny.toml", "--workers", "2", "--json")
-    sandbox.wait_for(lambda: [run for run in claimed(sandbox).values() if has_stepped(sandbox, run)])
+    sandbox.wait_for(lambda: [run for run in sandbox.claimed().values() if has_stepped(sandbox, run)])
     for offset in (-HOUR, 0.0, HOUR, 0.0):  # so that some runs begin under one clock and end under another
-        seen = set(claimed(sandbox))
+        seen = set(sandbox.claimed())
         clock.jump_to(offset)
-        sandbox.wait_for(lambda seen=seen: coordinator.poll() is not None or set(claimed(sandbox)) - seen)
+        sandbox.wait_for(lambda seen=seen: coordinator.poll() is not None or set(sandbox.claimed()) - seen)
     out, err = coordinator.communicate(timeout=120)
     took = time.monotonic() - begun
     assert coordinator.returncode == 0, err

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import SWEEP, Sandbox
-from tests.faults.processes import claimed, freeze, has_stepped, reap, thaw
+from tests.faults.processes import freeze, has_stepped, reap, thaw
 from tests.faults.said import is_sentence
 
 ONE_BUDGET = SWEEP.replace("[6e8, 1.2e9]", "[6e8]")
@@ -49,7 +49,7 @@ def interrupted_in_threes(sandbox: Sandbox) -> list[Path]:
     held: set[int] = set()
 
     def hold() -> bool:
-        stepping = [pid for pid, run in claimed(sandbox).items() if has_stepped(sandbox, run)]
+        stepping = [pid for pid, run in sandbox.claimed().items() if has_stepped(sandbox, run)]
         held.update(pid for pid in stepping if pid not in held and freeze(pid))
         return len(held) == 3
 
@@ -157,7 +157,9 @@ def test_temporary_files_of_the_dead_are_never_read_and_do_not_stay(done: Sandbo
 
 
 def delete_all(sandbox: Sandbox) -> None:
-    shutil.rmtree(sandbox.folder / "isoflop-artifacts")
+    """In one step: file by file, a worker that writes meanwhile would put some back."""
+    aside = (sandbox.folder / "isoflop-artifacts").rename(sandbox.folder / "vanished")
+    shutil.rmtree(aside)
 
 
 def cut_and_delete(sandbox: Sandbox) -> None:
@@ -200,7 +202,7 @@ def test_artifacts_that_vanish_under_a_running_sweep_cost_time_and_nothing_else(
 ) -> None:
     (sandbox.folder / "tiny.toml").write_text(ONE_BUDGET)
     coordinator = sandbox.start("run", "tiny.toml", "--workers", "2")
-    sandbox.wait_for(lambda: [run for run in claimed(sandbox).values() if has_stepped(sandbox, run)])
+    sandbox.wait_for(lambda: [run for run in sandbox.claimed().values() if has_stepped(sandbox, run)])
     damage(sandbox)
     _, err = coordinator.communicate(timeout=120)
     assert coordinator.returncode in (0, 1), err
@@ -216,7 +218,7 @@ def test_a_database_that_vanishes_under_a_running_sweep_is_missed_and_made_again
     sandbox: Sandbox, undisturbed: Sandbox, how: str
 ) -> None:
     coordinator = sandbox.start("run", "tiny.toml", "--workers", "2")
-    sandbox.wait_for(lambda: claimed(sandbox))
+    sandbox.wait_for(sandbox.claimed)
     for file in sandbox.folder.glob("isoflop.db*"):
         file.unlink()
     if how == "replaced":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import Sandbox, alive
-from tests.faults.processes import claimed, fork_server, has_stepped, reap
+from tests.faults.processes import fork_server, has_stepped, reap
 
 # One step takes seconds: 60 thousand tokens through a million parameters, in as few passes as memory allows.
 STEP = """
@@ -84,7 +84,7 @@ def busy(tmp_path: Path, text: Path) -> Iterator[Busy]:
         started.append(sandbox.start("run", f"{name}.toml", "--workers", "1"))
     try:
         sandbox.wait_for(lambda: both_at_it(sandbox), seconds=120)
-        yield Busy(started, list(claimed(sandbox)))
+        yield Busy(started, list(sandbox.claimed()))
     finally:
         for process in started:
             process.kill()
@@ -101,7 +101,7 @@ def both_at_it(sandbox: Sandbox) -> bool:
 
 def silent_runs(sandbox: Sandbox) -> list[str]:
     """Runs whose workers have been at the same thing for a while."""
-    events = {run: sandbox.folder / "isoflop-artifacts" / run / "events.jsonl" for run in claimed(sandbox).values()}
+    events = {run: sandbox.folder / "isoflop-artifacts" / run / "events.jsonl" for run in sandbox.claimed().values()}
     return [run for run, path in events.items() if path.exists() and time.time() - path.stat().st_mtime > 1.5]
 
 
