@@ -19,6 +19,7 @@ from isoflop.cli.options import (
 
 if TYPE_CHECKING:
     from isoflop.cli.sweep import PlannedSweep
+    from isoflop.report.extension import Extension
     from isoflop.spec import SweepSpec
     from isoflop.store import Store
     from isoflop.view.plan_view import PlanView
@@ -56,7 +57,7 @@ def plan(
     from isoflop.cli.console import stderr, stdout
     from isoflop.cli.sweep import lock_path, plan_sweep, text_is_here
     from isoflop.errors import IsoflopError
-    from isoflop.report.extension import new_extras, planned_extras
+    from isoflop.report.extension import extend_sweep, planned_extras
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
     from isoflop.units import parse_quantity
@@ -72,15 +73,17 @@ def plan(
     with ExitStack() as held:
         if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long
             held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
-        extra = planned_extras(db, spec)
+        extra, extension = planned_extras(db, spec), None
         if extend:
-            extra += new_extras(db, spec, extend, parse_quantity(target, what="--target in FLOPs") if target else None)
+            aim = parse_quantity(target, what="--target in FLOPs") if target else None
+            extension = extend_sweep(db, spec, extend, aim)
+            extra += extension.extras
         made = plan_sweep(spec, sweep, artifacts, device=device.value, workers=workers, text_needed=False, extra=extra)
         if dry_run or not made.recordable:
-            view = _compared(spec, made, db)
+            view = _compared(spec, made, db, extension)
         else:
             with open_store(db, write=True) as store:
-                view = _view(spec, made, store)
+                view = _view(spec, made, store, extension)
                 store.save_plan(spec, made.plan)
     if json:
         print(dumps(plan_document(view)))
@@ -90,14 +93,16 @@ def plan(
         (stderr() if json else stdout()).print(text(f"Dry run: nothing was written to {db}.", "bold"))
 
 
-def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path) -> "PlanView":
+def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path, extension: "Extension | None") -> "PlanView":
     """The view against a database that is left as it is, or is not there."""
     from isoflop.store import read_untouched
 
-    return read_untouched(db, lambda store: _view(spec, made, store)) if db.exists() else _view(spec, made, None)
+    if not db.exists():
+        return _view(spec, made, None, extension)
+    return read_untouched(db, lambda store: _view(spec, made, store, extension))
 
 
-def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None") -> "PlanView":
+def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extension: "Extension | None") -> "PlanView":
     """What there is to say of a plan, before it is recorded in `store`."""
     from isoflop.cli.sweep import cost, seconds_by_run
     from isoflop.plan.estimate import disk_bytes
@@ -118,5 +123,6 @@ def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None") -> "Pl
         done=done,
         # Provisional run ids are new by nature and tell nothing.
         changes=changes_since(store, spec, plan) if store and made.recordable else None,
+        next_runs=extension.as_next_runs() if extension else None,
         excluded={run_id: exclusions[run_id] for run_id in plan.runs if run_id in exclusions},
     )

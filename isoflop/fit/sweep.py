@@ -130,6 +130,7 @@ def fit_sweep(
             credible_decades=reader.credible_decades,
             window=window,
             level=level,
+            suggested=suggested,
             unanswered_suggestions=max(suggest - len(suggested), 0),
         )
     )

@@ -1,12 +1,46 @@
 """Suggested runs of a sweep: those that are planned already, and new ones that its results ask for."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isoflop.errors import IsoflopError
+from isoflop.finding import Finding
 from isoflop.plan.types import Extra, Role
 from isoflop.spec import SweepSpec
 from isoflop.store import Standing, SweepCell, read_untouched, standing
+from isoflop.view.plan_view import NextRuns
+
+if TYPE_CHECKING:
+    from isoflop.fit.results.target import Suggestion
+
+# Of the fit's findings, those a plan repeats.
+_ON_SUGGESTIONS = ("nothing_to_suggest", "little_to_gain")
+
+
+@dataclass(frozen=True)
+class Extension:
+    """New runs, as they were suggested and as they will be built.
+
+    Attributes:
+        suggested: why each is worth its FLOPs.
+        level: nominal coverage of the intervals in `suggested`.
+        findings: what the fit says of the suggestions.
+        extras: the same runs as cells of the sweep.
+    """
+
+    suggested: "tuple[Suggestion, ...]"
+    level: float
+    findings: tuple[Finding, ...]
+    extras: tuple[Extra, ...]
+
+    def as_next_runs(self) -> NextRuns:
+        """For a page and a document of the plan."""
+        from isoflop.report.fit_tables import suggestion_table
+
+        table = suggestion_table(self.suggested, self.level)
+        return NextRuns(table, [asdict(one) for one in self.suggested], self.findings)
 
 
 def planned_extras(db: Path, spec: SweepSpec) -> tuple[Extra, ...]:
@@ -16,7 +50,7 @@ def planned_extras(db: Path, spec: SweepSpec) -> tuple[Extra, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def new_extras(db: Path, spec: SweepSpec, count: int, target: float | None) -> tuple[Extra, ...]:
+def extend_sweep(db: Path, spec: SweepSpec, count: int, target: float | None) -> Extension:
     """The `count` runs that would tell most about `target` (ten times the largest budget), as shapes that can be built.
 
     Runs that are planned and not trained yet are taken as trained. A size that a budget has already is asked for with
@@ -43,6 +77,7 @@ def new_extras(db: Path, spec: SweepSpec, count: int, target: float | None) -> t
             f"The results of {spec.name!r} do not tell what to train next: they determine no joint valley yet.",
             hint="`isoflop fit` says what is missing; two budgets with a floor inside six sizes are enough.",
         )
+    said = [finding for finding in fit.findings if finding.code in _ON_SUGGESTIONS]
     rule = ShapeRule(spec.model, make_tokenizer(spec.tokenizer).vocab_size, spec.fit.params)
     taken = {(cell.budget_flops, cell.shape, cell.seed) for cell in cells if cell.run_id is not None}
     extras: list[Extra] = []
@@ -53,7 +88,7 @@ def new_extras(db: Path, spec: SweepSpec, count: int, target: float | None) -> t
             seed += 1
         taken.add((budget, shape, seed))
         extras.append(Extra(budget, shape, seed))
-    return tuple(extras)
+    return Extension(fit.suggested, fit.level, tuple(said), tuple(extras))
 
 
 def _cells(db: Path, spec: SweepSpec) -> Sequence[SweepCell]:

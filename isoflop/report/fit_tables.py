@@ -224,12 +224,10 @@ def scorecard_table(fit: SweepFit) -> Table | None:
     )
 
 
-def suggestion_table(fit: SweepFit) -> Table | None:
-    """The runs to train next; None where none were asked for or can be told."""
-    if not fit.suggested:
-        return None
+def suggestion_table(suggested: Sequence[Suggestion], level: float) -> Table:
+    """The runs to train next, one at least."""
     return Table(
-        title="Next runs",
+        title=f"Next runs, for N_opt at {format_flops(suggested[0].target_flops)} FLOPs",
         columns=(
             Column("FLOPs"),
             Column("N"),
@@ -239,8 +237,8 @@ def suggestion_table(fit: SweepFit) -> Table | None:
             Column("after"),
             Column("statistical", essential=False),
         ),
-        rows=tuple(_suggestion_row(one) for one in fit.suggested),
-        note=f"What narrows log10 N_opt at the target most per FLOP. Intervals: half-width at {percent(fit.level)}, "
+        rows=tuple(_suggestion_row(one) for one in suggested),
+        note=f"What narrows log10 N_opt there most per FLOP. Intervals: half-width at {percent(level)}, "
         "decades, with model error; the runs of a new budget count together.",
     )
 

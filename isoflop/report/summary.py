@@ -143,7 +143,7 @@ def summarize(
         bands=band_table(targets),
         profiles=profile_table(fit, n_budgets),
         scorecard=scorecard_table(fit),
-        suggestions=suggestion_table(fit),
+        suggestions=suggestion_table(fit.suggested, fit.level) if fit.suggested else None,
         conventions=convention_table(convention_fits, fit.level),
         convention_fits=tuple(convention_fits),
         laws=questions.laws,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate
 from isoflop.plan.types import Cell, Plan
 from isoflop.result import Status
@@ -14,7 +15,23 @@ from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.drawing import findings_block, table_block, text
 from isoflop.view.plan_changes import changes_document, print_changes
 from isoflop.view.plan_tables import plan_tables
+from isoflop.view.table import Table
 from isoflop.view.wording import SIMULATED_SENTENCE, excluded_sentence, runs
+
+
+@dataclass(frozen=True)
+class NextRuns:
+    """What a fit says of the runs that it suggested for the plan.
+
+    Attributes:
+        table: what each is to gain.
+        suggested: the same for the document.
+        findings: on what they gain together.
+    """
+
+    table: Table
+    suggested: Sequence[Mapping[str, object]]
+    findings: Sequence[Finding]
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,7 @@ class PlanView:
         disk_bytes: room that the sweep needs at most.
         done: how the runs with a result ended, by id.
         changes: against what the database had; None where it did not have the sweep.
+        next_runs: None where the plan was not extended.
         excluded: a person's reasons for leaving runs of the plan out of every fit, by run id.
     """
 
@@ -36,7 +54,13 @@ class PlanView:
     disk_bytes: float
     done: Mapping[str, Status]
     changes: PlanChanges | None
+    next_runs: NextRuns | None
     excluded: Mapping[str, str]
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """On the plan and on what was added to it."""
+        return (*self.plan.findings, *(self.next_runs.findings if self.next_runs else ()))
 
 
 def plan_document(view: PlanView) -> dict[str, object]:
@@ -66,7 +90,8 @@ def plan_document(view: PlanView) -> dict[str, object]:
             "n_pending": len(plan.runs) - len(view.done),
         },
         "changes": changes_document(view.changes) if view.changes else None,
-        "findings": [finding.as_json() for finding in plan.findings],
+        "suggested": list(view.next_runs.suggested) if view.next_runs else [],
+        "findings": [finding.as_json() for finding in view.findings],
     }
 
 
@@ -94,7 +119,7 @@ def _run(cell: Cell, excluded: str | None) -> dict[str, object]:
 
 
 def print_plan(view: PlanView, console: Console) -> None:
-    """Nothing; `console` shows what changed, the totals, then the cells, the dropped ones and the findings."""
+    """Nothing; `console` shows what changed, totals, cells, dropped ones, what new runs are to gain, and findings."""
     plan = view.plan
     console.print(text(f"Plan of {plan.sweep}", "bold"))
     if plan.simulated:
@@ -105,8 +130,10 @@ def print_plan(view: PlanView, console: Console) -> None:
         console.print(text(line))
     for table in plan_tables(plan, view.seconds):
         console.print(table_block(table, console))
-    if plan.findings:
-        console.print(findings_block(plan.findings))
+    if view.next_runs:
+        console.print(table_block(view.next_runs.table, console))
+    if view.findings:
+        console.print(findings_block(view.findings))
 
 
 def _totals(view: PlanView) -> Iterator[str]:

@@ -60,6 +60,26 @@ def test_what_is_suggested_is_what_the_fit_suggests(folder: Path) -> None:
         assert planned["n_params_total"] == pytest.approx(asked["n_params"], rel=0.1)
 
 
+def test_a_plan_says_what_its_new_runs_are_for_and_what_they_would_gain(folder: Path) -> None:
+    isoflop("run", "grown.toml", folder=folder)
+    fit = document("fit", "grown.toml", "--suggest", "7", "--target", "1e21", folder=folder)
+    plan = document("plan", "grown.toml", "--extend", "7", "--target", "1e21", "--dry-run", folder=folder)
+    assert plan["suggested"] == fit["suggested"]
+    assert {one["target_flops"] for one in plan["suggested"]} == {1e21}
+    page = isoflop("plan", "grown.toml", "--extend", "7", "--target", "1e21", "--dry-run", folder=folder).stdout
+    assert "Next runs, for N_opt at 1.00e21 FLOPs" in page
+    assert f"{fit['suggested'][-1]['half_width']:.4f}" in page
+    assert document("plan", "grown.toml", folder=folder)["suggested"] == []
+
+
+def test_runs_that_would_gain_next_to_nothing_are_planned_with_a_word_on_it(folder: Path) -> None:
+    isoflop("run", "grown.toml", folder=folder)
+    asked = ("plan", "grown.toml", "--extend", "2", "--target", "1e21", "--dry-run")
+    findings = {finding["code"] for finding in document(*asked, folder=folder)["findings"]}
+    assert "little_to_gain" in findings
+    assert "ask for 7 runs or more" in " ".join(isoflop(*asked, folder=folder).stdout.split())
+
+
 def test_a_dry_run_adds_nothing(folder: Path) -> None:
     isoflop("run", "grown.toml", folder=folder)
     assert suggested(document("plan", "grown.toml", "--extend", "3", "--dry-run", folder=folder))

@@ -73,7 +73,7 @@ def test_json_of_plan(drawn: Path) -> None:
     document = json.loads(isoflop("plan", "drawn.toml", "--json", folder=drawn).stdout)
     assert set(document) == {
         "schema_version", "sweep", "simulated", "budgets", "runs", "dropped", "total_flops", "estimate", "changes",
-        "findings",
+        "suggested", "findings",
     }  # fmt: skip
     assert document["schema_version"] == 1
     assert set(document["runs"][0]) == {

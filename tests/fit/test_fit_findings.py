@@ -333,6 +333,21 @@ def test_a_window_that_leaves_nothing_out_is_idle(half_width, idle):
     assert ("window_idle" in codes(fit)) == idle
 
 
+def test_suggestions_that_leave_an_interval_as_it_is_say_so():
+    columns = _noisy(surface_sweep(FIVE), 1e-5)
+    fit = fit_sweep(*columns, targets=[1e21], suggest=3)
+    finding = _only(fit, "little_to_gain")
+    assert finding.values["half_width"] > 0.9 * finding.values["half_width_before"]
+    assert finding.values["half_width"] == fit.suggested[-1].half_width
+    assert "7 runs or more" in finding.hint
+    assert "little_to_gain" not in codes(fit_sweep(*columns, targets=[1e21], suggest=7))
+    assert (
+        "more runs of this sweep do not" in _only(fit_sweep(*columns, targets=[1e20], suggest=3), "little_to_gain").hint
+    )
+    noisy = fit_sweep(*_noisy(surface_sweep(FIVE), 0.02), targets=[1e20], suggest=1)
+    assert "Noise is much" in _only(noisy, "little_to_gain").hint
+
+
 def test_suggestions_that_cannot_be_made_are_missed():
     assert "nothing_to_suggest" not in codes(fit_sweep(*_noisy(surface_sweep(FIVE)), suggest=3))
     fit = fit_sweep(*surface_sweep([1e19]), suggest=3)

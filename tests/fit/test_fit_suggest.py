@@ -32,6 +32,14 @@ def test_a_far_target_asks_for_the_next_budget_centred_on_the_ridge():
     assert all(6 * run.n_params * run.n_tokens == pytest.approx(run.budget_flops) for run in runs)
 
 
+def test_a_cheap_run_does_not_take_the_room_of_a_valley_that_tells_far_more():
+    quiet = with_noise(surface_sweep(np.geomspace(1e17, 1e19, 3)), np.random.default_rng(0), 0.002)
+    assert not any(run.opens_budget for run in _suggest(6, target=1e21, columns=quiet))
+    runs = _suggest(7, target=1e21, columns=quiet)
+    assert all(run.opens_budget for run in runs)
+    assert runs[-1].half_width < 0.6 * runs[0].half_width_before
+
+
 def test_where_a_valley_does_not_fit_single_runs_at_fitted_budgets_are_named():
     runs = _suggest(4)
     assert not any(run.opens_budget for run in runs)

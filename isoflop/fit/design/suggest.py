@@ -29,35 +29,70 @@ _DEFAULT_STEP = math.log10(3.0)
 def suggest_runs(
     choice: Choice, target_flops: float, count: int, level: float, *, planned: Sequence[tuple[float, float]] = ()
 ) -> tuple[Suggestion, ...]:
-    """The `count` runs that, one after the other, narrow log10 N_opt at `target_flops` most per FLOP.
+    """The `count` runs that narrow log10 N_opt at `target_flops` most per FLOP.
 
     Empty where `choice` has no joint valley. `planned` runs (FLOPs, parameters) are taken as trained. Offered are
-    single runs about the ridge at every fitted budget, which narrow the statistical interval, and, while as many are
-    still wanted, whole valleys at the next budgets centred on the ridge, which also shorten the extrapolation and with
-    it the model error. A run adds its row of the valley's Jacobian to the information of the rows; the variance of the
-    estimate is taken to fall as that information has it.
+    single runs about the ridge at every fitted budget, which narrow the statistical interval, and, where as many are
+    wanted, whole valleys at the next budgets centred on the ridge, which also shorten the extrapolation and with it
+    the model error. One offer after the other is taken by what it gains per FLOP; as a cheap run may leave no room for
+    a valley that is worth far more, each valley is tried as the first too, and the best of these sets is returned. A
+    run adds its row of the valley's Jacobian to the information of the rows; the variance of the estimate is taken to
+    fall as that information has it.
     """
     if choice.joint is None or count < 1:
         return ()
     coming = [_Run(budget, math.log10(n_params)) for budget, n_params in planned]
-    design, offers = _Design(choice, target_flops, coming), _offers(choice)
     opened = {run.budget_flops for run in coming}
-    offers = [offer for offer in offers if len(offer) == 1 or offer[0].budget_flops not in opened]
+    offers = [offer for offer in _offers(choice) if len(offer) == 1 or offer[0].budget_flops not in opened]
     least = _LEAST_SHARE * float(choice.rows.budget_flops.sum())
-    found: list[Suggestion] = []
-    while len(found) < count:
-        fitting = [offer for offer in offers if len(offer) <= count - len(found)]
-        gains = [design.gain(offer) / sum(max(run.budget_flops, least) for run in offer) for offer in fitting]
-        best = int(np.argmax(gains)) if gains else 0
-        if not gains or not gains[best] > 0:
-            break
-        before = design.half_width(level)
-        design.add(fitting[best])
-        after = design.half_width(level), design.statistical_half_width(level)
-        found += [_as_suggestion(choice, run, before, after) for run in fitting[best]]
-        # budgets are opened one after the other, and once
-        offers = [offer for offer in offers if offer is not fitting[best] or len(offer) == 1]
-    return tuple(found)
+    searches = [_Search(choice, _Design(choice, target_flops, coming), level, least)]
+    for valley in (offer for offer in offers if 1 < len(offer) <= count):
+        searches.append(_Search(choice, _Design(choice, target_flops, coming), level, least))
+        searches[-1].take(valley)
+    for search in searches:
+        search.fill(offers, count)
+    return tuple(max(searches, key=lambda search: search.per_flop).found)
+
+
+class _Search:
+    """A set of offers in the making."""
+
+    def __init__(self, choice: Choice, design: "_Design", level: float, least: float) -> None:
+        self._choice, self._design, self._level, self._least = choice, design, level, least
+        self._gained = self._spent = 0.0
+        self.found: list[Suggestion] = []
+
+    @property
+    def per_flop(self) -> float:
+        """What the set gains, decades^2 per FLOP."""
+        return self._gained / self._spent if self._spent else 0.0
+
+    def fill(self, offers: Sequence["_Offer"], count: int) -> None:
+        """Take what gains most per FLOP, one offer after the other, until `count` runs are found or none gains."""
+        while len(self.found) < count:
+            fitting = [offer for offer in offers if len(offer) <= count - len(self.found) and not self._is_open(offer)]
+            gains = [self._design.gain(offer) / self._cost(offer) for offer in fitting]
+            best = int(np.argmax(gains)) if gains else 0
+            if not gains or not gains[best] > 0:
+                return
+            self.take(fitting[best])
+
+    def take(self, offer: "_Offer") -> None:
+        """Make its runs part of the set."""
+        self._gained += self._design.gain(offer)
+        self._spent += self._cost(offer)
+        before = self._design.half_width(self._level)
+        self._design.add(offer)
+        after = self._design.half_width(self._level), self._design.statistical_half_width(self._level)
+        target = self._design.target_flops
+        self.found += [_as_suggestion(self._choice, target, run, before, after) for run in offer]
+
+    def _is_open(self, offer: "_Offer") -> bool:
+        """Whether a valley's budget is opened already: once is enough."""
+        return len(offer) > 1 and offer[0].budget_flops in {one.budget_flops for one in self.found}
+
+    def _cost(self, offer: "_Offer") -> float:
+        return sum(max(run.budget_flops, self._least) for run in offer)
 
 
 @dataclass(frozen=True)
@@ -99,6 +134,7 @@ class _Design:
         valley = choice.joint.valley
         self._theta, self._centre = valley.theta, valley.line.log_c_mean
         self._freedom = choice.degrees_of_freedom
+        self.target_flops = target_flops
         self._target, self._fitted = math.log10(target_flops), choice.fitted_budgets
         every = {run.budget_flops for offer in (*_offers(choice), coming) for run in offer}
         self._budgets = sorted({*choice.rows.budgets.tolist(), *every})
@@ -169,10 +205,12 @@ class _Design:
         return out
 
 
-def _as_suggestion(choice: Choice, run: _Run, before: float, after: tuple[float, float]) -> Suggestion:
+def _as_suggestion(
+    choice: Choice, target_flops: float, run: _Run, before: float, after: tuple[float, float]
+) -> Suggestion:
     assert choice.joint
     cost, n_params = choice.joint.cost, ten_to(run.log_n)
     assert n_params is not None
     log_d = math.log(run.budget_flops) - cost.offset - cost.slope * math.log(n_params)
     opens = run.budget_flops > choice.fitted_budgets[1]
-    return Suggestion(run.budget_flops, n_params, math.exp(log_d), opens, before, *after)
+    return Suggestion(target_flops, run.budget_flops, n_params, math.exp(log_d), opens, before, *after)

@@ -11,7 +11,7 @@ from isoflop.fit.noise import PureError
 from isoflop.fit.profile import Valley
 from isoflop.fit.results.estimate import Estimators
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
-from isoflop.fit.results.target import Forecast, Target
+from isoflop.fit.results.target import Forecast, Suggestion, Target
 from isoflop.fit.rows import Rows
 
 # As many budgets as a message still names; the values of a finding name more.
@@ -29,7 +29,7 @@ class Evidence:
         noise: pooled over `inside` parabolas.
         joint: the joint fit of all rows; `choice`: the estimate to act on.
         replicates: None without any.
-        unanswered_suggestions: how many runs were asked for and could not be suggested.
+        suggested: runs to train next; `unanswered_suggestions`: how many more were asked for.
     """
 
     rows: Rows
@@ -46,6 +46,7 @@ class Evidence:
     credible_decades: float | None
     window: float | None
     level: float
+    suggested: Sequence[Suggestion] = ()
     unanswered_suggestions: int = 0
 
     @property

@@ -1,16 +1,19 @@
 """Findings on the answers: how far they reach, and which are missing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from isoflop.finding import Finding, Severity
 from isoflop.fit.choice import SURFACE
+from isoflop.fit.design.suggest import VALLEY_OFFSETS
 from isoflop.fit.findings.evidence import MAX_LISTED, Evidence, flops, name_budgets
 from isoflop.fit.results.profile import Profile
-from isoflop.fit.results.target import Target
+from isoflop.fit.results.target import Suggestion, Target
 
 # Later budgets of published sweeps were missed by about 0.1 decades up to here and 0.2 to 0.3 beyond
 # (measured on published sweeps, see docs/decisions.md).
 FAR_DECADES = 1.0
+# Suggested runs that narrow an interval by less than this share leave the answer what it was.
+LITTLE_GAIN = 0.1
 
 
 def on_targets(seen: Evidence) -> Iterator[Finding]:
@@ -67,7 +70,7 @@ def on_scorecard(seen: Evidence) -> Iterator[Finding]:
 
 
 def on_suggestions(seen: Evidence) -> Iterator[Finding]:
-    """Suggestions that were asked for and are not there."""
+    """Suggestions that were asked for and are not there, or tell next to nothing."""
     if seen.unanswered_suggestions:
         yield Finding(
             "nothing_to_suggest",
@@ -81,6 +84,38 @@ def on_suggestions(seen: Evidence) -> Iterator[Finding]:
             "Two budgets with a floor inside six sizes each, and positive losses, are enough for a joint valley.",
             {"missing": seen.unanswered_suggestions},
         )
+    elif seen.suggested:
+        yield from _on_gain(seen, seen.suggested)
+
+
+def _on_gain(seen: Evidence, suggested: Sequence[Suggestion]) -> Iterator[Finding]:
+    """Whether the suggested runs narrow the interval at the target."""
+    first, last = suggested[0], suggested[-1]
+    narrowed = 1 - last.half_width / first.half_width_before
+    if narrowed >= LITTLE_GAIN:
+        return
+    if last.half_width_statistical > last.half_width / 2:
+        hint = "Noise is much of what is left: ask for more runs."
+    elif seen.choice and first.target_flops > seen.choice.fitted_budgets[1]:
+        hint = (
+            "Model error of the extrapolation is left, which a valley nearer to the target shortens: ask for "
+            f"{len(VALLEY_OFFSETS)} runs or more, or plan a larger budget."
+        )
+    else:
+        hint = "Model error is left, which more runs of this sweep do not lessen."
+    yield Finding(
+        "little_to_gain",
+        Severity.INFO,
+        f"The suggested runs ({len(suggested)}) narrow the interval at {flops(first.target_flops)} FLOPs by "
+        f"{narrowed:.1%} only.",
+        hint,
+        {
+            "target_flops": first.target_flops,
+            "half_width_before": first.half_width_before,
+            "half_width": last.half_width,
+            "half_width_statistical": last.half_width_statistical,
+        },
+    )
 
 
 def _on_target(seen: Evidence, target: Target) -> Iterator[Finding]:

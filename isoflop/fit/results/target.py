@@ -87,6 +87,7 @@ class Suggestion:
     """A run worth training, after those suggested before it.
 
     Attributes:
+        target_flops: the budget that it is to tell of.
         budget_flops: planned FLOPs of the run, the budget it belongs to.
         n_params, n_tokens: size, and the tokens that the budget buys at it.
         opens_budget: whether it belongs to a budget that the sweep does not have yet; its runs go together.
@@ -95,6 +96,7 @@ class Suggestion:
         half_width_statistical: the statistical part with it.
     """
 
+    target_flops: float
     budget_flops: float
     n_params: float
     n_tokens: float
