@@ -15,6 +15,7 @@ from drawing import DOCS, STYLE
 from forecasts import loss_law, model_error, scorecard, window
 from grids import off_centre
 from matplotlib.figure import Figure
+from suggested import next_runs
 from surface import surface
 from uncertainty import bands, intervals, noise
 from valley import joint, mask, scatter, shrinkage
@@ -23,7 +24,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     drawing.__name__.replace("_", "-"): drawing
     for drawing in (
         sweep, parabola, robust, cubic, surface, joint, shrinkage, scatter, mask, window, akima, envelope, intervals,
-        model_error, noise, bands, loss_law, scorecard, off_centre,
+        model_error, noise, bands, loss_law, scorecard, off_centre, next_runs,
     )
 }  # fmt: skip
 
