@@ -1,7 +1,8 @@
 """Findings on what was trained: budgets, sizes, widths, noise."""
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from isoflop.fit.window import FEWEST_IN_WINDOW, WIDE_REACH, in_window, reach
 RECOMMENDED_SIZES = 6
 # Digitised tables scatter by some per cent (tests/data: 4 % at most); beyond this the columns do not belong together.
 UNRELATED_TOKENS = 0.3
+# Neighbours within this factor may have been planned as one budget: those of published sweeps lie a factor 1.6 apart or more.
+NEAR_BUDGETS = 1.05
 # Two points always lie on a line: the third is the first that tests the power law.
 RECOMMENDED_PROFILES = 3
 
@@ -53,6 +56,45 @@ def no_profiles(seen: Evidence) -> Finding:
         "Train more sizes per budget; rows of a table belong together where their budget_flops are exactly equal.",
         {"n_budgets": len(seen.valleys), "n_listed": len(seen.profiles)},
     )
+
+
+def on_near_budgets(seen: Evidence) -> Iterator[Finding]:
+    """Budgets too small to fit that would be one budget, were it not for their last digits."""
+    groups = [group for group in _near(seen.valleys) if len(group) > 1 and _rows_of(group) >= MIN_POINTS]
+    if not groups:
+        return
+    lone = [valley for valley in seen.valleys if valley.vertex is Vertex.TOO_FEW]
+    joined = [valley for group in groups for valley in group if valley.vertex is Vertex.TOO_FEW]
+    if not joined or _rows_of(joined) <= _rows_of(lone) / 2:
+        return
+    n_budgets = sum(len(group) for group in groups)
+    widest = max(group[-1].budget_flops / group[0].budget_flops for group in groups)
+    example = groups[0]
+    yield Finding(
+        "near_budgets",
+        Severity.WARNING,
+        f"{n_budgets} budgets would be {len(groups)} if those that differ by {100 * (widest - 1):.2g} % or less were "
+        f"one, such as {example[0].budget_flops!r} and {example[1].budget_flops!r} FLOPs.",
+        "Rows are grouped by exactly equal budgets, and nothing is rounded: write the FLOPs that were planned into "
+        "budget_flops, not those that N and D multiply to.",
+        {"n_budgets": n_budgets, "n_groups": len(groups), "largest_ratio": widest},
+    )
+
+
+def _near(valleys: Sequence[Valley]) -> Iterator[Sequence[Valley]]:
+    """Budgets that lie close together, and apart from all others."""
+    cuts = [
+        place
+        for place, (one, next_one) in enumerate(itertools.pairwise(valleys), 1)
+        if next_one.budget_flops > NEAR_BUDGETS * one.budget_flops
+    ]
+    for begin, end in itertools.pairwise(sorted({0, *cuts, len(valleys)})):
+        if valleys[end - 1].budget_flops <= NEAR_BUDGETS**2 * valleys[begin].budget_flops:
+            yield valleys[begin:end]
+
+
+def _rows_of(valleys: Iterable[Valley]) -> int:
+    return sum(valley.n_points for valley in valleys)
 
 
 def on_losses(seen: Evidence) -> Iterator[Finding]:
