@@ -21,7 +21,7 @@ from isoflop.fit.window import FEWEST_IN_WINDOW, WIDE_REACH, in_window, reach
 RECOMMENDED_SIZES = 6
 # Digitised tables scatter by some per cent (tests/data: 4 % at most); beyond this the columns do not belong together.
 UNRELATED_TOKENS = 0.3
-# Neighbours within this factor may have been planned as one budget: those of published sweeps lie a factor 1.6 apart or more.
+# Neighbours within this factor may have been planned as one budget; those of published sweeps are 1.6 times apart.
 NEAR_BUDGETS = 1.05
 # Two points always lie on a line: the third is the first that tests the power law.
 RECOMMENDED_PROFILES = 3
