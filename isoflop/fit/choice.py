@@ -9,7 +9,7 @@ import numpy as np
 from isoflop.fit.cost import read_cost
 from isoflop.fit.flat import ValleyShape
 from isoflop.fit.frontier import BudgetFloor, fit_lines
-from isoflop.fit.joint.mask import rows_on_valley
+from isoflop.fit.joint.mask import find_outliers
 from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
 from isoflop.fit.line import Line
 from isoflop.fit.loss_law import LossReader, SurfaceLoss, fit_floor_law
@@ -131,7 +131,7 @@ def choose_again(rows: Rows, near: Choice | None = None) -> Choice | None:
 
 def _joint(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:
     robust = huber or solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss)
-    keep, first = rows_on_valley(rows, robust)
+    keep, first = find_outliers(rows, robust)
     kept = rows.take(keep)
     if first is None:
         return None

@@ -9,6 +9,7 @@ from scipy.special import chdtrc
 
 from isoflop.fit.parabola import Array
 from isoflop.fit.rows import Rows
+from isoflop.fit.trend import Trend, read_trend
 
 # Budgets are taken to differ in noise only where equal noise would look like this once in a hundred sweeps.
 UNEQUAL_P_VALUE = 0.01
@@ -53,13 +54,15 @@ class RowNoise:
         weights: (n,) inverse variances about 1; None where all weigh alike.
         correlation: (n, n) of errors of rows that share a trunk; None where none do.
         budget_sd: (k,) residual standard deviation per budget, nats.
-        unequal_p: chance of so unequal budgets under equal noise (Bartlett).
+        trend: of the variance along the budgets.
+        unequal_p: chance of budgets so unequal beside the trend under equal noise (Bartlett).
         trunk_correlation: of rows that share a trunk; None where none do.
     """
 
     weights: Array | None
     correlation: Array | None
     budget_sd: Array
+    trend: Trend
     unequal_p: float
     trunk_correlation: float | None
 
@@ -79,15 +82,20 @@ def read_noise(rows: Rows, residual: Array, degrees_of_freedom: int) -> RowNoise
     exact = pooled <= (_ROUNDING * float(np.abs(rows.loss).max())) ** 2
     stated = _relative_variance(rows.loss_se, pooled)
     alike = residual / np.sqrt(stated)
+    log_c = np.log10(rows.budget_flops)
+    trend = Trend(0.0, 1.0) if exact else read_trend(alike, log_c, degrees_of_freedom)
+    steady = trend.variance(log_c)
+    alike = alike / np.sqrt(steady)
     p_value = 1.0 if exact else _bartlett(np.bincount(group, alike**2).astype(np.float64), freedom)
     by_budget = budget_variances(alike, group, degrees_of_freedom, p_value=0.0 if exact else UNEQUAL_P_VALUE)
-    variance = stated * by_budget[group]
+    variance = stated * steady * by_budget[group]
     weighted = not exact and float(np.ptp(variance)) > 1e-9 * pooled and float(variance.min()) > 0
     shared, correlation = _trunks(rows, residual, pooled)
     return RowNoise(
         weights=len(rows) / variance / (1 / variance).sum() if weighted else None,
         correlation=correlation,
         budget_sd=np.sqrt(squares / np.maximum(freedom, 1e-9)),
+        trend=trend,
         unequal_p=p_value,
         trunk_correlation=shared,
     )

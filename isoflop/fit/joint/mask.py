@@ -11,6 +11,7 @@ from isoflop.fit.newton import Mask
 from isoflop.fit.parabola import Array
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, solve_surface
+from isoflop.fit.trend import rough_trend
 
 # Rough first look: residuals of the Huber surface beyond this many robust standard deviations are set aside.
 _ROUGH_LIMIT = 4.0
@@ -21,36 +22,59 @@ _ROUNDS = 6
 FALSE_ALARMS = 0.05
 
 
-def rows_on_valley(rows: Rows, huber: SurfaceSolution) -> tuple[Mask, JointFit | None]:
+def find_outliers(rows: Rows, huber: SurfaceSolution) -> tuple[Mask, JointFit | None]:
     """Which rows (n,) to keep, and the joint fit of those (without tokens); None where rows do not determine it.
+
+    Rows are judged as if all were equally noisy, and once more by the trend of the noise over budgets if there is one:
+    else the runs of the noisiest budgets would look bad.
+    """
+    keep, fit = rows_on_valley(rows, huber)
+    if fit is None:
+        return keep, None
+    log_c = np.log10(rows.budget_flops)
+    trend = rough_trend(_residuals(rows, fit, keep.astype(float)) / rows.loss, log_c, fit.valley.degrees_of_freedom)
+    if trend.slope == 0:
+        return keep, fit
+    keep, fit = rows_on_valley(rows, huber, trend.variance(log_c))
+    return keep, _fit_near(rows.take(keep), fit.surface, fit.valley) if fit else None
+
+
+def rows_on_valley(rows: Rows, huber: SurfaceSolution, variance: Array | None = None) -> tuple[Mask, JointFit | None]:
+    """Which rows (n,) to keep, and the joint fit of those (without tokens); None where rows do not determine it.
+
+    `variance` (n,) is how noisy rows are relative to each other; all alike without it.
 
     From the rows near the robust surface on, surface and joint valley are fitted to what is kept, and a row is kept
     if its studentised residual, relative to its loss, is within a Student-t quantile corrected for the number of rows
     (Bonferroni). Judging by the valley and not by the surface keeps misfit of the law from looking like bad runs.
     """
-    keep, surface, valley = _near(rows, huber), huber, None
+    weights = np.ones(len(rows)) if variance is None else 1 / variance
+    keep, surface, valley = _near(rows, huber, weights), huber, None
     for _ in range(_ROUNDS):
-        fit = _fit_near(rows.take(keep), surface, valley)
+        fit = _fit_near(rows.take(keep), surface, valley, weights[keep])
         if fit is None:
             break
-        judged = _judge(rows, keep, fit)
+        judged = _judge(rows, keep, fit, weights)
         if (judged == keep).all():
             return keep, fit
         keep, surface, valley = judged, fit.surface, fit.valley
-    return keep, _fit_near(rows.take(keep), surface, valley)
+    return keep, _fit_near(rows.take(keep), surface, valley, weights[keep])
 
 
-def _fit_near(kept: Rows, surface: SurfaceSolution, valley: JointValley | None) -> JointFit | None:
+def _fit_near(
+    kept: Rows, surface: SurfaceSolution, valley: JointValley | None, weights: Array | None = None
+) -> JointFit | None:
     """The joint fit of rows whose surface, and perhaps valley, are known to be near others."""
     if not enough_for_joint(kept):
         return None
     log_n, log_d = np.log(kept.n_params), np.log(kept.n_tokens)
-    squares = solve_surface(log_n, log_d, kept.loss, delta=LEAST_SQUARES, near=surface)
-    return fit_joint(kept, surface=squares, near=valley, tokens=False)
+    squares = solve_surface(log_n, log_d, kept.loss, delta=LEAST_SQUARES, near=surface, weights=weights)
+    return fit_joint(kept, weights=weights, surface=squares, near=valley, tokens=False)
 
 
-def _near(rows: Rows, huber: SurfaceSolution) -> Mask:
+def _near(rows: Rows, huber: SurfaceSolution, weights: Array) -> Mask:
     residual = np.abs(np.log(rows.loss) - huber.log_loss(np.log(rows.n_params), np.log(rows.n_tokens)))
+    residual = residual * np.sqrt(weights)
     scale = normal_spread(residual) * np.sqrt(len(rows) / max(len(rows) - 5, 1))
     keep: Mask = residual <= _ROUGH_LIMIT * scale
     return keep | _smallest_of_budget(rows, residual)
@@ -64,9 +88,9 @@ def _smallest_of_budget(rows: Rows, residual: Array) -> Mask:
     return keep
 
 
-def _judge(rows: Rows, keep: Mask, fit: JointFit) -> Mask:
+def _judge(rows: Rows, keep: Mask, fit: JointFit, weights: Array) -> Mask:
     n, n_kept, n_budgets = len(rows), int(keep.sum()), len(rows.budgets)
-    relative = _residuals(rows, keep, fit) / rows.loss
+    relative = _residuals(rows, fit, keep * weights) / rows.loss * np.sqrt(weights)
     freedom = n_kept - n_budgets - N_PARAMETERS
     if freedom < 2:
         return keep
@@ -83,11 +107,11 @@ def _judge(rows: Rows, keep: Mask, fit: JointFit) -> Mask:
     return judged | _smallest_of_budget(rows, t)
 
 
-def _residuals(rows: Rows, keep: Mask, fit: JointFit) -> Array:
-    """Residuals (n,) of all rows about the valley and floors of the kept ones, nats."""
+def _residuals(rows: Rows, fit: JointFit, weights: Array) -> Array:
+    """Residuals (n,) of all rows about the valley, nats; floors are those of the rows with `weights` above 0."""
     ridge = fit.valley.ridge
     t = np.log10(rows.budget_flops) - ridge.log_c_mean
-    axis = Axis(np.log10(rows.n_params), t, rows.loss, keep.astype(float), rows.group, ridge.log_c_mean)
+    axis = Axis(np.log10(rows.n_params), t, rows.loss, weights, rows.group, ridge.log_c_mean)
     shape = JointObjective(axis, fit.valley.theta[4:], 0.0)
     residual: Array = shape.evaluate(fit.valley.theta[None], np.arange(1))[1][0][0]
     return residual
