@@ -67,6 +67,11 @@ class RowNoise:
     trunk_correlation: float | None
 
     @property
+    def unequal(self) -> bool:
+        """Whether budgets weigh by their noise."""
+        return self.trend.slope != 0 or self.unequal_p < UNEQUAL_P_VALUE
+
+    @property
     def is_plain(self) -> bool:
         """Whether all rows weigh alike and err apart."""
         return self.weights is None and self.correlation is None

@@ -11,7 +11,6 @@ from isoflop.fit.cost import cost_scatter
 from isoflop.fit.findings.evidence import Evidence, flops, per_budget
 from isoflop.fit.frontier import MIN_PROFILES
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.noise import UNEQUAL_P_VALUE
 from isoflop.fit.profile import MIN_POINTS, Valley
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.window import FEWEST_IN_WINDOW, WIDE_REACH, in_window, reach
@@ -198,7 +197,7 @@ def on_noise(seen: Evidence) -> Iterator[Finding]:
     noise = seen.choice.noise if seen.choice else None
     if noise is None or seen.choice is None:
         return
-    if noise.unequal_p < UNEQUAL_P_VALUE:
+    if noise.unequal:
         budgets = seen.choice.rows.budgets
         worst, best = int(np.argmax(noise.budget_sd)), int(np.argmin(noise.budget_sd))
         yield Finding(
@@ -207,7 +206,13 @@ def on_noise(seen: Evidence) -> Iterator[Finding]:
             f"Runs scatter by {noise.budget_sd[worst]:.2g} nats at {flops(budgets[worst])} FLOPs and by "
             f"{noise.budget_sd[best]:.2g} at {flops(budgets[best])}; the recommended estimate weighs them accordingly.",
             "Look at the noisiest budget for runs that did not train well.",
-            {"budgets": budgets.tolist(), "residual_sd": noise.budget_sd.tolist(), "p_value": noise.unequal_p},
+            {
+                "budgets": budgets.tolist(),
+                "residual_sd": noise.budget_sd.tolist(),
+                "p_value": noise.unequal_p,
+                "trend_per_decade": math.exp(noise.trend.slope / 2),
+                "trend_p_value": noise.trend.p_value,
+            },
         )
     if noise.trunk_correlation is not None:
         yield Finding(

@@ -1,0 +1,107 @@
+"""Noise that changes along the budgets: seen, allowed for, and not mistaken for bad runs."""
+
+import math
+
+import numpy as np
+import pytest
+from calibration import Job, measure_clean
+from surfaces import CELLS, SPOILS, Setting
+
+from isoflop.fit.choice import choose
+from isoflop.fit.joint.mask import find_outliers, rows_on_valley
+from isoflop.fit.rows import sort_rows
+from isoflop.fit.surface.solve import solve_surface
+from isoflop.fit.trend import TREND_P_VALUE, read_trend, rough_trend
+from tests.fit.known_sweeps import published, surface_sweep, with_noise
+
+LOG_C = np.repeat(np.linspace(19, 21, 5), 7)
+FOURFOLD = Setting(heteroscedastic=True)
+
+
+def _residual(seed, per_decade=1.0):
+    sd = per_decade ** (LOG_C - LOG_C.mean())
+    return np.random.default_rng(seed).normal(0, 1e-3 * sd)
+
+
+@pytest.mark.parametrize("per_decade", [0.3, 3.0])
+def test_a_trend_is_seen_and_its_size_is_about_right(per_decade):
+    found = [read_trend(_residual(seed, per_decade), LOG_C, len(LOG_C)) for seed in range(60)]
+    assert np.mean([one.slope != 0 for one in found]) > 0.95
+    # shrunk by its prior, ln variance per decade
+    assert 0.7 < np.median([one.slope for one in found]) / (2 * math.log(per_decade)) < 1
+
+
+def test_equal_noise_has_a_trend_no_more_often_than_said():
+    found = [read_trend(_residual(seed), LOG_C, len(LOG_C)) for seed in range(400)]
+    share = np.mean([one.slope != 0 for one in found])
+    assert share < TREND_P_VALUE + 3 * math.sqrt(TREND_P_VALUE / 400)
+    assert share > 0.02
+
+
+def test_the_slope_is_the_most_likely_one():
+    trend = read_trend(_residual(1, 3.0), LOG_C, 24.0)
+    z, squares = LOG_C - LOG_C.mean(), _residual(1, 3.0) ** 2
+
+    def unlikely(slope):
+        return 12.0 * math.log(np.mean(squares * np.exp(-slope * z))) + slope**2 / 2
+
+    assert all(unlikely(trend.slope) < unlikely(trend.slope + off) for off in (-1e-3, 1e-3))
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_units_and_order_do_not_matter(unit):
+    order = np.random.default_rng(0).permutation(len(LOG_C))
+    trend = read_trend(_residual(2, 3.0), LOG_C, 24.0)
+    other = read_trend(unit * _residual(2, 3.0)[order], LOG_C[order] + 3, 24.0)
+    assert other.slope == pytest.approx(trend.slope)
+    assert other.p_value == pytest.approx(trend.p_value)
+
+
+def test_where_nothing_can_be_said_noise_is_equal():
+    for residual, log_c in ((np.zeros(35), LOG_C), (_residual(1), np.full(35, 20.0)), (np.full(35, np.inf), LOG_C)):
+        assert read_trend(residual, log_c, 24.0).variance(log_c) == pytest.approx(np.ones(35))
+
+
+def test_two_bad_runs_are_no_trend():
+    residual = _residual(3)
+    residual[-2:] = 0.1
+    assert read_trend(residual, LOG_C, 24.0).slope != 0
+    assert rough_trend(residual, LOG_C, 24.0).slope == 0
+
+
+def test_rows_of_the_noisier_budgets_weigh_less():
+    columns = surface_sweep(np.geomspace(1e18, 1e20, 5))
+    sd = 1e-3 * (columns[0] / 1e19) ** 0.4
+    choice = choose(sort_rows(*columns[:3], columns[3] * np.exp(np.random.default_rng(1).normal(0, sd))))
+    weights = [choice.noise.weights[part].mean() for part in choice.rows.slices]
+    assert weights == sorted(weights, reverse=True)
+    assert 6.3 / 3 < math.sqrt(weights[0] / weights[-1]) < 6.3 * 1.5
+
+
+def test_runs_of_noisy_budgets_are_not_taken_for_bad_ones():
+    clean = [measure_clean(Job(index, 1, 1, FOURFOLD), number) for index in range(0, 54, 3) for number in range(4)]
+    assert np.mean([masked > 0 for *_, masked in clean]) < 0.2
+
+
+@pytest.mark.parametrize("spoil", SPOILS, ids=lambda spoil: spoil.name)
+def test_bad_runs_are_found_whatever_the_noise(spoil):
+    found = n_bad = 0
+    for index in range(0, 54, 3):
+        generator = Job(index, 1, 1, FOURFOLD).generator(1, index)
+        rows, bad = CELLS[index].sweep(generator, FOURFOLD, spoil)
+        keep, _ = find_outliers(rows, solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss))
+        found, n_bad = found + int((~keep)[bad].sum()), n_bad + len(bad)
+    assert found >= 0.85 * n_bad
+
+
+def test_without_a_trend_rows_are_judged_as_if_equally_noisy():
+    rows = sort_rows(*with_noise(surface_sweep(np.geomspace(1e18, 1e20, 5)), np.random.default_rng(1), 0.002))
+    huber = solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss)
+    assert (find_outliers(rows, huber)[0] == rows_on_valley(rows, huber)[0]).all()
+
+
+def test_a_published_sweep_whose_noise_changes_keeps_more_of_its_runs():
+    # within 0.6 decades three runs at one of the smallest budgets of twelve look bad where all weigh alike
+    fit = choose(sort_rows(*published("porian_short_warmup")), window=0.6)
+    assert fit.noise.weights is not None
+    assert len(fit.outliers) < 3
