@@ -90,7 +90,7 @@ def choose(
     if valleys is None or len(used) < len(rows):
         valleys = find_valleys(used)
     floors = budget_floors(valleys)
-    if not _spread(floors):
+    if not spread(floors):
         grouped = any(valley.on_params is not None for valley in valleys)
         return None if grouped else _surface(used)
     if enough_for_joint(used):
@@ -106,7 +106,7 @@ def _is_wild(choice: Choice) -> bool:
     return math.sqrt(max(ends)) > _WILDEST_DECADES
 
 
-def _spread(floors: Sequence[BudgetFloor]) -> bool:
+def spread(floors: Sequence[BudgetFloor]) -> bool:
     """Whether floors lie at budgets far enough apart for a power law."""
     if len(floors) < _MIN_FLOORS:
         return False
@@ -116,9 +116,9 @@ def _spread(floors: Sequence[BudgetFloor]) -> bool:
 def choose_again(rows: Rows, near: Choice | None = None) -> Choice | None:
     """The joint estimate from part of the rows that another choice kept: no window, no search for outliers.
 
-    `near`, the same of fewer of them, is where the search begins.
+    Their floors are known to make a power law. `near`, the same of fewer rows, is where the search begins.
     """
-    if not enough_for_joint(rows) or not _spread(budget_floors(find_valleys(rows))):
+    if not enough_for_joint(rows):
         return None
     if near is None or near.joint is None:
         fit = fit_joint(rows)
@@ -136,9 +136,8 @@ def _joint(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:
     if first is None:
         return None
     noise = read_noise(kept, first.valley.residual, first.valley.degrees_of_freedom)
-    fit = fit_joint(
-        kept, weights=noise.weights, correlation=noise.correlation, surface=first.surface if noise.is_plain else None
-    )
+    known = first.surface if noise.weights is None else None
+    fit = fit_joint(kept, weights=noise.weights, correlation=noise.correlation, surface=known, near=first.valley)
     return _of_joint(kept, fit, tuple(sorted(rows.index[~keep].tolist())), noise) if fit else None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.loss)
 
-    @property
+    @cached_property
     def budgets(self) -> Array:
         """(k,) distinct budgets, ascending."""
         return np.unique(self.budget_flops)
@@ -43,7 +44,7 @@ class Rows:
         ends = [*starts[1:].tolist(), len(self)] if len(self) else []
         return [slice(start, end) for start, end in zip(starts.tolist(), ends, strict=True)]
 
-    @property
+    @cached_property
     def group(self) -> NDArray[np.intp]:
         """(n,) position of each row's budget in `budgets`."""
         return np.searchsorted(self.budgets, self.budget_flops)

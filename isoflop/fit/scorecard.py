@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from isoflop.fit.choice import Choice, choose_again
+from isoflop.fit.choice import Choice, choose_again, spread
 from isoflop.fit.intervals import Noise, log_interval, model_half_width, student_quantile, ten_to
-from isoflop.fit.profile import Valley, pool_noise
+from isoflop.fit.profile import Valley, budget_floors, pool_noise
 from isoflop.fit.results.target import Forecast
 from isoflop.fit.rows import Rows
 from isoflop.fit.target import read_loss
@@ -37,6 +37,8 @@ def make_scorecard(rows: Rows, valleys: Sequence[Valley], level: float) -> tuple
     forecasts: list[Forecast] = []
     choice: Choice | None = None
     for cut in cuts:
+        if not spread(budget_floors(valleys[:cut])):
+            continue
         choice = choose_again(rows.take(rows.budget_flops <= valleys[cut - 1].budget_flops), near=choice)
         if choice is not None:
             made = [_forecast(choice, cut, valley, noise, level) for valley in valleys[cut:] if valley.floors]
