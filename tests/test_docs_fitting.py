@@ -132,6 +132,6 @@ def test_the_snippet_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.chdir(ROOT)
     exec(compile(snippet, "docs/fitting.md", "exec"), {})
     first, second, third = capsys.readouterr().out.splitlines()
-    assert first.startswith("joint 0.48")
+    assert first.startswith("joint 0.47")
     assert second.endswith(("True", "False"))
     assert "surface_rejected" in third

@@ -81,8 +81,9 @@ def exponent_coverage(n_sizes: int, generator: np.random.Generator, sweeps: int 
 
 def noise() -> Figure:
     """Unequal noise of budgets, and runs that share a trunk."""
-    choice = chosen("chinchilla_isoflop")
+    choice = chosen("porian_short_warmup", 0.6)
     assert choice.noise and choice.noise.weights is not None
+    per_decade = math.exp(choice.noise.trend.slope / 2)
     rows = choice.rows
     used = 1 / np.sqrt([choice.noise.weights[rows.group == k][0] for k in range(len(rows.budgets))])
     figure, (left, right) = panels(2)
@@ -90,15 +91,15 @@ def noise() -> Figure:
     own = choice.noise.budget_sd
     left.plot(rows.budgets, used * math.sqrt(float((own**2).mean() / (used**2).mean())), "_", color=BLUE, ms=14, mew=2,
               label="as weighted, relative")  # fmt: skip
-    left.set(xscale="log", ylim=(0, 0.036), xlabel="budget C (training FLOPs)", ylabel="residual sd (nats)",
-             title=f"Chinchilla (Epoch AI), Bartlett p = {choice.noise.unequal_p:.1g}")  # fmt: skip
+    left.set(xscale="log", ylim=(0, None), xlabel="budget C (training FLOPs)", ylabel="residual sd (nats)",
+             title=f"Porian, short warm-up: noise x {per_decade:.2f} per decade")  # fmt: skip
     left.legend()
     correlations = (0.0, 0.2, 0.4, 0.6, 0.8)
     found = [read_correlation(value) for value in correlations]
     right.plot([0, 0.8], [0, 0.8], "--", color=GREY, label="as true")
     right.errorbar(correlations, [mean for mean, _ in found], [sd for _, sd in found], fmt="o-", color=BLUE, capsize=3,
                    label="as read, mean ± sd")  # fmt: skip
-    say("noise", unequal_p=choice.noise.unequal_p, lowest=float(own.min()), highest=float(own.max()))
+    say("noise", per_decade=per_decade, trend_p=choice.noise.trend.p_value, unequal_p=choice.noise.unequal_p)
     say("trunks", true=correlations, read=[round(mean, 3) for mean, _ in found])
     right.set(xlabel="true correlation of runs that share a trunk", ylabel="correlation read from the residuals",
               title="200 simulated sweeps each")  # fmt: skip

@@ -13,6 +13,7 @@ from isoflop.fit.joint.mask import find_outliers
 from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
 from isoflop.fit.line import Line
 from isoflop.fit.loss_law import LossReader, SurfaceLoss, fit_floor_law
+from isoflop.fit.newton import Mask
 from isoflop.fit.noise import RowNoise, read_noise
 from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
 from isoflop.fit.rows import Rows
@@ -113,20 +114,23 @@ def spread(floors: Sequence[BudgetFloor]) -> bool:
     return math.log10(floors[-1].budget_flops / floors[0].budget_flops) > _NEAREST_DECADES
 
 
-def choose_again(rows: Rows, near: Choice | None = None) -> Choice | None:
-    """The joint estimate from part of the rows that another choice kept: no window, no search for outliers.
+def choose_again(whole: Choice, part: Mask, near: Choice | None = None) -> Choice | None:
+    """The joint estimate from the `part` (n,) of the rows of another choice: no window, no search, the same weights.
 
     Their floors are known to make a power law. `near`, the same of fewer rows, is where the search begins.
     """
+    rows = whole.rows.take(part)
     if not enough_for_joint(rows):
         return None
+    noise = whole.noise.take(part) if whole.noise else None
+    weights, correlation = (noise.weights, noise.correlation) if noise else (None, None)
     if near is None or near.joint is None:
-        fit = fit_joint(rows)
+        fit = fit_joint(rows, weights=weights, correlation=correlation)
     else:
         columns = np.log(rows.n_params), np.log(rows.n_tokens), rows.loss
-        surface = solve_surface(*columns, delta=LEAST_SQUARES, near=near.joint.surface)
-        fit = fit_joint(rows, surface=surface, near=near.joint.valley)
-    return _of_joint(rows, fit, (), None) if fit else None
+        surface = solve_surface(*columns, delta=LEAST_SQUARES, weights=weights, near=near.joint.surface)
+        fit = fit_joint(rows, weights=weights, correlation=correlation, surface=surface, near=near.joint.valley)
+    return _of_joint(rows, fit, (), noise) if fit else None
 
 
 def _joint(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:

@@ -1,12 +1,13 @@
 """What the rows say about their noise: replicates, unequal budgets, known errors of evaluation, shared trunks."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
+from isoflop.fit.newton import Mask
 from isoflop.fit.parabola import Array
 from isoflop.fit.rows import Rows
 from isoflop.fit.trend import Trend, read_trend
@@ -70,6 +71,15 @@ class RowNoise:
     def unequal(self) -> bool:
         """Whether budgets weigh by their noise."""
         return self.trend.slope != 0 or self.unequal_p < UNEQUAL_P_VALUE
+
+    def take(self, part: Mask) -> "RowNoise":
+        """That of some of the rows (n,); what was seen of budgets stays that of all."""
+        weights, correlation = self.weights, self.correlation
+        if weights is not None:
+            weights = weights[part] / weights[part].mean()
+        if correlation is not None:
+            correlation = correlation[np.ix_(part, part)]
+        return replace(self, weights=weights, correlation=correlation)
 
     @property
     def is_plain(self) -> bool:

@@ -10,7 +10,6 @@ from isoflop.fit.choice import Choice, choose_again, spread
 from isoflop.fit.intervals import Noise, log_interval, model_half_width, student_quantile, ten_to
 from isoflop.fit.profile import Valley, budget_floors, pool_noise
 from isoflop.fit.results.target import Forecast
-from isoflop.fit.rows import Rows
 from isoflop.fit.target import read_loss
 
 # Three floors are the fewest that test a power law; a fit of fewer predicts nothing.
@@ -21,11 +20,12 @@ _MOST_CUTS = 6
 _SAME_DISTANCE = 6
 
 
-def make_scorecard(rows: Rows, valleys: Sequence[Valley], level: float) -> tuple[Forecast, ...]:
+def make_scorecard(whole: Choice, valleys: Sequence[Valley], level: float) -> tuple[Forecast, ...]:
     """Each later budget's floor as the cheaper budgets predicted it, by number of budgets fitted.
 
-    `rows` are those of the recommended estimate: what the whole sweep shows to be a bad run misleads no forecast. The
-    floors seen are those of `valleys`, of all rows; only `inside` ones can be compared with.
+    Fitted are the rows of the estimate of the `whole` sweep with the weights that they have there: what it shows of
+    bad runs and noise misleads no forecast. The floors seen are those of `valleys`, of all rows; only `inside` ones can
+    be compared with.
     """
     noise = pool_noise(valleys)
     if noise is None:
@@ -39,7 +39,7 @@ def make_scorecard(rows: Rows, valleys: Sequence[Valley], level: float) -> tuple
     for cut in cuts:
         if not spread(budget_floors(valleys[:cut])):
             continue
-        choice = choose_again(rows.take(rows.budget_flops <= valleys[cut - 1].budget_flops), near=choice)
+        choice = choose_again(whole, whole.rows.budget_flops <= valleys[cut - 1].budget_flops, near=choice)
         if choice is not None:
             made = [_forecast(choice, cut, valley, noise, level) for valley in valleys[cut:] if valley.floors]
             forecasts += [forecast for forecast in made if forecast is not None]

@@ -98,7 +98,7 @@ def fit_sweep(
     profiles = tuple(describe_valley(valley, noise, level) for valley in listed)
     surface = find_surface(rows, residuals)
     choice = choose(rows, window=window, huber=surface if residuals == HUBER else None, valleys=valleys)
-    scorecard = make_scorecard(choice.rows, valleys, level) if choice else ()
+    scorecard = make_scorecard(choice, valleys, level) if choice else ()
     reader = TargetReader(rows, choice, level, credible_decades(scorecard, level))
     budgets = [valley.budget_flops for valley in listed]
     joint = _joint_of_all(rows, choice)
