@@ -7,8 +7,10 @@ import pytest
 from calibration import Job, measure_clean
 from surfaces import CELLS, SPOILS, Setting
 
+from isoflop.fit import fit_sweep
 from isoflop.fit.choice import choose
 from isoflop.fit.joint.mask import find_outliers, rows_on_valley
+from isoflop.fit.joint.shrink import fit_joint
 from isoflop.fit.rows import sort_rows
 from isoflop.fit.surface.solve import solve_surface
 from isoflop.fit.trend import TREND_P_VALUE, read_trend, rough_trend
@@ -105,3 +107,19 @@ def test_a_published_sweep_whose_noise_changes_keeps_more_of_its_runs():
     fit = choose(sort_rows(*published("porian_short_warmup")), window=0.6)
     assert fit.noise.weights is not None
     assert len(fit.outliers) < 3
+
+
+def test_forecasts_weigh_rows_as_the_whole_sweep_does():
+    budgets = np.geomspace(1e18, 1e20, 5)
+    columns = surface_sweep(budgets)
+    sd = 2e-3 * (columns[0] / 1e19) ** -0.4
+    columns = (*columns[:3], columns[3] * np.exp(np.random.default_rng(2).normal(0, sd)))
+    choice = choose(sort_rows(*columns))
+    part = choice.rows.budget_flops <= budgets[2]
+    rows, weights = choice.rows.take(part), choice.noise.take(part).weights
+    assert weights.mean() == pytest.approx(1)
+    forecast = fit_sweep(*columns).scorecard[0]
+    assert (forecast.n_fitted, forecast.budget_flops) == (3, budgets[3])
+    weighed, alike = (fit_joint(rows, weights=w).on_params.at(np.log10(budgets[3]))[0] for w in (weights, None))
+    assert np.log10(forecast.n_opt) == pytest.approx(weighed, abs=1e-6)
+    assert abs(weighed - alike) > 1e-4
