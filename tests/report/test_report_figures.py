@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from isoflop.fit.bootstrap import Cloud
 from isoflop.fit.laws import PUBLISHED
+from isoflop.report.figure import valley_panel
 from isoflop.report.figure.figure import render_figure
 from isoflop.report.figure.frontier_panel import draw_params, draw_tokens
 from isoflop.report.frontier_curves import MOST_LAWS_INSIDE
@@ -82,7 +83,7 @@ def test_the_published_laws_are_in_the_figure(llama3):
     svg = render_figure(llama3).svg
     assert "<!-- parabola: 0.299 C^0.537 -->" in svg
     assert "<!-- parabola: 0.557 C^0.463 -->" in svg
-    assert "<!-- N_opt = 0.244 C^0.481 -->" in svg
+    assert f"C^{llama3.fit.estimators.recommended.estimate.exponent_a:.3f} -->" in svg
 
 
 @pytest.mark.parametrize(
@@ -159,3 +160,12 @@ def test_a_cloud_is_drawn_into_both_panels_and_named(llama3):
         labels = [text.get_text() for text in cloudy.get_legend().get_texts()]
         assert f"surface, {number} resamples of the runs" in labels
         assert cloudy.get_xlim() == plain.get_xlim()
+
+
+def test_a_great_many_runs_are_an_image_inside_the_svg(monkeypatch):
+    source = points_of(1e12, 1e13, 1e14, n_sizes=9)
+    drawn = render_figure(summary_of(source)).svg
+    monkeypatch.setattr(valley_panel, "MOST_VECTORS", 20)
+    rasterized = render_figure(summary_of(source)).svg
+    assert "<image" in rasterized and "<image" not in drawn
+    assert rasterized.count("<use ") < drawn.count("<use ") - 20

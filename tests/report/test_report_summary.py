@@ -15,7 +15,7 @@ def test_the_answer_is_the_published_law_and_its_reading(llama3):
     The points are read off its figure, and its own law is rounded: 3 %.
     """
     law, beside, reading = llama3.answer
-    assert law.startswith("Compute-optimal: N_opt = 0.244 C^0.481 parameters")
+    assert law.startswith("Compute-optimal: N_opt = 0.271 C^0.479 parameters")
     assert law.endswith("by the joint valley through 131 runs.")
     assert "D_opt = 0.299 C^0.537 tokens" in beside
     assert "10 of 10 budgets" in beside

@@ -46,7 +46,7 @@ def render_figure(summary: Summary) -> Images:
     svg, png = io.StringIO(), io.BytesIO()
     with _own_settings():
         figure = _draw(summary)
-        figure.savefig(svg, format="svg", metadata={"Title": title, "Date": None})
+        figure.savefig(svg, format="svg", dpi=PNG_DPI, metadata={"Title": title, "Date": None})
         figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Title": title})
     return Images(svg.getvalue(), png.getvalue())
 

@@ -19,17 +19,21 @@ from isoflop.report.valley_curves import (
 )
 from isoflop.report.wording import percent
 
+# With more runs than this the SVG holds their markers as an image: a megabyte per ten thousand otherwise.
+MOST_VECTORS = 5_000
+
 
 def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Point], *, loss_label: str) -> None:
     """Nothing; `ax` shows the rows and the parabola of each budget: hollow and dashed without a floor inside."""
     groups, profiles = by_budget(points), {profile.budget_flops: profile for profile in fit.profiles}
     colors = budget_colors(groups)
+    many = len(points) > MOST_VECTORS
     if len(groups) <= LEGEND_BUDGETS:
         for budget, rows in groups.items():
-            _draw_runs(ax, rows, profiles, colors, label=budget_label(budget, profiles.get(budget)))
+            _draw_runs(ax, rows, profiles, colors, label=budget_label(budget, profiles.get(budget)), rasterized=many)
         ax.legend(title="training FLOPs", loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     else:
-        _draw_runs(ax, points, profiles, colors, label="runs")
+        _draw_runs(ax, points, profiles, colors, label="runs", rasterized=many)
     for budget, profile in profiles.items():
         sizes = [row.n_params for row in groups[budget]]
         _draw_parabola(ax, profile, sizes, colors[budget])
@@ -40,7 +44,13 @@ def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Point], *, loss_label
 
 
 def _draw_runs(
-    ax: Axes, rows: Sequence[Point], profiles: Mapping[float, Profile], colors: Mapping[float, str], *, label: str
+    ax: Axes,
+    rows: Sequence[Point],
+    profiles: Mapping[float, Profile],
+    colors: Mapping[float, str],
+    *,
+    label: str,
+    rasterized: bool,
 ) -> None:
     inside = [is_inside(profiles.get(row.budget_flops)) for row in rows]
     ax.scatter(
@@ -51,6 +61,7 @@ def _draw_runs(
         edgecolors=[colors[row.budget_flops] for row in rows],
         linewidths=0.9,
         label=label,
+        rasterized=rasterized,
     )
 
 
