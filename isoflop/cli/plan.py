@@ -53,6 +53,7 @@ def plan(
     what changed: runs kept, new and no longer asked for. The time is that of the runs without a result.
     """
     from contextlib import ExitStack
+    from functools import partial
 
     from isoflop.cli.console import stderr, stdout
     from isoflop.cli.sweep import lock_path, plan_sweep, text_is_here
@@ -73,12 +74,13 @@ def plan(
     with ExitStack() as held:
         if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long
             held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
+        plan_with = partial(plan_sweep, spec, sweep, artifacts, device=device.value, workers=workers, text_needed=False)
         extra, extension = planned_extras(db, spec), None
+        made = plan_with(extra=extra)
         if extend:
             aim = parse_quantity(target, what="--target in FLOPs") if target else None
-            extension = extend_sweep(db, spec, extend, aim)
-            extra += extension.extras
-        made = plan_sweep(spec, sweep, artifacts, device=device.value, workers=workers, text_needed=False, extra=extra)
+            extension = extend_sweep(db, spec, extend, aim, partial(made.can_train, spec))
+            made = plan_with(extra=extra + extension.extras)
         if dry_run or not made.recordable:
             view = _compared(spec, made, db, extension)
         else:

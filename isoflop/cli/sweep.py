@@ -13,8 +13,9 @@ from isoflop.engine.slot import Slot
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate, estimate, run_seconds
-from isoflop.plan.planner import make_plan
+from isoflop.plan.planner import make_plan, why_not
 from isoflop.plan.types import DroppedCell, Extra, Plan
+from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
 from isoflop.store import Timing, refuse_no_file
 from isoflop.units import format_flops
@@ -31,12 +32,19 @@ class PlannedSweep:
     """A plan, and the slots it is to run on.
 
     Attributes:
+        corpus, memory_limit: what the plan rests on, see `make_plan`.
         recordable: False where the text was not at hand: its run ids are provisional and nothing may be recorded.
     """
 
     plan: Plan
     slots: tuple[Slot, ...]
+    corpus: CorpusFacts
+    memory_limit: float | None
     recordable: bool = True
+
+    def can_train(self, spec: SweepSpec, shape: ModelShape, budget_flops: float) -> bool:
+        """Whether the plan would take such a run."""
+        return why_not(spec, shape, budget_flops, self.corpus, self.memory_limit) is None
 
 
 def plan_sweep(
@@ -120,7 +128,7 @@ def _planned(spec: SweepSpec, corpus: _KnownCorpus, slots: tuple[Slot, ...], ext
     memory = None if spec.trainer == "simulated" else min(slot.memory_bytes for slot in slots)
     plan = make_plan(spec, corpus.facts, vocab_size=vocab_size, memory_limit=memory, extra=extra)
     plan = replace(plan, findings=(*corpus.findings, *plan.findings))
-    return PlannedSweep(plan, slots, recordable=corpus.is_here)
+    return PlannedSweep(plan, slots, corpus.facts, memory, recordable=corpus.is_here)
 
 
 def _cells_lost_and_seconds(planned: PlannedSweep) -> tuple[int, float]:

@@ -71,7 +71,8 @@ class Mixture:
     def as_line(self, log_c_mean: float) -> Line:
         """The same as one line about `log_c_mean`: value and variance are a straight line and a parabola in log10 C."""
         (middle, variance), (above, at_above), (_, at_below) = (self.at(log_c_mean + step) for step in (0.0, 1.0, -1.0))
-        cov, var_slope = (at_above - at_below) / 4, (at_above + at_below) / 2 - variance
+        # of exact data the difference is rounding, and may be below zero
+        cov, var_slope = (at_above - at_below) / 4, max((at_above + at_below) / 2 - variance, 0.0)
         return Line(middle, above - middle, ((variance, cov), (cov, var_slope)), log_c_mean)
 
     def _mix(self, surface: tuple[float, float], valley: tuple[float, float]) -> tuple[float, float]:

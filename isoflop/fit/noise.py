@@ -21,7 +21,7 @@ _ALIKE = 0.1
 # Beyond this the covariance of runs that share a trunk is nearly singular.
 _LARGEST_CORRELATION = 0.95
 # Residuals below this share of the loss are rounding: nothing is to be learnt from them.
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -88,17 +88,21 @@ class RowNoise:
 
 
 def read_noise(rows: Rows, residual: Array, degrees_of_freedom: int) -> RowNoise:
-    """The noise of rows from their residuals (n,), nats, about a fit with equal weights."""
+    """The noise of rows from their residuals (n,), nats, about a fit with equal weights.
+
+    Where errors are stated, these say how it changes along the budgets, and no trend is looked for.
+    """
     group = rows.group
     # each budget lost its share of the degrees of freedom
     freedom = np.bincount(group) * degrees_of_freedom / len(rows)
     squares = np.bincount(group, residual**2).astype(np.float64)
     pooled = float(squares.sum() / degrees_of_freedom)
-    exact = pooled <= (_ROUNDING * float(np.abs(rows.loss).max())) ** 2
-    stated = _relative_variance(rows.loss_se, pooled)
+    exact = pooled <= (ROUNDING * float(np.abs(rows.loss).max())) ** 2
+    stated = relative_variance(rows.loss_se, pooled)
     alike = residual / np.sqrt(stated)
     log_c = np.log10(rows.budget_flops)
-    trend = Trend(0.0, 1.0) if exact else read_trend(alike, log_c, degrees_of_freedom)
+    known = exact or np.ptp(stated) > 0
+    trend = read_trend(np.zeros_like(alike) if known else alike, log_c, degrees_of_freedom)
     steady = trend.variance(log_c)
     alike = alike / np.sqrt(steady)
     p_value = 1.0 if exact else _bartlett(np.bincount(group, alike**2).astype(np.float64), freedom)
@@ -116,8 +120,8 @@ def read_noise(rows: Rows, residual: Array, degrees_of_freedom: int) -> RowNoise
     )
 
 
-def _relative_variance(loss_se: Array, pooled: float) -> Array:
-    """(n,) about 1: how much of the residual variance `pooled` each row has, as its stated error says.
+def relative_variance(loss_se: Array, pooled: float) -> Array:
+    """Variances (n,) about 1: how much of the residual variance `pooled` each row has, as its stated error says.
 
     What the stated errors leave of it is common to all rows. Residuals that vary by less than the stated errors show
     that these are shared, as runs evaluated on the same text share them; rows then differ in proportion to them. A row

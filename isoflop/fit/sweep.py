@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from isoflop.fit.bootstrap import bootstrap_frontiers
 from isoflop.fit.choice import Choice, choose
 from isoflop.fit.cost import read_cost
-from isoflop.fit.design.suggest import suggest_runs
+from isoflop.fit.design.suggest import Trainable, suggest_runs
 from isoflop.fit.envelope import Curves, envelope_of_curves, envelope_of_ends
 from isoflop.fit.estimates import (
     HUBER,
@@ -56,6 +56,7 @@ def fit_sweep(
     residuals: str = HUBER,
     suggest: int = 0,
     planned: Sequence[tuple[float, float]] = (),
+    trainable: Trainable | None = None,
     curves: Curves | None = None,
     bootstrap: int = 0,
 ) -> SweepFit:
@@ -77,6 +78,7 @@ def fit_sweep(
         bootstrap: how many frontiers of resampled runs to fit for a figure.
         curves: points of the runs' training curves before their ends; without them there is no envelope.
         planned: FLOPs and parameters of runs that will be trained anyway: suggestions go on from there.
+        trainable: from a budget and N to the nearest size that can be suggested, None where none can; any without it.
 
     Raises:
         ValueError: lengths differ; a loss is not finite; another number is not finite and positive; `level` is not
@@ -113,7 +115,7 @@ def fit_sweep(
         envelope=envelope_estimate(envelope_of_ends(rows), budgets) if curves else None,
         envelope_unannealed=envelope_estimate(envelope_of_curves(curves), budgets) if curves else None,
     )
-    suggested = _suggest(choice, targets_flops.tolist(), suggest, level, planned)
+    suggested = _suggest(choice, targets_flops.tolist(), suggest, level, planned=planned, trainable=trainable)
     findings = diagnose(
         Evidence(
             rows=rows,
@@ -131,6 +133,7 @@ def fit_sweep(
             window=window,
             level=level,
             suggested=suggested,
+            planned_flops=[budget for budget, _ in planned],
             unanswered_suggestions=max(suggest - len(suggested), 0),
         )
     )
@@ -168,11 +171,15 @@ def _suggest(
     targets: Sequence[float],
     count: int,
     level: float,
+    *,
     planned: Sequence[tuple[float, float]],
+    trainable: Trainable | None,
 ) -> tuple[Suggestion, ...]:
     if choice is None or count < 1:
         return ()
-    return suggest_runs(choice, [*targets, *_outlook(choice)[-1:]][0], count, level, planned=planned)
+    return suggest_runs(
+        choice, [*targets, *_outlook(choice)[-1:]][0], count, level, planned=planned, trainable=trainable
+    )
 
 
 def _recommend(

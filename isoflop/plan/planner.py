@@ -41,7 +41,7 @@ def make_plan(
         dropped.extend(_unbuildable(rule, grid))
         kept: list[ModelShape] = []
         for shape in grid.shapes:
-            why = _why_not(spec, shape, grid.budget_flops, corpus, memory_limit)
+            why = why_not(spec, shape, grid.budget_flops, corpus, memory_limit)
             if why is None:
                 kept.append(shape)
             else:
@@ -50,7 +50,7 @@ def make_plan(
         cells.extend(_cells(spec, rule, grid, kept, corpus))
         left.append(KeptSizes(grid.budget_flops, grid.centre, tuple(shape.n_params(rule.count) for shape in kept)))
     for one in extra:
-        refused = _why_not(spec, one.shape, one.budget_flops, corpus, memory_limit)
+        refused = why_not(spec, one.shape, one.budget_flops, corpus, memory_limit)
         if refused is None:
             cells.append(_extra_cell(spec, one, corpus))
         else:
@@ -78,9 +78,10 @@ def _unbuildable(rule: ShapeRule, grid: BudgetGrid) -> Iterator[DroppedCell]:
         yield DroppedCell(grid.budget_flops, shape, reason, Limit.SHAPE)
 
 
-def _why_not(
+def why_not(
     spec: SweepSpec, shape: ModelShape, budget: float, corpus: CorpusFacts, memory_limit: float | None
 ) -> tuple[Limit, str] | None:
+    """What keeps a shape from being trained at a budget, with numbers; None if nothing does."""
     recipe = make_recipe(spec.recipe, shape, budget)
     if recipe is None:
         return Limit.WHOLE_STEPS, f"no number of whole steps spends the budget within {BUDGET_TOLERANCE:.1%}"
@@ -117,7 +118,7 @@ def _extra_cell(spec: SweepSpec, one: Extra, corpus: CorpusFacts) -> Cell:
 
 def _run_spec(spec: SweepSpec, shape: ModelShape, budget: float, corpus: CorpusFacts, *, seed: int) -> RunSpec:
     recipe = make_recipe(spec.recipe, shape, budget)
-    assert recipe is not None  # _why_not dropped the others
+    assert recipe is not None  # why_not dropped the others
     return RunSpec(
         trainer=spec.trainer,
         shape=shape,

@@ -1,6 +1,6 @@
 """Suggested runs of a sweep: those that are planned already, and new ones that its results ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.plan.types import Extra, Role
+from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
 from isoflop.store import Standing, SweepCell, read_untouched, standing
 from isoflop.view.plan_view import NextRuns
@@ -50,11 +51,17 @@ def planned_extras(db: Path, spec: SweepSpec) -> tuple[Extra, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def extend_sweep(db: Path, spec: SweepSpec, count: int, target: float | None) -> Extension:
+def extend_sweep(
+    db: Path,
+    spec: SweepSpec,
+    count: int,
+    target: float | None,
+    can_train: Callable[[ModelShape, float], bool],
+) -> Extension:
     """The `count` runs that would tell most about `target` (ten times the largest budget), as shapes that can be built.
 
-    Runs that are planned and not trained yet are taken as trained. A size that a budget has already is asked for with
-    the next seed.
+    Only shapes that `can_train` at a budget are suggested. Runs that are planned and not trained yet are taken as
+    trained. A size that a budget has already is asked for with the next seed.
 
     Raises:
         IsoflopError: nothing has completed, or the results do not determine what to ask for.
@@ -64,6 +71,11 @@ def extend_sweep(db: Path, spec: SweepSpec, count: int, target: float | None) ->
     from isoflop.report.fitting import fit_input
     from isoflop.report.source import load_source
 
+    if not db.exists():
+        raise IsoflopError(
+            f"There is no database {str(db)!r}, so no results that could ask for more runs.",
+            hint="Train the sweep first: isoflop run with the same sweep file and --db.",
+        )
     rows = load_source(str(db), db=db, sweep=spec.name)
     cells = _cells(db, spec)
     waiting = [
@@ -71,14 +83,22 @@ def extend_sweep(db: Path, spec: SweepSpec, count: int, target: float | None) ->
         for cell in cells
         if standing(cell) is Standing.PENDING
     ]
-    fit = fit_input(rows, targets=[target] if target is not None else [], suggest=count, planned=waiting)
-    if not fit.suggested:
-        raise IsoflopError(
-            f"The results of {spec.name!r} do not tell what to train next: they determine no joint valley yet.",
-            hint="`isoflop fit` says what is missing; two budgets with a floor inside six sizes are enough.",
-        )
-    said = [finding for finding in fit.findings if finding.code in _ON_SUGGESTIONS]
     rule = ShapeRule(spec.model, make_tokenizer(spec.tokenizer).vocab_size, spec.fit.params)
+
+    def trainable(budget_flops: float, n_params: float) -> float | None:
+        shape = nearest_shape(rule, n_params)
+        return float(shape.n_params(rule.count)) if can_train(shape, budget_flops) else None
+
+    fit = fit_input(
+        rows,
+        targets=[target] if target is not None else [],
+        suggest=count,
+        planned=waiting,
+        trainable=trainable,
+    )
+    said = [finding for finding in fit.findings if finding.code in _ON_SUGGESTIONS]
+    if not fit.suggested:
+        raise IsoflopError(f"The results of {spec.name!r} ask for no runs. {said[0].message}", hint=said[0].hint)
     taken = {(cell.budget_flops, cell.shape, cell.seed) for cell in cells if cell.run_id is not None}
     extras: list[Extra] = []
     for suggestion in fit.suggested:

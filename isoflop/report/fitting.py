@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from isoflop.fit import fit_sweep
+from isoflop.fit.design.suggest import Trainable
 from isoflop.fit.envelope import Curves
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.report.conventions import used_points
@@ -21,6 +22,7 @@ def fit_input(
     residuals: str = "huber",
     suggest: int = 0,
     planned: Sequence[tuple[float, float]] = (),
+    trainable: Trainable | None = None,
     bootstrap: int = 0,
 ) -> SweepFit:
     """The fit of all that `source` knows of its rows; options as of `fit_sweep`."""
@@ -32,6 +34,7 @@ def fit_input(
         residuals=residuals,
         suggest=suggest,
         planned=planned,
+        trainable=trainable,
         curves=_curves(source),
         bootstrap=bootstrap,
     )

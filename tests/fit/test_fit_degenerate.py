@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from isoflop.fit import Vertex, fit_as_json, fit_sweep
 from isoflop.fit.envelope import Curves
-from tests.fit.known_sweeps import BUDGETS, Columns, codes, known_sweep, stack, surface_sweep, valley
+from tests.fit.known_sweeps import BUDGETS, CHINCHILLA, Columns, codes, known_sweep, stack, surface_sweep, valley
 
 
 def _columns(n_params, loss, *, budget=1e18, n_tokens=None) -> Columns:
@@ -205,3 +205,13 @@ def test_an_envelope_of_budgets_next_to_each_other_is_none():
     assert len(np.unique(budget)) == 2
     curves = Curves(budget / 2, n_params, n_tokens / 2, loss)
     assert fit_sweep(budget, n_params, n_tokens, loss, curves=curves).estimators.envelope is None
+
+
+@pytest.mark.parametrize("half_width", [0.45, 0.6, 0.75, 0.9])
+@pytest.mark.parametrize("n_sizes", [5, 7])
+def test_exact_losses_of_a_law_have_no_outliers_and_intervals_without_width(half_width, n_sizes):
+    for n_budgets in (2, 3, 4, 5):
+        budgets = np.geomspace(1e17, 1e20, n_budgets)
+        fit = fit_sweep(*surface_sweep(budgets, half_width=half_width, n_sizes=n_sizes), targets=[1e21], suggest=2)
+        assert fit.estimators.recommended.outliers == ()
+        assert fit.estimators.recommended.estimate.exponent_a == pytest.approx(CHINCHILLA.exponent_a, abs=1e-5)

@@ -97,6 +97,22 @@ def test_near_budgets_that_have_their_own_valleys_or_are_scattered_are_none():
     assert {"near_budgets", "too_few_runs"} <= _codes_of(strayed)
 
 
+def test_near_budgets_with_valleys_of_their_own_are_not_counted_among_those_that_belong_together():
+    split = list(valley(1e22))
+    split[0] = split[0] * (1 + 1e-6 * np.arange(len(split[0])))
+    fit = fit_sweep(*stack(valley(1e20), valley(1.03e20), valley(1e21), split))
+    finding = _only(fit, "near_budgets")
+    assert finding.values["n_budgets"] == len(split[0])
+    assert finding.values["n_groups"] == 1
+    assert finding.values["largest_ratio"] < 1.00001
+    assert "1e+22" in finding.message
+
+
+def test_near_budgets_of_one_size_would_make_no_valley():
+    lone = (1e22 * (1 + 1e-6 * np.arange(4)), np.full(4, 1e9), np.full(4, 1e12), np.array([2.1, 2.2, 2.15, 2.12]))
+    assert "near_budgets" not in _codes_of(stack(WELL, lone))
+
+
 def test_three_sizes_with_a_replicate_make_a_profile():
     fit = fit_sweep(*_with([-0.6, 0.0, 0.0, 0.6]))
     assert fit.profiles[3].vertex is Vertex.INSIDE

@@ -83,3 +83,42 @@ def test_repeats_at_the_fitted_budgets_do_not_promise_to_undo_scattered_floors()
     before, after = (suggest_runs(choice, 1e22, 1, 0.9, planned=runs)[0] for runs in ([], planned))
     # twenty times as many runs at the same budgets: without scatter a fifth of the interval would be left
     assert after.half_width_statistical > 0.7 * before.half_width_statistical
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-6, 1e30])
+def test_the_unit_of_the_loss_changes_no_suggestion(unit):
+    columns = (*SWEEP[:3], SWEEP[3] * unit)
+    for run, other in zip(_suggest(9), _suggest(9, columns=columns), strict=True):
+        assert other.n_params == pytest.approx(run.n_params, rel=1e-6)
+        assert other.half_width == pytest.approx(run.half_width, rel=1e-4)
+
+
+def test_only_sizes_that_can_be_trained_are_suggested():
+    ladder = np.geomspace(1e7, 1e10, 13)
+
+    def trainable(budget, n_params):
+        nearest = float(ladder[np.argmin(np.abs(np.log(ladder / n_params)))])
+        return None if budget < 3e18 or nearest > 2e9 else nearest
+
+    runs = suggest_runs(choose(sort_rows(*SWEEP)), 1e22, 12, 0.9, trainable=trainable)
+    assert len(runs) == 12
+    assert all(np.isclose(run.n_params, ladder[ladder <= 2e9]).any() for run in runs)
+    assert all(run.budget_flops >= 3e18 for run in runs)
+    assert suggest_runs(choose(sort_rows(*SWEEP)), 1e22, 3, 0.9, trainable=lambda *_: None) == ()
+
+
+@pytest.mark.parametrize("power", [0.5, -0.5])
+def test_promises_know_how_noisy_other_budgets_will_be(power):
+    def noisy(columns):
+        return with_noise(columns, generator, 2e-3 * (columns[0] / 1e19) ** power)
+
+    seen = []
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        columns = noisy(surface_sweep(BUDGETS, n_sizes=9))
+        runs = _suggest(7, columns=columns)
+        added = noisy(rows_of(CHINCHILLA, runs[0].budget_flops, [run.n_params for run in runs]))
+        (target,) = fit_sweep(*stack(columns, added), targets=[1e22]).targets
+        seen.append(np.ptp(np.log10(target.n_opt_ci_statistical)) / 2 / runs[-1].half_width_statistical)
+    # with equal noise everywhere the promises would be off by 15 and 30 %
+    assert np.median(seen) == pytest.approx(1, abs=0.22)

@@ -1,7 +1,7 @@
 """The runs that would tell most about a target, per FLOP, by the design of the joint valley."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,20 +18,32 @@ OFFSETS = tuple(np.linspace(-0.75, 0.75, 11).tolist())
 VALLEY_OFFSETS = tuple(np.linspace(-0.6, 0.6, 7).tolist())
 # Runs cost trouble beside FLOPs: none is taken to cost less than this share of what the sweep has spent.
 _LEAST_SHARE = 0.01
-# Information on a floor without runs: none, but a matrix that can be inverted.
+# Information on a floor without runs, relative to a run's: none, but a matrix that can be inverted.
 _UNKNOWN = 1e-9
 # Budgets offered beyond the largest: one and two of the sweep's own steps of log C.
 _STEPS_AHEAD = 2
+# Fewer sizes make no valley.
+_LEAST_SIZES = 4
 # Without a step of its own a sweep of one budget would take this factor.
 _DEFAULT_STEP = math.log10(3.0)
 
+# From a budget and N to the nearest size that can be trained there; None where none can.
+Trainable = Callable[[float, float], float | None]
+
 
 def suggest_runs(
-    choice: Choice, target_flops: float, count: int, level: float, *, planned: Sequence[tuple[float, float]] = ()
+    choice: Choice,
+    target_flops: float,
+    count: int,
+    level: float,
+    *,
+    planned: Sequence[tuple[float, float]] = (),
+    trainable: Trainable | None = None,
 ) -> tuple[Suggestion, ...]:
     """The `count` runs that narrow log10 N_opt at `target_flops` most per FLOP.
 
-    Empty where `choice` has no joint valley. `planned` runs (FLOPs, parameters) are taken as trained. Offered are
+    Empty where `choice` has no joint valley. `planned` runs (FLOPs, parameters) are taken as trained; `trainable` gives
+    the size that can be trained nearest to N parameters at a budget, None where none can. Offered are
     single runs about the ridge at every fitted budget, which narrow the statistical interval, and, where as many are
     wanted, whole valleys at the next budgets centred on the ridge, which also shorten the extrapolation and with it
     the model error. One offer after the other is taken by what it gains per FLOP; as a cheap run may leave no room for
@@ -43,12 +55,14 @@ def suggest_runs(
         return ()
     coming = [_Run(budget, math.log10(n_params)) for budget, n_params in planned]
     opened = {run.budget_flops for run in coming}
-    offers = [offer for offer in _offers(choice) if len(offer) == 1 or offer[0].budget_flops not in opened]
+    offers = _offers(choice, trainable or (lambda _, n_params: n_params))
+    offers = [offer for offer in offers if len(offer) == 1 or offer[0].budget_flops not in opened]
     least = _LEAST_SHARE * float(choice.rows.budget_flops.sum())
-    searches = [_Search(choice, _Design(choice, target_flops, coming), level, least)]
-    for valley in (offer for offer in offers if 1 < len(offer) <= count):
-        searches.append(_Search(choice, _Design(choice, target_flops, coming), level, least))
-        searches[-1].take(valley)
+    firsts = [None, *(offer for offer in offers if 1 < len(offer) <= count)]
+    searches = [_Search(choice, _Design(choice, target_flops, coming, offers), level, least) for _ in firsts]
+    for search, first in zip(searches, firsts, strict=True):
+        if first:
+            search.take(first)
     for search in searches:
         search.fill(offers, count)
     return tuple(max(searches, key=lambda search: search.per_flop).found)
@@ -104,21 +118,23 @@ class _Run:
 _Offer = tuple[_Run, ...]
 
 
-def _offers(choice: Choice) -> list[_Offer]:
-    """Single runs at the fitted budgets, and a valley at each of the next."""
+def _offers(choice: Choice, trainable: Trainable) -> list[_Offer]:
+    """Single runs at the fitted budgets, and a valley at each of the next, of sizes that can be trained."""
     budgets = choice.rows.budgets
     steps = np.diff(np.log10(budgets))
     step = float(np.median(steps)) if len(steps) else _DEFAULT_STEP
     ahead = [float(budgets[-1] * 10 ** (step * number)) for number in range(1, _STEPS_AHEAD + 1)]
-    singles = [(_at(choice, budget, offset),) for budget in budgets.tolist() for offset in OFFSETS]
-    valleys = [
-        tuple(_at(choice, budget, offset) for offset in VALLEY_OFFSETS) for budget in ahead if math.isfinite(budget)
-    ]
-    return [*singles, *valleys]
+    singles = [(run,) for budget in budgets.tolist() for run in _runs(choice, budget, OFFSETS, trainable)]
+    valleys = [_runs(choice, budget, VALLEY_OFFSETS, trainable) for budget in ahead if math.isfinite(budget)]
+    return [*singles, *(valley for valley in valleys if len(valley) >= _LEAST_SIZES)]
 
 
-def _at(choice: Choice, budget_flops: float, offset: float) -> _Run:
-    return _Run(budget_flops, choice.on_params.at(math.log10(budget_flops))[0] + offset)
+def _runs(choice: Choice, budget_flops: float, offsets: Sequence[float], trainable: Trainable) -> _Offer:
+    """The runs nearest to these offsets from the ridge, each size once."""
+    ridge = choice.on_params.at(math.log10(budget_flops))[0]
+    wanted = [ten_to(ridge + offset) for offset in offsets]
+    sizes = [trainable(budget_flops, n_params) for n_params in wanted if n_params is not None]
+    return tuple(_Run(budget_flops, math.log10(size)) for size in dict.fromkeys(sizes) if size is not None)
 
 
 class _Design:
@@ -129,14 +145,17 @@ class _Design:
     the reading's variance is taken relative to the variance that the estimate has there, which knows shrinkage.
     """
 
-    def __init__(self, choice: Choice, target_flops: float, coming: Sequence[_Run]) -> None:
+    def __init__(self, choice: Choice, target_flops: float, coming: Sequence[_Run], offers: Sequence[_Offer]) -> None:
         assert choice.joint
         valley = choice.joint.valley
         self._theta, self._centre = valley.theta, valley.line.log_c_mean
         self._freedom = choice.degrees_of_freedom
+        self._trend = choice.noise.trend if choice.noise else None
+        # floors count in units of the valley's depth, so that nothing depends on the unit of the loss
+        self._unit = math.exp(valley.theta[2])
         self.target_flops = target_flops
         self._target, self._fitted = math.log10(target_flops), choice.fitted_budgets
-        every = {run.budget_flops for offer in (*_offers(choice), coming) for run in offer}
+        every = {run.budget_flops for offer in (*offers, coming) for run in offer}
         self._budgets = sorted({*choice.rows.budgets.tolist(), *every})
         n_budgets = len(self._budgets)
         scatter = [(choice.residual_sd / valley.scatter.sd) ** 2] * n_budgets if valley.scatter.sd > 0 else []
@@ -144,7 +163,7 @@ class _Design:
         self._reading = np.zeros(N_PARAMETERS + n_budgets + len(scatter))
         self._reading[:2] = 1.0, self._target - self._centre
         rows = self._jacobian(choice.rows.budget_flops, np.log10(choice.rows.n_params))
-        prior = [0.0, 0.0, 0.0, 0.0, *[valley.strength] * 2, *[_UNKNOWN] * n_budgets, *scatter]
+        prior = [0.0, 0.0, 0.0, 0.0, *[valley.strength] * 2, *[_UNKNOWN * self._unit**2] * n_budgets, *scatter]
         information = rows.T @ rows + np.diag(prior)
         self._covariance: Array = np.asarray(np.linalg.inv(information), dtype=np.float64)
         now = float(self._reading @ self._covariance @ self._reading)
@@ -198,10 +217,12 @@ class _Design:
         out = np.zeros((n, len(self._reading)))
         out[:, :N_PARAMETERS] = JointObjective(axis, self._theta[4:], 0.0).slopes(self._theta[None])[0].T
         place = N_PARAMETERS + np.searchsorted(self._budgets, budget_flops)
-        out[np.arange(n), place] = 1.0
+        out[np.arange(n), place] = self._unit
         if self._scattered:
             # a floor off the ridge moves its valley as the ridge itself would
             out[np.arange(n), place + len(self._budgets)] = out[:, 0]
+        if self._trend:
+            out /= np.sqrt(self._trend.variance(np.log10(budget_flops)))[:, None]
         return out
 
 

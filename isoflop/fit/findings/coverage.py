@@ -13,6 +13,7 @@ from isoflop.fit.frontier import MIN_PROFILES
 from isoflop.fit.intervals import student_quantile
 from isoflop.fit.profile import MIN_POINTS, Valley
 from isoflop.fit.results.profile import Vertex
+from isoflop.fit.rows import Rows
 from isoflop.fit.window import FEWEST_IN_WINDOW, WIDE_REACH, in_window, reach
 
 # With 5 sizes or fewer a parabola leaves too little to see a bad run or a skew by. All but one of the published
@@ -59,16 +60,14 @@ def no_profiles(seen: Evidence) -> Finding:
 
 def on_near_budgets(seen: Evidence) -> Iterator[Finding]:
     """Budgets too small to fit that would be one budget, were it not for their last digits."""
-    groups = [group for group in _near(seen.valleys) if len(group) > 1 and _rows_of(group) >= MIN_POINTS]
-    if not groups:
-        return
-    lone = [valley for valley in seen.valleys if valley.vertex is Vertex.TOO_FEW]
-    joined = [valley for group in groups for valley in group if valley.vertex is Vertex.TOO_FEW]
-    if not joined or _rows_of(joined) <= _rows_of(lone) / 2:
+    groups = [group for group in _near(seen.valleys) if _would_be_one(group, seen.rows)]
+    lone = [valley for valley in seen.valleys if _is_lone(valley)]
+    joined = [valley for group in groups for valley in group if _is_lone(valley)]
+    if _rows_of(joined) <= _rows_of(lone) / 2:
         return
     n_budgets = sum(len(group) for group in groups)
     widest = max(group[-1].budget_flops / group[0].budget_flops for group in groups)
-    example = groups[0]
+    example = next(pair for pair in itertools.pairwise(groups[0]) if any(_is_lone(valley) for valley in pair))
     yield Finding(
         "near_budgets",
         Severity.WARNING,
@@ -90,6 +89,19 @@ def _near(valleys: Sequence[Valley]) -> Iterator[Sequence[Valley]]:
     for begin, end in itertools.pairwise(sorted({0, *cuts, len(valleys)})):
         if valleys[end - 1].budget_flops <= NEAR_BUDGETS**2 * valleys[begin].budget_flops:
             yield valleys[begin:end]
+
+
+def _would_be_one(group: Sequence[Valley], rows: Rows) -> bool:
+    """Whether budgets, some of them too small to fit, have sizes enough for a valley together."""
+    if len(group) < 2 or not any(_is_lone(valley) for valley in group):
+        return False
+    begin = np.searchsorted(rows.budget_flops, group[0].budget_flops)
+    sizes = rows.n_params[begin : begin + _rows_of(group)]
+    return len(sizes) >= MIN_POINTS and len(np.unique(sizes)) >= 3
+
+
+def _is_lone(valley: Valley) -> bool:
+    return valley.vertex is Vertex.TOO_FEW
 
 
 def _rows_of(valleys: Iterable[Valley]) -> int:
@@ -205,7 +217,7 @@ def on_noise(seen: Evidence) -> Iterator[Finding]:
             Severity.INFO,
             f"Runs scatter by {noise.budget_sd[worst]:.2g} nats at {flops(budgets[worst])} FLOPs and by "
             f"{noise.budget_sd[best]:.2g} at {flops(budgets[best])}; the recommended estimate weighs them accordingly.",
-            "Look at the noisiest budget for runs that did not train well.",
+            "Nothing, if noise changes steadily; else look at the noisiest budget for runs that did not train well.",
             {
                 "budgets": budgets.tolist(),
                 "residual_sd": noise.budget_sd.tolist(),

@@ -30,6 +30,7 @@ class Evidence:
         joint: the joint fit of all rows; `choice`: the estimate to act on.
         replicates: None without any.
         suggested: runs to train next; `unanswered_suggestions`: how many more were asked for.
+        planned_flops: budgets of runs that will be trained anyway.
     """
 
     rows: Rows
@@ -47,7 +48,13 @@ class Evidence:
     window: float | None
     level: float
     suggested: Sequence[Suggestion] = ()
+    planned_flops: Sequence[float] = ()
     unanswered_suggestions: int = 0
+
+    @property
+    def largest_planned(self) -> float:
+        """The largest budget that has runs or will have them, FLOPs."""
+        return max([*self.rows.budget_flops[-1:].tolist(), *self.planned_flops], default=0.0)
 
     @property
     def ungrouped(self) -> bool:

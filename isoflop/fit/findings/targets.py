@@ -72,16 +72,19 @@ def on_scorecard(seen: Evidence) -> Iterator[Finding]:
 def on_suggestions(seen: Evidence) -> Iterator[Finding]:
     """Suggestions that were asked for and are not there, or tell next to nothing."""
     if seen.unanswered_suggestions:
+        unknown = seen.choice is None or seen.choice.joint is None
         yield Finding(
             "nothing_to_suggest",
             Severity.INFO,
             f"{seen.unanswered_suggestions} of the runs asked for cannot be suggested: "
             + (
                 "the rows determine no joint valley to design by."
-                if seen.choice is None or seen.choice.joint is None
-                else "no further run would narrow the interval at the target."
+                if unknown
+                else "no further run that can be trained would narrow the interval at the target."
             ),
-            "Two budgets with a floor inside six sizes each, and positive losses, are enough for a joint valley.",
+            "Two budgets with a floor inside six sizes each, and positive losses, are enough for a joint valley."
+            if unknown
+            else "Train those that are planned first, or ask for another target.",
             {"missing": seen.unanswered_suggestions},
         )
     elif seen.suggested:
@@ -96,13 +99,15 @@ def _on_gain(seen: Evidence, suggested: Sequence[Suggestion]) -> Iterator[Findin
         return
     if last.half_width_statistical > last.half_width / 2:
         hint = "Noise is much of what is left: ask for more runs."
-    elif seen.choice and first.target_flops > seen.choice.fitted_budgets[1]:
+    elif first.target_flops <= max(seen.largest_planned, *(one.budget_flops for one in suggested)):
+        hint = "Model error is left, which more runs of this sweep do not lessen."
+    elif len(suggested) < len(VALLEY_OFFSETS):
         hint = (
-            "Model error of the extrapolation is left, which a valley nearer to the target shortens: ask for "
-            f"{len(VALLEY_OFFSETS)} runs or more, or plan a larger budget."
+            f"Model error of the extrapolation is left, which a valley nearer to the target shortens: ask for "
+            f"{len(VALLEY_OFFSETS)} runs or more."
         )
     else:
-        hint = "Model error is left, which more runs of this sweep do not lessen."
+        hint = "Model error of the extrapolation is left: add a budget nearer to the target to the sweep."
     yield Finding(
         "little_to_gain",
         Severity.INFO,

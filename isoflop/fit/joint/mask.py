@@ -8,10 +8,11 @@ from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
 from isoflop.fit.joint.solve import JointValley
 from isoflop.fit.newton import Mask
+from isoflop.fit.noise import ROUNDING, relative_variance
 from isoflop.fit.parabola import Array
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, solve_surface
-from isoflop.fit.trend import rough_trend
+from isoflop.fit.trend import read_trend
 
 # Rough first look: residuals of the Huber surface beyond this many robust standard deviations are set aside.
 _ROUGH_LIMIT = 4.0
@@ -25,18 +26,27 @@ FALSE_ALARMS = 0.05
 def find_outliers(rows: Rows, huber: SurfaceSolution) -> tuple[Mask, JointFit | None]:
     """Which rows (n,) to keep, and the joint fit of those (without tokens); None where rows do not determine it.
 
-    Rows are judged as if all were equally noisy, and once more by the trend of the noise over budgets if there is one:
-    else the runs of the noisiest budgets would look bad.
+    Rows are judged as if all were equally noisy, and once more if what is kept shows that they are not: else the runs
+    of the noisiest budgets would look bad.
     """
     keep, fit = rows_on_valley(rows, huber)
-    if fit is None:
-        return keep, None
-    log_c = np.log10(rows.budget_flops)
-    trend = rough_trend(_residuals(rows, fit, keep.astype(float)) / rows.loss, log_c, fit.valley.degrees_of_freedom)
-    if trend.slope == 0:
+    variance = _noise_of_rows(rows, keep, fit) if fit else None
+    if fit is None or variance is None:
         return keep, fit
-    keep, fit = rows_on_valley(rows, huber, trend.variance(log_c))
+    keep, fit = rows_on_valley(rows, huber, variance)
     return keep, _fit_near(rows.take(keep), fit.surface, fit.valley) if fit else None
+
+
+def _noise_of_rows(rows: Rows, keep: Mask, fit: JointFit) -> Array | None:
+    """Relative variance (n,) of rows as it is stated, or as the kept ones show its trend; None if all are alike.
+
+    Only the kept ones: a few bad runs at either end would be a trend, and hide in it.
+    """
+    valley, log_c = fit.valley, np.log10(rows.budget_flops)
+    variance = relative_variance(rows.loss_se, float(valley.residual @ valley.residual) / valley.degrees_of_freedom)
+    if np.ptp(variance) == 0:
+        variance = read_trend(valley.residual, log_c[keep], valley.degrees_of_freedom).variance(log_c)
+    return variance if np.ptp(variance) > 0 else None
 
 
 def rows_on_valley(rows: Rows, huber: SurfaceSolution, variance: Array | None = None) -> tuple[Mask, JointFit | None]:
@@ -75,7 +85,7 @@ def _fit_near(
 def _near(rows: Rows, huber: SurfaceSolution, weights: Array) -> Mask:
     residual = np.abs(np.log(rows.loss) - huber.log_loss(np.log(rows.n_params), np.log(rows.n_tokens)))
     residual = residual * np.sqrt(weights)
-    scale = normal_spread(residual) * np.sqrt(len(rows) / max(len(rows) - 5, 1))
+    scale = max(normal_spread(residual) * np.sqrt(len(rows) / max(len(rows) - 5, 1)), ROUNDING)
     keep: Mask = residual <= _ROUGH_LIMIT * scale
     return keep | _smallest_of_budget(rows, residual)
 
@@ -94,9 +104,7 @@ def _judge(rows: Rows, keep: Mask, fit: JointFit, weights: Array) -> Mask:
     freedom = n_kept - n_budgets - N_PARAMETERS
     if freedom < 2:
         return keep
-    scale = np.sqrt((relative[keep] ** 2).sum() / freedom)
-    if scale == 0:
-        return keep
+    scale = max(np.sqrt((relative[keep] ** 2).sum() / freedom), ROUNDING)
     leverage = (n_budgets + N_PARAMETERS) / n
     t = np.abs(relative) / (scale * np.sqrt(np.where(keep, 1 - leverage, 1 + leverage)))
     # a kept row had its part in the scale: judge it by the scale of the others
