@@ -64,11 +64,15 @@ def test_a_plan_says_what_its_new_runs_are_for_and_what_they_would_gain(folder: 
     isoflop("run", "grown.toml", folder=folder)
     fit = document("fit", "grown.toml", "--suggest", "7", "--target", "1e21", folder=folder)
     plan = document("plan", "grown.toml", "--extend", "7", "--target", "1e21", "--dry-run", folder=folder)
-    assert plan["suggested"] == fit["suggested"]
+    # of the fit's suggestions, the sizes that can be built
+    for asked, built in zip(fit["suggested"], plan["suggested"], strict=True):
+        assert built["budget_flops"] == asked["budget_flops"]
+        assert built["n_params"] == pytest.approx(asked["n_params"], rel=0.1)
+    assert [one["n_params"] for one in plan["suggested"]] == [run["n_params_total"] for run in suggested(plan)]
     assert {one["target_flops"] for one in plan["suggested"]} == {1e21}
     page = isoflop("plan", "grown.toml", "--extend", "7", "--target", "1e21", "--dry-run", folder=folder).stdout
     assert "Next runs, for N_opt at 1.00e21 FLOPs" in page
-    assert f"{fit['suggested'][-1]['half_width']:.4f}" in page
+    assert f"{plan['suggested'][-1]['half_width']:.4f}" in page
     assert document("plan", "grown.toml", folder=folder)["suggested"] == []
 
 
@@ -113,7 +117,35 @@ def test_a_target_without_an_extension_is_refused(folder: Path) -> None:
 
 
 def test_without_results_there_is_nothing_to_ask_for(folder: Path) -> None:
-    assert "Error:" in isoflop("plan", "grown.toml", "--extend", "3", folder=folder, code=1).stderr
     isoflop("plan", "grown.toml", folder=folder)
     done = isoflop("plan", "grown.toml", "--extend", "3", folder=folder, code=1)
     assert "no completed run to fit" in done.stderr
+
+
+SHORT = """
+name = "short"
+budgets = [1e10, 3e10, 1e11]
+trainer = "simulated"
+[grid]
+center_tokens_per_param = 20
+[model]
+context_length = 256
+"""
+
+
+def test_only_runs_that_the_plan_takes_are_suggested(folder: Path) -> None:
+    """Of budgets this small most sizes are no shape of their own, or train for too few steps."""
+    (folder / "short.toml").write_text(SHORT)
+    isoflop("run", "short.toml", folder=folder)
+    dropped = len(document("plan", "short.toml", folder=folder)["dropped"])
+    for number in (9, 18):
+        plan = document("plan", "short.toml", "--extend", "9", folder=folder)
+        assert len(plan["dropped"]) == dropped
+        assert len(suggested(plan)) == number
+        built = [(run["budget_flops"], run["n_params_total"]) for run in suggested(plan)]
+        assert [(one["budget_flops"], one["n_params"]) for one in plan["suggested"]] == built[-9:]
+
+
+def test_without_a_database_nothing_can_be_asked_for(folder: Path) -> None:
+    done = isoflop("plan", "grown.toml", "--db", "none.db", "--extend", "3", folder=folder, code=1)
+    assert "no database" in done.stderr and "isoflop run" in done.stderr
