@@ -53,7 +53,7 @@ def suggest_runs(
     """
     if choice.joint is None or count < 1:
         return ()
-    coming = [_Run(budget, math.log10(n_params)) for budget, n_params in planned]
+    coming = [_Run(*run) for run in planned]
     opened = {run.budget_flops for run in coming}
     offers = _offers(choice, trainable or (lambda _, n_params: n_params))
     offers = [offer for offer in offers if len(offer) == 1 or offer[0].budget_flops not in opened]
@@ -112,7 +112,11 @@ class _Search:
 @dataclass(frozen=True)
 class _Run:
     budget_flops: float
-    log_n: float
+    n_params: float
+
+    @property
+    def log_n(self) -> float:
+        return math.log10(self.n_params)
 
 
 _Offer = tuple[_Run, ...]
@@ -134,7 +138,7 @@ def _runs(choice: Choice, budget_flops: float, offsets: Sequence[float], trainab
     ridge = choice.on_params.at(math.log10(budget_flops))[0]
     wanted = [ten_to(ridge + offset) for offset in offsets]
     sizes = [trainable(budget_flops, n_params) for n_params in wanted if n_params is not None]
-    return tuple(_Run(budget_flops, math.log10(size)) for size in dict.fromkeys(sizes) if size is not None)
+    return tuple(_Run(budget_flops, size) for size in dict.fromkeys(sizes) if size is not None)
 
 
 class _Design:
@@ -230,8 +234,7 @@ def _as_suggestion(
     choice: Choice, target_flops: float, run: _Run, before: float, after: tuple[float, float]
 ) -> Suggestion:
     assert choice.joint
-    cost, n_params = choice.joint.cost, ten_to(run.log_n)
-    assert n_params is not None
-    log_d = math.log(run.budget_flops) - cost.offset - cost.slope * math.log(n_params)
+    cost = choice.joint.cost
+    log_d = math.log(run.budget_flops) - cost.offset - cost.slope * math.log(run.n_params)
     opens = run.budget_flops > choice.fitted_budgets[1]
-    return Suggestion(target_flops, run.budget_flops, n_params, math.exp(log_d), opens, before, *after)
+    return Suggestion(target_flops, run.budget_flops, run.n_params, math.exp(log_d), opens, before, *after)
