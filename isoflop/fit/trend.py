@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc
 
+from isoflop.fit.intervals import normal_spread
 from isoflop.fit.parabola import Array
 
 # Noise is taken to change along the budgets where equal noise would look like this once in ten sweeps: as the slope is
@@ -14,6 +15,8 @@ TREND_P_VALUE = 0.1
 # Prior standard deviation of the slope of ln variance per decade: noise that changes 1.6 times in a decade.
 TREND_SD = 1.0
 _ITERATIONS = 50
+# Where some rows may be bad, residuals count no farther out than this many robust standard deviations.
+_FARTHEST = 2.5
 
 
 @dataclass(frozen=True)
@@ -65,3 +68,9 @@ def read_trend(residual: Array, log_c: Array, degrees_of_freedom: float) -> Tren
         if abs(step) < 1e-12:
             break
     return Trend(slope, p_value, log_c_mean)
+
+
+def rough_trend(residual: Array, log_c: Array, degrees_of_freedom: float) -> Trend:
+    """The same where some of the rows may be bad."""
+    farthest = _FARTHEST * normal_spread(np.abs(residual))
+    return read_trend(np.clip(residual, -farthest, farthest), log_c, degrees_of_freedom)

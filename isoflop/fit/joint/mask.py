@@ -12,13 +12,15 @@ from isoflop.fit.noise import ROUNDING, relative_variance
 from isoflop.fit.parabola import Array
 from isoflop.fit.rows import Rows
 from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, solve_surface
-from isoflop.fit.trend import read_trend
+from isoflop.fit.trend import rough_trend
 
 # Rough first look: residuals of the Huber surface beyond this many robust standard deviations are set aside.
 _ROUGH_LIMIT = 4.0
 # A budget keeps as many rows as a profile needs.
 _KEPT_PER_BUDGET = 4
 _ROUNDS = 6
+# So many standard deviations of the kept rows off, a row is bad whatever the trend of the noise.
+_SURELY_BAD = 5.0
 # Family-wise: the chance that a clean sweep loses any row to chance alone.
 FALSE_ALARMS = 0.05
 
@@ -26,8 +28,8 @@ FALSE_ALARMS = 0.05
 def find_outliers(rows: Rows, huber: SurfaceSolution) -> tuple[Mask, JointFit | None]:
     """Which rows (n,) to keep, and the joint fit of those (without tokens); None where rows do not determine it.
 
-    Rows are judged as if all were equally noisy, and once more if what is kept shows that they are not: else the runs
-    of the noisiest budgets would look bad.
+    Rows are judged as if all were equally noisy, and once more if they are not: else the runs of the noisiest
+    budgets would look bad.
     """
     keep, fit = rows_on_valley(rows, huber)
     variance = _noise_of_rows(rows, keep, fit) if fit else None
@@ -38,14 +40,18 @@ def find_outliers(rows: Rows, huber: SurfaceSolution) -> tuple[Mask, JointFit | 
 
 
 def _noise_of_rows(rows: Rows, keep: Mask, fit: JointFit) -> Array | None:
-    """Relative variance (n,) of rows as it is stated, or as the kept ones show its trend; None if all are alike.
+    """Relative variance (n,) of rows as it is stated, or as those that are not surely bad show it; None if all alike.
 
-    Only the kept ones: a few bad runs at either end would be a trend, and hide in it.
+    With the bad runs of an end a trend would be seen that hides them; with the kept ones alone, few trends are seen.
     """
     valley, log_c = fit.valley, np.log10(rows.budget_flops)
     variance = relative_variance(rows.loss_se, float(valley.residual @ valley.residual) / valley.degrees_of_freedom)
     if np.ptp(variance) == 0:
-        variance = read_trend(valley.residual, log_c[keep], valley.degrees_of_freedom).variance(log_c)
+        relative = _residuals(rows, fit, keep.astype(float)) / rows.loss
+        kept = relative[keep]
+        fair = keep | (np.abs(relative) <= _SURELY_BAD * np.sqrt(kept @ kept / valley.degrees_of_freedom))
+        freedom = valley.degrees_of_freedom + int(fair.sum()) - len(kept)
+        variance = rough_trend(relative[fair], log_c[fair], freedom).variance(log_c)
     return variance if np.ptp(variance) > 0 else None
 
 
