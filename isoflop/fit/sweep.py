@@ -205,7 +205,7 @@ def _joint_of_all(rows: Rows, choice: Choice | None) -> JointFit | None:
     """The joint fit of all rows weighing alike, which may be the chosen estimate's."""
     if choice and choice.joint and len(choice.rows) == len(rows) and choice.noise and choice.noise.is_plain:
         return choice.joint
-    return fit_joint(rows) if choice and choice.joint else None
+    return fit_joint(rows, near=choice.joint.valley) if choice and choice.joint else None
 
 
 def fit_exponents(
