@@ -10,7 +10,7 @@ from isoflop.fit.intervals import normal_spread
 from isoflop.fit.parabola import Array
 
 # Noise is taken to change along the budgets where equal noise would look like this once in ten sweeps: as the slope is
-# shrunk, a trend that is none costs little (`benchmarks/calibration.py`), one that is missed a fifth of the accuracy.
+# shrunk, a trend that is none costs little (`benchmarks/calibration.py`), one that is missed a tenth of the accuracy.
 TREND_P_VALUE = 0.1
 # Prior standard deviation of the slope of ln variance per decade: noise that changes 1.6 times in a decade.
 TREND_SD = 1.0
