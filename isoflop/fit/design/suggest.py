@@ -10,6 +10,7 @@ from isoflop.fit.choice import Choice
 from isoflop.fit.intervals import MODEL_ERROR_PER_DECADE, decades_beyond, model_half_width, student_quantile, ten_to
 from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.parabola import Array
+from isoflop.fit.profile import MIN_POINTS
 from isoflop.fit.results.target import Suggestion
 
 # Sizes offered at each budget, decades from the ridge: wide enough to tell skew, not so wide that other laws rule.
@@ -22,8 +23,6 @@ _LEAST_SHARE = 0.01
 _UNKNOWN = 1e-9
 # Budgets offered beyond the largest: one and two of the sweep's own steps of log C.
 _STEPS_AHEAD = 2
-# Fewer sizes make no valley.
-_LEAST_SIZES = 4
 # Without a step of its own a sweep of one budget would take this factor.
 _DEFAULT_STEP = math.log10(3.0)
 
@@ -43,13 +42,14 @@ def suggest_runs(
     """The `count` runs that narrow log10 N_opt at `target_flops` most per FLOP.
 
     Empty where `choice` has no joint valley. `planned` runs (FLOPs, parameters) are taken as trained; `trainable` gives
-    the size that can be trained nearest to N parameters at a budget, None where none can. Offered are
-    single runs about the ridge at every fitted budget, which narrow the statistical interval, and, where as many are
-    wanted, whole valleys at the next budgets centred on the ridge, which also shorten the extrapolation and with it
-    the model error. One offer after the other is taken by what it gains per FLOP; as a cheap run may leave no room for
-    a valley that is worth far more, each valley is tried as the first too, and the best of these sets is returned. A
-    run adds its row of the valley's Jacobian to the information of the rows; the variance of the estimate is taken to
-    fall as that information has it.
+    the size that can be trained nearest to N parameters at a budget, None where none can.
+
+    Offered are single runs about the ridge at every fitted budget, which narrow the statistical interval, and, where as
+    many are wanted, whole valleys at the next budgets centred on the ridge, which also shorten the extrapolation and
+    with it the model error. One offer after the other is taken by what it gains per FLOP; as a cheap run may leave no
+    room for a valley that is worth far more, each valley is tried as the first too, and the best of these sets is
+    returned. A run adds its row of the valley's Jacobian to the information of the rows; the variance of the estimate
+    is taken to fall as that information has it.
     """
     if choice.joint is None or count < 1:
         return ()
@@ -130,7 +130,7 @@ def _offers(choice: Choice, trainable: Trainable) -> list[_Offer]:
     ahead = [float(budgets[-1] * 10 ** (step * number)) for number in range(1, _STEPS_AHEAD + 1)]
     singles = [(run,) for budget in budgets.tolist() for run in _runs(choice, budget, OFFSETS, trainable)]
     valleys = [_runs(choice, budget, VALLEY_OFFSETS, trainable) for budget in ahead if math.isfinite(budget)]
-    return [*singles, *(valley for valley in valleys if len(valley) >= _LEAST_SIZES)]
+    return [*singles, *(valley for valley in valleys if len(valley) >= MIN_POINTS)]
 
 
 def _runs(choice: Choice, budget_flops: float, offsets: Sequence[float], trainable: Trainable) -> _Offer:
@@ -225,7 +225,7 @@ class _Design:
         if self._scattered:
             # a floor off the ridge moves its valley as the ridge itself would
             out[np.arange(n), place + len(self._budgets)] = out[:, 0]
-        if self._trend:
+        if self._trend:  # rows count by the noise of their budget
             out /= np.sqrt(self._trend.variance(np.log10(budget_flops)))[:, None]
         return out
 

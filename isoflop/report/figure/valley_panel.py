@@ -19,7 +19,7 @@ from isoflop.report.valley_curves import (
 )
 from isoflop.report.wording import percent
 
-# With more runs than this the SVG holds their markers as an image: a megabyte per ten thousand otherwise.
+# With more runs than this the SVG holds their markers as an image: two megabytes per ten thousand otherwise.
 MOST_VECTORS = 5_000
 
 
