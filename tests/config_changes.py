@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from isoflop.cli.session import open_session
 from isoflop.plan.types import Plan
-from isoflop.report.source import load_source
 from isoflop.rundir import WEIGHTS_SUFFIX, RunDir
+from isoflop.sources.source import load_source
+from isoflop.sweep.session import open_session
 from tests.store.store_examples import make_result
 
 Content = Mapping[str, Any]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from isoflop.fit.sweep import fit_sweep
 from isoflop.plan.types import Cell, DroppedCell, Plan, Role
-from isoflop.report.conventions import convention_matrix
-from isoflop.report.point import Point
-from isoflop.report.source import FitInput, Origin
 from isoflop.report.summary import Summary, summarize
 from isoflop.result import RunResult
 from isoflop.run_spec import RunSpec, ScheduleSpec
 from isoflop.shape import ModelShape
+from isoflop.sources.recount import convention_matrix
+from isoflop.sources.row import Point
+from isoflop.sources.source import FitInput, Origin
 from isoflop.spec import SweepSpec
 from isoflop.store.store import open_store
 from isoflop.view.table import Table

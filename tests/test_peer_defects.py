@@ -17,7 +17,6 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from isoflop.cli.session import open_session
 from isoflop.corpus import Corpus, open_corpus
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
@@ -28,6 +27,7 @@ from isoflop.plan.planner import make_plan
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment
 from isoflop.spec import CorpusSpec, SweepSpec, TokenizerSpec, parse_spec
+from isoflop.sweep.session import open_session
 from isoflop.train.model import Decoder
 from isoflop.train.outcome import make_result
 from isoflop.train.progress import Trained

@@ -24,11 +24,11 @@ def clean(
     from isoflop.artifacts.elsewhere import needs_of, read_elsewhere
     from isoflop.artifacts.free import free
     from isoflop.artifacts.inventory import take_inventory
-    from isoflop.artifacts.view import clean_document, print_inventory
     from isoflop.cli.console import stdout
-    from isoflop.cli.locks import sweep_locks
     from isoflop.errors import IsoflopError
     from isoflop.store import read_untouched
+    from isoflop.sweep.locks import sweep_locks
+    from isoflop.view.clean_view import clean_document, print_inventory
     from isoflop.view.document import dumps
 
     if not artifacts.is_dir():

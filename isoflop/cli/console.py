@@ -1,6 +1,13 @@
 """Where the commands print."""
 
+import sys
+import time
+from collections.abc import Callable
+
 from rich.console import Console
+
+# The standard library takes under a second; what takes longer says how far it is this often.
+TOKENISING_SECONDS = 3.0
 
 
 class _Console(Console):
@@ -17,3 +24,16 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Progress and messages."""
     return _Console(stderr=True)
+
+
+def tokenising_line() -> Callable[[float], None]:
+    """Says on stderr how far a long tokenisation is, a line every few seconds."""
+    due = time.monotonic() + TOKENISING_SECONDS
+
+    def report(share: float) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + TOKENISING_SECONDS
+            print(f"tokenising the corpus: {share:.0%}", file=sys.stderr)
+
+    return report

@@ -7,7 +7,7 @@ import typer
 from isoflop.cli.options import DEFAULT_DB, AsJson, Database
 
 if TYPE_CHECKING:
-    from isoflop.cli.chosen import Chosen
+    from isoflop.sweep.selection import Chosen
 
 Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Run ids, or their first digits.", show_default=False)]
 
@@ -22,8 +22,8 @@ def exclude(
 
     Results stay, and `isoflop include` takes the decision back. Excluding a run again replaces the reason.
     """
-    from isoflop.cli.chosen import chosen_runs
     from isoflop.errors import IsoflopError
+    from isoflop.sweep.selection import chosen_runs
 
     reason = reason.strip()
     if not reason:
@@ -35,8 +35,8 @@ def exclude(
 
 def include(runs: Runs, db: Database = DEFAULT_DB, json: AsJson = False) -> None:
     """Let excluded runs count again."""
-    from isoflop.cli.chosen import chosen_runs
     from isoflop.errors import IsoflopError
+    from isoflop.sweep.selection import chosen_runs
 
     with chosen_runs(db, runs) as chosen:
         counting = [run_id for run_id in chosen.run_ids if run_id not in chosen.before]

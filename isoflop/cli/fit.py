@@ -67,9 +67,9 @@ def fit(
     from isoflop.cli.boundary import EXIT_FINDINGS
     from isoflop.cli.console import stdout
     from isoflop.cli.summary import Asked, read_and_fit
+    from isoflop.counting import FlopCount
     from isoflop.finding import Severity
-    from isoflop.report.flop_count import FlopCount
-    from isoflop.report.json import fit_document
+    from isoflop.report.fit_document import fit_document
     from isoflop.report.terminal import print_summary
     from isoflop.view.document import dumps
 

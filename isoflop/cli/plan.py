@@ -18,11 +18,11 @@ from isoflop.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from isoflop.cli.sweep import PlannedSweep
-    from isoflop.report.extension import Extension
     from isoflop.spec import SweepSpec
     from isoflop.store import Store
-    from isoflop.view.plan_view import PlanView
+    from isoflop.sweep.extend import Extension
+    from isoflop.sweep.planning import PlannedSweep
+    from isoflop.view.plan_view import NextRuns, PlanView
 
 
 def plan(
@@ -55,12 +55,12 @@ def plan(
     from contextlib import ExitStack
     from functools import partial
 
-    from isoflop.cli.console import stderr, stdout
-    from isoflop.cli.sweep import lock_path, plan_sweep, text_is_here
+    from isoflop.cli.console import stderr, stdout, tokenising_line
     from isoflop.errors import IsoflopError
-    from isoflop.report.extension import extend_sweep, planned_extras
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
+    from isoflop.sweep.extend import extend_sweep, planned_extras
+    from isoflop.sweep.planning import lock_path, plan_sweep, text_is_here
     from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
@@ -74,7 +74,16 @@ def plan(
     with ExitStack() as held:
         if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long
             held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
-        plan_with = partial(plan_sweep, spec, sweep, artifacts, device=device.value, workers=workers, text_needed=False)
+        plan_with = partial(
+            plan_sweep,
+            spec,
+            sweep,
+            artifacts,
+            device=device.value,
+            workers=workers,
+            text_needed=False,
+            on_progress=tokenising_line(),
+        )
         extra, extension = planned_extras(db, spec), None
         made = plan_with(extra=extra)
         if extend:
@@ -106,9 +115,9 @@ def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path, extension: "Ext
 
 def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extension: "Extension | None") -> "PlanView":
     """What there is to say of a plan, before it is recorded in `store`."""
-    from isoflop.cli.sweep import cost, seconds_by_run
     from isoflop.plan.estimate import disk_bytes
     from isoflop.store import changes_since
+    from isoflop.sweep.planning import cost, seconds_by_run
     from isoflop.view.plan_view import PlanView
 
     plan = made.plan
@@ -125,6 +134,17 @@ def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extens
         done=done,
         # Provisional run ids are new by nature and tell nothing.
         changes=changes_since(store, spec, plan) if store and made.recordable else None,
-        next_runs=extension.as_next_runs() if extension else None,
+        next_runs=_next_runs(extension) if extension else None,
         excluded={run_id: exclusions[run_id] for run_id in plan.runs if run_id in exclusions},
     )
+
+
+def _next_runs(extension: "Extension") -> "NextRuns":
+    """What the new runs are to gain, for a page and a document of the plan."""
+    from dataclasses import asdict
+
+    from isoflop.report.fit_tables import suggestion_table
+    from isoflop.view.plan_view import NextRuns
+
+    table = suggestion_table(extension.suggested, extension.level)
+    return NextRuns(table, [asdict(one) for one in extension.suggested], extension.findings)

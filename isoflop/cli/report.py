@@ -70,7 +70,7 @@ def report(
 ) -> None:
     """Write the fit as index.html, report.md, report.json, frontier.csv, figure.svg and figure.png."""
     from isoflop.cli.summary import Asked, read_and_fit
-    from isoflop.report.flop_count import FlopCount
+    from isoflop.counting import FlopCount
     from isoflop.report.write import write_report
     from isoflop.view.document import SCHEMA_VERSION, dumps
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,8 @@ from isoflop.cli.options import (
 if TYPE_CHECKING:
     from types import FrameType
 
-    from isoflop.engine.local import LocalEngine
+    from isoflop.engine.local.local_engine import LocalEngine
+    from isoflop.sweep.session import Session
 
 # What workers have to checkpoint after SIGTERM, seconds: the command ends within ten.
 TERM_SECONDS = 8.0
@@ -44,13 +46,22 @@ def run(
 
     Ctrl-C once checkpoints and stops, twice kills. Exits 3 when some runs did not complete.
     """
-    from isoflop.cli.console import stderr, stdout
-    from isoflop.cli.session import open_session
+    from isoflop.cli.console import stderr, stdout, tokenising_line
+    from isoflop.sweep.session import open_session
     from isoflop.view.document import dumps
     from isoflop.view.live import run_display
     from isoflop.view.run_view import print_run, run_document
 
-    with open_session(sweep, db, artifacts, device=device.value, workers=workers, retry=retry) as session:
+    with open_session(
+        sweep,
+        db,
+        artifacts,
+        device=device.value,
+        workers=workers,
+        retry=retry,
+        on_progress=tokenising_line(),
+    ) as session:
+        _tell_what_changed(session)
         with run_display(session.outline, stderr()) as display, _signals(session.engine) as received:
             told = False
             for event in session.events():
@@ -64,6 +75,24 @@ def run(
     else:
         print_run(outcome, stdout())
     raise typer.Exit(_exit_code(received, complete=outcome.n_completed == outcome.n_planned))
+
+
+def _tell_what_changed(session: "Session") -> None:
+    """One line on stderr for each: a plan unlike the one before, runs that a person excluded, warnings of the plan."""
+    from isoflop.finding import Severity
+    from isoflop.units import plural
+    from isoflop.view.plan_changes import changes_sentence
+    from isoflop.wording import excluded_sentence, one_line
+
+    plan, changes = session.plan, session.changes
+    if changes is not None and changes.differ:
+        print(f"{plan.sweep} changed since it was last planned: {changes_sentence(changes)}.", file=sys.stderr)
+    if excluded := session.excluded:
+        print(f"{plan.sweep}: {one_line(excluded_sentence(excluded))}.", file=sys.stderr)
+    warnings = [finding for finding in plan.findings if finding.severity is not Severity.INFO]
+    told = [(len(plan.dropped), "dropped cell"), (len(warnings), "warning")]
+    if said := ", ".join(plural(number, noun) for number, noun in told if number):
+        print(f"{plan.sweep}: {said} of the plan; `isoflop plan` shows them.", file=sys.stderr)
 
 
 @contextlib.contextmanager

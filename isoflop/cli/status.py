@@ -14,12 +14,12 @@ def status(
     Reads only: beside a run at work, after one that was killed, or with nothing but the database.
     """
     from isoflop.cli.console import stdout
-    from isoflop.cli.sweep import lock_path
     from isoflop.spec import load_spec
-    from isoflop.status.json import status_document
     from isoflop.status.status import read_status
-    from isoflop.status.view import print_status
+    from isoflop.sweep.planning import lock_path
     from isoflop.view.document import dumps
+    from isoflop.view.status_document import status_document
+    from isoflop.view.status_view import print_status
 
     spec = load_spec(sweep)
     found = read_status(spec, sweep, db=db, lock=lock_path(db, spec.name), artifacts=artifacts)

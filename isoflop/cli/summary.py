@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
+from isoflop.counting import FlopCount
+from isoflop.decision.cost import CostRates
 from isoflop.errors import IsoflopError
 from isoflop.fit.laws import PUBLISHED, PublishedLaw
-from isoflop.report.conventions import convention_matrix, under_convention
-from isoflop.report.decision.cost import CostRates
-from isoflop.report.fitting import fit_input
-from isoflop.report.flop_count import FlopCount
-from isoflop.report.pool import load_each, load_sources
-from isoflop.report.source import FitInput
 from isoflop.report.summary import Questions, Summary, summarize
-from isoflop.report.table.columns import parse_renames
 from isoflop.shape import ParamCount
+from isoflop.sources.fitting import fit_input
+from isoflop.sources.pool import load_each, load_sources
+from isoflop.sources.recount import convention_matrix, under_convention
+from isoflop.sources.source import FitInput
+from isoflop.sources.table.columns import parse_renames
 from isoflop.units import parse_quantity
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.5, 0.999

@@ -6,8 +6,8 @@ import time
 from datetime import UTC, datetime
 
 from isoflop import __version__
-from isoflop.engine.attempt import Attempt
 from isoflop.engine.execution import GitState
+from isoflop.engine.local.attempt import Attempt
 from isoflop.result import Provenance, RunResult, Status
 from isoflop.run_spec import RunSpec
 

@@ -8,9 +8,9 @@ from isoflop.fit.results.estimate import Recommended
 from isoflop.fit.results.profile import Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
-from isoflop.report.wording import ESTIMATOR, interval, nats, percent, power_law, power_law_of, same_law
+from isoflop.report.fit_wording import ESTIMATOR, interval, nats, percent, power_law, power_law_of, same_law
 from isoflop.units import format_flops
-from isoflop.view.wording import count, ratio, runs
+from isoflop.wording import count, ratio, runs
 
 
 def answer_sentences(fit: SweepFit, targets: Sequence[Target], n_budgets: int) -> tuple[str, ...]:

@@ -7,15 +7,15 @@ from rich.console import Console
 
 from isoflop.finding import Severity
 from isoflop.fit.compare import Comparison, OptimumRatio, common_budget, compare_fits
-from isoflop.report.json import fit_document
-from isoflop.report.pool import shared_run_ids
+from isoflop.report.fit_document import fit_document
+from isoflop.report.fit_wording import exponent, interval, percent, power_law_of
 from isoflop.report.summary import Summary
-from isoflop.report.wording import exponent, interval, percent, power_law_of
+from isoflop.sources.pool import shared_run_ids
 from isoflop.units import format_flops
 from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.drawing import table_block, text
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import ABSENT, SIMULATED_SENTENCE, runs
+from isoflop.wording import ABSENT, SIMULATED_SENTENCE, runs
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,16 @@
 import math
 from collections.abc import Sequence
 
+from isoflop.counting import Convention
 from isoflop.fit.intervals import ten_to
 from isoflop.fit.results.estimate import Estimate
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Forecast, Suggestion, Target
-from isoflop.report.wording import ESTIMATOR, PARAM_COUNT, Convention, exponent, interval, nats, percent
+from isoflop.report.fit_wording import ESTIMATOR, PARAM_COUNT, exponent, interval, nats, percent
 from isoflop.units import format_flops
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import ABSENT, count, ratio, two_digits
+from isoflop.wording import ABSENT, count, ratio, two_digits
 
 VERTEX: dict[Vertex, str] = {
     Vertex.INSIDE: "inside",

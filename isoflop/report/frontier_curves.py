@@ -14,7 +14,7 @@ from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.line import Line
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
-from isoflop.report.wording import power_law_of, same_law
+from isoflop.report.fit_wording import power_law_of, same_law
 
 INK, BAND, TARGET, BESIDE, CLOUD = "#31688e", "#c5d7e3", "#b5367a", "#7a7a7a", "#e08b27"
 # Of published laws, told apart by these and by their dashes.

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.results.target import Target
-from isoflop.report.wording import exponent, nats
+from isoflop.report.fit_wording import exponent, nats
 from isoflop.units import format_flops
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import ABSENT, count
+from isoflop.wording import ABSENT, count
 
 
 def law_table(laws: Sequence[PublishedLaw], targets: Sequence[Target]) -> Table | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from isoflop.finding import Finding
 from isoflop.report.summary import Summary
 from isoflop.view.table import Table
-from isoflop.view.wording import SIMULATED_SENTENCE, one_line
+from isoflop.wording import SIMULATED_SENTENCE, one_line
 
 _SYNTAX = re.compile(r"([\\`*\[\]|~#])")
 

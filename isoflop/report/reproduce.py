@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from isoflop.report.pool import split_label
-from isoflop.report.source import FitInput, Origin
 from isoflop.report.summary import Summary
+from isoflop.sources.pool import split_label
+from isoflop.sources.source import FitInput, Origin
 
 # Where isoflop looks when no --db is given, and the coverage when no --level is.
 _DEFAULT_DB, _DEFAULT_LEVEL = Path("isoflop.db"), 0.9

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from isoflop.report.arithmetic import arithmetic
-from isoflop.report.source import FitInput, Origin
-from isoflop.report.wording import PARAM_COUNT, nats
+from isoflop.report.fit_wording import PARAM_COUNT, nats
 from isoflop.result import Status
+from isoflop.sources.findings.arithmetic import arithmetic
+from isoflop.sources.source import FitInput, Origin
 from isoflop.store import Standing, SweepCell, off_plan_sentence, standing
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import ABSENT, SIMULATED_SENTENCE, count, runs, two_digits
+from isoflop.wording import ABSENT, SIMULATED_SENTENCE, count, runs, two_digits
 
 
 def run_table(cells: Sequence[SweepCell]) -> Table:

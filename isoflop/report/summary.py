@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from isoflop.decision.cost import CostRates
+from isoflop.decision.decide import Decision, decide
 from isoflop.finding import Finding
 from isoflop.fit.findings.agreement import REJECTED_P_VALUE
 from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
 from isoflop.report.answer import answer_sentences
-from isoflop.report.conventions import ConventionFit, convention_table
-from isoflop.report.decision.cost import CostRates
-from isoflop.report.decision.decide import Decision, decide
-from isoflop.report.decision.tables import decision_tables
+from isoflop.report.convention_table import convention_table
+from isoflop.report.decision_tables import decision_tables
 from isoflop.report.fit_tables import (
     band_table,
     frontier_table,
@@ -22,12 +22,13 @@ from isoflop.report.fit_tables import (
     target_table,
 )
 from isoflop.report.law_table import law_table
-from isoflop.report.recipe_findings import recipe_findings
 from isoflop.report.run_tables import provenance_table, run_table, totals
-from isoflop.report.source import FitInput
+from isoflop.sources.findings.recipe import recipe_findings
+from isoflop.sources.recount import ConventionFit
+from isoflop.sources.source import FitInput
 from isoflop.store import Standing
 from isoflop.view.table import Table
-from isoflop.view.wording import runs
+from isoflop.wording import runs
 
 
 @dataclass(frozen=True)

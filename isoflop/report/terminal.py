@@ -4,7 +4,7 @@ from rich.console import Console
 
 from isoflop.report.summary import Summary
 from isoflop.view.drawing import findings_block, table_block, text
-from isoflop.view.wording import SIMULATED_SENTENCE
+from isoflop.wording import SIMULATED_SENTENCE
 
 
 def print_summary(summary: Summary, console: Console) -> None:

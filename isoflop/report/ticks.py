@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable
 
-from isoflop.view.wording import count
+from isoflop.wording import count
 
 # Few enough to stay apart on a panel of half the figure's width.
 MAX_TICKS = 7

@@ -8,8 +8,8 @@ from pathlib import Path
 from isoflop.errors import IsoflopError
 from isoflop.files import is_folder, write_atomically
 from isoflop.report.figure.figure import render_figure
+from isoflop.report.fit_document import fit_document
 from isoflop.report.frontier_csv import render_frontier_csv
-from isoflop.report.json import fit_document
 from isoflop.report.markdown import render_markdown
 from isoflop.report.page.html import render_html
 from isoflop.report.summary import Summary

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from isoflop.finding import Finding, Severity
 from isoflop.view.table import Table
-from isoflop.view.wording import one_line
+from isoflop.wording import one_line
 
 # From here on the columns that a narrow screen leaves out fit beside the others.
 WIDE = 120

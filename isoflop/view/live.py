@@ -14,10 +14,10 @@ from rich.text import Text
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, Progressed, RunFinished, Waiting
 from isoflop.plan.types import Cell
 from isoflop.result import RunResult
+from isoflop.sweep.outcome import Outline
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.drawing import text
-from isoflop.view.run_view import Outline
-from isoflop.view.wording import SIMULATED_SENTENCE, count, runs
+from isoflop.wording import SIMULATED_SENTENCE, count, runs
 
 REFRESH_PER_SECOND = 4
 # Where nothing can be redrawn, a line this often, beside one for every result.

@@ -8,7 +8,7 @@ from isoflop.store import PlanChanges, PlannedRun
 from isoflop.units import format_flops
 from isoflop.view.drawing import table_block, text
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import ABSENT, count, runs
+from isoflop.wording import ABSENT, count, runs
 
 # Runs of each kind, and keys, that the text names; --json lists them all.
 _NAMED = 4

@@ -7,7 +7,7 @@ from typing import TypeVar
 from isoflop.plan.types import Cell, DroppedCell, Plan
 from isoflop.units import format_flops, format_seconds, plural
 from isoflop.view.table import Column, Table
-from isoflop.view.wording import count, ratio, two_digits
+from isoflop.wording import count, ratio, two_digits
 
 # As many rows are read one by one; beyond that a table is one of budgets, and cut here.
 MOST_ROWS = 200

@@ -16,7 +16,7 @@ from isoflop.view.drawing import findings_block, table_block, text
 from isoflop.view.plan_changes import changes_document, print_changes
 from isoflop.view.plan_tables import plan_tables
 from isoflop.view.table import Table
-from isoflop.view.wording import SIMULATED_SENTENCE, excluded_sentence, runs
+from isoflop.wording import SIMULATED_SENTENCE, excluded_sentence, runs
 
 
 @dataclass(frozen=True)

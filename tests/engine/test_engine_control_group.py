@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from isoflop.engine import control_group
-from isoflop.engine.devices import cpu_cores, host_memory, slot_options
+from isoflop.engine.local.devices import cpu_cores, host_memory, slot_options
 
 MakeGroups = Callable[..., None]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.engine.devices import cpu_cores, host_memory, slot_options
 from isoflop.engine.execution import git_state, job_file
+from isoflop.engine.local.devices import cpu_cores, host_memory, slot_options
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir

@@ -217,7 +217,7 @@ def test_a_stopped_fork_server_is_replaced(sandbox: Sandbox) -> None:
 ASK_A_STOPPED_SERVER = """
 import os, signal, sys, threading, time
 from multiprocessing import forkserver
-from isoflop.engine.fork_server import ForkServer
+from isoflop.engine.local.fork_server import ForkServer
 
 if __name__ == "__main__":
     server = ForkServer(print)

@@ -7,8 +7,8 @@ import pytest
 
 from isoflop.engine.events import AttemptEnded, AttemptStarted
 from isoflop.engine.execution import GitState, memory_needed
-from isoflop.engine.local import LocalEngine
-from isoflop.engine.slot import Slot
+from isoflop.engine.local.local_engine import LocalEngine
+from isoflop.engine.local.slot import Slot
 from isoflop.run_spec import Job
 from tests.engine.conftest import SWEEP, Sandbox
 from tests.run_examples import RUN

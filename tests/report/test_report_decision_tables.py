@@ -6,13 +6,13 @@ import json
 import pytest
 from rich.console import Console
 
+from isoflop.decision.cost import CostRates
+from isoflop.decision.decide import decide
 from isoflop.errors import IsoflopError
 from isoflop.fit.laws import published_law
 from isoflop.fit.surface.law import SurfaceLaw
-from isoflop.report.decision.cost import CostRates
-from isoflop.report.decision.decide import decide
-from isoflop.report.decision.document import decision_as_json
-from isoflop.report.decision.tables import decision_tables
+from isoflop.report.decision_document import decision_as_json
+from isoflop.report.decision_tables import decision_tables
 from isoflop.spec import parse_spec
 from isoflop.view.document import dumps
 from isoflop.view.drawing import table_block

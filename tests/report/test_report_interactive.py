@@ -12,8 +12,8 @@ from isoflop.report.figure.valley_panel import draw_valleys
 from isoflop.report.page.interactive import plots
 from isoflop.report.page.plotly_valleys import MOST_RUNS
 from isoflop.report.page.scripts import plot_data
-from isoflop.report.source import load_source
 from isoflop.report.ticks import MAX_TICKS, count_tick, flops_tick, tick_choices
+from isoflop.sources.source import load_source
 from tests.report.test_report_figures import SOURCES
 from tests.report_examples import points_of, save_troubled_sweep, summary_of
 

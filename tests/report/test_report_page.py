@@ -13,7 +13,7 @@ import pytest
 
 from isoflop.report.page.html import render_html
 from isoflop.report.reproduce import reproduction
-from isoflop.report.source import load_source
+from isoflop.sources.source import load_source
 from isoflop.units import parse_quantity
 from tests.cli.test_cli_surface import SURFACE
 from tests.report.pages import Page

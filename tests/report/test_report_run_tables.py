@@ -6,9 +6,9 @@ import pytest
 
 from isoflop.plan.types import DroppedCell, Role
 from isoflop.report.run_tables import run_table
-from isoflop.report.source import load_source
 from isoflop.rundir import Execution
-from isoflop.view.wording import SIMULATED
+from isoflop.sources.source import load_source
+from isoflop.wording import SIMULATED
 from tests.report_examples import (
     column,
     grid,

@@ -2,7 +2,7 @@
 
 import math
 
-from isoflop.report.wording import interval
+from isoflop.report.fit_wording import interval
 
 
 def test_an_interval_without_bounds_is_a_dash():

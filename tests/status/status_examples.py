@@ -11,8 +11,8 @@ from isoflop.plan.types import Cell
 from isoflop.rundir import Claim, Execution, JobFile, RunDir
 from isoflop.spec import SweepSpec
 from isoflop.status.status import SweepStatus, read_status
-from isoflop.status.view import print_status
 from isoflop.store import open_store
+from isoflop.view.status_view import print_status
 
 CPU = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=4)
 FILE = Path("demo.toml")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from isoflop.corpus import Corpus
-from isoflop.engine.devices import slot_options
+from isoflop.engine.local.devices import slot_options
 from isoflop.rundir import Execution
 from isoflop.train.batches import RESIDENT_SHARE, resident_batches, streamed_batches, training_batches
 from isoflop.train.progress import Ending, Trained

@@ -2,7 +2,7 @@
 
 import pytest
 
-from isoflop.view.wording import count, one_line, two_digits
+from isoflop.wording import count, one_line, two_digits
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from isoflop.report.figure.frontier_panel import draw_law_legend, draw_params, draw_tokens
 from isoflop.report.figure.valley_panel import draw_valleys
-from isoflop.report.source import Origin
 from isoflop.report.summary import Summary
-from isoflop.view.wording import SIMULATED, one_line
+from isoflop.sources.source import Origin
+from isoflop.wording import SIMULATED, one_line
 
 PNG_DPI = 160
 

@@ -12,6 +12,7 @@ from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
 from isoflop.report.figure.axis_ticks import label_counts, label_flops
+from isoflop.report.fit_wording import percent
 from isoflop.report.frontier_curves import (
     BAND,
     BESIDE,
@@ -27,7 +28,6 @@ from isoflop.report.frontier_curves import (
     optimal_params,
     optimal_tokens,
 )
-from isoflop.report.wording import percent
 
 # Opacity of all frontiers of a cloud on top of each other.
 _CLOUD_INK = 20.0

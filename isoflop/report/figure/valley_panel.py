@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.report.figure.axis_ticks import label_counts
-from isoflop.report.point import Point
+from isoflop.report.fit_wording import percent
 from isoflop.report.valley_curves import (
     LEGEND_BUDGETS,
     budget_colors,
@@ -17,7 +17,7 @@ from isoflop.report.valley_curves import (
     parabola,
     shown_interval,
 )
-from isoflop.report.wording import percent
+from isoflop.sources.row import Point
 
 # With more runs than this the SVG holds their markers as an image: two megabytes per ten thousand otherwise.
 MOST_VECTORS = 5_000

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.target import Target
-from isoflop.report.point import Point
-from isoflop.report.source import FitInput
-from isoflop.report.wording import interval, nats, percent
+from isoflop.report.fit_wording import interval, nats, percent
+from isoflop.sources.row import Point
+from isoflop.sources.source import FitInput
 from isoflop.store import Standing, SweepCell, standing
 from isoflop.units import format_flops, format_seconds
-from isoflop.view.wording import count, one_line, ratio, two_digits
+from isoflop.wording import count, one_line, ratio, two_digits
 
 # Longer reasons do not fit beside a point; the table of runs has them whole.
 _REASON_LENGTH = 60

@@ -6,16 +6,16 @@ from html import escape
 
 from isoflop import __version__
 from isoflop.finding import Finding, Severity
+from isoflop.report.fit_wording import percent
 from isoflop.report.page.interactive import plots
 from isoflop.report.page.plotly_plot import Plot
 from isoflop.report.page.plotly_valleys import MOST_RUNS
 from isoflop.report.page.scripts import MARK_LIVE, content_policy, page_script, page_style, plot_data, plotly_script
 from isoflop.report.reproduce import reproduction
 from isoflop.report.summary import Summary
-from isoflop.report.wording import percent
 from isoflop.store import Standing, standing
 from isoflop.view.table import Table
-from isoflop.view.wording import SIMULATED_SENTENCE, one_line, runs
+from isoflop.wording import SIMULATED_SENTENCE, one_line, runs
 
 # Longer text than this may wrap; numbers and names stay on one line.
 _WRAPPED_LENGTH = 28

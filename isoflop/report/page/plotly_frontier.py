@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
+from isoflop.report.fit_wording import percent
 from isoflop.report.frontier_curves import (
     BAND,
     BESIDE,
@@ -19,7 +20,6 @@ from isoflop.report.page.hover import floor_text, target_text
 from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot
 from isoflop.report.summary import Summary
 from isoflop.report.ticks import count_tick, flops_tick
-from isoflop.report.wording import percent
 
 # Optima grow with compute: this corner is empty.
 _LEGEND = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from isoflop.report.ticks import tick_choices
-from isoflop.view.wording import SIMULATED
+from isoflop.wording import SIMULATED
 
 Trace = dict[str, Any]
 Plot = dict[str, Any]

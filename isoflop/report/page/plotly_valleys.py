@@ -7,7 +7,6 @@ from typing import Any
 from isoflop.fit.results.profile import Profile
 from isoflop.report.page.hover import DrawnRun, drawn_runs, floor_text
 from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot, thinned
-from isoflop.report.source import Origin
 from isoflop.report.summary import Summary
 from isoflop.report.ticks import count_tick, log_ticks
 from isoflop.report.valley_curves import (
@@ -20,6 +19,7 @@ from isoflop.report.valley_curves import (
     scale_color,
     shown_interval,
 )
+from isoflop.sources.source import Origin
 from isoflop.units import format_flops
 
 # Each point is an element of the page and each curve another: with more a browser answers slowly.

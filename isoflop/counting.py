@@ -1,0 +1,25 @@
+"""How parameters and the FLOPs of a training are counted."""
+
+from enum import StrEnum
+from typing import Literal
+
+from isoflop.shape import ModelShape, ParamCount
+
+# N in a table from elsewhere follows a convention that only its author knows; pooled sources may follow several.
+Convention = ParamCount | Literal["as_given", "mixed"]
+
+
+class FlopCount(StrEnum):
+    """A convention of counting."""
+
+    EXACT = "exact"  # as planned: every matrix product, attention included
+    NO_ATTENTION = "no-attention"  # without QK^T and the weighted sum of values
+    SIX_ND = "6nd"  # 6 N D, with N as parameters are counted
+
+
+def flops_per_token(shape: ModelShape, flops: FlopCount, params: ParamCount) -> float:
+    """Training FLOPs of one token, of a shape whose N counts as `params` say."""
+    if flops is FlopCount.SIX_ND:
+        return 6 * shape.n_params(params)
+    attention = shape.attention_flops_per_token if flops is FlopCount.NO_ATTENTION else 0
+    return shape.flops_per_token - attention

@@ -1,0 +1,126 @@
+"""The shapes on either side of N_opt that can be built, and how each would be trained."""
+
+import math
+from dataclasses import dataclass
+
+from isoflop.corpus.tokenizer import make_tokenizer
+from isoflop.counting import FlopCount, flops_per_token
+from isoflop.fit.findings.targets import FAR_DECADES
+from isoflop.plan.neighbours import neighbours
+from isoflop.plan.recipe import Recipe, make_recipe
+from isoflop.plan.shapes import ShapeRule
+from isoflop.shape import ModelShape, ParamCount
+from isoflop.spec import ModelSpec, RecipeSpec, SweepSpec
+from isoflop.units import format_flops
+
+# Context and vocabulary where no sweep is known: those of Gopher and Chinchilla (Rae et al. 2021, arXiv 2112.11446;
+# Hoffmann et al. 2022, arXiv 2203.15556, section 4.1).
+DEFAULT_CONTEXT, DEFAULT_VOCABULARY = 2048, 32_000
+# A shape this many times larger or smaller than N_opt is no answer to it.
+MOST_TIMES_OFF = 10.0
+# The largest budget at which batch and rate of the default recipe were compared (docs/decisions.md, GPU sweeps).
+DEFAULT_TUNED_FLOPS = 2e12
+
+
+@dataclass(frozen=True)
+class Family:
+    """What all shapes on offer share, and the recipe that trains them.
+
+    Attributes:
+        tuned_flops: largest budget at which the recipe was used or compared.
+        flops: how budgets are counted.
+        default: whether no sweep is known, so that context, vocabulary and recipe are defaults.
+    """
+
+    rule: ShapeRule
+    recipe: RecipeSpec
+    tuned_flops: float
+    default: bool
+    flops: FlopCount = FlopCount.EXACT
+
+
+@dataclass(frozen=True)
+class Buildable:
+    """A shape trained for the target budget.
+
+    Attributes:
+        n_params: N under the fit's convention.
+        n_tokens: D that spends the budget, counted as the fit counts FLOPs.
+        relative_to_optimum: n_params / N_opt.
+        recipe: steps, batch and rates; None where no whole steps of whole sequences meet the budget within 0.5 %.
+    """
+
+    shape: ModelShape
+    n_params: int
+    n_tokens: float
+    relative_to_optimum: float
+    recipe: Recipe | None
+
+    @property
+    def tokens_per_param(self) -> float:
+        """D / N."""
+        return self.n_tokens / self.n_params
+
+    @property
+    def batch_tokens(self) -> int | None:
+        """Tokens of a batch."""
+        return None if self.recipe is None else self.recipe.batch_sequences * self.shape.context_length
+
+    @property
+    def learning_rate(self) -> float | None:
+        """Peak rate of embedding and norms."""
+        return None if self.recipe is None else self.recipe.optimizer.learning_rate
+
+    @property
+    def hidden_learning_rate(self) -> float | None:
+        """Peak rate of hidden matrices, which is lower the wider and deeper the model."""
+        if self.recipe is None:
+            return None
+        return self.recipe.optimizer.learning_rate * self.recipe.optimizer.hidden_rate_scale
+
+
+def family_of(spec: SweepSpec | None, count: ParamCount, flops: FlopCount = FlopCount.EXACT) -> Family:
+    """The family of the sweep; where none is known, shapes of the default rule with Chinchilla's context and words."""
+    if spec is None:
+        model = ModelSpec(context_length=DEFAULT_CONTEXT)
+        return Family(
+            ShapeRule(model, DEFAULT_VOCABULARY, count), RecipeSpec(), DEFAULT_TUNED_FLOPS, default=True, flops=flops
+        )
+    rule = ShapeRule(spec.model, make_tokenizer(spec.tokenizer).vocab_size, count)
+    return Family(rule, spec.recipe, spec.budgets[-1], default=False, flops=flops)
+
+
+def buildable_around(family: Family, budget_flops: float, n_opt: float) -> tuple[Buildable, ...]:
+    """The nearest shape of at most `n_opt` parameters and the nearest of more, fewer where a side has none near."""
+    built = (_trained(family, shape, budget_flops, n_opt) for shape in neighbours(family.rule, n_opt) if shape)
+    return tuple(one for one in built if 1 / MOST_TIMES_OFF <= one.relative_to_optimum <= MOST_TIMES_OFF)
+
+
+def family_sentences(family: Family, budget_flops: float) -> tuple[str, ...]:
+    """What is assumed about the family, and how far beyond its experience the recipe is read."""
+    model, decades = family.rule.model, math.log10(budget_flops / family.tuned_flops)
+    assumed = (
+        f"No sweep is known: these are shapes of the default rule with a context of {model.context_length} tokens and "
+        f"a vocabulary of {family.rule.vocab_size}, as Chinchilla's."
+    )
+    recipe, known = (
+        ("default recipe", "the budgets it was tuned at") if family.default
+        else ("sweep's recipe", "its largest budget")
+    )  # fmt: skip
+    far = (
+        f"Batch and peak rate follow the {recipe} {decades:.1f} decades beyond {known} "
+        f"({format_flops(family.tuned_flops)} FLOPs): where to begin with probes, not a measured optimum."
+    )
+    return (*([assumed] if family.default else []), *([far] if decades > FAR_DECADES else []))
+
+
+def _trained(family: Family, shape: ModelShape, budget_flops: float, n_opt: float) -> Buildable:
+    n_params = shape.n_params(family.rule.count)
+    n_tokens = budget_flops / flops_per_token(shape, family.flops, family.rule.count)
+    return Buildable(
+        shape=shape,
+        n_params=n_params,
+        n_tokens=n_tokens,
+        relative_to_optimum=n_params / n_opt,
+        recipe=make_recipe(family.recipe, shape, n_tokens * shape.flops_per_token),
+    )

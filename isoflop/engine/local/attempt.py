@@ -1,0 +1,117 @@
+"""One attempt: a worker process at work on a job, and what has been read of it."""
+
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from isoflop.engine.events import AttemptStarted, Event, Progressed, RunFinished
+from isoflop.engine.local.orphans import PATIENCE_SECONDS
+from isoflop.engine.local.vigil import Vigil
+from isoflop.engine.local.worker_process import WorkerProcess
+from isoflop.errors import IsoflopError
+from isoflop.run_spec import Job, RunSpec
+from isoflop.rundir import RunDir
+
+
+@dataclass
+class Attempt:
+    """A worker process and its run directory.
+
+    Attributes:
+        number: of the attempt, from 1.
+        slot, device: where it runs.
+        memory: bytes of the device it was given.
+        offset: bytes of events.jsonl read so far.
+        started_at, begun: the same moment in seconds since the epoch, and on the clock that never jumps.
+        latest: how far the worker said it was, last.
+        obstacle: what the worker met that every other would meet; None for nothing.
+        hung: why it was killed as hung; None while it gives signs of life.
+        has_own_result: whether it has left a result, and did not only find one of another attempt.
+    """
+
+    number: int
+    slot: int
+    device: str
+    job: Job
+    run_dir: RunDir
+    process: WorkerProcess
+    offset: int
+    vigil: Vigil
+    memory: float
+    started_at: float = field(default_factory=time.time)
+    begun: float = field(default_factory=time.monotonic)
+    latest: Progressed | None = None
+    obstacle: IsoflopError | None = None
+    hung: str | None = None
+    has_own_result: bool = False
+    _reported: set[str] = field(default_factory=set)
+    _told: signal.Signals | None = None
+
+    @property
+    def missing(self) -> list[RunSpec]:
+        """The job's runs without a result so far."""
+        return [run for run in self.job.runs if run.run_id not in self._reported]
+
+    def read(self) -> Iterator[Event]:
+        """What the worker has written since last time."""
+        events, self.offset = self.run_dir.read_events(self.offset)
+        for event in events:
+            yield from self._understood(event)
+
+    def _understood(self, event: dict[str, Any]) -> Iterator[Event]:
+        """What a line says; nothing for one that says nothing to us: trainers are written by others too."""
+        match event:
+            case {"event": "started"}:
+                yield AttemptStarted(self.job.job_id, self.number, self.slot, self.device, _moment(event))
+            case {
+                "event": "progress",
+                "run_id": str(run_id),
+                "step": int(step),
+                "n_tokens": int(n_tokens),
+                "loss": int() | float() as loss,
+                "tokens_per_second": int() | float() as rate,
+            } if any(run.run_id == run_id for run in self.job.runs):
+                self.latest = Progressed(run_id, self.slot, step, n_tokens, float(loss), float(rate))
+                self.vigil.learn_pace(self.job, self.latest)
+                yield self.latest
+            case {"event": "obstacle", "message": str(message), "hint": str(hint)}:
+                self.obstacle = self.obstacle or IsoflopError(message, hint=hint)
+            case {"event": "result", "run_id": str(run_id)}:
+                yield from self.result(run_id, _moment(event))
+
+    def result(self, run_id: str, at: float) -> Iterator[RunFinished]:
+        """The run's result, once, if there is one; of no worker of ours if another sweep's process came by it."""
+        result = self.run_dir.read_result(run_id)
+        if result is not None and run_id not in self._reported:
+            own = result.attempt == self.number
+            self._reported.add(run_id)
+            self.has_own_result = self.has_own_result or own
+            yield RunFinished(result, self.slot if own else None, at)
+
+    def tell(self, order: signal.Signals) -> None:
+        """Send the worker a signal, once."""
+        if self._told != order:
+            self._told = order
+            self.process.send(order)
+
+    def end_if_stuck(self) -> None:
+        """Ask a worker without a sign of life for its stack, and kill it a moment later; kill a stuck orphan."""
+        if self.process.seconds_without_server > PATIENCE_SECONDS:
+            self.tell(signal.SIGKILL)
+            return
+        silence = self.vigil.too_long()
+        if silence is None:
+            return
+        if self.hung is None:
+            self.hung = f"took no step for {silence:.0f} s and was killed; its stack is in the log"
+            self.process.send(signal.SIGUSR1)
+        elif self.vigil.dumped():
+            self.tell(signal.SIGKILL)
+
+
+def _moment(event: dict[str, Any]) -> float:
+    """When a worker says something happened, on the clock that never jumps; now, where it does not say."""
+    at = event.get("monotonic")
+    return float(at) if isinstance(at, int | float) else time.monotonic()

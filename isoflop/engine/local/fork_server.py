@@ -1,0 +1,74 @@
+"""The process that workers are forked from: it has torch loaded and has never touched CUDA.
+
+Starting a fresh interpreter costs about two seconds of importing torch; forking one that has imported it costs
+hundredths (docs/benchmarks.md).
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing import forkserver, resource_tracker
+
+from isoflop.engine.local.worker_process import WorkerProcess
+from isoflop.errors import IsoflopError
+from isoflop.rundir import Assignment
+
+# A server that cannot stay alive this often has a cause that starting it again does not cure.
+MAX_DEATHS = 3
+_MASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+class ForkServer:
+    """Starts workers; lives until this process ends, and is started again where something killed it."""
+
+    def __init__(self, target: Callable[[Assignment], None]) -> None:
+        self._target = target
+        self._context = multiprocessing.get_context("forkserver")
+        self._deaths = 0
+        self._starting = False
+
+    def start(self, assignment: Assignment, *, preload: list[str]) -> WorkerProcess | None:
+        """The worker of `assignment`; None if the server had died (another is started next time).
+
+        Raises:
+            IsoflopError: the server dies again and again.
+        """
+        process = self._context.Process(target=self._target, args=(assignment,), daemon=True)
+        self._starting = True
+        try:
+            self._ensure(preload)
+            process.start()
+        except (EOFError, ConnectionError):
+            self._deaths += 1
+            if self._deaths >= MAX_DEATHS:
+                raise IsoflopError(
+                    "The process that workers are forked from died again and again.",
+                    hint="Check the memory of this machine and that `python -c 'import torch'` works.",
+                ) from None
+            return None
+        finally:
+            self._starting = False
+        return WorkerProcess(process, forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+
+    def abort(self) -> None:
+        """Kill the server where it keeps a start waiting: one that was stopped, or still imports. Safe in a handler."""
+        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        if self._starting and pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _ensure(self, preload: list[str]) -> None:
+        """Start the server unless it lives.
+
+        It ends when this process does, by no signal to the group: its children have checkpoints to write. They
+        inherit the mask and take SIGTERM again once they can answer it.
+        """
+        self._context.set_forkserver_preload(preload)
+        resource_tracker.ensure_running()  # started by ensure_running below, it would undo the mask
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,121 @@
+"""Findings on rows that were not made, counted or measured alike, and so do not lie in one valley."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from isoflop.finding import Finding, Severity
+from isoflop.sources.findings.arithmetic import arithmetic
+from isoflop.sources.source import FitInput
+from isoflop.store import Standing, SweepCell, standing
+
+# A column of other things than tokenizers or conventions may hold as many values as rows.
+_NAMED = 5
+_LISTED = 20
+
+_PARAM_COUNTS = ("mixed_param_counts", Severity.WARNING)
+MIXED_PARAM_COUNTS = _PARAM_COUNTS[0]
+_TOKENIZERS = ("mixed_tokenizers", Severity.WARNING)
+_CORPORA = ("mixed_corpora", Severity.WARNING)
+
+
+def mixture_findings(sources: Sequence[FitInput]) -> tuple[Finding, ...]:
+    """One finding for each thing that differs between the fitted rows: execution, conventions, tokenizers, corpora."""
+    found = (_execution(sources), _param_counts(sources), _tokenizers(sources), _corpora(sources), _unnamed(sources))
+    return tuple(finding for finding in found if finding is not None)
+
+
+def _execution(sources: Sequence[FitInput]) -> Finding | None:
+    used = [cell for source in sources for cell in source.cells if standing(cell) is Standing.USED]
+    devices = _distinct(used, lambda cell: cell.device or "unknown")
+    versions = _distinct(used, lambda cell: cell.torch_version or "unknown")
+    kinds = _distinct(used, lambda cell: arithmetic(cell.execution))
+    if max(len(devices), len(versions), len(kinds)) <= 1:
+        return None
+    return Finding(
+        code="mixed_execution",
+        severity=Severity.WARNING,
+        message=f"The fitted runs come from {', '.join(devices)} with torch {', '.join(versions)}, "
+        f"computed in {' and in '.join(kinds)}.",
+        hint="Differences of arithmetic enter the valleys; to be sure, train all on one kind of device, alike.",
+        values={"devices": devices, "torch_versions": versions, "arithmetic": kinds},
+    )
+
+
+def _distinct(cells: Sequence[SweepCell], fact: Callable[[SweepCell], str]) -> list[str]:
+    return sorted({fact(cell) for cell in cells})
+
+
+def _param_counts(sources: Sequence[FitInput]) -> Finding | None:
+    return _mixed(
+        _PARAM_COUNTS,
+        {source.label: source.param_counts for source in sources},
+        what="The fitted rows count parameters by different conventions",
+        hint="Their valleys lie at different N: count all by one convention (`[fit] params` of a sweep file), or fit "
+        "each alone.",
+    )
+
+
+def _tokenizers(sources: Sequence[FitInput]) -> Finding | None:
+    return _mixed(
+        _TOKENIZERS,
+        {source.label: source.tokenizers for source in sources},
+        what="The fitted rows come from different tokenizers",
+        hint="A loss per token and a count of tokens mean something else for each: fit each tokenizer alone.",
+    )
+
+
+def _corpora(sources: Sequence[FitInput]) -> Finding | None:
+    known = {source.label: source.corpus_fingerprint for source in sources}
+    return _mixed(
+        _CORPORA,
+        {label: (fingerprint,) if fingerprint else () for label, fingerprint in known.items()},
+        what="The fitted runs were trained and evaluated on different corpora",
+        hint="Losses on different texts do not form one valley: fit each corpus alone.",
+    )
+
+
+def _unnamed(sources: Sequence[FitInput]) -> Finding | None:
+    """Sources that do not name what others name: whether they belong together nobody can tell."""
+    told = {
+        "how parameters are counted": {source.label: source.param_counts for source in sources},
+        "which tokenizer was used": {source.label: source.tokenizers for source in sources},
+    }
+    silent = {
+        what: [label for label, names in named.items() if not names]
+        for what, named in told.items()
+        if any(named.values()) and not all(named.values())
+    }
+    if not silent:
+        return None
+    labels = list(dict.fromkeys(label for some in silent.values() for label in some))
+    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+    return Finding(
+        code="unnamed_conventions",
+        severity=Severity.INFO,
+        message=f"{', '.join(labels[:_NAMED])}{more} {'does' if len(labels) == 1 else 'do'} not say "
+        f"{' nor '.join(silent)}, which others say; the fit takes them as alike.",
+        hint="Columns `param_count` and `tokenizer` of a table say it; fit sources alone that do not belong together.",
+        values={"sources": labels[:_LISTED]},
+    )
+
+
+def _mixed(kind: tuple[str, Severity], named: Mapping[str, Sequence[str]], *, what: str, hint: str) -> Finding | None:
+    """A finding where the sources, by label, name more than one thing; those that name nothing are listed as such."""
+    code, severity = kind
+    labels: dict[str, list[str]] = {}
+    for label, names in named.items():
+        for name in names:
+            labels.setdefault(name, []).append(label)
+    if len(labels) <= 1:
+        return None
+    shown = "; ".join(f"{name} ({', '.join(labels[name][:_NAMED])})" for name in list(labels)[:_NAMED])
+    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+    return Finding(
+        code=code,
+        severity=severity,
+        message=f"{what}: {shown}{more}.",
+        hint=hint,
+        values={
+            code.removeprefix("mixed_"): {label: list(names[:_LISTED]) for label, names in named.items()},
+            "n": len(labels),
+        },
+    )

@@ -1,0 +1,75 @@
+"""Findings on the runs that were planned and are not in the fit."""
+
+from collections.abc import Sequence
+
+from isoflop.finding import Finding, Severity
+from isoflop.store import Standing, SweepCell, off_plan_sentence, standing
+from isoflop.units import format_flops
+from isoflop.wording import count, runs
+
+_NAMED_CELLS = 3
+
+# Code, severity, what happened, what to do.
+_FINDINGS = {
+    Standing.PENDING: (
+        "runs_pending",
+        Severity.WARNING,
+        "no result yet",
+        "`isoflop run` trains what is missing; this fit uses the runs that are there.",
+    ),
+    Standing.DIVERGED: (
+        "runs_diverged",
+        Severity.WARNING,
+        "diverged",
+        "`isoflop report` names their logs; where a whole corner diverges, lower recipe.learning_rate.",
+    ),
+    Standing.FAILED: (
+        "runs_failed",
+        Severity.WARNING,
+        "failed",
+        "`isoflop report` names their logs; mend the cause, then run these again.",
+    ),
+    Standing.OFF_PLAN: (
+        "flops_mismatch",
+        Severity.ERROR,
+        "trained on FLOPs or tokens more than 0.5 % off its plan, so not at its budget, and left out",
+        "Check how the trainer counts steps and tokens; such a run belongs to no profile.",
+    ),
+    Standing.EXCLUDED: (
+        "runs_excluded",
+        Severity.INFO,
+        "excluded by hand",
+        "`isoflop include RUN` takes a run's exclusion back.",
+    ),
+}
+
+
+def left_out_findings(cells: Sequence[SweepCell]) -> tuple[Finding, ...]:
+    """One finding for each kind of run that was planned and is not fitted; none for checks and dropped cells."""
+    planned = [cell for cell in cells if cell.drop_reason is None]
+    found = ((kind, [cell for cell in planned if standing(cell) is kind]) for kind in _FINDINGS)
+    return tuple(_finding(kind, left_out, len(planned)) for kind, left_out in found if left_out)
+
+
+def _finding(kind: Standing, left_out: Sequence[SweepCell], n_planned: int) -> Finding:
+    code, severity, what, hint = _FINDINGS[kind]
+    named = "; ".join(_name(cell) for cell in left_out[:_NAMED_CELLS])
+    more = "; ..." if len(left_out) > _NAMED_CELLS else ""
+    return Finding(
+        code=code,
+        severity=severity,
+        message=f"{runs(len(left_out))} of {n_planned}: {what} ({named}{more}).",
+        hint=hint,
+        values={"n_runs": len(left_out), "n_planned": n_planned, "run_ids": [cell.run_id for cell in left_out]},
+    )
+
+
+def _name(cell: SweepCell) -> str:
+    where = standing(cell)
+    why = cell.excluded if where is Standing.EXCLUDED else cell.reason
+    if where is Standing.OFF_PLAN:
+        why = off_plan_sentence(cell)
+    if cell.excluded and where is not Standing.EXCLUDED:
+        why = f"{why}; excluded: {cell.excluded}" if why else f"excluded: {cell.excluded}"
+    place = f"{format_flops(cell.budget_flops)} FLOPs at {count(cell.n_params_total)}"
+    return f"{place}: {why}" if why else place

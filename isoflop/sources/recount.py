@@ -1,0 +1,131 @@
+"""The same runs under other conventions of counting parameters and FLOPs."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from isoflop.counting import FlopCount, flops_per_token
+from isoflop.errors import IsoflopError
+from isoflop.fit import fit_exponents
+from isoflop.fit.intervals import Interval
+from isoflop.shape import ParamCount
+from isoflop.sources.findings.mixtures import MIXED_PARAM_COUNTS
+from isoflop.sources.row import Point
+from isoflop.sources.source import FitInput
+from isoflop.store import Standing, SweepCell, standing
+
+# Nine fits of more runs would keep a reader waiting.
+MOST_RUNS = 1000
+PARAM_COUNTS: tuple[ParamCount, ...] = ("total", "non_embedding", "matmul")
+
+
+@dataclass(frozen=True)
+class ConventionFit:
+    """The exponents that one pair of conventions gives for the same runs.
+
+    Attributes:
+        exponent_a, exponent_a_ci, exponent_b, exponent_b_ci: of the parabola by budget, with statistical intervals.
+        recommended_a, recommended_a_ci: of the recommended estimate.
+    """
+
+    params: ParamCount
+    flops: FlopCount
+    exponent_a: float | None
+    exponent_a_ci: Interval | None
+    exponent_b: float | None
+    exponent_b_ci: Interval | None
+    recommended_a: float | None
+    recommended_a_ci: Interval | None
+
+
+def under_convention(source: FitInput, params: ParamCount | None, flops: FlopCount) -> FitInput:
+    """`source` with N and C counted otherwise; unchanged for the sweep's own N and exact FLOPs.
+
+    Budgets stay groups. Under another count of FLOPs the runs of a group no longer spend the same, so the group takes
+    the count at its floor: the power law between N and the count, through the runs of the group, read at N_opt.
+
+    Raises:
+        IsoflopError: the rows come from a table, whose shapes nobody knows.
+    """
+    if params is None and flops is FlopCount.EXACT:
+        return source
+    if not has_shapes(source):
+        raise IsoflopError(
+            "--params and --flops need the shapes of the models, which a table does not have.",
+            hint="Count as you wish in the table's own columns; sweeps of isoflop keep every count.",
+        )
+    counted: dict[float, list[tuple[Point, float]]] = {}
+    for cell, point, own in used_points(source):
+        count = params or own
+        recounted = point._replace(n_params=float(cell.shape.n_params(count)))
+        per_token = flops_per_token(cell.shape, flops, count)
+        counted.setdefault(cell.budget_flops, []).append((recounted, per_token * point.n_tokens))
+    budgets = {planned: planned if flops is FlopCount.EXACT else _at_floor(rows) for planned, rows in counted.items()}
+    return dataclasses.replace(
+        source,
+        points=tuple(
+            point._replace(budget_flops=budgets[planned])
+            for planned, rows in sorted(counted.items())
+            for point, _ in rows
+        ),
+        cells=tuple(
+            dataclasses.replace(cell, budget_flops=budgets.get(cell.budget_flops, cell.budget_flops))
+            for cell in source.cells
+        ),
+        param_count=params or source.param_count,
+        flop_count=flops,
+        findings=tuple(found for found in source.findings if params is None or found.code != MIXED_PARAM_COUNTS),
+    )
+
+
+def convention_matrix(source: FitInput, level: float, window: float | None = None) -> tuple[ConventionFit, ...]:
+    """The exponents under every pair of conventions; empty where shapes are unknown, and for very many runs.
+
+    `source` as it was planned and counted; `level` and `window` as of `fit_sweep`.
+    """
+    if not has_shapes(source) or len(source.points) > MOST_RUNS:
+        return ()
+    return tuple(_fit(source, params, flops, level, window) for params in PARAM_COUNTS for flops in FlopCount)
+
+
+def has_shapes(source: FitInput) -> bool:
+    """Whether every row is a run whose shape is known."""
+    return all(part.spec is not None for part in source.each)
+
+
+def used_points(source: FitInput) -> Iterator[tuple[SweepCell, Point, ParamCount]]:
+    """The cells whose runs are fitted, each with its point, and how its N is counted; none of tables."""
+    for part in source.each:
+        if part.spec is not None:
+            count = source.param_count if source.param_count in PARAM_COUNTS else part.spec.fit.params
+            used = (cell for cell in part.cells if standing(cell) is Standing.USED)
+            yield from ((cell, point, count) for cell, point in zip(used, part.points, strict=True))
+
+
+def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float, window: float | None) -> ConventionFit:
+    rows = under_convention(source, params, flops)
+    parabola, found = fit_exponents(**rows.columns_of_fit, level=level, window=window)
+    return ConventionFit(
+        params=params,
+        flops=flops,
+        exponent_a=parabola.exponent_a,
+        exponent_a_ci=parabola.exponent_a_ci,
+        exponent_b=parabola.exponent_b,
+        exponent_b_ci=parabola.exponent_b_ci,
+        recommended_a=found.exponent_a if found else None,
+        recommended_a_ci=found.exponent_a_ci if found else None,
+    )
+
+
+def _at_floor(rows: Sequence[tuple[Point, float]]) -> float:
+    """The count of FLOPs at the floor of one budget's runs, or at its best run where there is no floor."""
+    points = [point for point, _ in rows]
+    columns = zip(*((p.budget_flops, p.n_params, p.n_tokens, p.loss) for p in points), strict=True)
+    (floor,) = fit_exponents(*columns)[0].n_opt
+    n_opt = floor or min(points, key=lambda point: point.loss).n_params
+    logs = [(math.log(point.n_params), math.log(count)) for point, count in rows]
+    mean_n, mean_c = (math.fsum(column) / len(logs) for column in zip(*logs, strict=True))
+    spread = math.fsum((n - mean_n) ** 2 for n, _ in logs)
+    slope = math.fsum((n - mean_n) * (c - mean_c) for n, c in logs) / spread if spread else 0.0
+    return math.exp(mean_c + slope * (math.log(n_opt) - mean_n))

@@ -1,0 +1,46 @@
+"""CSV: the first line names the columns."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+
+from isoflop.errors import IsoflopError
+from isoflop.sources.table.columns import REQUIRED, choose_columns
+from isoflop.sources.table.raw import RawTable
+
+_COMMAS = "Write decimals with a point and no thousands separators, or quote fields that hold commas."
+_LAYOUT = f"The first line names the columns {', '.join(REQUIRED)}, separated by commas; any others are ignored."
+
+
+def read_csv(text: str, renames: Mapping[str, str], *, name: str) -> RawTable:
+    """The table in `text`; a short row ends in empty fields, a row of blanks is none.
+
+    Raises:
+        IsoflopError: no CSV, a column is missing or twice, or a row has more fields than there are columns.
+    """
+    lines = _lines(text, name)
+    _, header = next(lines)
+    columns = choose_columns(header, renames, name=name)
+    rows = list(lines)
+    values = {ours: _column(rows, header.index(theirs)) for ours, theirs in columns.chosen.items()}
+    return RawTable(name, "csv", columns, values, [line for line, _ in rows])
+
+
+def _column(rows: Sequence[tuple[int, list[str]]], index: int) -> list[str]:
+    return [fields[index] if index < len(fields) else "" for _, fields in rows]
+
+
+def _lines(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """The number and the fields of every line that is not blank, the header first."""
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        header = [column.strip() for column in next(reader, [])]
+        yield 1, header
+        for fields in reader:
+            if len(fields) > len(header):
+                place = f"{name!r}, line {reader.line_num}"
+                raise IsoflopError(f"{place}, has {len(fields)} fields for {len(header)} columns.", hint=_COMMAS)
+            if any(map(str.strip, fields)):
+                yield reader.line_num, fields
+    except csv.Error as error:
+        raise IsoflopError(f"{name!r}, line {reader.line_num}, is not CSV: {error}.", hint=_LAYOUT) from None

@@ -1,0 +1,53 @@
+"""JSON lines: one object per line, whose keys are the columns."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from isoflop.errors import IsoflopError
+from isoflop.sources.table.columns import choose_columns
+from isoflop.sources.table.raw import RawTable
+
+_LAYOUT = 'Write one object per line, such as {"budget_flops": 1e18, "n_params": 1e8, "n_tokens": 2e9, "loss": 2.5}.'
+
+
+def read_jsonl(text: str, renames: Mapping[str, str], *, name: str) -> RawTable:
+    """The table in `text`: a key that a line does not have is None there; blank lines are none.
+
+    Raises:
+        IsoflopError: a line is no JSON object or names a key twice, or a column is missing.
+    """
+    lines = list(_lines(text, name))
+    rows = [row for _, row in lines]
+    header = tuple(dict.fromkeys(key for row in rows for key in row))
+    columns = choose_columns(header, renames, name=name)
+    values = {ours: [row.get(theirs) for row in rows] for ours, theirs in columns.chosen.items()}
+    return RawTable(name, "jsonl", columns, values, [line for line, _ in lines])
+
+
+def _lines(text: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:
+    decode = json.JSONDecoder(object_pairs_hook=_object).decode
+    # Not splitlines: a string of JSON may hold other separators of lines.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line or line.isspace():
+            continue
+        try:
+            row = decode(line)
+        except (ValueError, RecursionError) as error:
+            why = str(error) if isinstance(error, ValueError) else "nested too deep"
+            raise IsoflopError(f"{name!r}, line {number}, is not JSON: {why}.", hint=_LAYOUT) from None
+        if not isinstance(row, dict):
+            raise IsoflopError(f"{name!r}, line {number}, is no JSON object.", hint=_LAYOUT)
+        yield number, row
+
+
+def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """The pairs as a dict.
+
+    Raises:
+        ValueError: a key is there twice.
+    """
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"it names {next(key for key in keys if keys.count(key) > 1)!r} twice")
+    return row

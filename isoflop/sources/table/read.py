@@ -1,0 +1,98 @@
+"""A file of other people's runs as rows of a fit, whatever its format."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+from isoflop.errors import IsoflopError
+from isoflop.sources.row import Point
+from isoflop.sources.table.columns import REQUIRED, TableColumns
+from isoflop.sources.table.csv import read_csv
+from isoflop.sources.table.jsonl import read_jsonl
+from isoflop.sources.table.parquet import MAGIC, read_parquet
+from isoflop.sources.table.raw import Kind, RawTable
+from isoflop.sources.table.values import checked_numbers, texts
+
+_JSONL_SUFFIXES = (".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """The rows of a table, all of which can be fitted.
+
+    Attributes:
+        kind: format of the file.
+        columns: which of its columns were read.
+        points: the rows, in the file's order.
+        tokenizers, param_counts: what the rows name, each once, in order of appearance.
+    """
+
+    kind: Kind
+    columns: TableColumns
+    points: tuple[Point, ...]
+    tokenizers: tuple[str, ...]
+    param_counts: tuple[str, ...]
+
+
+def read_table(path: Path, content: bytes, renames: Mapping[str, str]) -> RawTable | None:
+    """The table in `content`, in the format that its first bytes or the file's ending tell; None for no table.
+
+    Raises:
+        IsoflopError: the content is not of its format, or a column is missing or twice.
+    """
+    name, suffix = str(path), path.suffix.lower()
+    if content.startswith(MAGIC):
+        return read_parquet(content, renames, name=name)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    if suffix in _JSONL_SUFFIXES or (suffix != ".csv" and text.lstrip().startswith("{")):
+        return read_jsonl(text, renames, name=name)
+    return read_csv(text, renames, name=name) if suffix == ".csv" or _names_columns(text, renames) else None
+
+
+def table_rows(table: RawTable, *, label: str) -> TableRows:
+    """The rows of `table`, marked with `label`.
+
+    Budget, parameters and tokens are finite and positive; a loss is finite (normalised losses may be negative) and at
+    most 1e6 either way; what else is known of a row may be missing.
+
+    Raises:
+        IsoflopError: no rows, or a value is not such a number.
+    """
+    if not table.places:
+        raise IsoflopError(f"{table.name!r} has a header but no rows.", hint="Add one line per completed run.")
+    numbers = checked_numbers(table)
+    errors = numbers["loss_se"].tolist() if "loss_se" in numbers else ()
+    fields = zip(
+        *(numbers[ours].tolist() for ours in REQUIRED),
+        map(_none_for_nan, errors) if errors else repeat(None),
+        texts(table, "trunk") or repeat(None),
+        texts(table, "seed") or repeat(None),
+        repeat(label),
+        strict=False,  # of endless repetitions
+    )
+    return TableRows(
+        table.kind,
+        table.columns,
+        tuple(map(Point._make, fields)),
+        tokenizers=_distinct(texts(table, "tokenizer")),
+        param_counts=_distinct(name and name.lower() for name in texts(table, "param_count")),
+    )
+
+
+def _names_columns(text: str, renames: Mapping[str, str]) -> bool:
+    """Whether the first line names at least one column that is looked for."""
+    first_line = text.partition("\n")[0]
+    return any(column in first_line for column in (*REQUIRED, *renames.values()))
+
+
+def _none_for_nan(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _distinct(names: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(name for name in dict.fromkeys(names) if name is not None)

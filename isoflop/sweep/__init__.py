@@ -1,0 +1,1 @@
+"""A sweep as a program would use it: planned, extended, locked, trained."""

@@ -1,0 +1,109 @@
+"""Suggested runs of a sweep: those that are planned already, and new ones that its results ask for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isoflop.errors import IsoflopError
+from isoflop.finding import Finding
+from isoflop.plan.types import Extra, Role
+from isoflop.shape import ModelShape
+from isoflop.spec import SweepSpec
+from isoflop.store import Standing, SweepCell, read_untouched, standing
+
+if TYPE_CHECKING:
+    from isoflop.fit.results.target import Suggestion
+
+# Of the fit's findings, those a plan repeats.
+_ON_SUGGESTIONS = ("nothing_to_suggest", "little_to_gain")
+
+
+@dataclass(frozen=True)
+class Extension:
+    """New runs, as they were suggested and as they will be built.
+
+    Attributes:
+        suggested: why each is worth its FLOPs.
+        level: nominal coverage of the intervals in `suggested`.
+        findings: what the fit says of the suggestions.
+        extras: the same runs as cells of the sweep.
+    """
+
+    suggested: "tuple[Suggestion, ...]"
+    level: float
+    findings: tuple[Finding, ...]
+    extras: tuple[Extra, ...]
+
+
+def planned_extras(db: Path, spec: SweepSpec) -> tuple[Extra, ...]:
+    """What `plan --extend` added to the sweep before; nothing where the database, or the sweep in it, is not there."""
+    cells = _cells(db, spec)
+    found = (Extra(cell.budget_flops, cell.shape, cell.seed or 0) for cell in cells if cell.role is Role.SUGGESTED)
+    return tuple(dict.fromkeys(found))
+
+
+def extend_sweep(
+    db: Path,
+    spec: SweepSpec,
+    count: int,
+    target: float | None,
+    can_train: Callable[[ModelShape, float], bool],
+) -> Extension:
+    """The `count` runs that would tell most about `target` (ten times the largest budget), as shapes that can be built.
+
+    Only shapes that `can_train` at a budget are suggested. Runs that are planned and not trained yet are taken as
+    trained. A size that a budget has already is asked for with the next seed.
+
+    Raises:
+        IsoflopError: nothing has completed, or the results do not determine what to ask for.
+    """
+    from isoflop.corpus import make_tokenizer
+    from isoflop.plan.shapes import ShapeRule, nearest_shape
+    from isoflop.sources.fitting import fit_input
+    from isoflop.sources.source import load_source
+
+    if not db.exists():
+        raise IsoflopError(
+            f"There is no database {str(db)!r}, so no results that could ask for more runs.",
+            hint="Train the sweep first: isoflop run with the same sweep file and --db.",
+        )
+    rows = load_source(str(db), db=db, sweep=spec.name)
+    cells = _cells(db, spec)
+    waiting = [
+        (cell.budget_flops, float(cell.shape.n_params(spec.fit.params)))
+        for cell in cells
+        if standing(cell) is Standing.PENDING
+    ]
+    rule = ShapeRule(spec.model, make_tokenizer(spec.tokenizer).vocab_size, spec.fit.params)
+
+    def trainable(budget_flops: float, n_params: float) -> float | None:
+        shape = nearest_shape(rule, n_params)
+        return float(shape.n_params(rule.count)) if can_train(shape, budget_flops) else None
+
+    fit = fit_input(
+        rows,
+        targets=[target] if target is not None else [],
+        suggest=count,
+        planned=waiting,
+        trainable=trainable,
+    )
+    said = [finding for finding in fit.findings if finding.code in _ON_SUGGESTIONS]
+    if not fit.suggested:
+        raise IsoflopError(f"The results of {spec.name!r} ask for no runs. {said[0].message}", hint=said[0].hint)
+    taken = {(cell.budget_flops, cell.shape, cell.seed) for cell in cells if cell.run_id is not None}
+    extras: list[Extra] = []
+    for suggestion in fit.suggested:
+        budget, shape = suggestion.budget_flops, nearest_shape(rule, suggestion.n_params)
+        seed = spec.grid.first_seed
+        while (budget, shape, seed) in taken:
+            seed += 1
+        taken.add((budget, shape, seed))
+        extras.append(Extra(budget, shape, seed))
+    return Extension(fit.suggested, fit.level, tuple(said), tuple(extras))
+
+
+def _cells(db: Path, spec: SweepSpec) -> Sequence[SweepCell]:
+    if not db.exists():
+        return ()
+    return read_untouched(db, lambda store: store.cells(spec.name) if spec.name in store.sweep_names() else ())

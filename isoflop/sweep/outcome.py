@@ -1,0 +1,61 @@
+"""How a sweep stands before and after it is trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from isoflop.plan.types import Cell
+from isoflop.result import Status
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is to be done: the cells, those done already, and the workers' devices."""
+
+    sweep: str
+    simulated: bool
+    cells: tuple[Cell, ...]
+    done: frozenset[str]
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Incomplete:
+    """A run that ended without a loss."""
+
+    run_id: str
+    status: Status
+    reason: str
+    log_path: str | None
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What `isoflop run` came to.
+
+    Attributes:
+        counts: the sweep's runs by status; "pending" for those without a result.
+        excluded: reasons of the runs that a person left out of the fit, by run id.
+        seconds: wall time of this command.
+        flops_spent: by this command.
+        busy_share: worker seconds from start of training to result, over workers x sweep seconds; process start
+            excluded; None where nothing was trained.
+    """
+
+    sweep: str
+    simulated: bool
+    counts: Mapping[str, int]
+    excluded: Mapping[str, str]
+    incomplete: tuple[Incomplete, ...]
+    seconds: float
+    flops_spent: float
+    busy_share: float | None
+
+    @property
+    def n_planned(self) -> int:
+        """Distinct runs of the sweep."""
+        return sum(self.counts.values())
+
+    @property
+    def n_completed(self) -> int:
+        """Runs with a loss."""
+        return self.counts[Status.COMPLETED.value]

@@ -1,0 +1,166 @@
+"""From a sweep file to a plan, as `plan` and `run` both need it."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from isoflop.corpus import corpus_absent, is_absent, make_tokenizer, open_corpus, stated_facts, tokens_differ
+from isoflop.corpus_facts import CorpusFacts
+from isoflop.engine.local.devices import DeviceChoice, slot_options
+from isoflop.engine.local.slot import Slot
+from isoflop.errors import IsoflopError
+from isoflop.finding import Finding
+from isoflop.plan.estimate import Estimate, estimate, run_seconds
+from isoflop.plan.planner import make_plan, why_not
+from isoflop.plan.types import DroppedCell, Extra, Plan
+from isoflop.shape import ModelShape
+from isoflop.spec import SweepSpec
+from isoflop.store import Timing, refuse_no_file
+from isoflop.units import format_flops
+
+# A simulated sweep reads no corpus; its plan is that of one no run can exhaust.
+NO_CORPUS = CorpusFacts(fingerprint="none", n_train_tokens=10**18, n_heldout_tokens=10**18, bytes_per_token=1.0)
+
+
+@dataclass(frozen=True)
+class PlannedSweep:
+    """A plan, and the slots it is to run on.
+
+    Attributes:
+        corpus, memory_limit: what the plan rests on, see `make_plan`.
+        recordable: False where the text was not at hand: its run ids are provisional and nothing may be recorded.
+    """
+
+    plan: Plan
+    slots: tuple[Slot, ...]
+    corpus: CorpusFacts
+    memory_limit: float | None
+    recordable: bool = True
+
+    def can_train(self, spec: SweepSpec, shape: ModelShape, budget_flops: float) -> bool:
+        """Whether the plan would take such a run."""
+        return why_not(spec, shape, budget_flops, self.corpus, self.memory_limit) is None
+
+
+def plan_sweep(
+    spec: SweepSpec,
+    file: Path,
+    artifacts: Path,
+    *,
+    device: DeviceChoice,
+    workers: int | None,
+    text_needed: bool = True,
+    extra: Sequence[Extra] = (),
+    on_progress: Callable[[float], None] | None = None,
+) -> PlannedSweep:
+    """Tokenise the corpus unless that is done, make the plan, and choose the devices it is guessed fastest on.
+
+    The choice rests on the plan alone, not on what has been measured so far: a sweep goes on where it began.
+    Unless the text is needed, `corpus.tokens` stands in for a text that is not here. `extra` stands beside the grid.
+    `on_progress` is told the share of the text that is tokenised.
+
+    Raises:
+        IsoflopError: no such corpus or devices, or no cell can be trained.
+    """
+    corpus = _corpus(spec, file.resolve().parent, artifacts, text_needed=text_needed, on_progress=on_progress)
+    options = slot_options("cpu" if device == "auto" and spec.trainer == "simulated" else device, workers)
+    planned = min((_planned(spec, corpus, slots, extra) for slots in options), key=_cells_lost_and_seconds)
+    if not planned.plan.cells:
+        raise _nothing_to_train(spec, planned.plan.dropped)
+    return planned
+
+
+@dataclass(frozen=True)
+class _KnownCorpus:
+    """What a plan rests on, and what is to be said of it."""
+
+    facts: CorpusFacts
+    findings: tuple[Finding, ...] = ()
+    is_here: bool = True
+
+
+def _corpus(
+    spec: SweepSpec,
+    base: Path,
+    artifacts: Path,
+    *,
+    text_needed: bool,
+    on_progress: Callable[[float], None] | None,
+) -> _KnownCorpus:
+    if spec.trainer == "simulated":
+        return _KnownCorpus(NO_CORPUS)
+    if not text_needed and _stands_in(spec, base):
+        stated = stated_facts(spec.corpus)
+        return _KnownCorpus(stated, (corpus_absent(spec.corpus, stated),), is_here=False)
+    corpus = open_corpus(spec.corpus, spec.tokenizer, root=corpora(artifacts), base=base, on_progress=on_progress)
+    return _KnownCorpus(corpus.facts, tuple(tokens_differ(spec.corpus, corpus.facts)))
+
+
+def text_is_here(spec: SweepSpec, file: Path) -> bool:
+    """Whether a plan of the sweep in `file` can be recorded: its text is at hand, or it needs none."""
+    return spec.trainer == "simulated" or not _stands_in(spec, file.resolve().parent)
+
+
+def _stands_in(spec: SweepSpec, base: Path) -> bool:
+    return spec.corpus.tokens is not None and is_absent(spec.corpus, base=base)
+
+
+def _nothing_to_train(spec: SweepSpec, dropped: Sequence[DroppedCell]) -> IsoflopError:
+    first = f" at {format_flops(dropped[0].budget_flops)} FLOPs, {dropped[0].reason}" if dropped else " it is empty"
+    return IsoflopError(
+        f"No cell of the sweep {spec.name!r} can be trained:{first}.",
+        hint="Change the budgets or the centre of the grid, or the limit that the reason names.",
+    )
+
+
+def _planned(spec: SweepSpec, corpus: _KnownCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
+    vocab_size = make_tokenizer(spec.tokenizer).vocab_size
+    # What is drawn from a surface needs no memory.
+    memory = None if spec.trainer == "simulated" else min(slot.memory_bytes for slot in slots)
+    plan = make_plan(spec, corpus.facts, vocab_size=vocab_size, memory_limit=memory, extra=extra)
+    plan = replace(plan, findings=(*corpus.findings, *plan.findings))
+    return PlannedSweep(plan, slots, corpus.facts, memory, recordable=corpus.is_here)
+
+
+def _cells_lost_and_seconds(planned: PlannedSweep) -> tuple[int, float]:
+    return len(planned.plan.dropped), cost(planned, []).seconds
+
+
+def cost(planned: PlannedSweep, timings: Iterable[Timing], *, done: Collection[str] = ()) -> Estimate:
+    """Time of the sweep without the `done` runs on its slots; measured if any of `timings` is of the same device.
+
+    A simulated sweep takes none.
+    """
+    slot, names = planned.slots[0], [slot.name for slot in planned.slots]
+    pending = [run for run_id, run in planned.plan.runs.items() if run_id not in done and run.trainer != "simulated"]
+    return estimate(pending, _own(planned, timings), device_kind=slot.kind, devices=names)
+
+
+def seconds_by_run(planned: PlannedSweep, timings: Iterable[Timing]) -> dict[str, float]:
+    """Time of every run of the plan on one slot, by id, guessed or scaled as in `cost`; empty where none is trained."""
+    if planned.plan.simulated:
+        return {}
+    runs = planned.plan.runs
+    own = _own(planned, timings)
+    return dict(zip(runs, run_seconds(runs.values(), own, device_kind=planned.slots[0].kind), strict=True))
+
+
+def _own(planned: PlannedSweep, timings: Iterable[Timing]) -> list[Timing]:
+    return [timing for timing in timings if timing.device == planned.slots[0].name]
+
+
+def corpora(artifacts: Path) -> Path:
+    """Where tokenised corpora lie."""
+    return artifacts / "corpora"
+
+
+def lock_path(db: Path, sweep: str) -> Path:
+    """The lock file of a sweep, beside its database.
+
+    Raises:
+        IsoflopError: `db` is a folder, or in one that is not there.
+    """
+    refuse_no_file(db)
+    if not db.parent.is_dir():
+        raise IsoflopError(f"There is no folder {str(db.parent)!r} for the database.", hint="Make it, or name another.")
+    return db.with_name(f"{db.name}.{sweep}.lock")

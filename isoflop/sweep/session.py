@@ -1,0 +1,213 @@
+"""One `isoflop run`: the plan, the engine and the store, joined; the store's only writer while it lasts."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from isoflop.artifacts.elsewhere import sign_in
+from isoflop.artifacts.weights import WeightKeeper
+from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
+from isoflop.engine.execution import git_state
+from isoflop.engine.local.devices import DeviceChoice
+from isoflop.engine.local.local_engine import LocalEngine
+from isoflop.engine.order import start_order
+from isoflop.errors import IsoflopError
+from isoflop.plan.estimate import guess_seconds
+from isoflop.plan.types import Plan
+from isoflop.result import Status
+from isoflop.run_spec import Job
+from isoflop.rundir import RunDir
+from isoflop.spec import load_spec
+from isoflop.store import PlanChanges, Store, changes_since, open_store, sweep_lock
+from isoflop.sweep.extend import planned_extras
+from isoflop.sweep.outcome import Incomplete, Outline, RunOutcome
+from isoflop.sweep.planning import corpora, lock_path, plan_sweep
+
+
+@contextlib.contextmanager
+def open_session(
+    sweep: Path,
+    db: Path,
+    artifacts: Path,
+    *,
+    device: DeviceChoice,
+    workers: int | None,
+    retry: bool,
+    on_progress: Callable[[float], None] | None = None,
+) -> Iterator["Session"]:
+    """A session with the sweep planned and locked; `on_progress` as of `plan_sweep`."""
+    spec = load_spec(sweep)
+    with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
+        extra = planned_extras(db, spec)
+        planned = plan_sweep(
+            spec, sweep, artifacts, device=device, workers=workers, extra=extra, on_progress=on_progress
+        )
+        changes = changes_since(store, spec, planned.plan)
+        store.save_plan(spec, planned.plan)
+        git = git_state(sweep.resolve().parent)
+        engine = LocalEngine(
+            planned.slots,
+            artifacts=artifacts.resolve(),
+            corpora=corpora(artifacts).resolve(),
+            git=git,
+            stall_seconds=spec.run.stall_seconds,
+        )
+        weights = WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts)
+        session = Session(planned.plan, changes, store, engine, weights)
+        if retry:
+            session.retry()
+        yield session
+
+
+class Session:
+    """Feeds the engine with what is pending and records what it yields.
+
+    Attributes:
+        changes: how the plan differs from the one before; None for a sweep that was not planned before.
+    """
+
+    def __init__(
+        self, plan: Plan, changes: PlanChanges | None, store: Store, engine: LocalEngine, weights: WeightKeeper
+    ) -> None:
+        self.plan, self.changes, self.store, self.engine, self.slots = plan, changes, store, engine, engine.slots
+        self.weights = weights
+        self._started: dict[int, float] = {}
+        self._busy_seconds = 0.0
+        self._first_start: float | None = None
+        self._last_end: float | None = None
+        self._result_at: dict[int, float] = {}
+        self._flops_spent = 0.0
+        self._begun = time.monotonic()
+
+    @property
+    def outline(self) -> Outline:
+        """What a display needs to know before the first event."""
+        pending = set(self.store.pending(self.plan.sweep))
+        return Outline(
+            sweep=self.plan.sweep,
+            simulated=self.plan.simulated,
+            cells=tuple(self.plan.cells),
+            done=frozenset(self.plan.runs) - pending,
+            devices=tuple(slot.name for slot in self.slots),
+        )
+
+    @property
+    def excluded(self) -> Mapping[str, str]:
+        """A person's reasons for leaving runs of the plan out of every fit, by run id."""
+        return {run_id: reason for run_id, reason in self.store.exclusions().items() if run_id in self.plan.runs}
+
+    def events(self) -> Iterator[Event]:
+        """Train what is pending; every event is recorded before it is passed on.
+
+        Raises:
+            IsoflopError: the artifacts or the database cannot be written.
+        """
+        try:
+            jobs = self._jobs()
+            self._sign_in(needed=bool(jobs))
+            for event in self.engine.run(jobs):
+                self._record(event)
+                yield event
+            self.weights.free_all()
+        except OSError as error:
+            raise IsoflopError(
+                f"Cannot write to {str(self.engine.artifacts)!r}: {error}.",
+                hint="Make room or mend permissions; finished results are safe and the same command goes on.",
+            ) from error
+
+    def _sign_in(self, *, needed: bool) -> None:
+        """Have other databases know of this one; a finished sweep may also lie where nothing can be written."""
+        if needed or self.engine.artifacts.is_dir():
+            try:
+                sign_in(self.engine.artifacts, self.store.path)
+            except OSError:
+                if needed:
+                    raise
+
+    def _jobs(self) -> list[Job]:
+        kind = self.slots[0].kind
+        return start_order(
+            self.plan.cells,
+            self.store.pending(self.plan.sweep),
+            seconds=lambda run: guess_seconds(run.shape, run.n_steps, run.planned_flops, kind),
+        )
+
+    def _record(self, event: Event) -> None:
+        match event:
+            case AttemptStarted():
+                self._started[event.worker] = event.at
+                self._first_start = self._first_start or event.at
+            case RunFinished():
+                self.store.record(event.result)
+                self.weights.take(event.result)
+                if event.worker is not None:
+                    self._flops_spent += event.result.spent_flops
+                    self._result_at[event.worker] = event.at
+            case AttemptEnded():
+                self._busy_seconds += self._busy(event)
+                self._record_attempt(event)
+                self.weights.free()  # not before the worker has ended: it holds its directory
+            case _:
+                pass
+
+    def _busy(self, event: AttemptEnded) -> float:
+        """Seconds from `started` to the attempt's last result, or to its end without one."""
+        ended = self._result_at.pop(event.worker, event.at)
+        started = self._started.pop(event.worker, None)
+        if started is None:
+            return 0.0
+        self._last_end = max(self._last_end or ended, ended)
+        return max(0.0, ended - started)
+
+    def _record_attempt(self, event: AttemptEnded) -> None:
+        for run_id in event.run_ids:
+            self.store.record_attempt(
+                run_id,
+                event.attempt,
+                host=event.host,
+                device=event.device,
+                started_at=_utc(event.started_at),
+                ended_at=_utc(event.ended_at),
+                outcome=event.outcome,
+                reason=event.reason,
+                log_path=str(event.log_path),
+            )
+
+    def retry(self) -> None:
+        """Make every diverged or failed run of the sweep pending again; what it was stays among the attempts."""
+        status = {cell.run_id: cell.status for cell in self.store.cells(self.plan.sweep)}
+        for run_id, run in self.plan.runs.items():
+            if status[run_id] in (Status.DIVERGED, Status.FAILED):
+                RunDir(self.engine.artifacts / Job((run,)).job_id).set_result_aside(run_id)
+                self.store.supersede(run_id)
+
+    def outcome(self) -> RunOutcome:
+        """What the sweep has come to."""
+        cells = {cell.run_id: cell for cell in self.store.cells(self.plan.sweep) if cell.run_id is not None}
+        counts = Counter(cell.status.value if cell.status else "pending" for cell in cells.values())
+        return RunOutcome(
+            sweep=self.plan.sweep,
+            simulated=self.plan.simulated,
+            counts={name: counts[name] for name in (*(status.value for status in Status), "pending")},
+            excluded={run_id: cell.excluded for run_id, cell in cells.items() if cell.excluded is not None},
+            incomplete=tuple(
+                Incomplete(cell.run_id, cell.status, cell.reason or "", cell.log_path)
+                for cell in cells.values()
+                if cell.run_id is not None and cell.status in (Status.DIVERGED, Status.FAILED)
+            ),
+            seconds=time.monotonic() - self._begun,
+            flops_spent=self._flops_spent,
+            busy_share=self._busy_share(),
+        )
+
+    def _busy_share(self) -> float | None:
+        if self._first_start is None or self._last_end is None or self._last_end <= self._first_start:
+            return None
+        return self._busy_seconds / (len(self.slots) * (self._last_end - self._first_start))
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,218 @@
+"""How a sweep stands, as a page of text that reads the same on a terminal and in a log file."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from isoflop.status.holder import Holder
+from isoflop.status.status import Failure, LeftOut, Next, SweepStatus
+from isoflop.status.time_left import TimeLeft, done
+from isoflop.status.work import Activity, Work
+from isoflop.store import LockContent, Standing, SweepCell
+from isoflop.units import format_flops, format_seconds
+from isoflop.view.drawing import findings_block, table_block, text
+from isoflop.view.status_grid import grid_lines, legend
+from isoflop.view.table import Column, Table
+from isoflop.wording import ABSENT, SIMULATED_SENTENCE, count, runs
+
+# Of a long list a screen shows this much; JSON has all of it.
+MOST_LISTED = 20
+
+_BEGUN = {
+    Activity.STOPPED: "Stopped: goes on from its checkpoint.",
+    Activity.ENDED: "Ended: its result is on disk and not yet recorded.",
+}
+
+
+def print_status(status: SweepStatus, console: Console, *, arguments: Sequence[str]) -> None:
+    """Nothing; `console` shows the status and what to type next, with the `arguments` that name the sweep."""
+    console.print(text(f"Status of {status.sweep} at {status.at:%Y-%m-%d %H:%M:%S} UTC", "bold"))
+    if status.simulated:
+        console.print(text(SIMULATED_SENTENCE, "bold magenta"))
+    for line in _headlines(status):
+        console.print(text(line))
+    _print_grid(status, console)
+    for table in _tables(status):
+        console.print(table_block(table, console))
+    if status.failures:
+        _print_failures(status.failures, console)
+    if status.left_out:
+        _print_left_out(status.left_out, console)
+    if status.findings:
+        console.print(findings_block(status.findings))
+    console.print(text(""), text(_next(status, arguments), "dim"), sep="\n")
+
+
+def _headlines(status: SweepStatus) -> Iterator[str]:
+    counts = dict(status.counts)
+    n_dropped = counts.pop(Standing.DROPPED, 0)
+    said = ", ".join(f"{number} {state.words}" for state, number in counts.items())
+    dropped = f"; {n_dropped} {'cell' if n_dropped == 1 else 'cells'} dropped" if n_dropped else ""
+    yield f"{runs(status.n_runs)}: {said}{dropped}"
+    yield _progress(status)
+    if status.holder is not None:
+        yield _held(status.holder)
+    if status.abandoned_by is not None:
+        yield _abandoned(status.abandoned_by)
+    if status.unattended:
+        yield "Nobody holds it now: what runs is left of a run that was killed, or serves another sweep too."
+
+
+def _progress(status: SweepStatus) -> str:
+    planned = status.flops_planned or 1.0
+    said = f"{status.flops_done / planned:.0%} of {format_flops(status.flops_planned)} FLOPs done"
+    if status.flops_failed:
+        said += f", {status.flops_failed / planned:.0%} diverged or failed"
+    if status.time_left is None:
+        return said
+    return f"{said}; {_left(status.time_left, held=status.holder is not None)}"
+
+
+def _left(left: TimeLeft, *, held: bool) -> str:
+    workers = f"{left.n_workers} x {left.device_name}"
+    when = f"left on {workers}" if left.at_work or held else f"on {workers} once it goes on"
+    return f"about {format_seconds(left.seconds)} {when} ({'measured' if left.measured else 'guessed'})"
+
+
+def _held(holder: Holder) -> str:
+    signed = holder.signature
+    if signed is None:
+        return "Held by a process that has not said who it is: one that starts this moment, or of another version."
+    since = f"since {signed.started_at:%Y-%m-%d %H:%M:%S} UTC ({_shown(signed)})"
+    if holder.alive:
+        return f"Held by process {signed.pid}{_elsewhere(signed)} {since}."
+    return f"Held by process {signed.pid} on {signed.host} {since}; whether that lives cannot be told from here."
+
+
+def _elsewhere(signed: LockContent) -> str:
+    return "" if signed.is_alive is not None else f" on {signed.host}"
+
+
+def _abandoned(holder: Holder) -> str:
+    gone = holder.signature
+    assert gone is not None, "only a process that said who it is can be seen to be gone"
+    return f"Process {gone.pid} on {gone.host}, which held it ({_shown(gone)}), is gone; what has finished is kept."
+
+
+def _shown(signed: LockContent) -> str:
+    """The command as it was typed, without the path of the program."""
+    program, _, rest = signed.command.partition(" ")
+    name = Path(program).name
+    return f"{'isoflop' if name == '__main__.py' else name} {rest}".strip()
+
+
+def _print_grid(status: SweepStatus, console: Console) -> None:
+    shares = {work.run_id: done(cell, work) for work, cell in status.works}
+    console.print(text(""), text("Grid", "bold"), sep="\n")
+    for line in grid_lines(status.positions, shares, console.width):
+        console.print(line, crop=False, overflow="ignore")
+    console.print(text(legend(status.positions), "dim"))
+
+
+def _tables(status: SweepStatus) -> Iterator[Table]:
+    running = [entry for entry in status.works if entry[0].activity is Activity.RUNNING]
+    others = [entry for entry in status.works if entry[0].activity is not Activity.RUNNING]
+    if running:
+        yield _running(running, status.at)
+    if others:
+        yield _stopped(others)
+
+
+def _running(works: Sequence[tuple[Work, SweepCell]], at: datetime) -> Table:
+    hosts = {work.host for work, _ in works}
+    columns = (
+        Column("run", numeric=False), Column("FLOPs"), Column("N"), Column("step", essential=False), Column("done"),
+        Column("loss"), Column("tokens/s"), Column("heard"), Column("attempt", essential=False),
+        Column("process", numeric=False),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            work.run_id, format_flops(cell.budget_flops), count(cell.n_params_total), _step(work, cell),
+            f"{done(cell, work):.0%}", f"{work.reported.loss:.3f}" if work.reported else ABSENT,
+            count(work.reported.tokens_per_second if work.reported else None), _heard(work), str(work.attempt),
+            str(work.pid) if len(hosts) == 1 else f"{work.host} {work.pid}",
+        )
+        for work, cell in works[:MOST_LISTED]
+    )  # fmt: skip
+    title = f"Running on {next(iter(hosts))}" if len(hosts) == 1 else "Running"
+    note = "Loss: of one training step. Heard: since the last heartbeat." + _more(len(works))
+    return Table(title, columns, rows, note)
+
+
+def _step(work: Work, cell: SweepCell) -> str:
+    return f"{work.reported.step} of {cell.n_steps}" if work.reported else ABSENT
+
+
+def _heard(work: Work) -> str:
+    return ABSENT if work.heartbeat_seconds is None else f"{format_seconds(work.heartbeat_seconds)} ago"
+
+
+def _stopped(works: Sequence[tuple[Work, SweepCell]]) -> Table:
+    columns = (
+        Column("run", numeric=False), Column("FLOPs"), Column("N"), Column("state", numeric=False), Column("done"),
+        Column("attempt"), Column("last on", numeric=False),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            work.run_id, format_flops(cell.budget_flops), count(cell.n_params_total), work.activity.words,
+            ABSENT if work.activity is Activity.ENDED else f"{done(cell, work):.0%}", str(work.attempt), work.host,
+        )
+        for work, cell in works[:MOST_LISTED]
+    )  # fmt: skip
+    present = {work.activity for work, _ in works}
+    note = " ".join(sentence for activity, sentence in _BEGUN.items() if activity in present)
+    return Table("Begun", columns, rows, note + _more(len(works)))
+
+
+def _print_failures(failures: Sequence[Failure], console: Console) -> None:
+    console.print(text(""), text("Failures", "bold"), sep="\n")
+    for failure in failures[:MOST_LISTED]:
+        cell = failure.cell
+        attempts = "1 attempt" if failure.n_attempts == 1 else f"{failure.n_attempts} attempts"
+        place = f"{format_flops(cell.budget_flops)} FLOPs at {count(cell.n_params_total)}"
+        console.print(text(f"{cell.status} {cell.run_id}, {place}, {attempts}: {failure.reason}", "red"))
+        if failure.log_path is not None:
+            console.print(text(f"  log: {_near(failure.log_path)}", "dim"))
+    if more := _more(len(failures)).strip():
+        console.print(text(more, "dim"))
+
+
+def _near(path: Path) -> str:
+    """The path from here, where it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _print_left_out(entries: Sequence[LeftOut], console: Console) -> None:
+    console.print(text(""), text("Left out", "bold"), sep="\n")
+    for entry in entries[:MOST_LISTED]:
+        place = f"{format_flops(entry.cell.budget_flops)} FLOPs at {count(entry.cell.n_params_total)}"
+        name = f" {entry.cell.run_id}," if entry.cell.run_id else ""
+        console.print(text(f"{entry.state.words}{name} {place}: {entry.why}"))
+    if more := _more(len(entries)).strip():
+        console.print(text(more, "dim"))
+
+
+def _more(number: int) -> str:
+    return f" And {number - MOST_LISTED} more: --json lists all." if number > MOST_LISTED else ""
+
+
+def _next(status: SweepStatus, arguments: Sequence[str]) -> str:
+    """What to type next, as a sentence."""
+    sweep = shlex.join(arguments)
+    failed = "; with --retry also what failed" if status.failures else ""
+    match status.next:
+        case Next.WAIT:
+            return f"It is at work: `isoflop status {sweep}` shows it again."
+        case Next.RUN:
+            return f"Next: `isoflop run {sweep}` trains what is left{failed}."
+        case Next.RETRY:
+            others = f"; `isoflop fit {sweep}` fits the others" if Standing.USED in status.counts else ""
+            return f"Next: `isoflop run {sweep} --retry` tries again what failed{others}."
+        case Next.FIT:
+            if Standing.USED in status.counts:
+                return f"Next: `isoflop fit {sweep}`."
+            return "There is nothing to fit: no run counts. `isoflop include RUN` takes an exclusion back."

@@ -1,0 +1,111 @@
+"""Tables that call their columns otherwise."""
+
+import pytest
+from tests.report.test_report_source_sweep import save_complete_sweep
+
+from isoflop.errors import IsoflopError
+from isoflop.report.reproduce import reproduction
+from isoflop.sources.pool import load_sources
+from isoflop.sources.row import Point
+from isoflop.sources.table.columns import parse_renames
+from tests.report_examples import summary_of
+
+OURS = "budget_flops,n_params,n_tokens,loss"
+THEIRS = "C,N params,D,val_loss"
+ROW = "1e18,1e8,2e9,2.5"
+ALL = ["budget_flops=C", "n_params=N params", "n_tokens=D", "loss=val_loss"]
+
+
+def save(folder, *lines, name="runs.csv"):
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return str(folder / name)
+
+
+def load(*sources, columns=()):
+    return load_sources(sources, db=None, sweep=None, renames=parse_renames(columns))
+
+
+def refusal(*sources, columns=()) -> IsoflopError:
+    with pytest.raises(IsoflopError) as refused:
+        load(*sources, columns=columns)
+    assert refused.value.hint and "\n" not in refused.value.message + refused.value.hint
+    return refused.value
+
+
+@pytest.mark.parametrize("name", ["runs.csv", "runs.txt"])
+def test_a_file_need_not_hold_our_names(tmp_path, name):
+    source = load(save(tmp_path, THEIRS, ROW, name=name), columns=ALL)
+    assert source.points == (Point(1e18, 1e8, 2e9, 2.5, source=name),)
+
+
+def test_the_name_given_wins_over_a_column_of_our_name(tmp_path):
+    path = save(tmp_path, f"{OURS},smoothed", f"{ROW},2.25")
+    assert load(path, columns=["loss=smoothed"]).loss == (2.25,)
+    assert load(path).loss == (2.5,)
+
+
+def test_optional_columns_may_have_other_names_too(tmp_path):
+    path = save(tmp_path, f"{OURS},stderr,run", f"{ROW},0.5,a")
+    [point] = load(path, columns=["loss_se=stderr", "trunk = run"]).points
+    assert (point.loss_se, point.trunk) == (0.5, "a")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message", "hint"),
+    [
+        (["params=N"], "there is no column 'params' to fill", "budget_flops, n_params, n_tokens, loss, loss_se"),
+        (["loss=a", "loss=b"], "--column gives loss twice: 'a' and 'b'", "Leave one"),
+        (["loss"], "--column 'loss' does not say NAME=THEIRS", "--column n_params=N"),
+        (["loss="], "--column 'loss=' does not say NAME=THEIRS", "--column n_params=N"),
+        (["loss=val_los"], "lacks the column 'val_los', which --column gives for loss", "mean --column loss=val_loss?"),
+        (["loss=zzz"], "lacks the column 'zzz'", "It has C, N params, D, val_loss."),
+        (["trunk=zzz", *ALL], "lacks the column 'zzz', which --column gives for trunk", "It has C, N params"),
+        (["loss_se=val_loss "], "lacks the columns budget_flops, n_params, n_tokens, loss;", "--column "),
+    ],
+    ids=["no such name", "twice", "no sign", "no name", "misspelt", "absent", "absent optional", "not all"],
+)
+def test_a_column_that_cannot_be_found_says_what_there_is(tmp_path, columns, message, hint):
+    refused = refusal(save(tmp_path, THEIRS, ROW), columns=columns)
+    assert message in refused.message
+    assert hint in refused.hint
+
+
+def test_a_misspelt_column_is_refused_though_the_file_has_ours(tmp_path):
+    assert "lacks the column 'val'" in refusal(save(tmp_path, OURS, ROW), columns=["loss=val"]).message
+
+
+def test_a_wide_table_lists_its_first_columns(tmp_path):
+    path = save(tmp_path, ",".join(f"c{index}" for index in range(300)), "1", name="runs.csv")
+    assert refusal(path).message.endswith("c18, c19 and 280 more.")
+
+
+def test_tokens_are_not_guessed(tmp_path):
+    refused = refusal(save(tmp_path, "budget_flops,n_params,loss", "1e18,1e8,2.5"))
+    assert "lacks the column n_tokens" in refused.message
+    assert "FLOPs are only about 6 x parameters x tokens" in refused.hint
+
+
+def test_of_several_tables_each_is_read_by_the_name_it_has(tmp_path):
+    ours, theirs = save(tmp_path, OURS, ROW, name="ours.csv"), save(tmp_path, THEIRS, ROW, name="theirs.csv")
+    assert len(load(ours, theirs, columns=ALL).points) == 2
+    assert "theirs.csv' lacks the column 'c', which" in refusal(ours, theirs, columns=["loss=c"]).message
+
+
+def test_columns_of_sweeps_are_known(tmp_path):
+    db = tmp_path / "isoflop.db"
+    save_complete_sweep(db)
+    assert "--column names a column of a table" in refusal(str(db), columns=["loss=val_loss"]).message
+
+
+def test_the_command_to_reproduce_names_the_columns(tmp_path):
+    path = save(tmp_path, THEIRS, ROW)
+    assert reproduction(summary_of(load(path, columns=ALL)))[0] == (
+        f"isoflop fit {path} --column budget_flops=C --column 'n_params=N params' --column n_tokens=D "
+        "--column loss=val_loss"
+    )
+
+
+@pytest.mark.parametrize(("separator", "words"), [(";", "semicolons"), ("\t", "tabs")])
+def test_fields_that_are_separated_otherwise_are_called_that(tmp_path, separator, words):
+    path = save(tmp_path, *(line.replace(",", separator) for line in (OURS, ROW)))
+    assert f"are separated by {words}, not by commas" in refusal(path).message

@@ -1,0 +1,171 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from isoflop.errors import IsoflopError
+from isoflop.sources.pool import load_sources
+from isoflop.sources.row import Point
+from isoflop.sources.source import Origin, load_source
+from tests.report_examples import LLAMA3
+
+HEADER = "budget_flops,n_params,n_tokens,loss"
+ROW = "1e18,1e8,2e9,2.5"
+
+
+def load(path: Path):
+    return load_source(str(path), db=path.parent / "isoflop.db", sweep=None)
+
+
+def save(tmp_path: Path, *lines: str, name="runs.csv", encoding="utf-8") -> Path:
+    path = tmp_path / name
+    path.write_text("\n".join(lines) + "\n", encoding=encoding)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(IsoflopError) as refused:
+        load(path)
+    assert refused.value.hint
+    assert "\n" not in refused.value.message
+    return refused.value.message
+
+
+def test_a_published_table_is_read_whole_and_in_order():
+    source = load(LLAMA3)
+    assert len(source.points) == 133
+    assert source.points[0][:4] == (6e18, 58721963.903687738, 17029403199.799999, 0.93218568594499995)
+    assert (source.origin, source.label, source.param_count) == (Origin.CSV, "llama3.csv", "as_given")
+    assert (source.cells, source.simulated, source.findings) == ((), False, ())
+
+
+def test_columns_are_found_by_name_and_others_ignored(tmp_path):
+    path = save(tmp_path, "note,loss , n_tokens,n_params,budget_flops", 'a "b",2.5,2e9,1e8,1e18')
+    assert load(path).points == (Point(1e18, 1e8, 2e9, 2.5, source="runs.csv"),)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path, encoding):
+    assert len(load(save(tmp_path, HEADER, ROW, encoding=encoding)).points) == 1
+
+
+def test_blank_lines_and_carriage_returns_are_harmless(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_bytes(f"{HEADER}\r\n{ROW}\r\n\r\n , \r\n{ROW}\r\n".encode())
+    assert len(load(path).points) == 2
+
+
+def test_equal_rows_are_replicates_and_all_kept(tmp_path):
+    assert len(load(save(tmp_path, HEADER, ROW, ROW)).points) == 2
+
+
+@pytest.mark.parametrize("loss", ["0", "-0.7"])
+def test_a_normalised_loss_may_be_zero_or_negative(tmp_path, loss):
+    assert load(save(tmp_path, HEADER, f"1e18,1e8,2e9,{loss}")).loss == (float(loss),)
+
+
+def test_a_table_needs_no_csv_ending(tmp_path):
+    assert len(load(save(tmp_path, HEADER, ROW, name="runs.txt")).points) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no /dev/fd here")
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    reader, writer = os.pipe()
+    with os.fdopen(reader), os.fdopen(writer, "w") as pipe:
+        pipe.write(f"{HEADER}\n{ROW}\n{ROW}\n")
+        pipe.close()
+        assert len(load(Path(f"/dev/fd/{reader}")).points) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("1e18,1e8,2e9,nan", "loss = 'nan' is not a finite number"),
+        ("1e18,1e8,2e9,inf", "loss = 'inf' is not a finite number"),
+        ("1e18,1e8,2e9,", "loss = '' is not a finite number"),
+        ("1e18,1e8,2e9,diverged", "loss = 'diverged' is not a finite number"),
+        ("0,1e8,2e9,2.5", "budget_flops = '0' is not a finite positive number"),
+        ("1e18,-1e8,2e9,2.5", "n_params = '-1e8' is not a finite positive number"),
+        ("1e18,1e8,1e999,2.5", "n_tokens = '1e999' is not a finite positive number"),
+        ("1e18,1e8", "n_tokens = '' is not a finite positive number"),
+        ("1e18,1_000,2e9,2.5", "n_params = '1_000' is not a finite positive number"),
+        ("1e18,\uff11\uff12\uff13,2e9,2.5", "n_params = '\uff11\uff12\uff13' is not a finite positive number"),
+        ("1e18,True,2e9,2.5", "n_params = 'True' is not a finite positive number"),
+        ("1e18,1e8,2e9," + "9" * 80, f"loss = '{'9' * 59}... is no loss: it is beyond 1e+06"),
+    ],
+    ids=[
+        "nan",
+        "inf",
+        "no-loss",
+        "words",
+        "zero-budget",
+        "negative-size",
+        "overflow",
+        "short-row",
+        "underscore",
+        "wide-digits",
+        "boolean",
+        "endless",
+    ],
+)
+def test_a_bad_value_is_refused_with_its_line(tmp_path, row, said):
+    message = refusal(save(tmp_path, HEADER, ROW, "", row))
+    assert "runs.csv', line 4: " in message
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            ["budget_flops,n_params,tokens,val_loss", ROW],
+            "lacks the columns n_tokens, loss; it has budget_flops,",
+        ),
+        (["budget_flops,n_params,n_tokens", ROW], "lacks the column loss; it has"),
+        ([HEADER.replace(",", ";"), ROW], "separated by semicolons, not by commas"),
+        ([f"{HEADER},loss", f"{ROW},2"], "names the column loss twice"),
+        ([HEADER], "has a header but no rows"),
+        (["", " "], "is empty"),
+        ([HEADER, '"1e18\0'], "line 2"),
+    ],
+    ids=["renamed", "one-missing", "semicolons", "twice", "header-only", "blank", "null-byte"],
+)
+def test_a_malformed_table_is_refused(tmp_path, lines, said):
+    assert said in refusal(save(tmp_path, *lines))
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path):
+    assert "in UTF-8" in refusal(save(tmp_path, HEADER, ROW, encoding="utf-16"))
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    path = tmp_path / "isoflop.db"
+    path.touch()
+    assert "is empty" in refusal(path)
+
+
+def test_any_other_file_is_refused(tmp_path):
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    assert "no sweep file, no database, no CSV" in refusal(path)
+    assert "no sweep file, no database, no CSV" in refusal(save(tmp_path, "just words", name="notes.txt"))
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "missing.db", "missing.toml", "missing"])
+def test_a_missing_file_is_refused(tmp_path, name):
+    message = refusal(tmp_path / name)
+    assert "There is no" in message
+    assert name in message
+
+
+def test_a_folder_is_refused(tmp_path):
+    assert "Cannot read" in refusal(tmp_path)
+
+
+def test_a_name_with_a_null_byte_is_refused(tmp_path):
+    assert "Cannot read" in refusal(tmp_path / "a\0b")
+
+
+def test_a_table_has_no_sweep_to_choose(tmp_path):
+    with pytest.raises(IsoflopError, match="has no sweep 'demo'"):
+        load_sources([str(save(tmp_path, HEADER, ROW))], db=tmp_path / "isoflop.db", sweep="demo")
