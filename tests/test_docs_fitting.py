@@ -16,11 +16,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "fitting.md").read_text(encoding="utf-8")
 SOURCES = (
     *sorted((ROOT / "isoflop" / "fit" / "findings").glob("*.py")),
-    ROOT / "isoflop" / "report" / "left_out.py",
-    ROOT / "isoflop" / "report" / "source.py",
-    ROOT / "isoflop" / "report" / "pool.py",
-    ROOT / "isoflop" / "report" / "mixtures.py",
-    ROOT / "isoflop" / "report" / "recipe_findings.py",
+    *sorted((ROOT / "isoflop" / "sources").rglob("*.py")),
 )
 
 

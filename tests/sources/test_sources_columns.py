@@ -1,7 +1,7 @@
 """Tables that call their columns otherwise."""
 
 import pytest
-from tests.report.test_report_source_sweep import save_complete_sweep
+from tests.sources.test_sources_sweep import save_complete_sweep
 
 from isoflop.errors import IsoflopError
 from isoflop.report.reproduce import reproduction
