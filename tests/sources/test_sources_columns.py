@@ -1,7 +1,6 @@
 """Tables that call their columns otherwise."""
 
 import pytest
-from tests.sources.test_sources_sweep import save_complete_sweep
 
 from isoflop.errors import IsoflopError
 from isoflop.report.reproduce import reproduction
@@ -9,6 +8,7 @@ from isoflop.sources.pool import load_sources
 from isoflop.sources.row import Point
 from isoflop.sources.table.columns import parse_renames
 from tests.report_examples import summary_of
+from tests.sources.test_sources_sweep import save_complete_sweep
 
 OURS = "budget_flops,n_params,n_tokens,loss"
 THEIRS = "C,N params,D,val_loss"
