@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from isoflop.fit import MODEL_ERROR_DECADES, MODEL_ERROR_PER_DECADE, fit_as_json, fit_sweep
-from isoflop.fit.window import WIDE_REACH
+from isoflop.fit.rows import WIDE_REACH
 from tests.fit.known_sweeps import published
 
 ROOT = Path(__file__).parents[1]

@@ -27,15 +27,14 @@ from drawing import (
 )
 from matplotlib.figure import Figure
 
-from isoflop.fit.choice import choose
+from isoflop.fit.estimators.choice import choose
+from isoflop.fit.estimators.joint_objective import Axis, JointObjective
+from isoflop.fit.estimators.joint_valley import JointValley
+from isoflop.fit.estimators.outliers import FALSE_ALARMS, rows_on_valley
+from isoflop.fit.estimators.surface import parameter_covariance, solve_surface, surface_lines
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.joint.mask import FALSE_ALARMS, rows_on_valley
-from isoflop.fit.joint.objective import Axis, JointObjective
-from isoflop.fit.joint.solve import JointValley
-from isoflop.fit.line import Mixture
+from isoflop.fit.lines import Mixture
 from isoflop.fit.rows import sort_rows
-from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
-from isoflop.fit.surface.solve import solve_surface
 
 
 def above_floor(valley: JointValley, x: Array, t: Array) -> tuple[Array, Array, Array]:

@@ -5,11 +5,13 @@ from isoflop.fit.intervals import MODEL_ERROR_DECADES, MODEL_ERROR_PER_DECADE, I
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
+from isoflop.fit.rows import Curves
 from isoflop.fit.sweep import fit_exponents, fit_sweep
 
 __all__ = [
     "MODEL_ERROR_DECADES",
     "MODEL_ERROR_PER_DECADE",
+    "Curves",
     "Frontier",
     "Interval",
     "Profile",

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from isoflop.fit.estimates import RESIDUALS
-from isoflop.fit.parabola import Array
+from isoflop.fit.estimators.estimates import RESIDUALS
+from isoflop.fit.types import Array
 
 # A standard error beyond this is none, and would not have a square.
 _LARGEST_ERROR = 1e100

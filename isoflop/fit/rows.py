@@ -1,13 +1,34 @@
-"""The completed runs of a sweep as sorted columns, with what else is known of each."""
+"""The completed runs of a sweep as columns, which of them lie near their budget's best, and what a token costs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from isoflop.fit.parabola import Array
+from isoflop.fit.types import Array, Indices, Mask
+
+# Beyond these, squares and reciprocals of losses would leave the range of a float; nats per token never come near.
+SMALLEST_LOSS, LARGEST_LOSS = 1e-100, 1e100
+# A grid that reaches farther than this from a budget's best run, decades, holds sizes that bias every estimator:
+# on published sweeps a window of 0.6 decades halved the error of extrapolations (docs/fitting.md).
+WIDE_REACH = 0.9
+# As many rows as a parabola with two degrees of freedom; a narrower window takes the nearest.
+FEWEST_IN_WINDOW = 5
+# Below this spread of ln N the rows say nothing about how cost depends on size.
+_FEWEST_LOGS = 1e-9
+# C = 6 N D to this, relative, is exactly that: the rest is rounding of written numbers.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Points along training curves, (n,) each: FLOPs so far, size of the run, tokens so far, loss there (nats)."""
+
+    flops: Array
+    n_params: Array
+    n_tokens: Array
+    loss: Array
 
 
 @dataclass(frozen=True)
@@ -26,8 +47,8 @@ class Rows:
     n_tokens: Array
     loss: Array
     loss_se: Array
-    trunk: NDArray[np.intp]
-    index: NDArray[np.intp]
+    trunk: Indices
+    index: Indices
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -45,11 +66,11 @@ class Rows:
         return [slice(start, end) for start, end in zip(starts.tolist(), ends, strict=True)]
 
     @cached_property
-    def group(self) -> NDArray[np.intp]:
+    def group(self) -> Indices:
         """(n,) position of each row's budget in `budgets`."""
         return np.searchsorted(self.budgets, self.budget_flops)
 
-    def take(self, keep: NDArray[np.bool_]) -> "Rows":
+    def take(self, keep: Mask) -> "Rows":
         """The rows where `keep` (n,) is true."""
         return Rows(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
@@ -78,7 +99,7 @@ def sort_rows(
     return Rows(budget_flops[order], n_params[order], n_tokens[order], loss[order], errors[order], trunks[order], order)
 
 
-def _numbered(trunk: Sequence[str | None] | None, n: int) -> NDArray[np.intp]:
+def _numbered(trunk: Sequence[str | None] | None, n: int) -> Indices:
     """A number per trunk; rows without one get a number each."""
     numbers: dict[str, int] = {}
     names = [None] * n if trunk is None else trunk
@@ -86,3 +107,66 @@ def _numbered(trunk: Sequence[str | None] | None, n: int) -> NDArray[np.intp]:
         [numbers.setdefault(name, n + len(numbers)) if name is not None else row for row, name in enumerate(names)],
         dtype=np.intp,
     )
+
+
+def reach(rows: Rows) -> list[float]:
+    """How far the sizes of each budget reach from that of its best run, decades."""
+    return [float(_from_best(budget).max()) for budget in rows.split()]
+
+
+def in_window(rows: Rows, decades: float, *, wide: float = WIDE_REACH) -> Mask:
+    """(n,): rows within `decades` of the size of their budget's best run, or the 5 nearest to it if these are more.
+
+    Budgets whose sizes reach no farther than `wide` decades from it keep all rows.
+    """
+    keep = np.ones(len(rows), dtype=bool)
+    for part, budget in zip(rows.slices, rows.split(), strict=True):
+        distance = _from_best(budget)
+        if distance.max() <= wide:
+            continue
+        near = distance <= decades
+        if near.sum() < FEWEST_IN_WINDOW:
+            near = np.isin(np.arange(len(budget)), np.argsort(distance, kind="stable")[:FEWEST_IN_WINDOW])
+        keep[part] = near
+    return keep
+
+
+def _from_best(budget: Rows) -> Array:
+    """Distance (n,) of each row of one budget from the size with the lowest loss, decades."""
+    log_n = np.log10(budget.n_params)
+    distance: Array = np.abs(log_n - log_n[np.argmin(budget.loss)])
+    return distance
+
+
+@dataclass(frozen=True)
+class TokenCost:
+    """ln (FLOPs per token) = offset + slope ln N. For C = 6 N D: offset ln 6, slope 1.
+
+    Counting attention, embedding or head otherwise than 6 N does makes the slope differ from 1; then a + b does too.
+    """
+
+    offset: float
+    slope: float
+
+
+SIX = TokenCost(float(np.log(6)), 1.0)
+
+
+def read_cost(rows: Rows) -> TokenCost:
+    """The least-squares cost of a token over the rows; 6 N where they agree with it or have one size only."""
+    log_n = np.log(rows.n_params)
+    per_token = np.log(rows.budget_flops) - np.log(rows.n_tokens)
+    if np.abs(per_token - log_n - SIX.offset).max() <= _ROUNDING:
+        return SIX
+    lever = log_n - log_n.mean()
+    if lever @ lever <= len(rows) * _FEWEST_LOGS**2:
+        return SIX
+    slope = float(lever @ per_token / (lever @ lever))
+    return TokenCost(float(per_token.mean() - slope * log_n.mean()), slope)
+
+
+def cost_scatter(rows: Rows) -> float:
+    """Standard deviation of ln (FLOPs per token) about the power of N that fits it best."""
+    cost = read_cost(rows)
+    per_token = np.log(rows.budget_flops) - np.log(rows.n_tokens)
+    return float(np.std(per_token - cost.offset - cost.slope * np.log(rows.n_params)))

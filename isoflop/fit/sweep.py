@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
 
-from isoflop.fit.bootstrap import bootstrap_frontiers
-from isoflop.fit.choice import Choice, choose
-from isoflop.fit.cost import read_cost
-from isoflop.fit.design.suggest import Trainable, suggest_runs
-from isoflop.fit.envelope import Curves, envelope_of_curves, envelope_of_ends
-from isoflop.fit.estimates import (
+from isoflop.fit.design.suggest import suggest_runs
+from isoflop.fit.estimators.bootstrap import bootstrap_frontiers
+from isoflop.fit.estimators.choice import Choice, choose
+from isoflop.fit.estimators.envelope import envelope_of_curves, envelope_of_ends
+from isoflop.fit.estimators.estimates import (
     HUBER,
     cubic_estimate,
     envelope_estimate,
@@ -22,19 +21,26 @@ from isoflop.fit.estimates import (
     robust_estimate,
     surface_estimate,
 )
-from isoflop.fit.findings.diagnose import diagnose
+from isoflop.fit.estimators.joint import JointFit, fit_joint
+from isoflop.fit.estimators.parabola import (
+    Valley,
+    budget_floors,
+    describe_valley,
+    find_valleys,
+    fit_frontier,
+    pool_noise,
+)
+from isoflop.fit.findings import diagnose
 from isoflop.fit.findings.evidence import Evidence
-from isoflop.fit.frontier import fit_frontier
 from isoflop.fit.inputs import check_choices, check_columns, check_errors
-from isoflop.fit.joint.shrink import JointFit, fit_joint
-from isoflop.fit.profile import Valley, budget_floors, describe_valley, find_valleys, pool_noise
+from isoflop.fit.reading.scorecard import credible_decades, make_scorecard
+from isoflop.fit.reading.targets import TargetReader
 from isoflop.fit.results.estimate import Estimate, Estimators, Recommended
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Suggestion
-from isoflop.fit.rows import Rows, sort_rows
-from isoflop.fit.scorecard import credible_decades, make_scorecard
-from isoflop.fit.target import TargetReader
+from isoflop.fit.rows import Curves, Rows, read_cost, sort_rows
+from isoflop.fit.types import Trainable
 
 # A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
 OUTLOOK_STEP = 10.0

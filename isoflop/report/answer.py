@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from isoflop.fit.choice import PARABOLA
-from isoflop.fit.frontier import MIN_PROFILES
+from isoflop.fit.estimators.choice import PARABOLA
+from isoflop.fit.lines import MIN_PROFILES
 from isoflop.fit.results.estimate import Recommended
 from isoflop.fit.results.profile import Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.fit.choice import PARABOLA
+from isoflop.fit.estimators.choice import PARABOLA
 from isoflop.fit.intervals import Interval, student_quantile, ten_to
 from isoflop.fit.laws import PublishedLaw
-from isoflop.fit.line import Line
+from isoflop.fit.lines import Line
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
 from isoflop.report.fit_wording import power_law_of, same_law

@@ -6,9 +6,9 @@ import numpy as np
 
 from isoflop.counting import flops_per_token
 from isoflop.fit import fit_sweep
-from isoflop.fit.design.suggest import Trainable
-from isoflop.fit.envelope import Curves
 from isoflop.fit.results.sweep_fit import SweepFit
+from isoflop.fit.rows import Curves
+from isoflop.fit.types import Trainable
 from isoflop.sources.recount import used_points
 from isoflop.sources.source import FitInput
 

@@ -8,8 +8,8 @@ import pytest
 from surfaces import BUDGETS, CELLS, GROUPS, SKEWED, SPOILS, SURFACES, Setting
 
 from benchmarks.calibration import LEVEL, QUANTITIES, Job, measure, measure_all, summarise, token_cost, true_values
-from isoflop.fit.cost import SIX
-from isoflop.fit.joint.mask import FALSE_ALARMS
+from isoflop.fit.estimators.outliers import FALSE_ALARMS
+from isoflop.fit.rows import SIX
 
 SWEEPS, SEED = 20, 1
 # A share that is right lies within this many of its binomial standard errors.

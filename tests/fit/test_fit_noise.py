@@ -6,13 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from isoflop.fit.choice import choose
+from isoflop.fit.estimators.choice import choose
+from isoflop.fit.estimators.surface import HUBER_DELTA, LEAST_SQUARES, robust_covariance, solve_surface, surface_lines
 from isoflop.fit.intervals import student_quantile
 from isoflop.fit.noise import read_noise
+from isoflop.fit.reading.scorecard import credible_decades
 from isoflop.fit.rows import sort_rows
-from isoflop.fit.scorecard import credible_decades
-from isoflop.fit.surface.frontier import robust_covariance, surface_lines
-from isoflop.fit.surface.solve import HUBER_DELTA, LEAST_SQUARES, solve_surface
 from isoflop.fit.sweep import fit_sweep
 from tests.fit.known_sweeps import CHINCHILLA, stack, surface_sweep
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from isoflop.fit import fit_sweep
-from isoflop.fit.choice import choose
 from isoflop.fit.design.suggest import suggest_runs
+from isoflop.fit.estimators.choice import choose
 from isoflop.fit.rows import sort_rows
 from tests.fit.known_sweeps import CHINCHILLA, published, rows_of, stack, surface_sweep, with_noise
 

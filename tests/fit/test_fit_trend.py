@@ -8,12 +8,12 @@ from calibration import Job
 from surfaces import CELLS, SPOILS, Setting
 
 from isoflop.fit import fit_sweep
-from isoflop.fit.choice import choose
-from isoflop.fit.joint.mask import find_outliers, rows_on_valley
-from isoflop.fit.joint.shrink import fit_joint
+from isoflop.fit.estimators.choice import choose
+from isoflop.fit.estimators.joint import fit_joint
+from isoflop.fit.estimators.outliers import find_outliers, rows_on_valley
+from isoflop.fit.estimators.surface import solve_surface
+from isoflop.fit.noise import TREND_P_VALUE, read_trend
 from isoflop.fit.rows import sort_rows
-from isoflop.fit.surface.solve import solve_surface
-from isoflop.fit.trend import TREND_P_VALUE, read_trend
 from tests.fit.known_sweeps import published, surface_sweep, with_noise
 
 LOG_C = np.repeat(np.linspace(19, 21, 5), 7)

@@ -10,8 +10,8 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 
-from isoflop.fit.bootstrap import Cloud
 from isoflop.fit.laws import PUBLISHED
+from isoflop.fit.results.sweep_fit import Cloud
 from isoflop.report.figure import valley_panel
 from isoflop.report.figure.figure import render_figure
 from isoflop.report.figure.frontier_panel import draw_params, draw_tokens

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from isoflop.finding import Finding, Severity
-from isoflop.fit.cost import cost_scatter
+from isoflop.fit.estimators.parabola import MIN_POINTS, Valley
 from isoflop.fit.findings.evidence import Evidence, flops, per_budget
-from isoflop.fit.frontier import MIN_PROFILES
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.profile import MIN_POINTS, Valley
+from isoflop.fit.lines import MIN_PROFILES
 from isoflop.fit.results.profile import Vertex
-from isoflop.fit.rows import Rows
-from isoflop.fit.window import FEWEST_IN_WINDOW, WIDE_REACH, in_window, reach
+from isoflop.fit.rows import FEWEST_IN_WINDOW, WIDE_REACH, Rows, cost_scatter, in_window, reach
 
 # With 5 sizes or fewer a parabola leaves too little to see a bad run or a skew by. All but one of the published
 # budgets in tests/data have 6 rows or more.

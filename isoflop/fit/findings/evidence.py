@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from isoflop.finding import Finding, Severity
-from isoflop.fit.choice import Choice
+from isoflop.fit.estimators.choice import Choice
+from isoflop.fit.estimators.joint import JointFit
+from isoflop.fit.estimators.parabola import Valley
 from isoflop.fit.intervals import Noise
-from isoflop.fit.joint.shrink import JointFit
 from isoflop.fit.noise import PureError
-from isoflop.fit.profile import Valley
 from isoflop.fit.results.estimate import Estimators
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
 from isoflop.fit.results.target import Forecast, Suggestion, Target

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from isoflop.finding import Finding, Severity
+from isoflop.fit.estimators.joint import JointFit
+from isoflop.fit.estimators.parabola import Valley, budget_floors, find_valleys
 from isoflop.fit.findings.evidence import Evidence, flops, per_budget
-from isoflop.fit.frontier import fit_lines
 from isoflop.fit.intervals import FIVE_PERCENT, Noise, student_quantile
-from isoflop.fit.joint.shrink import JointFit
-from isoflop.fit.parabola import Array
-from isoflop.fit.profile import Valley, budget_floors, find_valleys
+from isoflop.fit.lines import fit_lines
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.rows import Rows
+from isoflop.fit.types import Array
 
 # A floor outside the middle of its sizes is where a skewed valley biases a parabola most (docs/fitting.md).
 CENTRAL_SHARE = 0.6

@@ -6,21 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoflop.fit.cost import read_cost
-from isoflop.fit.flat import ValleyShape
-from isoflop.fit.frontier import BudgetFloor, fit_lines
-from isoflop.fit.joint.mask import find_outliers
-from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
-from isoflop.fit.line import Line
-from isoflop.fit.loss_law import LossReader, SurfaceLoss, fit_floor_law
-from isoflop.fit.newton import Mask
+from isoflop.fit.estimators.joint import JointFit, enough_for_joint, fit_joint
+from isoflop.fit.estimators.loss_law import LossReader, SurfaceLoss, fit_floor_law
+from isoflop.fit.estimators.outliers import find_outliers
+from isoflop.fit.estimators.parabola import Valley, budget_floors, find_valleys, pool_noise
+from isoflop.fit.estimators.surface import (
+    LEAST_SQUARES,
+    SurfaceSolution,
+    has_logarithms,
+    identified,
+    parameter_covariance,
+    solve_surface,
+    surface_lines,
+)
+from isoflop.fit.estimators.surface_objective import N_PARAMETERS
+from isoflop.fit.lines import BudgetFloor, Line, fit_lines
 from isoflop.fit.noise import RowNoise, read_noise
-from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
-from isoflop.fit.rows import Rows
-from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
-from isoflop.fit.surface.objective import N_PARAMETERS
-from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, has_logarithms, identified, solve_surface
-from isoflop.fit.window import in_window
+from isoflop.fit.rows import Rows, in_window, read_cost
+from isoflop.fit.types import Mask
+from isoflop.fit.valley import ValleyShape
 
 JOINT, PARABOLA, SURFACE, NONE = "joint", "parabola", "surface", "none"
 _LN10 = math.log(10)
@@ -84,7 +88,7 @@ def choose(
 ) -> Choice | None:
     """The estimate to act on: the joint valley, else the parabola's frontier, else the surface; None without any.
 
-    `window`: decades about each budget's best run, see `window.in_window`; `huber` and `valleys`: the robust
+    `window`: decades about each budget's best run, see `rows.in_window`; `huber` and `valleys`: the robust
     surface and the valleys of `rows`, where they are known.
     """
     used = rows if window is None else rows.take(in_window(rows, window))

@@ -3,16 +3,14 @@
 import numpy as np
 from scipy.special import stdtrit
 
+from isoflop.fit.estimators.joint import JointFit, enough_for_joint, fit_joint
+from isoflop.fit.estimators.joint_objective import N_PARAMETERS, Axis, JointObjective
+from isoflop.fit.estimators.joint_valley import JointValley
+from isoflop.fit.estimators.surface import LEAST_SQUARES, SurfaceSolution, solve_surface
 from isoflop.fit.intervals import normal_spread
-from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
-from isoflop.fit.joint.shrink import JointFit, enough_for_joint, fit_joint
-from isoflop.fit.joint.solve import JointValley
-from isoflop.fit.newton import Mask
-from isoflop.fit.noise import ROUNDING, relative_variance
-from isoflop.fit.parabola import Array
+from isoflop.fit.noise import ROUNDING, relative_variance, rough_trend
 from isoflop.fit.rows import Rows
-from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, solve_surface
-from isoflop.fit.trend import rough_trend
+from isoflop.fit.types import Array, Mask
 
 # Rough first look: residuals of the Huber surface beyond this many robust standard deviations are set aside.
 _ROUGH_LIMIT = 4.0

@@ -3,12 +3,15 @@
 import math
 from dataclasses import dataclass
 
-from isoflop.fit.choice import NONE, Choice
-from isoflop.fit.flat import flat_bands
+from isoflop.fit.estimators.choice import NONE, Choice
 from isoflop.fit.intervals import Interval, decades_beyond, log_interval, model_half_width, student_quantile, ten_to
 from isoflop.fit.noise import replicate_noise
-from isoflop.fit.results.target import Target
+from isoflop.fit.results.target import Band, Target
 from isoflop.fit.rows import Rows
+from isoflop.fit.valley import ValleyShape
+
+# Shares of the loss that a reader may be willing to give up.
+SHARES = (0.001, 0.005, 0.01)
 
 
 def read_target(
@@ -115,3 +118,17 @@ class TargetReader:
             noise_sd=self._noise_sd,
             credible_decades=self.credible_decades,
         )
+
+
+def flat_bands(shape: ValleyShape, log_n: float, log_c: float, loss: float | None, noise_sd: float) -> tuple[Band, ...]:
+    """The sizes about log10 N_opt at log10 C within the noise, and within shares of the loss where that is known."""
+    margins = [("noise", noise_sd)] if noise_sd > 0 else []
+    if loss is not None and loss > 0:
+        margins += [(f"{100 * share:g} %", share * loss) for share in SHARES]
+    return tuple(_band(shape, name, nats, log_n, log_c) for name, nats in margins)
+
+
+def _band(shape: ValleyShape, name: str, nats: float, log_n: float, log_c: float) -> Band:
+    below, above = shape.within(nats, log_c)
+    low, high = ten_to(log_n - below), ten_to(log_n + above)
+    return Band(name, nats, None if low is None or high is None else (low, high))

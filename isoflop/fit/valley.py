@@ -3,16 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from isoflop.fit.cost import TokenCost
-from isoflop.fit.intervals import ten_to
-from isoflop.fit.joint.solve import JointValley
-from isoflop.fit.line import Line
-from isoflop.fit.results.target import Band
-from isoflop.fit.surface.solve import SurfaceSolution
+from isoflop.fit.estimators.joint_valley import JointValley
+from isoflop.fit.estimators.surface import SurfaceSolution
+from isoflop.fit.lines import Line
+from isoflop.fit.rows import TokenCost
 
 _LN10 = math.log(10)
-# Shares of the loss that a reader may be willing to give up.
-SHARES = (0.001, 0.005, 0.01)
 # A valley of two equal exponents this small is a parabola over any range of sizes in use.
 _SYMMETRIC = 1e-2
 # Natural logarithms of size from the optimum that are looked at: 26 decades.
@@ -75,17 +71,3 @@ class ValleyShape:
             if abs(step) < _CLOSE * distance:
                 break
         return distance
-
-
-def flat_bands(shape: ValleyShape, log_n: float, log_c: float, loss: float | None, noise_sd: float) -> tuple[Band, ...]:
-    """The sizes about log10 N_opt at log10 C within the noise, and within shares of the loss where that is known."""
-    margins = [("noise", noise_sd)] if noise_sd > 0 else []
-    if loss is not None and loss > 0:
-        margins += [(f"{100 * share:g} %", share * loss) for share in SHARES]
-    return tuple(_band(shape, name, nats, log_n, log_c) for name, nats in margins)
-
-
-def _band(shape: ValleyShape, name: str, nats: float, log_n: float, log_c: float) -> Band:
-    below, above = shape.within(nats, log_c)
-    low, high = ten_to(log_n - below), ten_to(log_n + above)
-    return Band(name, nats, None if low is None or high is None else (low, high))

@@ -1,29 +1,31 @@
 """Clouds of frontiers from resampled runs: to look at. Intervals are Student's (docs/fitting.md says why)."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from isoflop.fit.cost import TokenCost
-from isoflop.fit.line import Line
-from isoflop.fit.parabola import Array
-from isoflop.fit.rows import Rows
-from isoflop.fit.surface.frontier import surface_lines
-from isoflop.fit.surface.solve import SurfaceSolution, identified, refit_surface
+from isoflop.fit.estimators.surface import NARROWING, SurfaceSolution, identified, surface_lines
+from isoflop.fit.estimators.surface_objective import SurfaceObjective
+from isoflop.fit.lines import Line
+from isoflop.fit.newton import minimise
+from isoflop.fit.results.sweep_fit import Cloud
+from isoflop.fit.rows import Rows, TokenCost
+from isoflop.fit.types import Array
 
 _SEED = 0
+# Refits are done this many at a time, so that the working arrays stay in the cache.
+_CHUNK = 125
 
 
-@dataclass(frozen=True)
-class Cloud:
-    """Frontiers of the surface, each refitted to as many runs drawn with replacement.
+def refit_surface(solution: SurfaceSolution, log_n: Array, log_d: Array, loss: Array, weights: Array) -> Array:
+    """Parameters (b, 5) of refits from `solution` with each of the `weights` (b, n), as of bootstrap resamples.
 
-    Attributes:
-        n_lines, d_lines: log10 N_opt and log10 D_opt over log10 C, one per resample, without errors.
+    Warm starts: from where the whole sample led, resamples end where their own multi-start fits do.
     """
-
-    n_lines: tuple[Line, ...]
-    d_lines: tuple[Line, ...]
+    x, z, log_loss = log_n - solution.x_mean, log_d - solution.z_mean, np.log(loss)
+    parts = []
+    for chunk in np.array_split(weights, max(1, -(-len(weights) // _CHUNK))):
+        problem = SurfaceObjective(x, z, log_loss, chunk, solution.delta or NARROWING[-1])
+        parts.append(minimise(problem, np.tile(solution.theta, (len(chunk), 1)))[0])
+    return np.concatenate(parts)
 
 
 def bootstrap_frontiers(rows: Rows, solution: SurfaceSolution, cost: TokenCost, count: int) -> Cloud | None:

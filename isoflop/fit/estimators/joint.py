@@ -6,15 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoflop.fit.cost import SIX, TokenCost, read_cost
+from isoflop.fit.estimators.joint_objective import N_PARAMETERS, Axis
+from isoflop.fit.estimators.joint_valley import JointValley, Start, solve_valley
+from isoflop.fit.estimators.surface import (
+    LEAST_SQUARES,
+    SurfaceSolution,
+    has_logarithms,
+    parameter_covariance,
+    solve_surface,
+    surface_lines,
+)
 from isoflop.fit.intervals import pooled_freedom
-from isoflop.fit.joint.objective import N_PARAMETERS, Axis
-from isoflop.fit.joint.solve import JointValley, Start, solve_valley
-from isoflop.fit.line import Line, Mixture
-from isoflop.fit.parabola import Array
-from isoflop.fit.rows import Rows
-from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
-from isoflop.fit.surface.solve import LEAST_SQUARES, SurfaceSolution, has_logarithms, solve_surface
+from isoflop.fit.lines import Line, Mixture
+from isoflop.fit.rows import SIX, Rows, TokenCost, read_cost
+from isoflop.fit.types import Array
 
 MIN_BUDGETS = 2
 

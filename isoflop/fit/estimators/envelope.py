@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from isoflop.fit.line import NO_ERRORS, Line
-from isoflop.fit.parabola import Array
-from isoflop.fit.rows import Rows
+from isoflop.fit.lines import NO_ERRORS, Line
+from isoflop.fit.rows import Curves, Rows
+from isoflop.fit.types import Array, Indices
 
 # Hoffmann et al. 2022 read 1500 compute values; of a sweep's few curves a tenth says as much.
 _READINGS = 150
@@ -36,16 +35,6 @@ class Envelope:
     d_line: Line
 
 
-@dataclass(frozen=True)
-class Curves:
-    """Points along training curves, (n,) each: FLOPs so far, size of the run, tokens so far, loss there (nats)."""
-
-    flops: Array
-    n_params: Array
-    n_tokens: Array
-    loss: Array
-
-
 def envelope_of_ends(rows: Rows) -> Envelope | None:
     """The envelope of completed runs: each that no cheaper one beats is a reading.
 
@@ -63,18 +52,18 @@ def envelope_of_curves(curves: Curves) -> Envelope | None:
     return _envelope(_best_by_compute(curves.flops, curves.loss), curves, annealed=False)
 
 
-def _undominated(flops: Array, loss: Array) -> NDArray[np.intp]:
+def _undominated(flops: Array, loss: Array) -> Indices:
     """Points that no point of equal or less compute beats."""
     order = np.lexsort((loss, flops))
     lowest = np.minimum.accumulate(loss[order])
     first = np.concatenate([[True], lowest[1:] < lowest[:-1]]) if len(order) else np.zeros(0, dtype=bool)
-    best: NDArray[np.intp] = order[first]
+    best: Indices = order[first]
     # of one budget, the best only
     _, last = np.unique(flops[best][::-1], return_index=True)
     return best[::-1][last]
 
 
-def _best_by_compute(flops: Array, loss: Array) -> NDArray[np.intp]:
+def _best_by_compute(flops: Array, loss: Array) -> Indices:
     """The lowest loss in each of many equal intervals of log compute, where it is a new low."""
     if not len(flops):
         return np.zeros(0, dtype=np.intp)
@@ -88,7 +77,7 @@ def _best_by_compute(flops: Array, loss: Array) -> NDArray[np.intp]:
     return firsts[_undominated(flops[firsts], loss[firsts])]
 
 
-def _envelope(readings: NDArray[np.intp], points: Curves, *, annealed: bool) -> Envelope | None:
+def _envelope(readings: Indices, points: Curves, *, annealed: bool) -> Envelope | None:
     c, n, d = points.flops[readings], points.n_params[readings], points.n_tokens[readings]
     if len(np.unique(n)) < _MIN_READINGS or np.ptp(np.log10(c)) < _NEAREST_DECADES:
         return None

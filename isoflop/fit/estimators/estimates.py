@@ -6,28 +6,27 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import fdtrc
 
-from isoflop.fit.choice import Choice
-from isoflop.fit.cost import read_cost
-from isoflop.fit.cubic import cubic_floors
-from isoflop.fit.envelope import Envelope
-from isoflop.fit.frontier import BudgetFloor, fit_lines
-from isoflop.fit.intervals import Interval, Noise, decades_beyond, log_interval, student_quantile, ten_to
-from isoflop.fit.joint.shrink import JointFit
-from isoflop.fit.line import PowerLaw
-from isoflop.fit.loss_law import FloorLaw, SurfaceLoss
-from isoflop.fit.profile import Valley, budget_floors, find_valleys, pool_noise
-from isoflop.fit.results.estimate import Estimate, JointEstimate, LossLaw, SurfaceEstimate
-from isoflop.fit.robust import rows_on_parabolas
-from isoflop.fit.rows import Rows
-from isoflop.fit.surface.frontier import robust_covariance, surface_lines
-from isoflop.fit.surface.solve import (
+from isoflop.fit.estimators.choice import Choice
+from isoflop.fit.estimators.cubic import cubic_floors
+from isoflop.fit.estimators.envelope import Envelope
+from isoflop.fit.estimators.joint import JointFit
+from isoflop.fit.estimators.loss_law import FloorLaw, SurfaceLoss
+from isoflop.fit.estimators.parabola import Valley, budget_floors, find_valleys, pool_noise
+from isoflop.fit.estimators.robust import rows_on_parabolas
+from isoflop.fit.estimators.surface import (
     HUBER_DELTA,
     LEAST_SQUARES,
     SurfaceSolution,
     has_logarithms,
     identified,
+    robust_covariance,
     solve_surface,
+    surface_lines,
 )
+from isoflop.fit.intervals import Interval, Noise, decades_beyond, log_interval, student_quantile, ten_to
+from isoflop.fit.lines import BudgetFloor, PowerLaw, fit_lines
+from isoflop.fit.results.estimate import Estimate, JointEstimate, LossLaw, SurfaceEstimate
+from isoflop.fit.rows import Rows, read_cost
 
 # Curves end a little before their runs do: so far beyond its readings, decades, an envelope is still read.
 ENVELOPE_REACH = 0.3

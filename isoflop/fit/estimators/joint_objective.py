@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from isoflop.fit.newton import Curvature, Mask
-from isoflop.fit.parabola import Array
+from isoflop.fit.newton import Curvature
+from isoflop.fit.types import Array, Indices, Mask
 
 LN10 = math.log(10)
 N_PARAMETERS = 6
@@ -43,7 +42,7 @@ class Axis:
     t: Array
     loss: Array
     weights: Array
-    group: NDArray[np.intp]
+    group: Indices
     log_c_mean: float
 
     @property
@@ -75,7 +74,7 @@ class JointObjective:
         self._counts = np.bincount(axis.group)
         self._starts = np.concatenate([[0], np.cumsum(self._counts)[:-1]])
 
-    def evaluate(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, tuple[Array, ...]]:
+    def evaluate(self, theta: Array, rows: Indices) -> tuple[Array, tuple[Array, ...]]:
         """Objectives; residuals about the budgets' floors (b, n)."""
         with np.errstate(over="ignore", invalid="ignore"):
             residual = self.centre(self._loss - self.valley(theta), rows)
@@ -89,11 +88,11 @@ class JointObjective:
         above: Array = scale * (_over(down, al, v, -1) + _over(up, be, v, 1))
         return above
 
-    def centre(self, values: Array, rows: NDArray[np.intp]) -> Array:
+    def centre(self, values: Array, rows: Indices) -> Array:
         """`values` (b, n) less their weighted mean within each budget; budgets without weight keep theirs."""
         return self._centre(values, self._rows(rows))
 
-    def jacobian(self, theta: Array, rows: NDArray[np.intp]) -> Array:
+    def jacobian(self, theta: Array, rows: Indices) -> Array:
         """d (loss above floor, centred) / d theta, (b, 6, n)."""
         return self._centre(self.slopes(theta), self._rows(rows)[:, None])
 
@@ -104,7 +103,7 @@ class JointObjective:
         centred: Array = values - np.repeat(means, self._counts, axis=-1)
         return centred
 
-    def curvature(self, theta: Array, state: tuple[Array, ...], rows: NDArray[np.intp]) -> Curvature:
+    def curvature(self, theta: Array, state: tuple[Array, ...], rows: Indices) -> Curvature:
         """Gradient, exact Hessian, and its Gauss-Newton part."""
         (residual,) = state
         weights = self._rows(rows)
@@ -131,7 +130,7 @@ class JointObjective:
         held[:, 4:] = ((shape <= _LOWEST_LOG) & (slope > 0)) | ((shape >= _HIGHEST_LOG) & (slope < 0))
         return held
 
-    def _rows(self, rows: NDArray[np.intp]) -> Array:
+    def _rows(self, rows: Indices) -> Array:
         return self._weights if len(self._weights) == 1 else self._weights[rows]
 
     def _parts(self, theta: Array) -> tuple[Array, Array, tuple[Array, Array], tuple[Array, Array]]:

@@ -5,15 +5,11 @@ import itertools
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from isoflop.fit.intervals import normal_spread
-from isoflop.fit.newton import Mask
-from isoflop.fit.parabola import LARGEST_LOSS, Array
-from isoflop.fit.rows import Rows
-
-Indices = NDArray[np.intp]
+from isoflop.fit.rows import LARGEST_LOSS, Rows
+from isoflop.fit.types import Array, Indices, Mask
 
 # Budgets with fewer rows keep them all: too few to tell a bad run from the bend of the valley.
 MIN_ROWS = 6

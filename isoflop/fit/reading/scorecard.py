@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from isoflop.fit.choice import Choice, choose_again, spread
+from isoflop.fit.estimators.choice import Choice, choose_again, spread
+from isoflop.fit.estimators.parabola import Valley, budget_floors, pool_noise
 from isoflop.fit.intervals import Noise, log_interval, model_half_width, student_quantile, ten_to
-from isoflop.fit.profile import Valley, budget_floors, pool_noise
+from isoflop.fit.reading.targets import read_loss
 from isoflop.fit.results.target import Forecast
-from isoflop.fit.target import read_loss
 
 # Three floors are the fewest that test a power law; a fit of fewer predicts nothing.
 MIN_FITTED = 3

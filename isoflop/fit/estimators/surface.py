@@ -1,28 +1,32 @@
-"""The surface fitted: from rows to the optimum, and to many bootstrap refits of it."""
+"""The surface fitted (approach 3): from rows to the optimum, its errors, and its frontier."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from isoflop.fit.newton import minimise
-from isoflop.fit.parabola import LARGEST_LOSS, SMALLEST_LOSS, Array
-from isoflop.fit.rows import Rows
-from isoflop.fit.surface.law import SurfaceLaw
-from isoflop.fit.surface.objective import (
+from isoflop.fit.estimators.surface_objective import (
     HIGHEST_EXPONENT,
     LOWEST_EXPONENT,
     N_PARAMETERS,
     SurfaceObjective,
+    grid_starts,
     log_jacobian,
     predict,
 )
-from isoflop.fit.surface.starts import grid_starts
+from isoflop.fit.intervals import normal_spread
+from isoflop.fit.laws import SurfaceLaw
+from isoflop.fit.lines import Line, as_covariance
+from isoflop.fit.newton import minimise
+from isoflop.fit.noise import inverse_information
+from isoflop.fit.rows import LARGEST_LOSS, SMALLEST_LOSS, Rows, TokenCost
+from isoflop.fit.types import Array
 
 # Residuals of log loss beyond this count by their size, not its square (Hoffmann et al. 2022, section D.2).
 HUBER_DELTA = 1e-3
 LEAST_SQUARES = 1e3
 # Absolute deviations are approached by Huber's loss with ever narrower middles, then finished exactly.
-_NARROWING = (1e-3, 1e-4, 1e-5, 1e-6)
+NARROWING = (1e-3, 1e-4, 1e-5, 1e-6)
 MIN_ROWS = N_PARAMETERS + 1
 
 # Of the 24 grid points with the smallest squared error, ranked by the objective itself, the first and the ninth start
@@ -32,8 +36,7 @@ _RANKED, _RANKS = 24, (0, 8)
 _ROWS_FOR_STARTS = 1000
 # Columns of the Jacobian this near to dependence leave a parameter to rounding.
 _INDEPENDENT = 1e-7
-# Refits are done this many at a time, so that the working arrays stay in the cache.
-_CHUNK = 125
+_LN10 = math.log(10)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def solve_surface(
     """
     data = _Centred(log_n, log_d, loss)
     row_weights = np.ones(len(loss)) if weights is None else weights
-    narrowest = delta or _NARROWING[0]
+    narrowest = delta or NARROWING[0]
     objective = SurfaceObjective(data.x, data.z, data.log_loss, row_weights[None], narrowest)
     starts = _starts(data, row_weights, objective) if near is None else data.scale(near)[None]
     thetas, values = minimise(objective, starts)
@@ -119,19 +122,6 @@ def identified(solution: SurfaceSolution, n_params: Array, n_tokens: Array) -> b
         return False
     values = np.linalg.svd(jacobian / lengths, compute_uv=False)
     return bool(values[-1] > _INDEPENDENT * values[0])
-
-
-def refit_surface(solution: SurfaceSolution, log_n: Array, log_d: Array, loss: Array, weights: Array) -> Array:
-    """Parameters (b, 5) of refits from `solution` with each of the `weights` (b, n), as of bootstrap resamples.
-
-    Warm starts: from where the whole sample led, resamples end where their own multi-start fits do.
-    """
-    x, z, log_loss = log_n - solution.x_mean, log_d - solution.z_mean, np.log(loss)
-    parts = []
-    for chunk in np.array_split(weights, max(1, -(-len(weights) // _CHUNK))):
-        problem = SurfaceObjective(x, z, log_loss, chunk, solution.delta or _NARROWING[-1])
-        parts.append(minimise(problem, np.tile(solution.theta, (len(chunk), 1)))[0])
-    return np.concatenate(parts)
 
 
 class _Centred:
@@ -160,7 +150,7 @@ def _starts(data: _Centred, weights: Array, objective: SurfaceObjective) -> Arra
 
 def _absolute_deviations(data: _Centred, weights: Array, theta: Array) -> tuple[Array, float]:
     """The least absolute deviations reached from the Huber optimum `theta`."""
-    for delta in _NARROWING[1:]:
+    for delta in NARROWING[1:]:
         problem = SurfaceObjective(data.x, data.z, data.log_loss, weights[None], delta)
         theta = minimise(problem, theta[None])[0][0]
     return _through_nearest(data, weights, theta)
@@ -184,3 +174,72 @@ def _through_nearest(data: _Centred, weights: Array, theta: Array) -> tuple[Arra
         return theta, value
     reached = float(weights @ np.abs(deviations(exact)))
     return (exact, reached) if reached < value else (theta, value)
+
+
+def surface_lines(
+    solution: SurfaceSolution, cost: TokenCost, covariance: Array, log_c_mean: float
+) -> tuple[Line, Line] | None:
+    """log10 N_opt and log10 D_opt of the surface; None where cost does not rise with size.
+
+    `covariance` (5, 5) is that of `solution.theta`; `log_c_mean` the log10 budget that the lines are centred on.
+    With FLOPs per token e^k N^r: (alpha + r beta) ln N_opt = ln(alpha A / (r beta B)) + beta (ln C - k), which for
+    C = 6 N D is Hoffmann et al. 2022 (arXiv 2203.15556), equation 4.
+    """
+    if cost.slope <= 0:
+        return None
+    _, log_a, log_b, alpha, beta = solution.theta.tolist()
+    r, total = cost.slope, alpha + cost.slope * beta
+    budget = log_c_mean * _LN10 - cost.offset
+    numerator = (
+        math.log(alpha / (r * beta)) + log_a + alpha * solution.x_mean - log_b - beta * solution.z_mean + beta * budget
+    )
+    middle, slope = numerator / total, beta / total
+    on_middle = [
+        0.0,
+        1 / total,
+        -1 / total,
+        (1 / alpha + solution.x_mean - middle) / total,
+        (budget - solution.z_mean - 1 / beta - r * middle) / total,
+    ]
+    on_slope = [0.0, 0.0, 0.0, -slope / total, alpha / total**2]
+    gradient = np.array([np.array(on_middle) / _LN10, on_slope])
+    errors = gradient @ covariance @ gradient.T
+    n_line = Line(middle / _LN10, slope, as_covariance(errors), log_c_mean)
+    d_line = Line((budget - r * middle) / _LN10, 1 - r * slope, as_covariance(r**2 * errors), log_c_mean)
+    return n_line, d_line
+
+
+def parameter_covariance(
+    solution: SurfaceSolution, rows: Rows, weights: Array, correlation: Array | None = None
+) -> Array:
+    """Covariance (5, 5) of `theta` by the delta method: residual variance of log loss over J' W J.
+
+    `weights` (n,) are inverse variances about 1, `correlation` (n, n) that of the errors of rows that share a trunk.
+    """
+    log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
+    residual = np.log(rows.loss) - solution.log_loss(log_n, log_d)
+    variance = float(weights @ residual**2) / (len(rows) - len(solution.theta))
+    return variance * inverse_information(solution.jacobian(log_n, log_d).T * np.sqrt(weights), correlation)
+
+
+def robust_covariance(solution: SurfaceSolution, log_n: Array, log_d: Array, loss: Array) -> Array:
+    """Covariance (5, 5) of `theta` of an M-estimate, rows being independent and alike.
+
+    K^2 E psi^2 / (E psi')^2 over J'J (Huber 1981, Robust Statistics, section 7.6), which for squares is
+    `parameter_covariance`. For absolute deviations psi is the sign and E psi' twice the density at zero, as the
+    residuals within half their spread have it, less those that the fit passes through.
+    """
+    jacobian = solution.jacobian(log_n, log_d)
+    residual = np.log(loss) - solution.log_loss(log_n, log_d)
+    n, p = jacobian.shape
+    if solution.delta:
+        inside = max(float((np.abs(residual) <= solution.delta).mean()), 1 / n)
+        psi = np.clip(residual, -solution.delta, solution.delta)
+        correction = 1 + p / n * (1 - inside) / inside
+        variance = correction**2 * float(psi @ psi) / (n - p) / inside**2
+    else:
+        strays = np.sort(np.abs(residual))[p:]
+        half_spread = normal_spread(strays) / 2
+        inside = max(float((strays <= half_spread).mean()), 1 / n)
+        variance = n / (n - p) * (half_spread / inside) ** 2
+    return np.asarray(variance * np.linalg.pinv(jacobian.T @ jacobian, hermitian=True), dtype=np.float64)

@@ -1,13 +1,19 @@
-"""Straight lines of log10 optimum on log10 C, with their errors, and the mixture of two."""
+"""Floors of valleys, and the straight lines of log10 optimum on log10 C through them, with their errors."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from isoflop.fit.intervals import Noise
+from isoflop.fit.types import Array
+
 Covariance = tuple[tuple[float, float], tuple[float, float]]
 NO_ERRORS: Covariance = ((0.0, 0.0), (0.0, 0.0))
+MIN_PROFILES = 2
 
 
 class PowerLaw(Protocol):
@@ -86,3 +92,49 @@ def as_covariance(matrix: np.ndarray) -> Covariance:
     """A 2x2 array as plain numbers."""
     (a, b), (c, d) = matrix.tolist()
     return (a, b), (c, d)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The minimum of a convex parabola, wherever it lies.
+
+    Attributes:
+        x: decades.
+        loss: nats.
+        spread: standard error of `x` per unit of residual standard deviation, decades per nat.
+    """
+
+    x: float
+    loss: float
+    spread: float
+
+
+class BudgetFloor(NamedTuple):
+    """The floor of one budget's valley on log10 N and on log10 D."""
+
+    budget_flops: float
+    on_params: Floor
+    on_tokens: Floor
+
+
+def fit_lines(floors: Sequence[BudgetFloor], noise: Noise | None) -> tuple[Line, Line] | None:
+    """log10 N_opt and log10 D_opt over log10 C through `floors`; None with fewer than two distinct budgets."""
+    log_c = np.array([math.log10(floor.budget_flops) for floor in floors])
+    if noise is None or len(floors) < MIN_PROFILES or log_c[0] == log_c[-1]:
+        return None
+    mean = float(log_c.mean())
+    n_line = _fit_line(log_c - mean, [floor.on_params for floor in floors], noise.on_params, mean)
+    d_line = _fit_line(log_c - mean, [floor.on_tokens for floor in floors], noise.on_tokens, mean)
+    return n_line, d_line
+
+
+def _fit_line(lever: Array, floors: Sequence[Floor], residual_sd: float, log_c_mean: float) -> Line:
+    """The unweighted line through the floors at `lever` (k,), decades about their mean.
+
+    Its errors are those of the floors, propagated: middle and slope are weighted sums of independent positions.
+    """
+    x = np.array([floor.x for floor in floors])
+    sd = residual_sd * np.array([floor.spread for floor in floors])
+    weights = np.stack([np.full(len(x), 1 / len(x)), lever / (lever @ lever)])
+    middle, slope = (weights @ x).tolist()
+    return Line(middle, slope, as_covariance(weights * sd**2 @ weights.T), log_c_mean)

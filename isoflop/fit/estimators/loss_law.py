@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
-from isoflop.fit.cost import TokenCost
-from isoflop.fit.parabola import Array
-from isoflop.fit.surface.solve import SurfaceSolution
+from isoflop.fit.estimators.surface import SurfaceSolution
+from isoflop.fit.rows import TokenCost
+from isoflop.fit.types import Array
 
 # gamma of published fits lies between 0.04 and 0.3 (Hoffmann et al. 2022: 0.154 = 0.34 x 0.28 / 0.62).
 _SMALLEST_GAMMA, _LARGEST_GAMMA = 0.005, 1.5
