@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from isoflop.fit.lines import Line
 from isoflop.fit.rows import SIX, TokenCost
 from isoflop.fit.types import Array
+from isoflop.fit.valley import LN10, ValleyShape
 
-_LN10 = math.log(10)
 FLOPS_PER_PARAM_TOKEN = 6.0
 # 10^15 FLOP/s for a day (Kaplan et al. 2020, section 1.3).
 FLOPS_PER_PF_DAY = 1e15 * 86_400
@@ -45,10 +46,16 @@ class SurfaceLaw:
 
     def optimum(self, log_c: float, cost: TokenCost = SIX) -> tuple[float, float]:
         """log10 N_opt and log10 D_opt at log10 C (Hoffmann et al. 2022, arXiv 2203.15556, equation 4)."""
-        r, budget = cost.slope, log_c * _LN10 - cost.offset
+        r, budget = cost.slope, log_c * LN10 - cost.offset
         lead = math.log(self.alpha / (r * self.beta)) + self.log_a - self.log_b
         log_n = (lead + self.beta * budget) / (self.alpha + r * self.beta)
-        return log_n / _LN10, (budget - r * log_n) / _LN10
+        return log_n / LN10, (budget - r * log_n) / LN10
+
+    def valley(self, cost: TokenCost, n_line: Line) -> ValleyShape:
+        """Its valley along lines of equal cost: alpha A N_opt^-alpha deep at `n_line`, falling as C^-(alpha a)."""
+        depth = math.log(self.alpha) + self.log_a - self.alpha * n_line.middle * LN10
+        decay = self.alpha * n_line.slope * LN10
+        return ValleyShape(self.alpha, cost.slope * self.beta, depth, decay, n_line.log_c_mean)
 
     @property
     def exponent_a(self) -> float:

@@ -27,7 +27,6 @@ from isoflop.fit.types import Mask
 from isoflop.fit.valley import ValleyShape
 
 JOINT, PARABOLA, SURFACE, NONE = "joint", "parabola", "surface", "none"
-_LN10 = math.log(10)
 # Two budgets with a floor of their own: less is no sign of a frontier.
 _MIN_FLOORS = 2
 # Rows that answer by the surface alone: as many again as it has parameters.
@@ -163,7 +162,7 @@ def _of_joint(rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNo
         degrees_of_freedom=fit.degrees_of_freedom,
         loss=loss,
         loss_freedom=freedom,
-        shape=ValleyShape.of_valley(fit.valley),
+        shape=fit.valley.shape,
         residual_sd=fit.residual_sd,
         joint=fit,
         noise=noise,
@@ -246,6 +245,6 @@ def _surface(rows: Rows) -> Choice | None:
         degrees_of_freedom=freedom,
         loss=SurfaceLoss(solution, covariance, cost),
         loss_freedom=freedom,
-        shape=ValleyShape.of_surface(solution, cost, lines[0]),
+        shape=solution.law.valley(cost, lines[0]),
         residual_sd=float(np.sqrt(residual @ residual / freedom)),
     )

@@ -7,19 +7,17 @@ import numpy as np
 
 from isoflop.fit.newton import Curvature
 from isoflop.fit.types import Array, Indices, Mask
+from isoflop.fit.valley import BENDS, LN10, Heights
 
-LN10 = math.log(10)
 N_PARAMETERS = 6
-# Second derivatives by (v, s, ln al, ln be) in the order that `_bend` lists them.
-_PAIRS = ("vv", "vs", "va", "vb", "ss", "sa", "sb", "aa", "bb")
 # v = ... - ln10 (p + q t), s = k - kappa t: each parameter acts through one of the four, with a factor and power of t.
 _THROUGH = (("v", -LN10, 0), ("v", -LN10, 1), ("s", 1.0, 0), ("s", -1.0, 1), ("a", 1.0, 0), ("b", 1.0, 0))
 # Which second derivative an element of the Hessian comes from, with its factor and power of t.
 _CHAIN = {
-    (i, j): (_PAIRS.index(other + one), factor * other_factor, power + other_power)
+    (i, j): (BENDS.index(other + one), factor * other_factor, power + other_power)
     for i, (one, factor, power) in enumerate(_THROUGH)
     for j, (other, other_factor, other_power) in enumerate(_THROUGH)
-    if other + one in _PAIRS and j <= i
+    if other + one in BENDS and j <= i
 }
 # The valley's two exponents stay within these.
 _LOWEST_LOG, _HIGHEST_LOG = math.log(1e-3), math.log(10.0)
@@ -84,9 +82,8 @@ class JointObjective:
 
     def valley(self, theta: Array) -> Array:
         """Loss above the floor of each row's budget (b, n)."""
-        scale, v, (down, up), (al, be) = self._parts(theta)
-        above: Array = scale * (_over(down, al, v, -1) + _over(up, be, v, 1))
-        return above
+        depth, heights = self._parts(theta)
+        return depth * heights.value
 
     def centre(self, values: Array, rows: Indices) -> Array:
         """`values` (b, n) less their weighted mean within each budget; budgets without weight keep theirs."""
@@ -133,42 +130,25 @@ class JointObjective:
     def _rows(self, rows: Indices) -> Array:
         return self._weights if len(self._weights) == 1 else self._weights[rows]
 
-    def _parts(self, theta: Array) -> tuple[Array, Array, tuple[Array, Array], tuple[Array, Array]]:
-        """e^s, v, (e^(-al v), e^(be v)) (b, n), and (al, be) (b, 1)."""
+    def _parts(self, theta: Array) -> tuple[Array, Heights]:
+        """Depth e^s (b, n), and the heights over it."""
         p, q, k, kappa = (theta[:, i : i + 1] for i in range(4))
         al, be = np.exp(theta[:, 4:5]), np.exp(theta[:, 5:6])
         v = LN10 * (self._x - p - q * self._t)
-        return np.exp(k - kappa * self._t), v, (np.exp(-al * v), np.exp(be * v)), (al, be)
+        return np.exp(k - kappa * self._t), Heights(v, al, be)
 
     def slopes(self, theta: Array) -> Array:
         """d (loss above floor) / d theta, (b, 6, n), floors held."""
-        scale, v, (down, up), (al, be) = self._parts(theta)
-        left, right = _over(down, al, v, -1), _over(up, be, v, 1)
-        along, height = -LN10 * scale * (up - down), scale * (left + right)
-        columns = (
-            along, self._t * along, height, -self._t * height,
-            scale * (-v * down - left), scale * (v * up - right),
-        )  # fmt: skip
-        return np.stack(columns, axis=1)
+        depth, heights = self._parts(theta)
+        along, above = -LN10 * depth * heights.slope, depth * heights.value
+        by_al, by_be = heights.by_exponents
+        return np.stack((along, self._t * along, above, -self._t * above, depth * by_al, depth * by_be), axis=1)
 
     def _bend(self, theta: Array, weighted: Array) -> Array:
         """sum_i w_i r_i d2 (loss above floor)_i / d theta2, (b, 6, 6): chain rule through v, s, ln al, ln be."""
-        scale, v, (down, up), (al, be) = self._parts(theta)
-        left, right = _over(down, al, v, -1), _over(up, be, v, 1)
-        r = weighted * scale
-        slope_left, slope_right = -v * down - left, v * up - right
-        second = (
-            al * down + be * up, up - down, al * v * down, be * v * up, left + right, slope_left, slope_right,
-            al * v * v * down - slope_left, be * v * v * up - slope_right,
-        )  # fmt: skip
-        moments = np.stack(second, axis=1) * r[:, None] @ self._t_powers
+        depth, heights = self._parts(theta)
+        moments = heights.bends() * (weighted * depth)[:, None] @ self._t_powers
         out = np.zeros((len(theta), N_PARAMETERS, N_PARAMETERS))
         for (i, j), (pair, factor, power) in _CHAIN.items():
             out[:, i, j] = out[:, j, i] = factor * moments[:, pair, power]
         return out
-
-
-def _over(exponential: Array, exponent: Array, v: Array, sign: int) -> Array:
-    """(e^(sign exponent v) - 1) / exponent, without loss of digits near v = 0."""
-    small = np.abs(exponent * v) < 1e-5
-    return np.where(small, sign * v * (1 + sign * exponent * v / 2), (exponential - 1) / exponent)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc
 
-from isoflop.fit.estimators.joint_objective import LN10, N_PARAMETERS, Axis, JointObjective
+from isoflop.fit.estimators.joint_objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.lines import NO_ERRORS, Covariance, Line, as_covariance
 from isoflop.fit.newton import minimise
 from isoflop.fit.noise import inverse_information
 from isoflop.fit.types import Array
+from isoflop.fit.valley import LN10, ValleyShape
 
 # Prior standard deviation of ln al and ln be about the surface's, and the range these are first brought into.
 PRIOR_SD = 0.5
@@ -78,6 +79,17 @@ class JointValley:
     sse: float
     degrees_of_freedom: int
     strength: float
+
+    @property
+    def shape(self) -> ValleyShape:
+        """How the loss rises from the floor of any budget."""
+        _, _, log_depth, decay, below, above = self.theta.tolist()
+        return ValleyShape(math.exp(below), math.exp(above), log_depth, decay, self.line.log_c_mean)
+
+    def above_floor(self, log_n: Array, log_c: Array) -> Array:
+        """Loss above the floor (n,), nats, at log10 sizes and log10 budgets (n,)."""
+        p, q = self.theta[:2].tolist()
+        return self.shape.above_floor(LN10 * (log_n - p - q * (log_c - self.line.log_c_mean)), log_c)
 
     def about(self, log_c_mean: float) -> Array:
         """`theta` for budgets about another mean."""

@@ -9,6 +9,7 @@ import numpy as np
 from isoflop.fit.estimators.surface import SurfaceSolution
 from isoflop.fit.rows import TokenCost
 from isoflop.fit.types import Array
+from isoflop.fit.valley import LN10
 
 # gamma of published fits lies between 0.04 and 0.3 (Hoffmann et al. 2022: 0.154 = 0.34 x 0.28 / 0.62).
 _SMALLEST_GAMMA, _LARGEST_GAMMA = 0.005, 1.5
@@ -19,7 +20,6 @@ _LARGEST = 1e100
 MIN_FLOORS = 4
 # Each round looks ten times closer.
 _ROUNDS, _CLOSER = 9, 21
-_LN10 = math.log(10)
 
 
 class LossReader(Protocol):
@@ -40,7 +40,7 @@ class SurfaceLoss:
 
     def at(self, log_c: float) -> tuple[float, float]:
         """See `LossReader`; at the optimum the loss does not change with N, so N's own error does not count."""
-        log_n, log_d = (np.array([log * _LN10]) for log in self.solution.law.optimum(log_c, self.cost))
+        log_n, log_d = (np.array([log * LN10]) for log in self.solution.law.optimum(log_c, self.cost))
         with np.errstate(over="ignore", invalid="ignore"):
             loss = float(np.exp(self.solution.log_loss(log_n, log_d))[0])
             gradient = loss * self.solution.jacobian(log_n, log_d)[0]
@@ -54,7 +54,7 @@ class SurfaceLoss:
         law, r = self.solution.law, self.cost.slope
         total = law.alpha + r * law.beta
         gamma = law.alpha * law.beta / total
-        log_n, log_d = (log * _LN10 for log in law.optimum(0.0, self.cost))
+        log_n, log_d = (log * LN10 for log in law.optimum(0.0, self.cost))
         log_k = float(np.logaddexp(law.log_a - law.alpha * log_n, law.log_b - law.beta * log_d))
         gradient = np.array([0.0, 0.0, 0.0, r * law.beta**2 / total**2, law.alpha**2 / total**2])
         return math.exp(law.log_e), log_k, gamma, gradient
@@ -78,7 +78,7 @@ class FloorLaw:
 
     def at(self, log_c: float) -> tuple[float, float]:
         """Loss, nats, and its variance."""
-        lever = (log_c - self.log_c_mean) * _LN10
+        lever = (log_c - self.log_c_mean) * LN10
         decay = math.exp(-self.gamma * lever)
         gradient = np.array([1.0, decay, -lever * self.depth * decay])
         return self.e + self.depth * decay, _variance(gradient, self.covariance)
@@ -86,7 +86,7 @@ class FloorLaw:
     @property
     def log_k(self) -> float:
         """ln K of E + K C^-gamma."""
-        return math.log(self.depth) + self.gamma * self.log_c_mean * _LN10
+        return math.log(self.depth) + self.gamma * self.log_c_mean * LN10
 
 
 def _variance(gradient: Array, covariance: Array) -> float:
@@ -104,7 +104,7 @@ def fit_floor_law(log_c: Array, floors: Array) -> FloorLaw | None:
     if len(floors) < MIN_FLOORS or not 1 / _LARGEST < float(np.abs(floors).max()) < _LARGEST:
         return None
     mean = float(log_c.mean())
-    lever = (log_c - mean) * _LN10
+    lever = (log_c - mean) * LN10
     grid = np.geomspace(_SMALLEST_GAMMA, _LARGEST_GAMMA, _GRID)
     best = int(np.argmin(_linear(lever, floors, grid)[2]))
     if best in (0, _GRID - 1):

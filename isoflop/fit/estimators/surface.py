@@ -21,6 +21,7 @@ from isoflop.fit.newton import minimise
 from isoflop.fit.noise import inverse_information
 from isoflop.fit.rows import LARGEST_LOSS, SMALLEST_LOSS, Rows, TokenCost
 from isoflop.fit.types import Array
+from isoflop.fit.valley import LN10
 
 # Residuals of log loss beyond this count by their size, not its square (Hoffmann et al. 2022, section D.2).
 HUBER_DELTA = 1e-3
@@ -36,7 +37,6 @@ _RANKED, _RANKS = 24, (0, 8)
 _ROWS_FOR_STARTS = 1000
 # Columns of the Jacobian this near to dependence leave a parameter to rounding.
 _INDEPENDENT = 1e-7
-_LN10 = math.log(10)
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def surface_lines(
         return None
     _, log_a, log_b, alpha, beta = solution.theta.tolist()
     r, total = cost.slope, alpha + cost.slope * beta
-    budget = log_c_mean * _LN10 - cost.offset
+    budget = log_c_mean * LN10 - cost.offset
     numerator = (
         math.log(alpha / (r * beta)) + log_a + alpha * solution.x_mean - log_b - beta * solution.z_mean + beta * budget
     )
@@ -202,10 +202,10 @@ def surface_lines(
         (budget - solution.z_mean - 1 / beta - r * middle) / total,
     ]
     on_slope = [0.0, 0.0, 0.0, -slope / total, alpha / total**2]
-    gradient = np.array([np.array(on_middle) / _LN10, on_slope])
+    gradient = np.array([np.array(on_middle) / LN10, on_slope])
     errors = gradient @ covariance @ gradient.T
-    n_line = Line(middle / _LN10, slope, as_covariance(errors), log_c_mean)
-    d_line = Line((budget - r * middle) / _LN10, 1 - r * slope, as_covariance(r**2 * errors), log_c_mean)
+    n_line = Line(middle / LN10, slope, as_covariance(errors), log_c_mean)
+    d_line = Line((budget - r * middle) / LN10, 1 - r * slope, as_covariance(r**2 * errors), log_c_mean)
     return n_line, d_line
 
 

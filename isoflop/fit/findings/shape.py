@@ -14,7 +14,6 @@ from isoflop.fit.intervals import FIVE_PERCENT, Noise, student_quantile
 from isoflop.fit.lines import fit_lines
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.rows import Rows
-from isoflop.fit.types import Array
 
 # A floor outside the middle of its sizes is where a skewed valley biases a parabola most (docs/fitting.md).
 CENTRAL_SHARE = 0.6
@@ -135,8 +134,7 @@ def parabola_bias(rows: Rows, joint: JointFit) -> tuple[float, float, float] | N
     The second is at the largest budget of the parabolas' frontier, which comes third, FLOPs. None where there is none.
     """
     valley = joint.valley
-    t = np.log10(rows.budget_flops) - valley.line.log_c_mean
-    above = _valley_loss(valley.theta, np.log10(rows.n_params), t)
+    above = valley.above_floor(np.log10(rows.n_params), np.log10(rows.budget_flops))
     exact = dataclasses.replace(rows, loss=above - above.min() + 1.0)
     floors = budget_floors(find_valleys(exact))
     lines = fit_lines(floors, Noise(1.0, 1.0, 1))
@@ -145,16 +143,6 @@ def parabola_bias(rows: Rows, joint: JointFit) -> tuple[float, float, float] | N
     log_c = math.log10(floors[-1].budget_flops)
     true = valley.line.at(log_c)[0]
     return lines[0].slope - valley.line.slope, lines[0].at(log_c)[0] - true, floors[-1].budget_flops
-
-
-def _valley_loss(theta: Array, x: Array, t: Array) -> Array:
-    """Loss above the floor (n,) of the joint valley."""
-    p, q, k, kappa, log_below, log_above = theta.tolist()
-    below, above = math.exp(log_below), math.exp(log_above)
-    v = math.log(10) * (x - p - q * t)
-    with np.errstate(over="ignore"):
-        loss: Array = np.exp(k - kappa * t) * (np.expm1(-below * v) / below + np.expm1(above * v) / above)
-    return loss
 
 
 def _drift(seen: Evidence) -> tuple[float, float] | None:
