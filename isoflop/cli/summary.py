@@ -11,6 +11,7 @@ from pathlib import Path
 from isoflop.counting import FlopCount
 from isoflop.decision.cost import CostRates
 from isoflop.errors import IsoflopError
+from isoflop.fit import Question
 from isoflop.fit.laws import PUBLISHED, PublishedLaw
 from isoflop.report.summary import Questions, Summary, summarize
 from isoflop.shape import ParamCount
@@ -120,8 +121,7 @@ def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summar
         inference_tokens=_tokens(asked.inference_tokens, "--inference-tokens"),
     )
     rows = under_convention(source, asked.params, asked.flops)
-    fit = fit_input(
-        rows,
+    question = Question(
         targets=budgets,
         level=asked.level,
         window=asked.window,
@@ -129,6 +129,7 @@ def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summar
         suggest=asked.suggest,
         bootstrap=asked.bootstrap,
     )
+    fit = fit_input(rows, question)
     return summarize(
         rows,
         fit,

@@ -1,15 +1,18 @@
 """The completed runs of a sweep as columns, which of them lie near their budget's best, and what a token costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from isoflop.fit.types import Array, Indices, Mask
 
 # Beyond these, squares and reciprocals of losses would leave the range of a float; nats per token never come near.
 SMALLEST_LOSS, LARGEST_LOSS = 1e-100, 1e100
+# A standard error beyond this is none, and would not have a square.
+_LARGEST_ERROR = 1e100
 # A grid that reaches farther than this from a budget's best run, decades, holds sizes that bias every estimator:
 # on published sweeps a window of 0.6 decades halved the error of extrapolations (docs/fitting.md).
 WIDE_REACH = 0.9
@@ -19,6 +22,42 @@ FEWEST_IN_WINDOW = 5
 _FEWEST_LOGS = 1e-9
 # C = 6 N D to this, relative, is exactly that: the rest is rounding of written numbers.
 _ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The completed runs of a sweep as a caller has them, one entry each, in any order.
+
+    Attributes:
+        budget_flops: (n,) planned training FLOPs; runs with exactly equal values make a profile.
+        n_params: (n,) parameters, under whichever convention the caller chose.
+        n_tokens: (n,) training tokens; independent data, FLOPs being only about 6 N D.
+        loss: (n,) held-out loss, nats per token; may be zero or negative, which leaves out what needs its logarithm.
+        loss_se: (n,) standard error of each evaluation, nats, 0 where unknown: runs known worse weigh less.
+        trunk: (n,) name of the trunk that a run was branched off, None for a run of its own.
+    """
+
+    budget_flops: ArrayLike
+    n_params: ArrayLike
+    n_tokens: ArrayLike
+    loss: ArrayLike
+    loss_se: ArrayLike | None = field(default=None, kw_only=True)
+    trunk: Sequence[str | None] | None = field(default=None, kw_only=True)
+
+    def rows(self) -> "Rows":
+        """The runs sorted.
+
+        Raises:
+            ValueError: lengths differ; a loss is not finite; a standard error is negative or beyond 1e100; another
+                number is not finite and positive.
+        """
+        columns = check_columns(
+            budget_flops=self.budget_flops, n_params=self.n_params, n_tokens=self.n_tokens, loss=self.loss
+        )
+        n = len(columns[3])
+        if self.trunk is not None and len(self.trunk) != n:
+            raise ValueError(f"trunk has {len(self.trunk)} names for {n} rows")
+        return sort_rows(*columns, loss_se=_check_errors(self.loss_se, n), trunk=self.trunk)
 
 
 @dataclass(frozen=True)
@@ -36,7 +75,7 @@ class Rows:
     """Columns (n,), sorted so that the order in which rows came changes no bit.
 
     Attributes:
-        budget_flops, n_params, n_tokens, loss: as `fit_sweep` takes them.
+        budget_flops, n_params, n_tokens, loss: see `Columns`.
         loss_se: standard error of each evaluation, nats; 0 where unknown.
         trunk: number of the shared trunk of each row; rows with a number of their own share nothing.
         index: where each row was in the caller's columns.
@@ -170,3 +209,33 @@ def cost_scatter(rows: Rows) -> float:
     cost = read_cost(rows)
     per_token = np.log(rows.budget_flops) - np.log(rows.n_tokens)
     return float(np.std(per_token - cost.offset - cost.slope * np.log(rows.n_params)))
+
+
+def check_columns(**columns: ArrayLike) -> tuple[Array, ...]:
+    """The columns as float arrays (n,) of equal length; all but `loss` positive.
+
+    Raises:
+        ValueError: see `Columns.rows`; `loss` alone may be zero or negative.
+    """
+    arrays = {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
+    if any(array.ndim != 1 for array in arrays.values()) or len({array.size for array in arrays.values()}) != 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"columns must all be (n,) of one length, not {shapes}")
+    for name, array in arrays.items():
+        good = np.isfinite(array) & ((array > 0) | (name == "loss"))
+        if not good.all():
+            row = int(np.argmin(good))
+            raise ValueError(
+                f"{name}[{row}] is {array[row]}, not {'finite' if name == 'loss' else 'finite and positive'}"
+            )
+    return tuple(arrays.values())
+
+
+def _check_errors(loss_se: ArrayLike | None, n: int) -> Array | None:
+    """The standard errors as a float array (n,); raises ValueError unless finite and not negative."""
+    if loss_se is None:
+        return None
+    errors = np.asarray(loss_se, dtype=np.float64)
+    if errors.shape != (n,) or not ((errors >= 0) & (errors <= _LARGEST_ERROR)).all():
+        raise ValueError(f"loss_se must be (n,), not negative and at most {_LARGEST_ERROR:g}")
+    return errors

@@ -1,43 +1,18 @@
 """From the rows of sources to their fit."""
 
-from collections.abc import Sequence
+import dataclasses
 
 import numpy as np
 
 from isoflop.counting import flops_per_token
-from isoflop.fit import fit_sweep
-from isoflop.fit.results.sweep_fit import SweepFit
-from isoflop.fit.rows import Curves
-from isoflop.fit.types import Trainable
+from isoflop.fit import Columns, Curves, Question, SweepFit, fit_sweep
 from isoflop.sources.recount import used_points
 from isoflop.sources.source import FitInput
 
 
-def fit_input(
-    source: FitInput,
-    *,
-    targets: Sequence[float],
-    level: float = 0.90,
-    window: float | None = None,
-    residuals: str = "huber",
-    suggest: int = 0,
-    planned: Sequence[tuple[float, float]] = (),
-    trainable: Trainable | None = None,
-    bootstrap: int = 0,
-) -> SweepFit:
-    """The fit of all that `source` knows of its rows; options as of `fit_sweep`."""
-    return fit_sweep(
-        **source.columns_of_fit,
-        level=level,
-        targets=targets,
-        window=window,
-        residuals=residuals,
-        suggest=suggest,
-        planned=planned,
-        trainable=trainable,
-        curves=_curves(source),
-        bootstrap=bootstrap,
-    )
+def fit_input(source: FitInput, question: Question) -> SweepFit:
+    """The fit of all that `source` knows of its rows, its training curves among them."""
+    return fit_sweep(Columns(**source.columns_of_fit), dataclasses.replace(question, curves=_curves(source)))
 
 
 def _curves(source: FitInput) -> Curves | None:

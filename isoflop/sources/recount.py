@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from isoflop.counting import FlopCount, flops_per_token
 from isoflop.errors import IsoflopError
-from isoflop.fit import fit_exponents
+from isoflop.fit import Columns, Question, fit_exponents
 from isoflop.fit.intervals import Interval
 from isoflop.shape import ParamCount
 from isoflop.sources.findings.mixtures import MIXED_PARAM_COUNTS
@@ -105,7 +105,7 @@ def used_points(source: FitInput) -> Iterator[tuple[SweepCell, Point, ParamCount
 
 def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float, window: float | None) -> ConventionFit:
     rows = under_convention(source, params, flops)
-    parabola, found = fit_exponents(**rows.columns_of_fit, level=level, window=window)
+    parabola, found = fit_exponents(Columns(**rows.columns_of_fit), Question(level=level, window=window))
     return ConventionFit(
         params=params,
         flops=flops,
@@ -122,7 +122,7 @@ def _at_floor(rows: Sequence[tuple[Point, float]]) -> float:
     """The count of FLOPs at the floor of one budget's runs, or at its best run where there is no floor."""
     points = [point for point, _ in rows]
     columns = zip(*((p.budget_flops, p.n_params, p.n_tokens, p.loss) for p in points), strict=True)
-    (floor,) = fit_exponents(*columns)[0].n_opt
+    (floor,) = fit_exponents(Columns(*columns))[0].n_opt
     n_opt = floor or min(points, key=lambda point: point.loss).n_params
     logs = [(math.log(point.n_params), math.log(count)) for point, count in rows]
     mean_n, mean_c = (math.fsum(column) / len(logs) for column in zip(*logs, strict=True))

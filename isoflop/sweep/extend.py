@@ -59,6 +59,7 @@ def extend_sweep(
         IsoflopError: nothing has completed, or the results do not determine what to ask for.
     """
     from isoflop.corpus import make_tokenizer
+    from isoflop.fit import Question
     from isoflop.plan.shapes import ShapeRule, nearest_shape
     from isoflop.sources.fitting import fit_input
     from isoflop.sources.source import load_source
@@ -81,13 +82,8 @@ def extend_sweep(
         shape = nearest_shape(rule, n_params)
         return float(shape.n_params(rule.count)) if can_train(shape, budget_flops) else None
 
-    fit = fit_input(
-        rows,
-        targets=[target] if target is not None else [],
-        suggest=count,
-        planned=waiting,
-        trainable=trainable,
-    )
+    targets = [target] if target is not None else []
+    fit = fit_input(rows, Question(targets=targets, suggest=count, planned=waiting, trainable=trainable))
     said = [finding for finding in fit.findings if finding.code in _ON_SUGGESTIONS]
     if not fit.suggested:
         raise IsoflopError(f"The results of {spec.name!r} ask for no runs. {said[0].message}", hint=said[0].hint)

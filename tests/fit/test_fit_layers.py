@@ -18,8 +18,9 @@ LAYERS = (
     {"laws", "noise"},
     {"results"},
     {"estimators"},
+    {"question"},
     {"reading", "design", "compare", "document"},
-    {"findings", "inputs"},
+    {"findings"},
     {"sweep"},
     {"fit"},
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from isoflop.counting import FlopCount, flops_per_token
+from isoflop.fit import Question
 from isoflop.sources import fitting
 from isoflop.sources.fitting import fit_input
 from isoflop.sources.pool import load_sources
@@ -28,8 +29,8 @@ def source(tmp_path_factory):
 
 def given_curves(source):
     with mock.patch.object(fitting, "fit_sweep") as fit_sweep:
-        fit_input(source, targets=[])
-    return fit_sweep.call_args.kwargs["curves"]
+        fit_input(source, Question())
+    return fit_sweep.call_args.args[1].curves
 
 
 @pytest.mark.parametrize("flops", list(FlopCount))

@@ -14,8 +14,7 @@ from isoflop.fit.estimators.loss_law import FloorLaw, SurfaceLoss
 from isoflop.fit.estimators.parabola import Valley, budget_floors, find_valleys, pool_noise
 from isoflop.fit.estimators.robust import rows_on_parabolas
 from isoflop.fit.estimators.surface import (
-    HUBER_DELTA,
-    LEAST_SQUARES,
+    RESIDUALS,
     SurfaceSolution,
     has_logarithms,
     identified,
@@ -30,9 +29,6 @@ from isoflop.fit.rows import Rows, read_cost
 
 # Curves end a little before their runs do: so far beyond its readings, decades, an envelope is still read.
 ENVELOPE_REACH = 0.3
-# What of the residuals of log loss a surface minimises, and the width of Huber's middle that asks for it.
-HUBER = "huber"
-RESIDUALS = {HUBER: HUBER_DELTA, "squares": LEAST_SQUARES, "absolute": 0.0}
 
 
 def parabola_estimate(valleys: Sequence[Valley], budgets: Sequence[float], level: float, n_used: int) -> Estimate:

@@ -26,6 +26,9 @@ from isoflop.fit.valley import LN10
 # Residuals of log loss beyond this count by their size, not its square (Hoffmann et al. 2022, section D.2).
 HUBER_DELTA = 1e-3
 LEAST_SQUARES = 1e3
+# What of the residuals of log loss a surface minimises, and the width of Huber's middle that asks for it.
+HUBER = "huber"
+RESIDUALS = {HUBER: HUBER_DELTA, "squares": LEAST_SQUARES, "absolute": 0.0}
 # Absolute deviations are approached by Huber's loss with ever narrower middles, then finished exactly.
 NARROWING = (1e-3, 1e-4, 1e-5, 1e-6)
 MIN_ROWS = N_PARAMETERS + 1

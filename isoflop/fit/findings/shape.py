@@ -166,4 +166,4 @@ def _interval_half(seen: Evidence) -> float:
     """Half-width of the recommended statistical interval of log10 N_opt at the largest budget, decades."""
     assert seen.choice
     _, variance = seen.choice.on_params.at(math.log10(seen.choice.fitted_budgets[1]))
-    return student_quantile(seen.level, seen.choice.degrees_of_freedom) * math.sqrt(variance)
+    return student_quantile(seen.question.level, seen.choice.degrees_of_freedom) * math.sqrt(variance)
