@@ -9,7 +9,7 @@ from isoflop.errors import IsoflopError
 from isoflop.result import RunResult
 from isoflop.rundir import WEIGHTS_SUFFIX, RunDir
 from isoflop.spec import Keep
-from isoflop.store import Store
+from isoflop.store import Store, run_cells
 
 
 class WeightKeeper:
@@ -50,7 +50,7 @@ class WeightKeeper:
         elsewhere = self._elsewhere()
         if elsewhere is None:
             return
-        ended = {cell.run_id for cell in self._store.cells(self._sweep) if cell.run_id is not None and cell.status}
+        ended = {cell.run_id for cell in run_cells(self._store.cells(self._sweep)) if cell.result is not None}
         kept = wanted_by_any(self._store, self._store.sweeps_asking_for(ended)) | elsewhere.weights
         for run_id in sorted(ended - kept):
             free_weights(self._artifacts, run_id)

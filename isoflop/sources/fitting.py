@@ -46,6 +46,6 @@ def _curves(source: FitInput) -> Curves | None:
     curves = {run_id: curve for part in source.each for run_id, curve in part.curves.items()}
     for cell, _, count in used_points(source):
         n_params, per_token = float(cell.shape.n_params(count)), flops_per_token(cell.shape, source.flop_count, count)
-        on_the_way = curves.get(cell.run_id or "", ())[:-1]
+        on_the_way = curves.get(cell.run_id, ())[:-1]
         points += [(per_token * at.n_tokens, n_params, float(at.n_tokens), at.loss) for at in on_the_way]
     return Curves(*np.array(points).T) if points else None

@@ -14,7 +14,7 @@ from isoflop.finding import Finding, Severity
 from isoflop.sources.findings.mixtures import mixture_findings
 from isoflop.sources.source import FitInput, Origin, load_source
 from isoflop.sources.table.columns import lacks_renamed
-from isoflop.store import Standing, SweepCell, standing
+from isoflop.store import RunCell, Standing, run_cells
 from isoflop.wording import runs
 
 _T = TypeVar("_T")
@@ -41,7 +41,7 @@ def load_each(
     return [_pool([part]) for part in _load(sources, db=db, sweep=sweep, renames=renames)]
 
 
-def shared_run_ids(one: FitInput, other: FitInput) -> frozenset[str | None]:
+def shared_run_ids(one: FitInput, other: FitInput) -> frozenset[str]:
     """The runs that both sources fit."""
     mine, theirs = ({cell.run_id for cell in _used(part)} for part in (one, other))
     return frozenset(mine & theirs)
@@ -164,7 +164,7 @@ def _without_disputed_runs(parts: Sequence[FitInput]) -> tuple[list[FitInput], t
     Raises:
         IsoflopError: nothing is left.
     """
-    excluded = {cell.run_id for part in parts for cell in part.cells if standing(cell) is Standing.EXCLUDED}
+    excluded = {cell.run_id for part in parts for cell in run_cells(part.cells) if cell.standing is Standing.EXCLUDED}
     disputed = {cell.run_id for part in parts for cell in _used(part)} & excluded
     if not disputed:
         return list(parts), ()
@@ -174,7 +174,7 @@ def _without_disputed_runs(parts: Sequence[FitInput]) -> tuple[list[FitInput], t
             "No run is left to fit: each is excluded in one of the sources.",
             hint="`isoflop include RUN` takes an exclusion back; --compare fits every source alone.",
         )
-    return kept, (_disputed(sorted(filter(None, disputed))),)
+    return kept, (_disputed(sorted(disputed)),)
 
 
 def _disputed(run_ids: Sequence[str]) -> Finding:
@@ -191,22 +191,22 @@ def _disputed(run_ids: Sequence[str]) -> Finding:
 
 def _without_shared_runs(parts: Sequence[FitInput]) -> tuple[list[FitInput], tuple[Finding, ...]]:
     """The parts, each without the fitted runs that one before it has, and a finding if there are any."""
-    seen: set[str | None] = set()
+    seen: set[str] = set()
     kept, shared = [], []
     for part in parts:
         again = {cell.run_id for cell in _used(part)} & seen
         seen |= {cell.run_id for cell in _used(part)}
         kept.append(_without(part, again) if again else part)
-        shared += sorted(filter(None, again))
+        shared += sorted(again)
     return kept, (_shared(shared),) if shared else ()
 
 
-def _used(part: FitInput) -> list[SweepCell]:
+def _used(part: FitInput) -> list[RunCell]:
     """The cells of the part's points, in their order; none for tables."""
-    return [cell for cell in part.cells if standing(cell) is Standing.USED]
+    return [cell for cell in run_cells(part.cells) if cell.used]
 
 
-def _without(part: FitInput, run_ids: set[str | None]) -> FitInput:
+def _without(part: FitInput, run_ids: set[str]) -> FitInput:
     points = zip(part.points, _used(part), strict=True)
     return replace(
         part,

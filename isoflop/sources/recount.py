@@ -13,7 +13,7 @@ from isoflop.shape import ParamCount
 from isoflop.sources.findings.mixtures import MIXED_PARAM_COUNTS
 from isoflop.sources.row import Point
 from isoflop.sources.source import FitInput
-from isoflop.store import Standing, SweepCell, standing
+from isoflop.store import RunCell, run_cells
 
 # Nine fits of more runs would keep a reader waiting.
 MOST_RUNS = 1000
@@ -94,12 +94,12 @@ def has_shapes(source: FitInput) -> bool:
     return all(part.spec is not None for part in source.each)
 
 
-def used_points(source: FitInput) -> Iterator[tuple[SweepCell, Point, ParamCount]]:
+def used_points(source: FitInput) -> Iterator[tuple[RunCell, Point, ParamCount]]:
     """The cells whose runs are fitted, each with its point, and how its N is counted; none of tables."""
     for part in source.each:
         if part.spec is not None:
             count = source.param_count if source.param_count in PARAM_COUNTS else part.spec.fit.params
-            used = (cell for cell in part.cells if standing(cell) is Standing.USED)
+            used = (cell for cell in run_cells(part.cells) if cell.used)
             yield from ((cell, point, count) for cell, point in zip(used, part.points, strict=True))
 
 

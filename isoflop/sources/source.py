@@ -18,7 +18,7 @@ from isoflop.sources.row import Point
 from isoflop.sources.table.columns import TableColumns
 from isoflop.sources.table.read import read_table, table_rows
 from isoflop.spec import SweepSpec, load_spec
-from isoflop.store import Standing, Store, SweepCell, read_untouched, standing
+from isoflop.store import CompletedResult, RunCell, Standing, Store, SweepCell, read_untouched, run_cells
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
 
@@ -242,18 +242,17 @@ def _only_sweep(store: Store, path: Path) -> str:
 def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ...], label: str | None) -> FitInput:
     spec = store.sweep_spec(name)
     cells = store.cells(name)
-    used = [cell for cell in cells if standing(cell) is Standing.USED]
+    used = [(cell, cell.used) for cell in run_cells(cells) if cell.used]
     if not used:
         raise _nothing_to_fit(name, cells)
-    assert used[0].run_id is not None
-    run = store.run_spec(used[0].run_id)
+    run = store.run_spec(used[0][0].run_id)
     return FitInput(
         label=label or name,
         origin=Origin.SWEEP,
         path=path,
-        points=tuple(_point(cell, spec.fit.params, label or name) for cell in used),
+        points=tuple(_point(cell, result, spec.fit.params, label or name) for cell, result in used),
         param_count=spec.fit.params,
-        simulated=any(cell.simulated for cell in used),
+        simulated=any(result.simulated for _, result in used),
         cells=cells,
         spec=spec,
         corpus_fingerprint=run.corpus_fingerprint,
@@ -264,22 +263,20 @@ def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ..
     )
 
 
-def _point(cell: SweepCell, count: ParamCount, label: str) -> Point:
-    assert cell.n_tokens is not None
-    assert cell.val_loss is not None
+def _point(cell: RunCell, result: CompletedResult, count: ParamCount, label: str) -> Point:
     return Point(
         cell.budget_flops,
         float(cell.shape.n_params(count)),
         float(cell.n_tokens),
-        cell.val_loss,
-        loss_se=cell.val_loss_se,
+        result.val_loss,
+        loss_se=result.val_loss_se,
         seed=str(cell.seed),
         source=label,
     )
 
 
 def _nothing_to_fit(name: str, cells: Sequence[SweepCell]) -> IsoflopError:
-    numbers = Counter(standing(cell) for cell in cells)
+    numbers = Counter(cell.standing for cell in cells)
     counted = ", ".join(f"{numbers[kind]} {kind.words}" for kind in Standing if numbers[kind])
     retry = "`isoflop run` trains what is pending; `isoflop run --retry` also what diverged or failed."
     return IsoflopError(

@@ -11,7 +11,7 @@ from isoflop.status.holder import Holder
 from isoflop.status.status import Failure, LeftOut, Next, SweepStatus
 from isoflop.status.time_left import TimeLeft, done
 from isoflop.status.work import Activity, Work
-from isoflop.store import LockContent, Standing, SweepCell
+from isoflop.store import LockContent, RunCell, Standing
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.drawing import findings_block, table_block, text
 from isoflop.view.status_grid import grid_lines, legend
@@ -121,7 +121,7 @@ def _tables(status: SweepStatus) -> Iterator[Table]:
         yield _stopped(others)
 
 
-def _running(works: Sequence[tuple[Work, SweepCell]], at: datetime) -> Table:
+def _running(works: Sequence[tuple[Work, RunCell]], at: datetime) -> Table:
     hosts = {work.host for work, _ in works}
     columns = (
         Column("run", numeric=False), Column("FLOPs"), Column("N"), Column("step", essential=False), Column("done"),
@@ -142,7 +142,7 @@ def _running(works: Sequence[tuple[Work, SweepCell]], at: datetime) -> Table:
     return Table(title, columns, rows, note)
 
 
-def _step(work: Work, cell: SweepCell) -> str:
+def _step(work: Work, cell: RunCell) -> str:
     return f"{work.reported.step} of {cell.n_steps}" if work.reported else ABSENT
 
 
@@ -150,7 +150,7 @@ def _heard(work: Work) -> str:
     return ABSENT if work.heartbeat_seconds is None else f"{format_seconds(work.heartbeat_seconds)} ago"
 
 
-def _stopped(works: Sequence[tuple[Work, SweepCell]]) -> Table:
+def _stopped(works: Sequence[tuple[Work, RunCell]]) -> Table:
     columns = (
         Column("run", numeric=False), Column("FLOPs"), Column("N"), Column("state", numeric=False), Column("done"),
         Column("attempt"), Column("last on", numeric=False),
@@ -173,7 +173,7 @@ def _print_failures(failures: Sequence[Failure], console: Console) -> None:
         cell = failure.cell
         attempts = "1 attempt" if failure.n_attempts == 1 else f"{failure.n_attempts} attempts"
         place = f"{format_flops(cell.budget_flops)} FLOPs at {count(cell.n_params_total)}"
-        console.print(text(f"{cell.status} {cell.run_id}, {place}, {attempts}: {failure.reason}", "red"))
+        console.print(text(f"{failure.status} {cell.run_id}, {place}, {attempts}: {failure.reason}", "red"))
         if failure.log_path is not None:
             console.print(text(f"  log: {_near(failure.log_path)}", "dim"))
     if more := _more(len(failures)).strip():

@@ -102,7 +102,7 @@ def test_pointing_at_a_run_names_it(opened, path, sweep, width):
     label = page.evaluate("document.querySelector('#valleys .hoverlayer .hovertext').textContent")
     used = [cell for cell in sweep.source.cells if cell.run_id and cell.run_id in label]
     assert len(used) == 1
-    assert f"loss {used[0].val_loss:.4f} ± 0.01" in label
+    assert f"loss {used[0].result.val_loss:.4f} ± 0.01" in label
     assert " ".join(SHOWN.split()) in " ".join(label.split())
     assert page.evaluate("document.querySelectorAll('.hoverlayer a, .hoverlayer image').length") == 0
     assert page.complaints() == []

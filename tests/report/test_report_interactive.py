@@ -58,13 +58,14 @@ def test_every_row_of_a_table_is_a_point_that_says_what_it_is():
 
 
 def test_a_run_says_everything_that_is_known_of_it(cells):
-    known = dataclasses.replace(cells.cells[1], bits_per_byte=1.25, model_flops_utilisation=0.375, seed=7)
+    result = dataclasses.replace(cells.cells[1].result, bits_per_byte=1.25, model_flops_utilisation=0.375)
+    known = dataclasses.replace(cells.cells[1], result=result, seed=7)
     source = dataclasses.replace(cells, cells=(*cells.cells[:1], known, *cells.cells[2:]))
     [hover] = [hover for *_, hover, _, _ in marks(plots(summary_of(source))["valleys"]) if known.run_id in hover]
     assert hover.split("<br>") == [
         f"<b>run {known.run_id}</b>",
         "1.00e12 FLOPs: N 39.2k, D 4.78M, 122 tokens/param",
-        f"loss {known.val_loss:.4f} ± 0.01, 1.2500 bits/byte",
+        f"loss {result.val_loss:.4f} ± 0.01, 1.2500 bits/byte",
         "2x32 (heads 2x8, ff 96), seed 7",
         "18682 steps of 256 tokens, peak rate 0.01",
         "Some CPU, 12s, 2.56k tokens/s, 37.5 % of peak FLOP/s",
@@ -79,7 +80,7 @@ def test_a_completed_run_outside_the_fit_is_a_hollow_square_that_says_why(cells)
     said = {label: hover.split("<br>")[-1] for label, hover in zip(trace["text"], trace["hovertext"], strict=True)}
     assert said["excluded"] == "not in the fit: excluded (wrong corpus [red]mounted)"
     assert said["check run"] == "not in the fit: check run (probe)"
-    completed = [cell for cell in cells.cells if cell.val_loss is not None]
+    completed = [cell for cell in cells.cells if cell.completed]
     assert len(marks(panel)) + 3 == len(completed)
 
 

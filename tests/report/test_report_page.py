@@ -45,12 +45,18 @@ def page(summary):
 
 def attack(source):
     """The same sweep, with markup in every text that comes from elsewhere."""
-    always = dict.fromkeys(("device", "host", "git_commit", "torch_version", "isoflop_version", "log_path"), EVIL)
-    cells = []
-    for cell in source.cells:
-        present = {name: EVIL for name in ("reason", "excluded", "drop_reason") if getattr(cell, name) is not None}
-        cells.append(dataclasses.replace(cell, **always, **present))
-    return dataclasses.replace(source, cells=tuple(cells), label=EVIL, path=Path(EVIL), corpus_fingerprint=EVIL)
+    cells = tuple(_marked(cell) for cell in source.cells)
+    return dataclasses.replace(source, cells=cells, label=EVIL, path=Path(EVIL), corpus_fingerprint=EVIL)
+
+
+def _marked(record):
+    """A cell or a result with markup in its texts."""
+    texts = {"device", "host", "git_commit", "torch_version", "isoflop_version", "log_path"}
+    texts |= {name for name in ("reason", "excluded", "drop_reason") if getattr(record, name, None) is not None}
+    changes = dict.fromkeys(texts & {field.name for field in dataclasses.fields(record)}, EVIL)
+    if getattr(record, "result", None):
+        changes["result"] = _marked(record.result)
+    return dataclasses.replace(record, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from isoflop.finding import Severity
 from isoflop.sources.pool import load_sources
 from isoflop.sources.source import Origin, load_source
 from isoflop.spec import FitSpec, SweepSpec
-from isoflop.store import Standing, open_store, standing
+from isoflop.store import Standing, open_store
 from tests.report_examples import grid, make_result, points_of, save_sweep, save_troubled_sweep, unfinished
 
 SWEEP_FILE = 'name = "demo"\nbudgets = [1e12, 1e13]\n'
@@ -70,9 +70,9 @@ def test_a_sweep_file_edited_since_it_was_planned_is_a_finding(db, sweep_file):
 def test_only_completed_runs_on_plan_that_nobody_excluded_are_rows(db):
     cells = save_troubled_sweep(db)
     source = load_source(str(db), db=db, sweep=None)
-    kinds = {standing(cell) for cell in source.cells}
+    kinds = {cell.standing for cell in source.cells}
     assert kinds == set(Standing)
-    used = {cell.run_id for cell in source.cells if standing(cell) is Standing.USED}
+    used = {cell.run_id for cell in source.cells if cell.standing is Standing.USED}
     assert len(used) == len(source.points) == len(cells) - 6
 
 
@@ -140,7 +140,7 @@ def test_what_a_foreign_trainer_wrote_as_execution_stops_no_fit(db, execution):
     save_complete_sweep(db)
     with closing(sqlite3.connect(db)) as connection, connection:
         connection.execute("update results set execution = ?", [execution])
-    assert load_source(str(db), db=db, sweep=None).cells[0].execution == {}
+    assert load_source(str(db), db=db, sweep=None).cells[0].result.execution == {}
 
 
 def test_one_simulated_row_makes_the_source_simulated(db):

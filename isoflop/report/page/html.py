@@ -13,7 +13,7 @@ from isoflop.report.page.plotly_valleys import MOST_RUNS
 from isoflop.report.page.scripts import MARK_LIVE, content_policy, page_script, page_style, plot_data, plotly_script
 from isoflop.report.reproduce import reproduction
 from isoflop.report.summary import Summary
-from isoflop.store import Standing, standing
+from isoflop.store import Standing
 from isoflop.view.table import Table
 from isoflop.wording import SIMULATED_SENTENCE, one_line, runs
 
@@ -60,7 +60,7 @@ def _body(summary: Summary, svg: str, panels: dict[str, Plot]) -> Iterator[str]:
     yield _findings(summary.findings)
     yield from (_table(table) for table in summary.fit_tables)
     if summary.runs is not None:
-        kinds = [_ROW_KIND.get(standing(cell), "left-out") for cell in summary.source.cells]
+        kinds = [_ROW_KIND.get(cell.standing, "left-out") for cell in summary.source.cells]
         yield _table(summary.runs, kinds)
     yield _table(summary.provenance)
     commands = "\n".join(_escape(command) for command in reproduction(summary))
@@ -115,7 +115,7 @@ def _caption(summary: Summary, panels: dict[str, Plot]) -> str:
 
 
 def _has_left_out(summary: Summary) -> bool:
-    return any(cell.val_loss is not None and standing(cell) is not Standing.USED for cell in summary.source.cells)
+    return any(cell.completed and not cell.used for cell in summary.source.cells)
 
 
 def _findings(findings: Sequence[Finding]) -> str:

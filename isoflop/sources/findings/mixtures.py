@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from isoflop.finding import Finding, Severity
 from isoflop.sources.findings.arithmetic import arithmetic
 from isoflop.sources.source import FitInput
-from isoflop.store import Standing, SweepCell, standing
+from isoflop.store import CompletedResult
 
 # A column of other things than tokenizers or conventions may hold as many values as rows.
 _NAMED = 5
@@ -24,10 +24,10 @@ def mixture_findings(sources: Sequence[FitInput]) -> tuple[Finding, ...]:
 
 
 def _execution(sources: Sequence[FitInput]) -> Finding | None:
-    used = [cell for source in sources for cell in source.cells if standing(cell) is Standing.USED]
-    devices = _distinct(used, lambda cell: cell.device or "unknown")
-    versions = _distinct(used, lambda cell: cell.torch_version or "unknown")
-    kinds = _distinct(used, lambda cell: arithmetic(cell.execution))
+    used = [cell.used for source in sources for cell in source.cells if cell.used]
+    devices = _distinct(used, lambda result: result.device or "unknown")
+    versions = _distinct(used, lambda result: result.torch_version or "unknown")
+    kinds = _distinct(used, lambda result: arithmetic(result.execution))
     if max(len(devices), len(versions), len(kinds)) <= 1:
         return None
     return Finding(
@@ -40,8 +40,8 @@ def _execution(sources: Sequence[FitInput]) -> Finding | None:
     )
 
 
-def _distinct(cells: Sequence[SweepCell], fact: Callable[[SweepCell], str]) -> list[str]:
-    return sorted({fact(cell) for cell in cells})
+def _distinct(used: Sequence[CompletedResult], fact: Callable[[CompletedResult], str]) -> list[str]:
+    return sorted({fact(result) for result in used})
 
 
 def _param_counts(sources: Sequence[FitInput]) -> Finding | None:
