@@ -15,9 +15,9 @@ from isoflop.fit.laws import PUBLISHED, PublishedLaw
 from isoflop.report.summary import Questions, Summary, summarize
 from isoflop.shape import ParamCount
 from isoflop.sources.fitting import fit_input
-from isoflop.sources.pool import load_each, load_sources
+from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.recount import convention_matrix, under_convention
-from isoflop.sources.source import FitInput
+from isoflop.sources.source import Pool, Source
 from isoflop.sources.table.columns import parse_renames
 from isoflop.units import parse_quantity
 
@@ -112,7 +112,7 @@ def target_budgets(asked: Asked) -> list[float]:
     return [_bounded(target, "--target in FLOPs", _TRAININGS) for target in asked.targets]
 
 
-def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summary:
+def _summary(source: Source | Pool, asked: Asked, budgets: Sequence[float]) -> Summary:
     questions = Questions(
         laws=_laws(asked.laws),
         rates=_rates(asked),

@@ -118,7 +118,7 @@ def difference_table(against: Sequence[Against], level: float) -> Table:
 def _law_row(summary: Summary) -> tuple[str, ...]:
     found = summary.fit.estimators.recommended
     if found is None:
-        return summary.source.label, ABSENT, ABSENT, ABSENT, ABSENT, str(len(summary.source.points))
+        return summary.source.label, ABSENT, ABSENT, ABSENT, ABSENT, str(len(summary.source.rows))
     estimate = found.estimate
     return (
         summary.source.label,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from isoflop.report.fit_wording import PARAM_COUNT, nats
 from isoflop.sources.findings.arithmetic import arithmetic
-from isoflop.sources.source import FitInput, Origin
+from isoflop.sources.source import Origin, Pool, Source
 from isoflop.store import CellResult, CompletedResult, EmptyCell, RunCell, Standing, SweepCell, run_cells
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.table import Column, Table
@@ -97,12 +97,12 @@ def totals(cells: Sequence[SweepCell]) -> dict[Standing, int]:
     return {kind: numbers[kind] for kind in Standing if numbers[kind]}
 
 
-def provenance_table(source: FitInput, commands: Sequence[str], generated_at: str) -> Table:
+def provenance_table(source: Source | Pool, commands: Sequence[str], generated_at: str) -> Table:
     """Where the numbers come from, and the commands that give them again."""
     facts = {
         **_source_facts(source),
         "simulated": _simulated(source),
-        "rows fitted": str(len(source.points)),
+        "rows fitted": str(len(source.rows)),
         "N": PARAM_COUNT[source.param_count],
         **(_run_facts(source) if source.cells else {}),
         "report written": generated_at,
@@ -111,23 +111,23 @@ def provenance_table(source: FitInput, commands: Sequence[str], generated_at: st
     return Table("Provenance", (Column("what", numeric=False), Column("value", numeric=False)), tuple(facts.items()))
 
 
-def _source_facts(source: FitInput) -> dict[str, str]:
-    if not source.parts:
+def _source_facts(source: Source | Pool) -> dict[str, str]:
+    if not isinstance(source, Pool):
         return {"source": f"{source.path} ({source.origin})"}
     return {
-        f"source {part.label}": f"{part.path} ({part.origin}), {runs(len(part.points))}; N: "
+        f"source {part.label}": f"{part.path} ({part.origin}), {runs(len(part.rows))}; N: "
         f"{PARAM_COUNT[part.param_count]}"
         for part in source.parts
     }
 
 
-def _simulated(source: FitInput) -> str:
+def _simulated(source: Source | Pool) -> str:
     if source.simulated:
         return SIMULATED_SENTENCE
     return "no" if source.origin is Origin.SWEEP else "unknown: external data"
 
 
-def _run_facts(source: FitInput) -> dict[str, str]:
+def _run_facts(source: Source | Pool) -> dict[str, str]:
     # A run that serves several cells was paid for once.
     paid = {cell.run_id: cell.result for cell in run_cells(source.cells) if cell.result}.values()
     finished = sorted(result.finished_at for result in paid)
@@ -138,8 +138,7 @@ def _run_facts(source: FitInput) -> dict[str, str]:
         "utilisation": _utilisation(paid),
         "epochs": _epochs(run_cells(source.cells)),
         "finished": f"{finished[0]} to {finished[-1]}" if finished else ABSENT,
-        "corpus": "; ".join(dict.fromkeys(part.corpus_fingerprint for part in source.each if part.corpus_fingerprint))
-        or ABSENT,
+        "corpus": "; ".join(dict.fromkeys(part.corpus_fingerprint for part in source.sweeps)) or ABSENT,
         "device": _distinct(paid, lambda result: result.device),
         "arithmetic": _distinct(paid, _arithmetic),
         "git commit": _distinct(paid, _commit),

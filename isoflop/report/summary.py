@@ -25,7 +25,7 @@ from isoflop.report.law_table import law_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
 from isoflop.sources.findings.recipe import recipe_findings
 from isoflop.sources.recount import ConventionFit
-from isoflop.sources.source import FitInput
+from isoflop.sources.source import Pool, Source, SweepSource
 from isoflop.store import Standing
 from isoflop.view.table import Table
 from isoflop.wording import runs
@@ -52,7 +52,7 @@ class Summary:
 
     title: str
     scope: str
-    source: FitInput
+    source: Source | Pool
     fit: SweepFit
     answer: tuple[str, ...]
     targets: tuple[Target, ...]
@@ -113,7 +113,7 @@ class Questions:
 
 
 def summarize(
-    source: FitInput,
+    source: Source | Pool,
     fit: SweepFit,
     *,
     generated_at: str,
@@ -130,7 +130,7 @@ def summarize(
         IsoflopError: a question with a number that makes no sense.
     """
     targets = fit.targets or fit.outlook
-    n_budgets = len(set(source.budget_flops))
+    n_budgets = len({row.budget_flops for row in source.rows})
     return Summary(
         title=f"IsoFLOP fit of {source.label}",
         scope=_scope(source, n_budgets),
@@ -157,13 +157,13 @@ def summarize(
     )
 
 
-def _scope(source: FitInput, n_budgets: int) -> str:
+def _scope(source: Source | Pool, n_budgets: int) -> str:
     budgets = "1 budget" if n_budgets == 1 else f"{n_budgets} budgets"
     others = [f"{number} {kind.words}" for kind, number in totals(source.cells).items() if kind is not Standing.USED]
-    return f"{runs(len(source.points))} at {budgets}" + (f"; not fitted: {', '.join(others)}" if others else "")
+    return f"{runs(len(source.rows))} at {budgets}" + (f"; not fitted: {', '.join(others)}" if others else "")
 
 
-def _decisions(source: FitInput, fit: SweepFit, questions: Questions) -> Iterator[Decision]:
+def _decisions(source: Source | Pool, fit: SweepFit, questions: Questions) -> Iterator[Decision]:
     surface = fit.estimators.surface
     law = surface.law if surface and not surface.at_bound else None
     rejected = surface is not None and surface.lack_of_fit_p is not None and surface.lack_of_fit_p < REJECTED_P_VALUE
@@ -175,7 +175,7 @@ def _decisions(source: FitInput, fit: SweepFit, questions: Questions) -> Iterato
                 d_opt=target.d_opt,
                 surface=law,
                 surface_rejected=rejected,
-                spec=source.spec,
+                spec=source.spec if isinstance(source, SweepSource) else None,
                 param_count=source.param_count,
                 flop_count=source.flop_count,
                 corpus_tokens=questions.corpus_tokens,

@@ -9,12 +9,11 @@ from isoflop.fit import fit_sweep
 from isoflop.fit.design.suggest import Trainable
 from isoflop.fit.envelope import Curves
 from isoflop.fit.results.sweep_fit import SweepFit
-from isoflop.sources.recount import used_points
-from isoflop.sources.source import FitInput
+from isoflop.sources.source import Pool, Source
 
 
 def fit_input(
-    source: FitInput,
+    source: Source | Pool,
     *,
     targets: Sequence[float],
     level: float = 0.90,
@@ -40,11 +39,11 @@ def fit_input(
     )
 
 
-def _curves(source: FitInput) -> Curves | None:
+def _curves(source: Source | Pool) -> Curves | None:
     """Where the fitted runs were on the way, counted as the fit counts; the last point of each is the run itself."""
     points: list[tuple[float, float, float, float]] = []
-    curves = {run_id: curve for part in source.each for run_id, curve in part.curves.items()}
-    for cell, _, count in used_points(source):
+    curves = {run_id: curve for part in source.sweeps for run_id, curve in part.curves.items()}
+    for _, cell, count in source.runs:
         n_params, per_token = float(cell.shape.n_params(count)), flops_per_token(cell.shape, source.flop_count, count)
         on_the_way = curves.get(cell.run_id, ())[:-1]
         points += [(per_token * at.n_tokens, n_params, float(at.n_tokens), at.loss) for at in on_the_way]

@@ -61,7 +61,7 @@ def extend_sweep(
     from isoflop.corpus import make_tokenizer
     from isoflop.plan.shapes import ShapeRule, nearest_shape
     from isoflop.sources.fitting import fit_input
-    from isoflop.sources.source import load_source
+    from isoflop.sources.load import load_source
 
     if not db.exists():
         raise IsoflopError(

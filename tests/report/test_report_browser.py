@@ -7,7 +7,7 @@ import pytest
 
 from isoflop.report.figure.figure import render_figure
 from isoflop.report.page.html import render_html
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from tests.report.chromium import PATIENCE, Chromium, missing
 from tests.report.test_report_page import EVIL, SHOWN, attack
 from tests.report_examples import points_of, save_troubled_sweep, summary_of

@@ -13,7 +13,7 @@ from isoflop.report.page.interactive import plots
 from isoflop.report.page.plotly_valleys import MOST_RUNS
 from isoflop.report.page.scripts import plot_data
 from isoflop.report.ticks import MAX_TICKS, count_tick, flops_tick, tick_choices
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from tests.report.test_report_figures import SOURCES
 from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
@@ -42,7 +42,7 @@ def test_any_fit_becomes_plots(source):
     panels = json.loads(plot_data(plots(summary)))
     floors = any(profile.n_opt is not None for profile in summary.fit.profiles)
     assert list(panels) == (["valleys", "params", "tokens"] if floors else ["valleys"])
-    assert len(marks(panels["valleys"])) == len(source.points)
+    assert len(marks(panels["valleys"])) == len(source.rows)
     for panel in panels.values():
         for axis, choices in panel["ticks"].items():
             logarithmic = panel["layout"][axis].get("type") == "log"
@@ -52,7 +52,7 @@ def test_any_fit_becomes_plots(source):
 def test_every_row_of_a_table_is_a_point_that_says_what_it_is():
     source = points_of(1e12, 1e13)
     found = marks(plots(summary_of(source))["valleys"])
-    for (x, y, hover, _, _), (number, point) in zip(found, enumerate(source.points, start=1), strict=True):
+    for (x, y, hover, _, _), (number, point) in zip(found, enumerate(source.rows, start=1), strict=True):
         assert (x, y) == pytest.approx((point.n_params, point.loss), rel=1e-5)
         assert hover.startswith(f"<b>row {number}</b><br>{point.budget_flops:.2e} FLOPs".replace("e+", "e"))
 
@@ -88,7 +88,7 @@ def test_plots_and_the_drawn_figure_have_the_same_colours():
     summary = summary_of(points_of(1e12, 1e13, 1e14, floors=(0.0, 0.9, 0.0)))
     axes = Figure().subplots()
     with mpl.rc_context():
-        draw_valleys(axes, summary.fit, summary.source.points, loss_label="loss")
+        draw_valleys(axes, summary.fit, summary.source.rows, loss_label="loss")
     drawn = [to_hex(color) for collection in axes.collections for color in collection.get_edgecolors()]
     assert [color for *_, color in marks(plots(summary)["valleys"])] == drawn
     hollow = {symbol for *_, symbol, _ in marks(plots(summary)["valleys"])[7:14]}

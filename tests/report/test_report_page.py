@@ -13,7 +13,7 @@ import pytest
 
 from isoflop.report.page.html import render_html
 from isoflop.report.reproduce import reproduction
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from isoflop.units import parse_quantity
 from tests.cli.test_cli_surface import SURFACE
 from tests.report.pages import Page
@@ -164,7 +164,7 @@ def test_the_data_of_the_plots_is_json_that_cannot_end_its_element(attacked):
     hovers = [text for trace in plots["valleys"]["data"] for text in trace.get("hovertext", [])]
     shown = SHOWN.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     runs = [text for text in hovers if text.startswith("<b>run ")]
-    assert len(runs) == len(attacked.source.points) + 3
+    assert len(runs) == len(attacked.source.rows) + 3
     assert all(shown in text for text in runs)
     assert not any("<img" in text for text in hovers)
 

@@ -7,7 +7,7 @@ import pytest
 from isoflop.plan.types import DroppedCell, Role
 from isoflop.report.run_tables import run_table
 from isoflop.rundir import Execution
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from isoflop.wording import SIMULATED
 from tests.report_examples import (
     column,

@@ -1,6 +1,6 @@
 import pytest
 
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from tests.report_examples import LLAMA3, column, points_of, summary_of
 
 

@@ -14,7 +14,7 @@ from isoflop.report.frontier_csv import render_frontier_csv
 from isoflop.report.markdown import render_markdown
 from isoflop.report.page.html import render_html
 from isoflop.report.terminal import print_summary
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from isoflop.view.document import dumps
 from tests.report.pages import Page
 from tests.report_examples import points_of, save_troubled_sweep, summary_of

@@ -7,8 +7,8 @@ import pytest
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Severity
-from isoflop.sources.pool import load_sources
-from isoflop.sources.source import Origin, load_source
+from isoflop.sources.load import load_source, load_sources
+from isoflop.sources.source import Origin
 from isoflop.spec import FitSpec, SweepSpec
 from isoflop.store import Standing, open_store
 from tests.report_examples import grid, make_result, points_of, save_sweep, save_troubled_sweep, unfinished
@@ -46,7 +46,7 @@ def test_rows_follow_the_sweeps_own_parameter_count(db, count):
     cells = save_complete_sweep(db, fit=FitSpec(params=count))
     source = load_source(str(db), db=db, sweep=None)
     assert source.param_count == count
-    assert {point[:4] for point in source.points} == {
+    assert {point[:4] for point in source.rows} == {
         (c.budget_flops, c.run.shape.n_params(count), c.run.n_tokens, make_result(c).val_loss) for c in cells
     }
     assert (source.origin, source.label, source.corpus_fingerprint) == (Origin.SWEEP, "demo", "c0ffee")
@@ -56,7 +56,7 @@ def test_a_sweep_file_means_that_sweep_in_the_database(db, sweep_file):
     save_complete_sweep(db)
     save_complete_sweep(db, name="other")
     source = load_source(str(sweep_file), db=db, sweep=None)
-    assert (source.label, source.path, len(source.points)) == ("demo", db, 14)
+    assert (source.label, source.path, len(source.rows)) == ("demo", db, 14)
     assert source.findings == ()
 
 
@@ -73,7 +73,7 @@ def test_only_completed_runs_on_plan_that_nobody_excluded_are_rows(db):
     kinds = {cell.standing for cell in source.cells}
     assert kinds == set(Standing)
     used = {cell.run_id for cell in source.cells if cell.standing is Standing.USED}
-    assert len(used) == len(source.points) == len(cells) - 6
+    assert len(used) == len(source.rows) == len(cells) - 6
 
 
 def test_each_kind_of_run_left_out_is_one_finding_that_says_why(db):
@@ -100,7 +100,7 @@ def test_half_a_percent_of_flops_or_tokens_decides_about_a_row(db, what, factor,
     }
     first = make_result(cells[0], **achieved[what])
     save_sweep(db, cells, [first, *map(make_result, cells[1:])])
-    assert len(load_source(str(db), db=db, sweep=None).points) == n_rows
+    assert len(load_source(str(db), db=db, sweep=None).rows) == n_rows
 
 
 CPU = {"device_kind": "cpu", "dtype": "float32", "micro_batch_sequences": 4, "n_threads": 1}
@@ -196,8 +196,6 @@ def test_a_sweep_without_completed_runs_says_how_many_are_what(db):
 
 
 def test_reading_a_source_loads_no_drawing_and_no_training_library():
-    code = (
-        "import sys, isoflop.sources.source; print([m for m in ('matplotlib', 'scipy', 'torch') if m in sys.modules])"
-    )
+    code = "import sys, isoflop.sources.load; print([m for m in ('matplotlib', 'scipy', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.target import Target
 from isoflop.report.fit_wording import interval, nats, percent
-from isoflop.sources.row import Point
-from isoflop.sources.source import FitInput
+from isoflop.sources.row import Row
+from isoflop.sources.source import Pool, Source, SweepSource
 from isoflop.store import CompletedResult, RunCell, run_cells
 from isoflop.units import format_flops, format_seconds
 from isoflop.wording import count, one_line, ratio, two_digits
@@ -28,33 +28,32 @@ class DrawnRun(NamedTuple):
     left_out: str | None
 
 
-def drawn_runs(source: FitInput) -> list[DrawnRun]:
+def drawn_runs(source: Source | Pool) -> list[DrawnRun]:
     """Every run with a loss, also those that are left out of the fit; of several sources, with its source."""
-    return [run for part in source.each for run in _of_source(part, f" of {plain(part.label)}" if source.parts else "")]
+    pooled = isinstance(source, Pool)
+    return [run for part in source.each for run in _of_source(part, f" of {plain(part.label)}" if pooled else "")]
 
 
-def _of_source(source: FitInput, whose: str) -> Iterator[DrawnRun]:
-    if source.cells:
+def _of_source(source: Source, whose: str) -> Iterator[DrawnRun]:
+    if isinstance(source, SweepSource):
         found = ((cell, cell.completed) for cell in run_cells(source.cells) if cell.completed)
         return (_from_cell(cell, result, source, whose) for cell, result in found)
-    return (_from_point(f"<b>row {number}</b>{whose}", point) for number, point in enumerate(source.points, start=1))
+    return (_from_row(f"<b>row {number}</b>{whose}", row) for number, row in enumerate(source.rows, start=1))
 
 
-def _from_point(heading: str, point: Point) -> DrawnRun:
-    error = f" ± {two_digits(point.loss_se)}" if point.loss_se is not None else ""
-    known = {"trunk": point.trunk, "seed": point.seed}
+def _from_row(heading: str, row: Row) -> DrawnRun:
+    error = f" ± {two_digits(row.loss_se)}" if row.loss_se is not None else ""
+    known = {"trunk": row.trunk, "seed": row.seed}
     lines = (
         heading,
-        _size(point.budget_flops, point.n_params, point.n_tokens),
-        f"loss {point.loss:.6g}{error}",
+        _size(row.budget_flops, row.n_params, row.n_tokens),
+        f"loss {row.loss:.6g}{error}",
         ", ".join(f"{what} {plain(value)}" for what, value in known.items() if value is not None),
     )
-    return DrawnRun(point.budget_flops, point.n_params, point.loss, hover_text(lines), None)
+    return DrawnRun(row.budget_flops, row.n_params, row.loss, hover_text(lines), None)
 
 
-def _from_cell(cell: RunCell, result: CompletedResult, source: FitInput, whose: str) -> DrawnRun:
-    assert source.param_count != "as_given"
-    assert source.param_count != "mixed"
+def _from_cell(cell: RunCell, result: CompletedResult, source: SweepSource, whose: str) -> DrawnRun:
     n_params = float(cell.shape.n_params(source.param_count))
     hover = hover_text(_cell_lines(cell, result, n_params, whose))
     return DrawnRun(cell.budget_flops, n_params, result.val_loss, hover, None if cell.used else cell.standing.words)

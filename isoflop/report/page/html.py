@@ -107,7 +107,7 @@ def _caption(summary: Summary, panels: dict[str, Plot]) -> str:
     )
     marks += " Squares are completed runs that are left out of the fit." if _has_left_out(summary) else ""
     absent = "" if len(panels) > 1 else " No floor lies inside the sizes trained, so there is no frontier to draw."
-    n_runs = len(summary.source.points)
+    n_runs = len(summary.source.rows)
     thinned = f" Of {runs(n_runs)} about {MOST_RUNS} are drawn." if n_runs > MOST_RUNS else ""
     hands = "Point at a mark for its details; drag to zoom, double-click to come back"
     hands += "; click a legend to hide what it names."

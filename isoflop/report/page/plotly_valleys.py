@@ -67,7 +67,7 @@ def _traces(summary: Summary, runs: Sequence[DrawnRun]) -> Iterator[Trace]:
     else:
         yield {**_points(fitted, profiles, colors), "showlegend": False}
         yield _scale(colors)
-    sizes = {budget: [row.n_params for row in rows] for budget, rows in by_budget(summary.source.points).items()}
+    sizes = {budget: [row.n_params for row in rows] for budget, rows in by_budget(summary.source.rows).items()}
     for profile in thinned(tuple(profiles.values()), MOST_CURVES):
         budget = profile.budget_flops
         yield from _valley(profile, sizes[budget], colors[budget], summary.fit.level)
