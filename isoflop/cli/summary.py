@@ -1,6 +1,5 @@
 """From sources to a summary, as `fit` and `report` both need it."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,7 +132,7 @@ def _summary(source: Source | Pool, asked: Asked, budgets: Sequence[float]) -> S
         rows,
         fit,
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        commands=[shlex.join(["isoflop", *sys.argv[1:]])],
+        commands=[["isoflop", *sys.argv[1:]]],
         questions=questions,
         convention_fits=convention_matrix(source, asked.level, asked.window),
     )

@@ -1,5 +1,6 @@
 """The runs behind a fit as tables: each cell and its outcome, totals, where the numbers come from."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
@@ -97,7 +98,7 @@ def totals(cells: Sequence[SweepCell]) -> dict[Standing, int]:
     return {kind: numbers[kind] for kind in Standing if numbers[kind]}
 
 
-def provenance_table(source: Source | Pool, commands: Sequence[str], generated_at: str) -> Table:
+def provenance_table(source: Source | Pool, commands: Sequence[Sequence[str]], generated_at: str) -> Table:
     """Where the numbers come from, and the commands that give them again."""
     facts = {
         **_source_facts(source),
@@ -106,7 +107,7 @@ def provenance_table(source: Source | Pool, commands: Sequence[str], generated_a
         "N": PARAM_COUNT[source.param_count],
         **(_run_facts(source) if source.cells else {}),
         "report written": generated_at,
-        **{f"command {number}": command for number, command in enumerate(commands, start=1)},
+        **{f"command {number}": shlex.join(words) for number, words in enumerate(commands, start=1)},
     }
     return Table("Provenance", (Column("what", numeric=False), Column("value", numeric=False)), tuple(facts.items()))
 

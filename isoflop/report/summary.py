@@ -10,7 +10,7 @@ from isoflop.fit.findings.agreement import REJECTED_P_VALUE
 from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
-from isoflop.report.answer import answer_sentences
+from isoflop.report.answer import Answer, answer
 from isoflop.report.convention_table import convention_table
 from isoflop.report.decision_tables import decision_tables
 from isoflop.report.fit_tables import (
@@ -39,10 +39,11 @@ class Summary:
         title: what this is a report of.
         scope: how many runs at how many budgets, and what is missing.
         source, fit: where the rows come from and what the fit made of them.
-        answer: the answer first, one sentence each.
+        answer: the answer first.
         targets: the frontier where it was asked for; where nothing was, at its largest budget and ten times that.
         findings: of the source, of how its runs were trained, then of the fit.
         frontier, readings, bands, profiles, scorecard, suggestions, conventions, runs, provenance: tables, or None.
+        commands: those that gave this report, each in words.
         convention_fits: what `conventions` shows.
         laws, law_readings: published laws shown beside the fit.
         decisions: one per target that was asked for (or stands in for one) and has an answer.
@@ -54,7 +55,7 @@ class Summary:
     scope: str
     source: Source | Pool
     fit: SweepFit
-    answer: tuple[str, ...]
+    answer: Answer
     targets: tuple[Target, ...]
     findings: tuple[Finding, ...]
     frontier: Table | None
@@ -70,6 +71,7 @@ class Summary:
     decisions: tuple[Decision, ...]
     runs: Table | None
     provenance: Table
+    commands: tuple[tuple[str, ...], ...]
     totals: Mapping[Standing, int]
     generated_at: str
 
@@ -117,11 +119,11 @@ def summarize(
     fit: SweepFit,
     *,
     generated_at: str,
-    commands: Sequence[str] = (),
+    commands: Sequence[Sequence[str]] = (),
     questions: Questions = Questions(),
     convention_fits: Sequence[ConventionFit] = (),
 ) -> Summary:
-    """The summary of `fit`, which is of the rows of `source`; `commands` are those that give it again.
+    """The summary of `fit`, which is of the rows of `source`; `commands` are those that give it again, in words.
 
     Targets that were asked for come with a decision: shapes, costs and alternatives; where questions were asked and no
     target, ten times the largest budget does. `convention_fits` are of the same runs counted otherwise.
@@ -136,7 +138,7 @@ def summarize(
         scope=_scope(source, n_budgets),
         source=source,
         fit=fit,
-        answer=answer_sentences(fit, targets, n_budgets),
+        answer=answer(fit, targets, n_budgets),
         targets=targets,
         findings=(*source.findings, *recipe_findings(source.cells, fit), *fit.findings),
         frontier=frontier_table(fit, source.param_count) if fit.estimators.recommended else None,
@@ -152,6 +154,7 @@ def summarize(
         decisions=tuple(_decisions(source, fit, questions)),
         runs=run_table(source.cells) if source.cells else None,
         provenance=provenance_table(source, commands, generated_at),
+        commands=tuple(map(tuple, commands)),
         totals=totals(source.cells),
         generated_at=generated_at,
     )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
@@ -37,7 +38,7 @@ def from_sweep_file(file: Path, db: Path, sweep: str | None, label: str | None) 
                 hint=f"`isoflop run {file}` plans and trains it; --db names another database.",
             )
         findings = () if store.sweep_spec(spec.name).asks_the_same_as(spec) else (_changed(spec.name, file),)
-        return _read_sweep(store, spec.name, db, findings, label)
+        return replace(_read_sweep(store, spec.name, db, findings, label), file=file)
 
     return read_untouched(db, read)
 

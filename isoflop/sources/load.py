@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from isoflop.errors import IsoflopError
 from isoflop.sources.database import from_database, from_sweep_file
+from isoflop.sources.findings.mixtures import mixture_findings
 from isoflop.sources.pool import pool
 from isoflop.sources.source import Pool, Source, TableSource
 from isoflop.sources.table.columns import lacks_renamed
@@ -27,14 +28,19 @@ def load_sources(
     Raises:
         IsoflopError: a source cannot be read, is given twice or has another's label, or an option concerns none.
     """
-    return pool(_load(sources, db=db, sweep=sweep, renames=renames))
+    parts = _load(sources, db=db, sweep=sweep, renames=renames)
+    return pool(parts) if len(parts) > 1 else _alone(parts[0])
 
 
 def load_each(
     sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str] = MappingProxyType({})
-) -> list[Source | Pool]:
+) -> list[Source]:
     """The rows of each of `sources` by itself, all of them; arguments and errors as of `load_sources`."""
-    return [pool([part]) for part in _load(sources, db=db, sweep=sweep, renames=renames)]
+    return [_alone(part) for part in _load(sources, db=db, sweep=sweep, renames=renames)]
+
+
+def _alone(part: Source) -> Source:
+    return replace(part, findings=part.findings + mixture_findings([part]))
 
 
 def _load(sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str]) -> list[Source]:

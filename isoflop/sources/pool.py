@@ -15,14 +15,12 @@ from isoflop.wording import runs
 _TITLE_LABELS = 3
 
 
-def pool(parts: Sequence[Source]) -> Source | Pool:
-    """The parts as one input with all findings; a single part keeps all that it is.
+def pool(parts: Sequence[Source]) -> Pool:
+    """The parts as one, with all findings.
 
     Raises:
         IsoflopError: every run is excluded in some part.
     """
-    if len(parts) == 1:
-        return replace(parts[0], findings=parts[0].findings + mixture_findings(parts))
     parts, disputed = _without_disputed_runs(parts)
     parts, shared = _without_shared_runs(parts)
     findings = chain.from_iterable(_findings_of(part) for part in parts)

@@ -133,6 +133,7 @@ class SweepSource(Source):
         spec: the sweep as it was last planned.
         corpus_fingerprint: of the tokens the fitted runs read.
         curves: training losses by run.
+        file: the sweep file that named it; None where the database did.
     """
 
     origin: Origin = Origin.SWEEP
@@ -140,6 +141,7 @@ class SweepSource(Source):
     spec: SweepSpec
     corpus_fingerprint: str
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    file: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

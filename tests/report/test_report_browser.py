@@ -29,7 +29,7 @@ def sweep(tmp_path_factory):
     """A sweep in which everything has happened, with markup in every text that comes from elsewhere."""
     db = tmp_path_factory.mktemp("report") / "isoflop.db"
     save_troubled_sweep(db)
-    return summary_of(attack(load_source(str(db), db=db, sweep=None)), commands=[EVIL])
+    return summary_of(attack(load_source(str(db), db=db, sweep=None)), commands=[[EVIL]])
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def troubled(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def nasty():
-    return summary_of(points_of(1e12, 1e13, 1e14, label=NASTY, simulated=True), commands=[NASTY])
+    return summary_of(points_of(1e12, 1e13, 1e14, label=NASTY, simulated=True), commands=[[NASTY]])
 
 
 def terminal_text(summary, width=80):
@@ -96,7 +96,7 @@ def test_markdown_tables_have_as_many_cells_as_headings(troubled, nasty):
 def test_markdown_holds_the_figure_the_answer_and_all_findings(troubled):
     text = render_markdown(troubled, figure="figure.png")
     assert "![Profiles and frontier](figure.png)" in text
-    assert all(sentence in text for sentence in troubled.answer)
+    assert all(sentence in text for sentence in troubled.answer.sentences)
     assert text.count("\n- **") == len(troubled.findings)
     assert '"name": "demo"' in text
 

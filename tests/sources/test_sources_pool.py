@@ -174,7 +174,7 @@ def test_the_json_document_lists_the_sources(db, table):
 
 
 def test_every_output_names_the_sources(db, table):
-    summary = summary_of(load(db, table), commands=["isoflop report x"])
+    summary = summary_of(load(db, table), commands=[["isoflop", "report", "x"]])
     facts = dict(summary.provenance.rows)
     assert facts["source demo"] == f"{db} (sweep), 14 runs; N: every parameter, embedding and head included"
     assert facts["source runs.csv"] == f"{table} (csv), 10 runs; N: parameters as the file gives them"
@@ -265,7 +265,7 @@ def test_a_copy_of_a_database_does_not_make_shapes_unknown(tmp_path, db):
     copy = tmp_path / "copy.db"
     shutil.copy(db, copy)
     alone, pooled = (under_convention(load(*sources), "matmul", FlopCount.SIX_ND) for sources in ((db,), (db, copy)))
-    assert pooled.rows == alone.rows
+    assert [row[:4] for row in pooled.rows] == [row[:4] for row in alone.rows]
 
 
 def test_every_source_counts_as_its_own_sweep_does_in_any_order(tmp_path):

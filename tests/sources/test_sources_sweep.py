@@ -7,11 +7,12 @@ import pytest
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Severity
+from isoflop.report.reproduce import reproduction
 from isoflop.sources.load import load_source, load_sources
 from isoflop.sources.source import Origin
 from isoflop.spec import FitSpec, SweepSpec
 from isoflop.store import Standing, open_store
-from tests.report_examples import grid, make_result, points_of, save_sweep, save_troubled_sweep, unfinished
+from tests.report_examples import grid, make_result, points_of, save_sweep, save_troubled_sweep, summary_of, unfinished
 
 SWEEP_FILE = 'name = "demo"\nbudgets = [1e12, 1e13]\n'
 
@@ -58,6 +59,23 @@ def test_a_sweep_file_means_that_sweep_in_the_database(db, sweep_file):
     source = load_source(str(sweep_file), db=db, sweep=None)
     assert (source.label, source.path, len(source.rows)) == ("demo", db, 14)
     assert source.findings == ()
+    assert (source.file, load_source(str(db), db=db, sweep="demo").file) == (sweep_file, None)
+
+
+def test_the_commands_to_reproduce_name_the_sweep_file_whatever_led_there(db, sweep_file):
+    save_complete_sweep(db)
+    file = sweep_file.rename(sweep_file.with_name("renamed.toml"))
+    commands = reproduction(summary_of(load_source(str(file), db=db, sweep=None)))
+    assert [command.split()[1:3] for command in commands[:2]] == [["plan", str(file)], ["run", str(file)]]
+
+
+def test_every_row_has_the_cell_that_it_is_the_result_of(db):
+    cells = grid(1e12, 1e13)
+    save_sweep(db, cells, [make_result(cell, val_loss=2 + index / 100) for index, cell in enumerate(cells)])
+    source = load_source(str(db), db=db, sweep=None)
+    expected = {cell.run.run_id: 2 + index / 100 for index, cell in enumerate(cells)}
+    assert {row.cell.run_id: row.loss for row in source.rows} == expected
+    assert all(row.cell in source.cells for row in source.rows)
 
 
 def test_a_sweep_file_edited_since_it_was_planned_is_a_finding(db, sweep_file):

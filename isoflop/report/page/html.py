@@ -73,24 +73,14 @@ def _body(summary: Summary, svg: str, panels: dict[str, Plot]) -> Iterator[str]:
 
 def _answer(summary: Summary) -> Iterator[str]:
     """The decision first and large, then what else is known, then what speaks against relying on it."""
-    decision = _decision(summary)
+    decision = summary.answer.decision
     yield f'<p class="decision">{_escape(decision)}</p>'
-    yield from (f"<p>{_escape(sentence)}</p>" for sentence in summary.answer if sentence != decision)
+    yield from (f"<p>{_escape(sentence)}</p>" for sentence in summary.answer.sentences if sentence != decision)
     counts = [(severity, sum(found.severity is severity for found in summary.findings)) for severity in _WORST_FIRST]
     doubts = [(severity, number) for severity, number in counts if number and severity is not Severity.INFO]
     if doubts:
         words = ", ".join(f"{number} {severity}{'s' if number > 1 else ''}" for severity, number in doubts)
         yield f'<p class="{doubts[0][0]}">Before relying on it: <a href="#findings">{words} below</a>.</p>'
-
-
-def _decision(summary: Summary) -> str:
-    """The sentence on the largest budget that has an estimate; the first one where there is none."""
-    if not summary.targets or summary.fit.estimators.recommended is None:
-        return summary.answer[0]
-    # The last sentences are those on the targets.
-    readings = zip(summary.targets, summary.answer[-len(summary.targets) :], strict=True)
-    known = [(target.budget_flops, sentence) for target, sentence in readings if target.n_opt is not None]
-    return max(known)[1] if known else summary.answer[0]
 
 
 def _figure(summary: Summary, svg: str, panels: dict[str, Plot]) -> str:
