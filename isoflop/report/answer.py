@@ -48,12 +48,12 @@ def answer(fit: SweepFit, targets: Sequence[Target], n_budgets: int) -> Answer:
 
 def _parabola_law(fit: SweepFit, found: Recommended, n_budgets: int) -> tuple[str, ...]:
     """What the plain parabolas of all runs say, where that is something else."""
-    frontier = fit.frontier
-    if frontier is None or (found.estimator == PARABOLA and same_law(found.n_line, frontier.n_line)):
+    parabola = fit.frontier
+    if parabola is None or (found.estimator == PARABOLA and same_law(found.n_line, parabola.n_line)):
         return ()
     return (
-        f"The parabola by budget says: N_opt = {power_law(frontier.coef_n, frontier.exponent_a)} parameters, "
-        f"D_opt = {power_law(frontier.coef_d, frontier.exponent_b)} tokens, "
+        f"The parabola by budget says: N_opt = {power_law(parabola.coef_n, parabola.exponent_a)} parameters, "
+        f"D_opt = {power_law(parabola.coef_d, parabola.exponent_b)} tokens, "
         f"through the floors of {len(_inside(fit))} of {n_budgets} budgets.",
     )
 

@@ -15,7 +15,7 @@ from isoflop.report.convention_table import convention_table
 from isoflop.report.decision_tables import decision_tables
 from isoflop.report.fit_tables import (
     band_table,
-    frontier_table,
+    estimator_table,
     profile_table,
     scorecard_table,
     suggestion_table,
@@ -40,9 +40,9 @@ class Summary:
         scope: how many runs at how many budgets, and what is missing.
         source, fit: where the rows come from and what the fit made of them.
         answer: the answer first.
-        targets: the frontier where it was asked for; where nothing was, at its largest budget and ten times that.
+        targets: the recommended frontier where it was asked for, else at its largest budget and ten times that.
         findings: of the source, of how its runs were trained, then of the fit.
-        frontier, readings, bands, profiles, scorecard, suggestions, conventions, runs, provenance: tables, or None.
+        estimators, readings, bands, profiles, scorecard, suggestions, conventions, runs, provenance: tables, or None.
         commands: those that gave this report, each in words.
         convention_fits: what `conventions` shows.
         laws, law_readings: published laws shown beside the fit.
@@ -58,7 +58,7 @@ class Summary:
     answer: Answer
     targets: tuple[Target, ...]
     findings: tuple[Finding, ...]
-    frontier: Table | None
+    estimators: Table | None
     readings: Table | None
     bands: Table | None
     profiles: Table
@@ -83,7 +83,7 @@ class Summary:
     @property
     def _tables(self) -> tuple[Table | None, ...]:
         decisions = (table for decision in self.decisions for table in decision_tables(decision))
-        first = self.frontier, self.readings, self.law_readings, self.bands, *decisions
+        first = self.estimators, self.readings, self.law_readings, self.bands, *decisions
         return *first, self.suggestions, self.profiles, self.scorecard, self.conventions
 
     @property
@@ -141,7 +141,7 @@ def summarize(
         answer=answer(fit, targets, n_budgets),
         targets=targets,
         findings=(*source.findings, *recipe_findings(source.cells, fit), *fit.findings),
-        frontier=frontier_table(fit, source.param_count) if fit.estimators.recommended else None,
+        estimators=estimator_table(fit, source.param_count) if fit.estimators.recommended else None,
         readings=target_table(targets, fit, asked=bool(fit.targets)) if targets else None,
         bands=band_table(targets),
         profiles=profile_table(fit, n_budgets),

@@ -27,11 +27,11 @@ def test_the_answer_is_the_published_law_and_its_reading(llama3):
 
 
 def test_every_estimator_stands_beside_the_recommended_one(llama3):
-    names = column(llama3.frontier, "estimator")
+    names = column(llama3.estimators, "estimator")
     assert names == [
         "recommended (joint)", "parabola", "robust parabola", "cubic", "surface (huber)", "joint, all runs",
     ]  # fmt: skip
-    assert column(llama3.frontier, "a")[1] == "0.463"
+    assert column(llama3.estimators, "a")[1] == "0.463"
 
 
 def test_bands_and_scorecard_are_tables(llama3):
@@ -66,7 +66,7 @@ def test_one_floor_is_reported_alone():
     summary = summary_of(points_of(1e12, 1e13, floors=(0.0, 0.9)))
     assert summary.answer.sentences[0].startswith("No compute-optimal frontier: 1 of 2 budgets has a floor inside")
     assert summary.answer.sentences[1].startswith("At 1.00e12 FLOPs alone: 56.2k parameters (90 % interval")
-    assert (summary.frontier, summary.readings, summary.bands, summary.targets) == (None, None, None, ())
+    assert (summary.estimators, summary.readings, summary.bands, summary.targets) == (None, None, None, ())
 
 
 def test_an_unanswerable_target_is_said_to_be_that():
