@@ -13,7 +13,7 @@ from isoflop.shape import ModelShape
 from isoflop.sources.recount import convention_matrix
 from isoflop.sources.row import Row
 from isoflop.sources.source import Origin, Pool, Source, TableSource
-from isoflop.sources.table.columns import TableColumns
+from isoflop.sources.table.header import TableColumns
 from isoflop.spec import SweepSpec
 from isoflop.store.store import open_store
 from isoflop.view.table import Table

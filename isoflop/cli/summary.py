@@ -17,7 +17,7 @@ from isoflop.sources.fitting import fit_input
 from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.recount import convention_matrix, under_convention
 from isoflop.sources.source import Pool, Source
-from isoflop.sources.table.columns import parse_renames
+from isoflop.sources.table.header import parse_renames
 from isoflop.units import parse_quantity
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.5, 0.999

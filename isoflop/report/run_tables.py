@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from isoflop.report.fit_wording import PARAM_COUNT, nats
-from isoflop.sources.findings.arithmetic import arithmetic
 from isoflop.sources.source import Origin, Pool, Source
 from isoflop.store import CellResult, CompletedResult, EmptyCell, RunCell, Standing, SweepCell, run_cells
 from isoflop.units import format_flops, format_seconds
@@ -161,7 +160,7 @@ def _epochs(cells: Iterable[RunCell]) -> str:
 
 def _arithmetic(result: CellResult) -> str | None:
     """How the run was computed; None for one that failed before that was settled."""
-    return arithmetic(result.execution) if result.execution or isinstance(result, CompletedResult) else None
+    return result.arithmetic if result.execution or isinstance(result, CompletedResult) else None
 
 
 def _commit(result: CellResult) -> str | None:

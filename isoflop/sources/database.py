@@ -8,11 +8,11 @@ from pathlib import Path
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
 from isoflop.shape import ParamCount
-from isoflop.sources.findings.omissions import left_out_findings
+from isoflop.sources.findings.omissions import omission_findings
 from isoflop.sources.row import Row
 from isoflop.sources.source import SweepSource
 from isoflop.spec import load_spec
-from isoflop.store import CompletedResult, RunCell, Standing, Store, SweepCell, read_untouched, run_cells
+from isoflop.store import CompletedResult, RunCell, Standing, Store, SweepCell, read_snapshot, run_cells
 
 # Curves of more runs would keep a reader waiting, and say no more.
 MOST_CURVES = 1000
@@ -40,7 +40,7 @@ def from_sweep_file(file: Path, db: Path, sweep: str | None, label: str | None) 
         findings = () if store.sweep_spec(spec.name).asks_the_same_as(spec) else (_changed(spec.name, file),)
         return replace(_read_sweep(store, spec.name, db, findings, label), file=file)
 
-    return read_untouched(db, read)
+    return read_snapshot(db, read)
 
 
 def from_database(path: Path, sweep: str | None, label: str | None) -> SweepSource:
@@ -49,7 +49,7 @@ def from_database(path: Path, sweep: str | None, label: str | None) -> SweepSour
     Raises:
         IsoflopError: no such sweep, several to choose from, or nothing completed.
     """
-    return read_untouched(path, lambda store: _read_sweep(store, sweep or _only_sweep(store, path), path, (), label))
+    return read_snapshot(path, lambda store: _read_sweep(store, sweep or _only_sweep(store, path), path, (), label))
 
 
 def _only_sweep(store: Store, path: Path) -> str:
@@ -81,7 +81,7 @@ def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ..
         spec=spec,
         corpus_fingerprint=run.corpus_fingerprint,
         curves=store.curves(name) if len(used) <= MOST_CURVES else {},
-        findings=findings + left_out_findings(cells),
+        findings=findings + omission_findings(cells),
         param_counts=(spec.fit.params,),
         tokenizers=(run.tokenizer,),
     )

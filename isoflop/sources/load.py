@@ -12,7 +12,7 @@ from isoflop.sources.database import from_database, from_sweep_file
 from isoflop.sources.findings.mixtures import mixture_findings
 from isoflop.sources.pool import pool
 from isoflop.sources.source import Pool, Source, TableSource
-from isoflop.sources.table.columns import lacks_renamed
+from isoflop.sources.table.header import lacks_renamed
 from isoflop.sources.table.read import read_table
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3

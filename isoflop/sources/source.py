@@ -12,7 +12,7 @@ from isoflop.finding import Finding
 from isoflop.result import CurvePoint
 from isoflop.shape import ParamCount
 from isoflop.sources.row import Row
-from isoflop.sources.table.columns import TableColumns
+from isoflop.sources.table.header import TableColumns
 from isoflop.spec import SweepSpec
 from isoflop.store import RunCell, SweepCell
 

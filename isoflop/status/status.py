@@ -25,7 +25,7 @@ from isoflop.store import (
     Store,
     SweepCell,
     Timing,
-    read_untouched,
+    read_snapshot,
     run_cells,
 )
 
@@ -55,7 +55,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Omission:
     """A cell that no run will fill or no fit will use, and why."""
 
     cell: SweepCell
@@ -77,7 +77,7 @@ class SweepStatus:
             ones as far as they are; failed all that was planned of those that diverged or failed.
         works: runs without a result that somebody began, running ones first.
         failures: runs that diverged or failed.
-        left_out: cells excluded (whatever becomes of them), off plan or dropped.
+        omissions: cells excluded (whatever becomes of them), off plan or dropped.
         time_left: None where nothing is left, or nothing is known of the devices.
         holder: who holds the sweep's lock, or may: a process on another host cannot be asked.
         abandoned_by: who held it and died without giving it back; None while anybody holds it.
@@ -95,7 +95,7 @@ class SweepStatus:
     flops_failed: float
     works: tuple[tuple[Work, RunCell], ...]
     failures: tuple[Failure, ...]
-    left_out: tuple[LeftOut, ...]
+    omissions: tuple[Omission, ...]
     time_left: TimeLeft | None
     holder: Holder | None
     abandoned_by: Holder | None
@@ -137,7 +137,7 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
             )
         return store.sweep_spec(spec.name), store.cells(spec.name), store.throughput()
 
-    planned, cells, timings = read_untouched(db, read)
+    planned, cells, timings = read_snapshot(db, read)
     artifacts = artifacts.resolve()  # as a run names it in its logs
     try:
         runs = run_cells(cells)
@@ -179,7 +179,7 @@ def _status(
         flops_failed=sum(cell.planned_flops for cell in runs.values() if cell.broken),
         works=tuple((work, runs[work.run_id]) for work in begun),
         failures=failures,
-        left_out=tuple(LeftOut(cell, state, why) for cell, state in states if (why := _why(cell))),
+        omissions=tuple(Omission(cell, state, why) for cell, state in states if (why := _why(cell))),
         time_left=left,
         holder=None if dead else holder,
         abandoned_by=holder if dead else None,

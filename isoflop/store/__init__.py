@@ -13,9 +13,9 @@ from isoflop.store.cell import (
 from isoflop.store.changes import PlanChanges, PlannedRun, changes_since
 from isoflop.store.connect import refuse_no_file
 from isoflop.store.lock import LockContent, is_held, read_lock, sweep_lock
-from isoflop.store.rows import KnownRun, Timing
+from isoflop.store.runs import KnownRun, Timing
+from isoflop.store.snapshot import read_snapshot
 from isoflop.store.store import Store, open_store
-from isoflop.store.untouched import read_untouched
 
 __all__ = [
     "BrokenResult",
@@ -35,7 +35,7 @@ __all__ = [
     "is_held",
     "open_store",
     "read_lock",
-    "read_untouched",
+    "read_snapshot",
     "refuse_no_file",
     "run_cells",
     "sweep_lock",

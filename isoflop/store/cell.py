@@ -78,6 +78,20 @@ class CellResult(_Record):
     torch_version: str | None
     finished_at: str
 
+    @property
+    def arithmetic(self) -> str:
+        """`bfloat16`, `float32, math attention, compiled`: what of `execution` moves losses beyond the last bits.
+
+        The number of threads and the micro-batch only change the order of sums.
+        """
+        kernel, precision = self.execution.get("attention", "default"), self.execution.get("dtype")
+        words = [
+            precision if isinstance(precision, str) else "unknown precision",
+            *([f"{kernel} attention"] if kernel != "default" else []),
+            *(["compiled"] if self.execution.get("compile") else []),
+        ]
+        return ", ".join(words)
+
 
 @dataclass(frozen=True)
 class CompletedResult(CellResult):

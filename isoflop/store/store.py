@@ -42,7 +42,7 @@ from isoflop.store.queries import (
     SWEEPS_ASKING_FOR,
     TIMINGS,
 )
-from isoflop.store.rows import KnownRun, Timing
+from isoflop.store.runs import KnownRun, Timing
 
 # Enough to see every size of a sweep on every device; older runs tell of older code.
 NTIMINGS = 200

@@ -10,7 +10,7 @@ from isoflop.finding import Finding
 from isoflop.plan.types import Extra, Role
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
-from isoflop.store import RunCell, read_untouched, run_cells
+from isoflop.store import RunCell, read_snapshot, run_cells
 
 if TYPE_CHECKING:
     from isoflop.fit.results.target import Suggestion
@@ -104,5 +104,5 @@ def extend_sweep(
 def _cells(db: Path, spec: SweepSpec) -> Sequence[RunCell]:
     if not db.exists():
         return ()
-    cells = read_untouched(db, lambda store: store.cells(spec.name) if spec.name in store.sweep_names() else ())
+    cells = read_snapshot(db, lambda store: store.cells(spec.name) if spec.name in store.sweep_names() else ())
     return run_cells(cells)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from isoflop.artifacts.elsewhere import sign_in
+from isoflop.artifacts.other_databases import sign_in
 from isoflop.artifacts.weights import WeightKeeper
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
 from isoflop.engine.execution import git_state

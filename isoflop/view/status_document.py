@@ -4,7 +4,7 @@ from typing import Any
 
 from isoflop.status.holder import Holder
 from isoflop.status.positions import Position, State
-from isoflop.status.status import Failure, LeftOut, SweepStatus
+from isoflop.status.status import Failure, Omission, SweepStatus
 from isoflop.status.time_left import TimeLeft, done
 from isoflop.status.work import Work
 from isoflop.store import RunCell, SweepCell
@@ -27,7 +27,7 @@ def status_document(status: SweepStatus) -> dict[str, Any]:
         "lowest": [_lowest(place) for place in status.positions if place.lowest],
         "begun": [_begun(work, cell) for work, cell in status.works],
         "failures": [_failure(failure) for failure in status.failures],
-        "left_out": [_left_out(entry) for entry in status.left_out],
+        "left_out": [_omission(entry) for entry in status.omissions],
         "estimate": _estimate(status.time_left),
         "holder": _holder(status.holder),
         "abandoned_by": _holder(status.abandoned_by),
@@ -96,7 +96,7 @@ def _failure(failure: Failure) -> dict[str, object]:
     }
 
 
-def _left_out(entry: LeftOut) -> dict[str, object]:
+def _omission(entry: Omission) -> dict[str, object]:
     return {
         "run_id": entry.cell.run_id,
         "state": entry.state.value,

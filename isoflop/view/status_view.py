@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from isoflop.status.holder import Holder
-from isoflop.status.status import Failure, LeftOut, Next, SweepStatus
+from isoflop.status.status import Failure, Next, Omission, SweepStatus
 from isoflop.status.time_left import TimeLeft, done
 from isoflop.status.work import Activity, Work
 from isoflop.store import LockContent, RunCell, Standing
@@ -39,8 +39,8 @@ def print_status(status: SweepStatus, console: Console, *, arguments: Sequence[s
         console.print(table_block(table, console))
     if status.failures:
         _print_failures(status.failures, console)
-    if status.left_out:
-        _print_left_out(status.left_out, console)
+    if status.omissions:
+        _print_omissions(status.omissions, console)
     if status.findings:
         console.print(findings_block(status.findings))
     console.print(text(""), text(_next(status, arguments), "dim"), sep="\n")
@@ -186,7 +186,7 @@ def _near(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _print_left_out(entries: Sequence[LeftOut], console: Console) -> None:
+def _print_omissions(entries: Sequence[Omission], console: Console) -> None:
     console.print(text(""), text("Left out", "bold"), sep="\n")
     for entry in entries[:MOST_LISTED]:
         place = f"{format_flops(entry.cell.budget_flops)} FLOPs at {count(entry.cell.n_params_total)}"

@@ -25,7 +25,7 @@ class DrawnRun(NamedTuple):
     n_params: float
     loss: float
     hover: str
-    left_out: str | None
+    omission: str | None
 
 
 def drawn_runs(source: Source | Pool) -> list[DrawnRun]:

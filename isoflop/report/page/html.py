@@ -95,7 +95,7 @@ def _caption(summary: Summary, panels: dict[str, Plot]) -> str:
         "Points are runs, lines the fitted parabolas, diamonds their floors with "
         f"{percent(summary.fit.level)} intervals; a budget without a floor among its sizes is hollow and dashed."
     )
-    marks += " Squares are completed runs that are left out of the fit." if _has_left_out(summary) else ""
+    marks += " Squares are completed runs that are left out of the fit." if _has_omissions(summary) else ""
     absent = "" if len(panels) > 1 else " No floor lies inside the sizes trained, so there is no frontier to draw."
     n_runs = len(summary.source.rows)
     thinned = f" Of {runs(n_runs)} about {MOST_RUNS} are drawn." if n_runs > MOST_RUNS else ""
@@ -104,7 +104,7 @@ def _caption(summary: Summary, panels: dict[str, Plot]) -> str:
     return f'<figcaption>{marks}{absent} <span class="live-only">{hands}{thinned}</span></figcaption>'
 
 
-def _has_left_out(summary: Summary) -> bool:
+def _has_omissions(summary: Summary) -> bool:
     return any(cell.completed and not cell.used for cell in summary.source.cells)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from isoflop.finding import Finding, Severity
-from isoflop.sources.findings.arithmetic import arithmetic
 from isoflop.sources.source import Source, SweepSource
 from isoflop.store import CompletedResult
 
@@ -27,7 +26,7 @@ def _execution(sources: Sequence[Source]) -> Finding | None:
     used = [row.cell.used for source in sources for row in source.rows if row.cell and row.cell.used]
     devices = _distinct(used, lambda result: result.device or "unknown")
     versions = _distinct(used, lambda result: result.torch_version or "unknown")
-    kinds = _distinct(used, lambda result: arithmetic(result.execution))
+    kinds = _distinct(used, lambda result: result.arithmetic)
     if max(len(devices), len(versions), len(kinds)) <= 1:
         return None
     return Finding(

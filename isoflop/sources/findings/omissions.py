@@ -44,23 +44,23 @@ _FINDINGS = {
 }
 
 
-def left_out_findings(cells: Sequence[SweepCell]) -> tuple[Finding, ...]:
+def omission_findings(cells: Sequence[SweepCell]) -> tuple[Finding, ...]:
     """One finding for each kind of run that was planned and is not fitted; none for checks and dropped cells."""
     planned = run_cells(cells)
     found = ((kind, [cell for cell in planned if cell.standing is kind]) for kind in _FINDINGS)
-    return tuple(_finding(kind, left_out, len(planned)) for kind, left_out in found if left_out)
+    return tuple(_finding(kind, omitted, len(planned)) for kind, omitted in found if omitted)
 
 
-def _finding(kind: Standing, left_out: Sequence[RunCell], n_planned: int) -> Finding:
+def _finding(kind: Standing, omitted: Sequence[RunCell], n_planned: int) -> Finding:
     code, severity, what, hint = _FINDINGS[kind]
-    named = "; ".join(_name(cell) for cell in left_out[:_NAMED_CELLS])
-    more = "; ..." if len(left_out) > _NAMED_CELLS else ""
+    named = "; ".join(_name(cell) for cell in omitted[:_NAMED_CELLS])
+    more = "; ..." if len(omitted) > _NAMED_CELLS else ""
     return Finding(
         code=code,
         severity=severity,
-        message=f"{runs(len(left_out))} of {n_planned}: {what} ({named}{more}).",
+        message=f"{runs(len(omitted))} of {n_planned}: {what} ({named}{more}).",
         hint=hint,
-        values={"n_runs": len(left_out), "n_planned": n_planned, "run_ids": [cell.run_id for cell in left_out]},
+        values={"n_runs": len(omitted), "n_planned": n_planned, "run_ids": [cell.run_id for cell in omitted]},
     )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from isoflop.errors import IsoflopError
 from isoflop.sources.row import Row
 from isoflop.sources.source import Origin, TableSource
-from isoflop.sources.table.columns import REQUIRED
 from isoflop.sources.table.csv import read_csv
+from isoflop.sources.table.header import REQUIRED
 from isoflop.sources.table.jsonl import read_jsonl
 from isoflop.sources.table.parquet import MAGIC, read_parquet
 from isoflop.sources.table.raw import RawTable

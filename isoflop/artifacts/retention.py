@@ -46,7 +46,7 @@ class Ranking:
         return any(self._best.get(budget, (0.0, ""))[1] == run_id for budget in budgets)
 
 
-def wanted_weights(keep: Keep, cells: Iterable[SweepCell]) -> frozenset[str]:
+def weights_to_keep(keep: Keep, cells: Iterable[SweepCell]) -> frozenset[str]:
     """The ids of the runs whose weights a sweep of these cells keeps."""
     if keep == "none":
         return frozenset()
@@ -55,9 +55,9 @@ def wanted_weights(keep: Keep, cells: Iterable[SweepCell]) -> frozenset[str]:
     return Ranking(cells).best
 
 
-def wanted_by_any(store: Store, sweeps: Iterable[str]) -> frozenset[str]:
+def weights_any_keeps(store: Store, sweeps: Iterable[str]) -> frozenset[str]:
     """The ids of the runs whose weights at least one of `sweeps` keeps."""
-    wanted = (wanted_weights(_keep(store, sweep), store.cells(sweep)) for sweep in sweeps)
+    wanted = (weights_to_keep(_keep(store, sweep), store.cells(sweep)) for sweep in sweeps)
     return frozenset().union(*wanted)
 
 
