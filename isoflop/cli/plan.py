@@ -106,11 +106,11 @@ def plan(
 
 def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path, extension: "Extension | None") -> "PlanView":
     """The view against a database that is left as it is, or is not there."""
-    from isoflop.store import read_untouched
+    from isoflop.store import read_snapshot
 
     if not db.exists():
         return _view(spec, made, None, extension)
-    return read_untouched(db, lambda store: _view(spec, made, store, extension))
+    return read_snapshot(db, lambda store: _view(spec, made, store, extension))
 
 
 def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extension: "Extension | None") -> "PlanView":

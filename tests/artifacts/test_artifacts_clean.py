@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from isoflop.artifacts.free import free
-from isoflop.artifacts.inventory import Inventory, Kind
-from isoflop.artifacts.usage import disk_usage
+from isoflop.artifacts.inventory import Inventory, Kind, disk_usage
 from isoflop.plan.types import Cell
 from isoflop.rundir import RunDir, own_claim
 from isoflop.spec import RunPolicy, SweepSpec

@@ -17,7 +17,7 @@ from isoflop.report.figure.figure import render_figure
 from isoflop.report.figure.frontier_panel import draw_params, draw_tokens
 from isoflop.report.frontier_curves import MOST_LAWS_INSIDE
 from isoflop.report.ticks import MAX_TICKS, log_ticks, tick_choices
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from tests.report_examples import LLAMA3, points_of, summary_of
 
 PNG_HEADER = b"\x89PNG\r\n\x1a\n"

@@ -9,8 +9,8 @@ import pytest
 from isoflop.counting import FlopCount, flops_per_token
 from isoflop.errors import IsoflopError
 from isoflop.report.write import write_report
+from isoflop.sources.load import load_source
 from isoflop.sources.recount import under_convention
-from isoflop.sources.source import load_source
 from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
 FILES = {"index.html", "report.md", "report.json", "frontier.csv", "figure.svg", "figure.png"}

@@ -9,7 +9,7 @@ from isoflop.counting import FlopCount, flops_per_token
 from isoflop.fit import Question
 from isoflop.sources import fitting
 from isoflop.sources.fitting import fit_input
-from isoflop.sources.pool import load_sources
+from isoflop.sources.load import load_sources
 from isoflop.sources.recount import under_convention
 from tests.report_examples import grid, make_result, points_of, save_sweep
 
@@ -39,7 +39,7 @@ def test_points_on_the_way_are_counted_as_the_fit_counts(source, params, flops):
     counted = under_convention(source, params, flops)
     curves = given_curves(counted)
     # two of three points each: the last is the run itself
-    assert len(curves.loss) == 2 * len(source.points)
+    assert len(curves.loss) == 2 * len(source.rows)
     assert set(curves.loss) == {5.0, 4.0}
     count = params or "total"
     expected = [flops_per_token(cell.shape, flops, count) * (cell.n_tokens // 4) for cell in source.cells]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.artifacts.wanted import Ranking, wanted_by_any, wanted_weights
+from isoflop.artifacts.retention import Ranking, weights_any_keeps, weights_to_keep
 from isoflop.artifacts.weights import weights_of
 from isoflop.plan.types import Cell, Plan, Role
 from isoflop.result import RunResult
@@ -40,9 +40,9 @@ def test_the_lowest_loss_of_each_budget_is_kept(db: Path) -> None:
     cells = [make_cell(budget, width) for budget in BUDGETS for width in (16, 32, 48)]
     save_sweep(db, cells, with_losses(cells, 2.0, 1.5, 1.8, 1.4, 1.2, 1.1))
     best = {cells[1].run.run_id, cells[5].run.run_id}
-    assert wanted_weights("best-per-budget", cells_in(db)) == best
-    assert wanted_weights("all", cells_in(db)) == {cell.run.run_id for cell in cells}
-    assert wanted_weights("none", cells_in(db)) == frozenset()
+    assert weights_to_keep("best-per-budget", cells_in(db)) == best
+    assert weights_to_keep("all", cells_in(db)) == {cell.run.run_id for cell in cells}
+    assert weights_to_keep("none", cells_in(db)) == frozenset()
 
 
 def test_only_a_run_that_enters_the_fit_can_be_the_best(db: Path) -> None:
@@ -52,14 +52,14 @@ def test_only_a_run_that_enters_the_fit_can_be_the_best(db: Path) -> None:
     results[1] = unfinished(cells[1], "diverged", "loss was not finite")
     results[2] = make_result(cells[2], val_loss=1.2, achieved_flops=1.02 * cells[2].run.planned_flops)
     save_sweep(db, cells, results, excluded={cells[0].run.run_id: "wrong corpus"})
-    assert wanted_weights("best-per-budget", cells_in(db)) == {cells[4].run.run_id}
+    assert weights_to_keep("best-per-budget", cells_in(db)) == {cells[4].run.run_id}
 
 
 @pytest.mark.parametrize("role", [Role.GRID, Role.REPLICATE, Role.SUGGESTED])
 def test_replicates_and_suggested_runs_compete_with_the_grid(db: Path, role: Role) -> None:
     cells = [make_cell(1e12, 16), dataclasses.replace(make_cell(1e12, 32), role=role)]
     save_sweep(db, cells, with_losses(cells, 2.0, 1.0))
-    assert wanted_weights("best-per-budget", cells_in(db)) == {cells[1].run.run_id}
+    assert weights_to_keep("best-per-budget", cells_in(db)) == {cells[1].run.run_id}
 
 
 def test_results_one_by_one_leave_what_all_at_once_leave(db: Path) -> None:
@@ -78,7 +78,7 @@ def test_results_one_by_one_leave_what_all_at_once_leave(db: Path) -> None:
             let_go |= out
         with open_store(path, write=True) as store:
             assert all(store.record(result) for result in results)
-        assert ranking.best == wanted_weights("best-per-budget", cells_in(path))
+        assert ranking.best == weights_to_keep("best-per-budget", cells_in(path))
         assert let_go | ranking.best == {cell.run.run_id for cell in cells}
 
 
@@ -97,8 +97,8 @@ def test_any_sweep_that_asks_for_a_run_may_want_its_weights(db: Path) -> None:
     save_sweep(db, cells, with_losses(cells, 1.0, 2.0, 3.0), spec=spec_of("demo", "none"))
     save_sweep(db, cells[1:], [], spec=spec_of("other", "best-per-budget"))
     with open_store(db, write=False) as store:
-        assert wanted_by_any(store, ["demo"]) == frozenset()
-        assert wanted_by_any(store, ["demo", "other"]) == {cells[1].run.run_id}
+        assert weights_any_keeps(store, ["demo"]) == frozenset()
+        assert weights_any_keeps(store, ["demo", "other"]) == {cells[1].run.run_id}
 
 
 def test_a_sweep_in_the_words_of_another_version_may_want_anything(db: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_sweep_in_the_words_of_another_version_may_want_anything(db: Path) -> 
         store.save_plan(spec_of("demo", "none"), Plan("demo", tuple(cells), (), ()))
         store._db.execute("update sweeps set spec_json = ?", ['{"name": "demo", "budgets": [1e12], "colour": "red"}'])
         store._db.conn.commit()
-        assert wanted_by_any(store, ["demo"]) == {cell.run.run_id for cell in cells}
+        assert weights_any_keeps(store, ["demo"]) == {cell.run.run_id for cell in cells}
 
 
 def test_weights_lie_where_the_trainer_writes_them(tmp_path: Path) -> None:

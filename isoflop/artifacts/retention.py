@@ -2,12 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 
 from isoflop.errors import IsoflopError
 from isoflop.result import RunResult, Status
 from isoflop.spec import Keep
-from isoflop.store import Standing, Store, SweepCell, standing
+from isoflop.store import RunCell, Store, SweepCell, run_cells
 
 
 class Ranking:
@@ -18,12 +17,11 @@ class Ranking:
     """
 
     def __init__(self, cells: Iterable[SweepCell]) -> None:
-        self._cells: dict[str, list[SweepCell]] = defaultdict(list)
+        self._cells: dict[str, list[RunCell]] = defaultdict(list)
         self._best: dict[float, tuple[float, str]] = {}
-        for cell in cells:
-            if cell.run_id is not None:
-                self._cells[cell.run_id].append(cell)
-                self._enter(cell)
+        for cell in run_cells(cells):
+            self._cells[cell.run_id].append(cell)
+            self._enter(cell)
 
     @property
     def best(self) -> frozenset[str]:
@@ -35,21 +33,12 @@ class Ranking:
         cells = self._cells.get(result.run_id, [])
         concerned = {result.run_id} | {self._best[c.budget_flops][1] for c in cells if c.budget_flops in self._best}
         for cell in cells:
-            ended = replace(
-                cell,
-                status=result.status,
-                val_loss=result.val_loss,
-                achieved_flops=result.achieved_flops,
-                achieved_tokens=result.n_tokens,
-            )
-            self._enter(ended)
+            self._enter(cell.with_result(result))
         return frozenset(run_id for run_id in concerned if not self._is_best(run_id))
 
-    def _enter(self, cell: SweepCell) -> None:
-        if standing(cell) is Standing.USED:
-            assert cell.val_loss is not None
-            assert cell.run_id is not None
-            entry = (cell.val_loss, cell.run_id)
+    def _enter(self, cell: RunCell) -> None:
+        if cell.used is not None:
+            entry = (cell.used.val_loss, cell.run_id)
             self._best[cell.budget_flops] = min(entry, self._best.get(cell.budget_flops, entry))
 
     def _is_best(self, run_id: str) -> bool:
@@ -57,18 +46,18 @@ class Ranking:
         return any(self._best.get(budget, (0.0, ""))[1] == run_id for budget in budgets)
 
 
-def wanted_weights(keep: Keep, cells: Iterable[SweepCell]) -> frozenset[str]:
+def weights_to_keep(keep: Keep, cells: Iterable[SweepCell]) -> frozenset[str]:
     """The ids of the runs whose weights a sweep of these cells keeps."""
     if keep == "none":
         return frozenset()
     if keep == "all":
-        return frozenset(cell.run_id for cell in cells if cell.run_id is not None)
+        return frozenset(cell.run_id for cell in run_cells(cells))
     return Ranking(cells).best
 
 
-def wanted_by_any(store: Store, sweeps: Iterable[str]) -> frozenset[str]:
+def weights_any_keeps(store: Store, sweeps: Iterable[str]) -> frozenset[str]:
     """The ids of the runs whose weights at least one of `sweeps` keeps."""
-    wanted = (wanted_weights(_keep(store, sweep), store.cells(sweep)) for sweep in sweeps)
+    wanted = (weights_to_keep(_keep(store, sweep), store.cells(sweep)) for sweep in sweeps)
     return frozenset().union(*wanted)
 
 

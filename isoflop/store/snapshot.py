@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 _TRIES = 3
 
 
-def read_untouched(path: Path, read: Callable[[Store], _T]) -> _T:
+def read_snapshot(path: Path, read: Callable[[Store], _T]) -> _T:
     """What `read` returns of the database at `path`, which may be called more than once.
 
     A reader of a database in WAL mode leaves a -wal and a -shm file behind. Where no -wal file is in use, the file

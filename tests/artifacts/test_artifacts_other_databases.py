@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.artifacts.elsewhere import DATABASES, read_elsewhere, sign_in
 from isoflop.artifacts.inventory import Kind
+from isoflop.artifacts.other_databases import DATABASES, read_other_databases, sign_in
 from isoflop.artifacts.weights import WeightKeeper
 from isoflop.errors import IsoflopError
 from isoflop.spec import Keep, RunPolicy, SweepSpec
@@ -46,11 +46,11 @@ def free_as_a_run_does(artifacts: Path, db: Path) -> set[str]:
 
 
 def test_each_database_knows_what_the_other_wants(artifacts: Path, tmp_path: Path) -> None:
-    wanted = read_elsewhere(artifacts, tmp_path / "frees")
+    wanted = read_other_databases(artifacts, tmp_path / "frees")
     assert wanted.asked_for == dict.fromkeys(IDS, tmp_path / "keeps")
     assert wanted.weights == frozenset(IDS)
     assert wanted.corpora == {CELLS[0].run.corpus_fingerprint}
-    assert read_elsewhere(artifacts, tmp_path / "keeps").weights == frozenset()
+    assert read_other_databases(artifacts, tmp_path / "keeps").weights == frozenset()
 
 
 def test_a_sweep_frees_nothing_that_another_database_keeps(artifacts: Path, tmp_path: Path) -> None:
@@ -140,15 +140,15 @@ def test_signing_in_again_mends_a_damaged_note(artifacts: Path, tmp_path: Path) 
         note.write_bytes(b"")
     sign_in(artifacts, tmp_path / "keeps")
     sign_in(artifacts, tmp_path / "frees")
-    assert read_elsewhere(artifacts, tmp_path / "frees").weights == frozenset(IDS)
+    assert read_other_databases(artifacts, tmp_path / "frees").weights == frozenset(IDS)
 
 
 def test_what_is_no_note_is_passed_over(artifacts: Path, tmp_path: Path) -> None:
     (artifacts / DATABASES / "mine.json").write_bytes(b"{")
-    assert read_elsewhere(artifacts, tmp_path / "frees").weights == frozenset(IDS)
+    assert read_other_databases(artifacts, tmp_path / "frees").weights == frozenset(IDS)
 
 
 def test_the_same_database_under_another_name_is_no_other(artifacts: Path, tmp_path: Path) -> None:
     (tmp_path / "keeps").unlink()
     (tmp_path / "link").symlink_to(tmp_path / "frees")
-    assert read_elsewhere(artifacts, tmp_path / "link").asked_for == {}
+    assert read_other_databases(artifacts, tmp_path / "link").asked_for == {}

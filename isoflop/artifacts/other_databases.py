@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from isoflop.artifacts.wanted import wanted_by_any
+from isoflop.artifacts.retention import weights_any_keeps
 from isoflop.errors import IsoflopError
 from isoflop.files import write_atomically
-from isoflop.store import KnownRun, Store, read_untouched
+from isoflop.store import KnownRun, Store, read_snapshot
 
 DATABASES = "databases"
 _NOTE_NAME = re.compile(r"[0-9a-f]{16}\.json")
@@ -22,7 +22,7 @@ _LONGEST_NOTE = 32 * 1024
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class OtherDatabases:
     """What the other databases want.
 
     Attributes:
@@ -49,19 +49,19 @@ def notes(artifacts: Path) -> tuple[tuple[str, int], ...]:
     return tuple((note.name, note.lstat().st_mtime_ns) for note in _notes(artifacts))
 
 
-def read_elsewhere(artifacts: Path, db: Path) -> Elsewhere:
+def read_other_databases(artifacts: Path, db: Path) -> OtherDatabases:
     """What the databases that signed in want of the folder, without `db` itself.
 
     Raises:
         IsoflopError: one of them cannot be read, so that nobody can say what it wants.
     """
-    found = Elsewhere()
+    found = OtherDatabases()
     for note in _notes(artifacts):
         try:
             path = _database(note)
             if path is None or (db.exists() and path.samefile(db)):
                 continue
-            runs, weights = read_untouched(path, needs_of)
+            runs, weights = read_snapshot(path, needs_of)
         except (IsoflopError, OSError, ValueError, RecursionError) as error:
             reason = error.message if isinstance(error, IsoflopError) else str(error)
             raise IsoflopError(
@@ -69,7 +69,7 @@ def read_elsewhere(artifacts: Path, db: Path) -> Elsewhere:
                 hint=f"Mend it, or delete {str(note)!r} if it no longer matters.",
             ) from error
         asked_for = {run_id: run for run_id, run in runs.items() if run.asked_for}
-        found = Elsewhere(
+        found = OtherDatabases(
             asked_for=found.asked_for | dict.fromkeys(asked_for, path),
             weights=found.weights | weights,
             corpora=found.corpora | {run.corpus_fingerprint for run in asked_for.values()},
@@ -103,4 +103,4 @@ def _database(note: Path) -> Path | None:
 
 def needs_of(store: Store) -> tuple[dict[str, KnownRun], frozenset[str]]:
     """The runs that the database knows, and the ids of those whose weights its sweeps keep."""
-    return store.known_runs(), wanted_by_any(store, store.sweep_names())
+    return store.known_runs(), weights_any_keeps(store, store.sweep_names())
