@@ -5,7 +5,7 @@ from isoflop.corpus.build import open_corpus
 from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
 from isoflop.corpus.sources import is_absent
 from isoflop.corpus.stated import corpus_absent, stated_facts, tokens_differ
-from isoflop.corpus.tokenizer import Tokenizer, make_tokenizer
+from isoflop.corpus.tokenizer import Tokenizer, make_tokenizer, vocab_size
 
 __all__ = [
     "Corpus",
@@ -21,4 +21,5 @@ __all__ = [
     "open_corpus",
     "stated_facts",
     "tokens_differ",
+    "vocab_size",
 ]

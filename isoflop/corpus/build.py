@@ -75,9 +75,10 @@ def open_corpus(
             stamp(load_corpus(root, fingerprint), root / fingerprint)
             _remember(root, key, fingerprint)
     except OSError as error:
+        width = make_tokenizer(tokenizer).dtype.itemsize
         raise IsoflopError(
             f"Cannot build the corpus in {str(root)!r}: {error.strerror}.",
-            hint="Give a folder that can be written and locked, with room for two bytes per token (--artifacts).",
+            hint=f"Give a folder that can be written and locked, with room for {width} bytes per token (--artifacts).",
         ) from error
     return load_corpus(root, fingerprint)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from isoflop.corpus.shards import TokenStream, map_tokens
 from isoflop.corpus.split import SplitRule
-from isoflop.corpus.tokenizer import bytes_per_token
+from isoflop.corpus.tokenizer import BYTE, bytes_per_token, token_dtype
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 
@@ -27,6 +27,7 @@ class Manifest(BaseModel):
     schema_version: Literal[1] = 1
     fingerprint: str = Field(description="hash of tokenizer, training tokens and held-out tokens")
     tokenizer: str
+    vocab_size: int = Field(BYTE.vocab_size, ge=1, le=1 << 32, description="tokens are 0 .. vocab_size - 1")
     source: str = Field(description="where the text came from, in words")
     interpreter: str | None = Field(description="implementation and version, where the text is its library")
     heldout_fraction: float = Field(description="share of the documents that was to be held out")
@@ -43,6 +44,11 @@ class Manifest(BaseModel):
     n_heldout_tokens: int
     train_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
     heldout_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
+
+    def to_json(self) -> str:
+        """The manifest's file. It states a vocabulary only where that is not the byte tokenizer's."""
+        unsaid = {"vocab_size"} if self.vocab_size == BYTE.vocab_size else None
+        return self.model_dump_json(indent=1, exclude=unsaid) + "\n"
 
 
 @dataclass(frozen=True)
@@ -82,10 +88,11 @@ def load_corpus(root: Path, fingerprint: str) -> Corpus:
         manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
         if manifest.fingerprint != fingerprint:
             raise ValueError(f"its manifest is that of {manifest.fingerprint}")
+        dtype = token_dtype(manifest.vocab_size)
         return Corpus(
             manifest,
-            train=map_tokens(folder, "train", manifest.train_shards),
-            heldout=map_tokens(folder, "heldout", manifest.heldout_shards),
+            train=map_tokens(folder, "train", manifest.train_shards, dtype),
+            heldout=map_tokens(folder, "heldout", manifest.heldout_shards, dtype),
         )
     except ValidationError as error:
         reason = f"its manifest is not one ({error.error_count()} problems)"

@@ -32,20 +32,21 @@ def write_corpus(
     split = split_documents(documents(source.files), heldout_fraction=heldout_fraction, on_read=on_read)
     heldout_lines = {line for document in split.heldout for line in telling_lines(document.read())}
     lines_in_both = set[bytes]()
-    with TokenWriter(folder, "train", max_tokens=shard_tokens) as train:
+    with TokenWriter(folder, "train", tokenizer.dtype, max_tokens=shard_tokens) as train:
         for document in split.train:
             text = document.read()
             train.write(tokenizer.encode(text))
             lines_in_both |= heldout_lines.intersection(telling_lines(text))
             on_read(len(text))
     heldout_documents = _without_near_duplicates(split, lines_in_both)
-    with TokenWriter(folder, "heldout", max_tokens=shard_tokens) as heldout:
+    with TokenWriter(folder, "heldout", tokenizer.dtype, max_tokens=shard_tokens) as heldout:
         for document in heldout_documents:
             heldout.write(tokenizer.encode(document.read()))
     fingerprint = _fingerprint(tokenizer, train, heldout)
     manifest = Manifest(
         fingerprint=fingerprint,
         tokenizer=tokenizer.name,
+        vocab_size=tokenizer.vocab_size,
         source=source.description,
         interpreter=source.interpreter,
         heldout_fraction=heldout_fraction,
@@ -63,7 +64,7 @@ def write_corpus(
         train_shards=tuple(train.shard_tokens),
         heldout_shards=tuple(heldout.shard_tokens),
     )
-    (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     return fingerprint
 
 

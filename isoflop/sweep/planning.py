@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isoflop.corpus import corpus_absent, is_absent, make_tokenizer, open_corpus, stated_facts, tokens_differ
+from isoflop.corpus import corpus_absent, is_absent, open_corpus, stated_facts, tokens_differ, vocab_size
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.local.devices import DeviceChoice, slot_options
 from isoflop.engine.local.slot import Slot
@@ -114,10 +114,9 @@ def _nothing_to_train(spec: SweepSpec, dropped: Sequence[DroppedCell]) -> Isoflo
 
 
 def _planned(spec: SweepSpec, corpus: _KnownCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
-    vocab_size = make_tokenizer(spec.tokenizer).vocab_size
     # What is drawn from a surface needs no memory.
     memory = None if spec.trainer == "simulated" else min(slot.memory_bytes for slot in slots)
-    plan = make_plan(spec, corpus.facts, vocab_size=vocab_size, memory_limit=memory, extra=extra)
+    plan = make_plan(spec, corpus.facts, vocab_size=vocab_size(spec.tokenizer), memory_limit=memory, extra=extra)
     plan = replace(plan, findings=(*corpus.findings, *plan.findings))
     return PlannedSweep(plan, slots, corpus.facts, memory, recordable=corpus.is_here)
 
