@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.corpus import stated_facts, vocab_size
+from isoflop.corpus import facts_by_token_count, vocab_size
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.local.slot import USABLE_MEMORY
 from isoflop.plan.estimate import estimate
@@ -46,7 +46,7 @@ ON_GPUS = pytest.mark.parametrize("file", [f for f in SWEEPS if "gpu" in f.stem]
 
 def plan_as_promised(spec: SweepSpec) -> Plan:
     """The plan on the machine that the file names."""
-    facts = stated_facts(spec.corpus) if spec.corpus.tokens is not None else SMALL_STDLIB
+    facts = facts_by_token_count(spec.corpus) if spec.corpus.tokens is not None else SMALL_STDLIB
     memory = PROMISES[spec.name].memory_bytes * USABLE_MEMORY
     return make_plan(spec, facts, vocab_size=vocab_size(spec.tokenizer), memory_limit=memory)
 

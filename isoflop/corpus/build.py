@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from isoflop.corpus.corpus import Corpus, load_corpus
-from isoflop.corpus.intact import is_intact, stamp
+from isoflop.corpus.integrity import is_intact, stamp
 from isoflop.corpus.shards import SHARD_TOKENS
 from isoflop.corpus.sources import Source, find_source
 from isoflop.corpus.tokenizer import make_tokenizer

@@ -4,7 +4,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isoflop.corpus import corpus_absent, is_absent, open_corpus, stated_facts, tokens_differ, vocab_size
+from isoflop.corpus import (
+    absence_finding,
+    facts_by_token_count,
+    is_absent,
+    open_corpus,
+    token_count_findings,
+    vocab_size,
+)
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.local.devices import DeviceChoice, slot_options
 from isoflop.engine.local.slot import Slot
@@ -90,10 +97,10 @@ def _corpus(
     if spec.trainer == "simulated":
         return _KnownCorpus(NO_CORPUS)
     if not text_needed and _stands_in(spec, base):
-        stated = stated_facts(spec.corpus)
-        return _KnownCorpus(stated, (corpus_absent(spec.corpus, stated),), is_here=False)
+        facts = facts_by_token_count(spec.corpus)
+        return _KnownCorpus(facts, (absence_finding(spec.corpus, facts),), is_here=False)
     corpus = open_corpus(spec.corpus, spec.tokenizer, root=corpora(artifacts), base=base, on_progress=on_progress)
-    return _KnownCorpus(corpus.facts, tuple(tokens_differ(spec.corpus, corpus.facts)))
+    return _KnownCorpus(corpus.facts, tuple(token_count_findings(spec.corpus, corpus.facts)))
 
 
 def text_is_here(spec: SweepSpec, file: Path) -> bool:
