@@ -48,7 +48,7 @@ def open_corpus(
         shard_tokens: tokens per file. They do not enter the fingerprint.
 
     Raises:
-        IsoflopError: a source is missing, unreadable, empty or being written to; `root` cannot be written.
+        IsoflopError: a source is missing, unreadable, empty, not text or being written to; `root` cannot be written.
     """
     source = find_source(spec, base=base)
     _tidy(root)

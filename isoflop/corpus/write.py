@@ -8,6 +8,7 @@ from isoflop.corpus.corpus import FINGERPRINT_LENGTH, MANIFEST_NAME, Manifest
 from isoflop.corpus.shards import TokenWriter
 from isoflop.corpus.sources import Document, Source, documents
 from isoflop.corpus.split import Split, is_near_duplicate, split_documents, telling_lines
+from isoflop.corpus.text import refuse_binary
 from isoflop.corpus.tokenizer import Tokenizer
 from isoflop.errors import IsoflopError
 
@@ -27,9 +28,16 @@ def write_corpus(
     text and with the number of documents, not with the training text. `on_read` hears the bytes as they are read.
 
     Raises:
-        IsoflopError: a file is unreadable, or nothing can be held out.
+        IsoflopError: a file is unreadable or is not text, or nothing can be held out.
     """
-    split = split_documents(documents(source.files), heldout_fraction=heldout_fraction, on_read=on_read)
+
+    def on_first_read(document: Document, text: bytes) -> None:
+        # An interpreter's own sources are text, and its corpus stays what it is.
+        if source.interpreter is None:
+            refuse_binary(text, path=document.path, start=document.start)
+        on_read(len(text))
+
+    split = split_documents(documents(source.files), heldout_fraction=heldout_fraction, on_read=on_first_read)
     heldout_lines = {line for document in split.heldout for line in telling_lines(document.read())}
     lines_in_both = set[bytes]()
     with TokenWriter(folder, "train", tokenizer.dtype, max_tokens=shard_tokens) as train:
