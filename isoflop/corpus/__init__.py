@@ -1,7 +1,7 @@
 """Text to tokens to memory-mapped shards, and batches out of them. No torch."""
 
 from isoflop.corpus.batches import batch, batch_starts, heldout_sequences
-from isoflop.corpus.build import open_corpus
+from isoflop.corpus.build import count_corpus, open_corpus
 from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
 from isoflop.corpus.sources import is_absent
 from isoflop.corpus.token_count import absence_finding, facts_by_token_count, token_count_findings
@@ -14,6 +14,7 @@ __all__ = [
     "absence_finding",
     "batch",
     "batch_starts",
+    "count_corpus",
     "facts_by_token_count",
     "heldout_sequences",
     "is_absent",

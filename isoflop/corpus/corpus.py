@@ -8,9 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from isoflop.corpus.shards import TokenStream, map_tokens
-from isoflop.corpus.split import SplitRule
 from isoflop.corpus.tokenizer import BYTE, bytes_per_token, token_dtype
-from isoflop.corpus_facts import CorpusFacts
+from isoflop.corpus_facts import CorpusFacts, DocumentCounts, SplitRule
 from isoflop.errors import IsoflopError
 
 MANIFEST_NAME = "manifest.json"
@@ -45,6 +44,26 @@ class Manifest(BaseModel):
     train_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
     heldout_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
 
+    @property
+    def facts(self) -> CorpusFacts:
+        """What a plan needs to know. Bytes per token are those of the held-out text, whose loss they convert."""
+        return CorpusFacts(
+            fingerprint=self.fingerprint,
+            n_train_tokens=self.n_train_tokens,
+            n_heldout_tokens=self.n_heldout_tokens,
+            bytes_per_token=bytes_per_token(self.n_heldout_bytes, self.n_heldout_tokens),
+            documents=DocumentCounts(
+                source=self.source,
+                n_files=self.n_files,
+                n_read=self.n_documents,
+                n_duplicates=self.n_duplicates_dropped,
+                n_near_duplicates=self.n_near_duplicates_dropped,
+                n_train=self.n_train_documents,
+                n_heldout=self.n_heldout_documents,
+                split=self.split,
+            ),
+        )
+
     def to_json(self) -> str:
         """The manifest's file. It states a vocabulary only where that is not the byte tokenizer's."""
         unsaid = {"vocab_size"} if self.vocab_size == BYTE.vocab_size else None
@@ -61,14 +80,8 @@ class Corpus:
 
     @property
     def facts(self) -> CorpusFacts:
-        """What a plan needs to know. Bytes per token are those of the held-out text, whose loss they convert."""
-        manifest = self.manifest
-        return CorpusFacts(
-            fingerprint=manifest.fingerprint,
-            n_train_tokens=manifest.n_train_tokens,
-            n_heldout_tokens=manifest.n_heldout_tokens,
-            bytes_per_token=bytes_per_token(manifest.n_heldout_bytes, manifest.n_heldout_tokens),
-        )
+        """What a plan needs to know."""
+        return self.manifest.facts
 
 
 def load_corpus(root: Path, fingerprint: str) -> Corpus:

@@ -26,11 +26,13 @@ def shard_name(side: str, index: int) -> str:
 class TokenWriter:
     """Writes a stream of tokens as `dtype` into shards `<folder>/<side>-00000.bin`, ... and hashes it.
 
+    Without a folder it hashes and counts alone.
+
     Attributes:
         shard_tokens: tokens in each shard so far; all but the last are full.
     """
 
-    def __init__(self, folder: Path, side: str, dtype: TokenDtype, *, max_tokens: int = SHARD_TOKENS) -> None:
+    def __init__(self, folder: Path | None, side: str, dtype: TokenDtype, *, max_tokens: int = SHARD_TOKENS) -> None:
         self.shard_tokens: list[int] = []
         self._folder = folder
         self._side = side
@@ -51,11 +53,12 @@ class TokenWriter:
     def write(self, tokens: Tokens) -> None:
         """Appends `tokens`, going on to the next shard where one is full."""
         while len(tokens):
-            if self._file is None or self.shard_tokens[-1] == self._max_tokens:
-                self._file = self._next_shard()
+            if not self.shard_tokens or self.shard_tokens[-1] == self._max_tokens:
+                self._begin_shard()
             piece = tokens[: self._max_tokens - self.shard_tokens[-1]]
             content = np.ascontiguousarray(piece, self._dtype).data
-            self._file.write(content)
+            if self._file is not None:
+                self._file.write(content)
             self._hash.update(content)
             self.shard_tokens[-1] += len(piece)
             tokens = tokens[len(piece) :]
@@ -65,12 +68,12 @@ class TokenWriter:
         """SHA-256 of all tokens so far as they are stored, wherever the shards were cut."""
         return self._hash.digest()
 
-    def _next_shard(self) -> BinaryIO:
+    def _begin_shard(self) -> None:
         if self._file is not None:
             self._file.close()
-        path = self._folder / shard_name(self._side, len(self.shard_tokens))
+        if self._folder is not None:
+            self._file = (self._folder / shard_name(self._side, len(self.shard_tokens))).open("xb")
         self.shard_tokens.append(0)
-        return path.open("xb")
 
 
 @dataclass(frozen=True)

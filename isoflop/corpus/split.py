@@ -3,17 +3,15 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from isoflop.corpus.sources import Document
+from isoflop.corpus_facts import SplitRule
 from isoflop.errors import IsoflopError
 
 # Shorter lines (brackets, `return None`, blank ones) recur in unrelated documents and say nothing of copying.
 _SHORTEST_TELLING_LINE = 20
 
 _DIGEST_BYTES = 16
-
-SplitRule = Literal["by_hash", "one_moved", "by_position"]
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def absence_finding(spec: CorpusSpec, facts: CorpusFacts) -> Finding:
 
 def token_count_findings(spec: CorpusSpec, facts: CorpusFacts) -> Iterator[Finding]:
     """A finding where a text that is here has another number of tokens than `corpus.tokens` says."""
-    counted = facts.n_train_tokens + facts.n_heldout_tokens
+    counted = facts.n_tokens
     if spec.tokens is None or abs(spec.tokens / counted - 1) <= COUNT_TOLERANCE:
         return
     yield Finding(

@@ -14,15 +14,15 @@ from isoflop.errors import IsoflopError
 
 
 def write_corpus(
-    folder: Path,
+    folder: Path | None,
     source: Source,
     *,
     tokenizer: Tokenizer,
     heldout_fraction: float,
     shard_tokens: int,
     on_read: Callable[[int], None],
-) -> str:
-    """The fingerprint of the corpus written into `folder`.
+) -> Manifest:
+    """The manifest of the corpus written into `folder`; without a folder nothing is written and it is the same.
 
     The files are read twice, a document at a time: to split them and to write them. Memory grows with the held-out
     text and with the number of documents, not with the training text. `on_read` hears the bytes as they are read.
@@ -50,9 +50,8 @@ def write_corpus(
     with TokenWriter(folder, "heldout", tokenizer.dtype, max_tokens=shard_tokens) as heldout:
         for document in heldout_documents:
             heldout.write(tokenizer.encode(document.read()))
-    fingerprint = _fingerprint(tokenizer, train, heldout)
     manifest = Manifest(
-        fingerprint=fingerprint,
+        fingerprint=_fingerprint(tokenizer, train, heldout),
         tokenizer=tokenizer.name,
         vocab_size=tokenizer.vocab_size,
         source=source.description,
@@ -72,8 +71,9 @@ def write_corpus(
         train_shards=tuple(train.shard_tokens),
         heldout_shards=tuple(heldout.shard_tokens),
     )
-    (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-    return fingerprint
+    if folder is not None:
+        (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
 
 
 def _without_near_duplicates(split: Split, lines_in_train: set[bytes]) -> tuple[Document, ...]:

@@ -66,7 +66,7 @@ def test_tokens_beyond_16_bits_survive_a_corpus(tmp_path: Path) -> None:
     source = find_source(CorpusSpec(source="files", paths=(".",)), base=tmp_path)
     (tmp_path / "built").mkdir()
     options = {"tokenizer": wide, "heldout_fraction": 0.2, "shard_tokens": 100, "on_read": lambda _: None}
-    fingerprint = write_corpus(tmp_path / "built", source, **options)
+    fingerprint = write_corpus(tmp_path / "built", source, **options).fingerprint
     (tmp_path / "built").rename(tmp_path / fingerprint)
     corpus = load_corpus(tmp_path, fingerprint)
     assert corpus.manifest.vocab_size == 100_000
