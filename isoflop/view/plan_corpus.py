@@ -15,18 +15,20 @@ def corpus_lines(corpus: CorpusFacts) -> Iterator[str]:
         yield f"corpus: {train} tokens to train on, {heldout} held out, by corpus.tokens"
         return
     n_read, n_files = plural(documents.n_read, "document"), plural(documents.n_files, "file")
-    yield f"corpus: {one_line(documents.source)}; {n_read} in {n_files}{_dropped(documents)}"
+    yield f"corpus: {one_line(documents.source)}; {n_read} in {n_files}"
     if documents.split == "by_position":
         yield f"{train} tokens to train on; {heldout} held out, the end of the only document"
     else:
         n_train, n_heldout = plural(documents.n_train, "document"), plural(documents.n_heldout, "document")
         yield f"{train} tokens in {n_train} to train on, {heldout} in {n_heldout} held out"
+    yield from _dropped(documents)
 
 
-def _dropped(documents: DocumentCounts) -> str:
+def _dropped(documents: DocumentCounts) -> Iterator[str]:
     numbers = ((documents.n_duplicates, "duplicate"), (documents.n_near_duplicates, "near-duplicate"))
     named = [plural(number, noun) for number, noun in numbers if number]
-    return f", {' and '.join(named)} dropped" if named else ""
+    if named:
+        yield f"dropped from the corpus: {' and '.join(named)}"
 
 
 def corpus_document(corpus: CorpusFacts) -> dict[str, object]:

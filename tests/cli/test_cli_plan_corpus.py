@@ -89,7 +89,8 @@ def test_the_document_and_the_text_say_what_the_corpus_is(folder: Path) -> None:
         key: value for key, value in corpus.items() if key != "bytes_per_token"
     }
     shown = isoflop("plan", "s.toml", folder=folder).stdout.splitlines()
-    assert "corpus: files texts; 83 documents in 83 files, 3 duplicates dropped" in shown
+    assert "corpus: files texts; 83 documents in 83 files" in shown
+    assert "dropped from the corpus: 3 duplicates" in shown
     held = corpus["n_heldout_documents"]
     assert any(f"in {N_TEXTS - held} documents to train on, " in line for line in shown)
     assert any(line.endswith(f" in {held} documents held out") for line in shown)
