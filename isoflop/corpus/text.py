@@ -72,9 +72,9 @@ SIGNATURES = (
 
 # Bytes of a document that are looked at one by one.
 _HEAD_BYTES = 4096
-# Control characters that no 8-bit encoding of text uses for letters, lines, shifts or colours. Random bytes have one
-# in 12; IRC logs, which colour by control characters, are beyond one in 50 only where they are UTF-8.
-_CONTROLS = bytes({*range(0x01, 0x07), *range(0x10, 0x1B), *range(0x1C, 0x20)})
+# Control characters that no 8-bit encoding of text uses: without tab, ends of lines and pages, bell, backspace, escape,
+# the shifts of ISO 2022 and the styles of IRC. Random bytes have one in 16.
+_CONTROLS = bytes({0x01, *range(0x04, 0x07), *range(0x10, 0x16), *range(0x17, 0x1B), 0x1C, 0x1E})
 _CONTROL_SHARE = 1 / 50
 
 

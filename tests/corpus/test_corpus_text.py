@@ -128,6 +128,7 @@ PLAIN: dict[str, bytes] = {
     "pages": b"Page one\n\x0cPage two\n",
     "colours of a terminal": b"\x1b[31mred\x1b[0m and \x1b[1mbold\x1b[0m\n" * 40,
     "colours of IRC": "<\x0304,01ü\x03> \x02bold\x02 \x1funder\x1f\n".encode() * 300,
+    "colours of IRC in Latin-1": "<\x0304,01ü\x03> \x02fett\x02 \x1funter\x1f\x0f \x16um\x16\n".encode("latin-1") * 300,
     "one letter": b"a",
     "a text on file formats": b"PAR1 is what a Parquet file begins with, BZh a bzip2 file, %PDF- a PDF document.\n",
     "another one": b"BZh91AY&SY begins a bzip2 file.\n",
