@@ -44,7 +44,7 @@ def plan(
     target: Annotated[
         str | None, typer.Option("--target", metavar="<FLOPs>", help="Budget that --extend is to tell most about.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, record nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, write nothing.")] = False,
     json: AsJson = False,
 ) -> None:
     """Lay out the grid: which sizes on how many tokens at each budget, what is dropped and why, time and disk.
@@ -60,7 +60,7 @@ def plan(
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
     from isoflop.sweep.extend import extend_sweep, planned_extras
-    from isoflop.sweep.planning import lock_path, plan_sweep, text_is_here
+    from isoflop.sweep.planning import lock_path, plan_sweep, sweep_corpus, text_is_here
     from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
@@ -74,16 +74,10 @@ def plan(
     with ExitStack() as held:
         if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long
             held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
-        plan_with = partial(
-            plan_sweep,
-            spec,
-            sweep,
-            artifacts,
-            device=device.value,
-            workers=workers,
-            text_needed=False,
-            on_progress=tokenising_line(),
+        corpus = sweep_corpus(
+            spec, sweep, artifacts, text_needed=False, write=not dry_run, on_progress=tokenising_line()
         )
+        plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers)
         extra, extension = planned_extras(db, spec), None
         made = plan_with(extra=extra)
         if extend:
@@ -101,7 +95,7 @@ def plan(
     else:
         print_plan(view, stdout())
     if dry_run:
-        (stderr() if json else stdout()).print(text(f"Dry run: nothing was written to {db}.", "bold"))
+        (stderr() if json else stdout()).print(text("Dry run: nothing was written.", "bold"))
 
 
 def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path, extension: "Extension | None") -> "PlanView":
@@ -128,6 +122,7 @@ def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extens
     seconds = seconds_by_run(made, timings)
     return PlanView(
         plan=plan,
+        corpus=None if plan.simulated else made.corpus,
         estimate=cost(made, timings, done=done),
         seconds=seconds,
         disk_bytes=disk_bytes(plan, spec.run.keep, n_workers=len(made.slots), seconds=seconds.values()),

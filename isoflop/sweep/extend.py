@@ -58,7 +58,7 @@ def extend_sweep(
     Raises:
         IsoflopError: nothing has completed, or the results do not determine what to ask for.
     """
-    from isoflop.corpus import make_tokenizer
+    from isoflop.corpus import vocab_size
     from isoflop.fit import Question
     from isoflop.plan.shapes import ShapeRule, nearest_shape
     from isoflop.sources.fitting import fit_input
@@ -74,7 +74,7 @@ def extend_sweep(
     waiting = [
         (cell.budget_flops, float(cell.shape.n_params(spec.fit.params))) for cell in cells if cell.result is None
     ]
-    rule = ShapeRule(spec.model, make_tokenizer(spec.tokenizer).vocab_size, spec.fit.params)
+    rule = ShapeRule(spec.model, vocab_size(spec.tokenizer), spec.fit.params)
 
     def trainable(budget_flops: float, n_params: float) -> float | None:
         shape = nearest_shape(rule, n_params)

@@ -24,7 +24,7 @@ from isoflop.spec import load_spec
 from isoflop.store import PlanChanges, Store, changes_since, open_store, run_cells, sweep_lock
 from isoflop.sweep.extend import planned_extras
 from isoflop.sweep.outcome import Incomplete, Outline, RunOutcome
-from isoflop.sweep.planning import corpora, lock_path, plan_sweep
+from isoflop.sweep.planning import corpora, lock_path, plan_sweep, sweep_corpus
 
 
 @contextlib.contextmanager
@@ -38,13 +38,12 @@ def open_session(
     retry: bool,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator["Session"]:
-    """A session with the sweep planned and locked; `on_progress` as of `plan_sweep`."""
+    """A session with the sweep planned and locked; `on_progress` as of `sweep_corpus`."""
     spec = load_spec(sweep)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
         extra = planned_extras(db, spec)
-        planned = plan_sweep(
-            spec, sweep, artifacts, device=device, workers=workers, extra=extra, on_progress=on_progress
-        )
+        corpus = sweep_corpus(spec, sweep, artifacts, on_progress=on_progress)
+        planned = plan_sweep(spec, corpus, device=device, workers=workers, extra=extra)
         changes = changes_since(store, spec, planned.plan)
         store.save_plan(spec, planned.plan)
         git = git_state(sweep.resolve().parent)

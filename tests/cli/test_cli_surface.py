@@ -72,8 +72,8 @@ def test_defaults_and_environment_variables_are_as_documented(tmp_path: Path) ->
 def test_json_of_plan(drawn: Path) -> None:
     document = json.loads(isoflop("plan", "drawn.toml", "--json", folder=drawn).stdout)
     assert set(document) == {
-        "schema_version", "sweep", "simulated", "budgets", "runs", "dropped", "total_flops", "estimate", "changes",
-        "suggested", "findings",
+        "schema_version", "sweep", "simulated", "corpus", "budgets", "runs", "dropped", "total_flops", "estimate",
+        "changes", "suggested", "findings",
     }  # fmt: skip
     assert document["schema_version"] == 1
     assert set(document["runs"][0]) == {
@@ -82,6 +82,7 @@ def test_json_of_plan(drawn: Path) -> None:
         "epochs", "seed", "excluded",
     }  # fmt: skip
     assert set(document["estimate"]) == {"seconds", "measured", "devices", "disk_bytes", "n_done", "n_pending"}
+    assert document["corpus"] is None  # no text is read for a simulated sweep
     assert document["budgets"] == [1e17, 3e17, 1e18]
     assert len(document["runs"]) == 21
 

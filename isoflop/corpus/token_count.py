@@ -1,4 +1,4 @@
-"""A corpus known by its stated size alone: `corpus.tokens`, for planning where the text is not at hand."""
+"""The token count that a sweep file gives (`corpus.tokens`): in place of a text that is elsewhere, or beside it."""
 
 from collections.abc import Iterator
 
@@ -10,19 +10,19 @@ from isoflop.units import format_count
 # Stands where a corpus has the hash of its tokens: no run with it can ever be trained.
 ABSENT_FINGERPRINT = "absent"
 # The byte tokenizer's, but for a separator per document.
-STATED_BYTES_PER_TOKEN = 1.0
+BYTES_PER_TOKEN = 1.0
 # A count off by more than this share gives another plan: other cells exceed their epochs.
 COUNT_TOLERANCE = 0.1
 
 
-def stated_facts(spec: CorpusSpec) -> CorpusFacts:
+def facts_by_token_count(spec: CorpusSpec) -> CorpusFacts:
     """What `corpus.tokens` says of a text that is not here, held out as `corpus.heldout_fraction` says."""
     assert spec.tokens is not None
     n_heldout = round(spec.tokens * spec.heldout_fraction)
-    return CorpusFacts(ABSENT_FINGERPRINT, spec.tokens - n_heldout, n_heldout, STATED_BYTES_PER_TOKEN)
+    return CorpusFacts(ABSENT_FINGERPRINT, spec.tokens - n_heldout, n_heldout, BYTES_PER_TOKEN)
 
 
-def corpus_absent(spec: CorpusSpec, facts: CorpusFacts) -> Finding:
+def absence_finding(spec: CorpusSpec, facts: CorpusFacts) -> Finding:
     """The finding that a plan rests on `corpus.tokens`."""
     return Finding(
         "corpus_absent",
@@ -41,9 +41,9 @@ def corpus_absent(spec: CorpusSpec, facts: CorpusFacts) -> Finding:
     )
 
 
-def tokens_differ(spec: CorpusSpec, facts: CorpusFacts) -> Iterator[Finding]:
+def token_count_findings(spec: CorpusSpec, facts: CorpusFacts) -> Iterator[Finding]:
     """A finding where a text that is here has another number of tokens than `corpus.tokens` says."""
-    counted = facts.n_train_tokens + facts.n_heldout_tokens
+    counted = facts.n_tokens
     if spec.tokens is None or abs(spec.tokens / counted - 1) <= COUNT_TOLERANCE:
         return
     yield Finding(

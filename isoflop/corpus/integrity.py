@@ -13,16 +13,16 @@ STAMP_NAME = "verified.json"
 
 
 def is_intact(corpus: Corpus, folder: Path) -> bool:
-    """Whether the shards in `folder` are those that were built.
+    """Whether the shards in `folder` are those that were built. Nothing is written.
 
     Files whose size and time of change are as when they were last read whole count as read; others are hashed.
     """
-    if _read(folder / STAMP_NAME) == _stamp(corpus, folder):
-        return True
-    if fingerprint_of(corpus) != corpus.manifest.fingerprint:
-        return False
-    stamp(corpus, folder)
-    return True
+    return has_stamp(corpus, folder) or fingerprint_of(corpus) == corpus.manifest.fingerprint
+
+
+def has_stamp(corpus: Corpus, folder: Path) -> bool:
+    """Whether the shards in `folder` are as when they were last read whole, by size and time of change."""
+    return _read(folder / STAMP_NAME) == _stamp(corpus, folder)
 
 
 def stamp(corpus: Corpus, folder: Path) -> None:
