@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import typer
 
 from isoflop import __version__
 from isoflop.cli import app
+from tests.commands import isoflop, isoflop_process
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -36,14 +35,6 @@ SURFACE = {
     "include": {"runs", "--db", "--json"},
     "clean": {"--db", "--artifacts", "--yes", "--json"},
 }
-
-
-def isoflop(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "isoflop", *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +287,7 @@ def test_ungrouped_rows_exit_0_with_a_finding_and_4_when_strict(tmp_path: Path) 
 
 
 def test_python_dash_m_and_version(tmp_path: Path) -> None:
-    assert isoflop("--version", folder=tmp_path).stdout == f"isoflop {__version__}\n"
+    assert isoflop_process("--version", folder=tmp_path).stdout == f"isoflop {__version__}\n"
 
 
 def test_planning_twice_changes_nothing_and_a_fit_leaves_the_database_alone(drawn: Path) -> None:
