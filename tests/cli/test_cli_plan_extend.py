@@ -8,6 +8,8 @@ import pytest
 
 from tests.commands import isoflop
 
+pytestmark = pytest.mark.slow
+
 SWEEP = """
 name = "grown"
 budgets = [1e17, 1e18, 1e19]

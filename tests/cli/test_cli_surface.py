@@ -129,6 +129,7 @@ def test_json_of_fit(drawn: Path) -> None:
     assert document["level"] == 0.9
 
 
+@pytest.mark.slow
 def test_conventions_are_the_same_runs_counted_otherwise(drawn: Path) -> None:
     document = json.loads(isoflop("fit", "drawn.toml", "--json", folder=drawn).stdout)
     by_pair = {(entry["params"], entry["flops"]): entry for entry in document["conventions"]}
@@ -234,6 +235,7 @@ def test_a_window_is_a_distance(tmp_path: Path, window: str) -> None:
     assert done.stderr.startswith(f"Error: --window {window}")
 
 
+@pytest.mark.slow
 def test_json_of_report(drawn: Path) -> None:
     document = json.loads(isoflop("report", "drawn.toml", "--out", "r", "--json", folder=drawn).stdout)
     names = {Path(path).name for path in document["paths"]}

@@ -140,6 +140,7 @@ def test_a_killed_builder_leaves_nothing_that_is_taken_for_a_corpus(base: Path) 
     assert built_folders(base) == [corpus.manifest.fingerprint]
 
 
+@pytest.mark.slow
 def test_of_two_builders_at_once_one_builds_and_both_end_well(base: Path) -> None:
     first = start_builder(base)
     wait_for(base / "half-way")
@@ -207,6 +208,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "damage", "message"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_corpus_is_refused_by_workers_and_built_again(base: Path, name, damage, message: str) -> None:
     manifest = open_files(base, shard_tokens=1000).manifest

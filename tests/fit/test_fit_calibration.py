@@ -35,6 +35,7 @@ def measured():
     return [measure(Job(index, SWEEPS, SEED)) for index in (*well_specified(0.5), *well_specified(1.0))]
 
 
+@pytest.mark.slow
 def test_nominal_90_percent_intervals_hold_the_truth_as_often_as_they_say(measured):
     coverage = summarise(measured)["coverage"]["well"]
     # 120 sweeps: 0.90 +- 0.11
@@ -64,6 +65,7 @@ def test_a_summary_of_any_cells_is_plain_json(measured):
     assert document["joint_share"] == 1
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_no_digit():
     jobs = [Job(index, 2, SEED) for index in (0, 50)]
     alone, together = measure_all(jobs, 1), measure_all(jobs, 2)
