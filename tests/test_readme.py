@@ -34,6 +34,12 @@ def test_the_two_set_up_commands_come_first_and_exist() -> None:
         assert re.search(rf"^{command.split()[1]}:", makefile, flags=re.MULTILINE)
 
 
+def test_the_targets_that_contributing_lists_are_those_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `make (\w+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert set(listed) == set(re.findall(r"^(\w+):.*##", makefile, flags=re.MULTILINE)) - {"help", "clean"}
+
+
 @pytest.mark.parametrize("line", commands("isoflop"))
 def test_every_command_and_option_in_the_readme_exists(line: str) -> None:
     words = shlex.split(line)
@@ -87,6 +93,6 @@ def test_the_numbers_in_the_readme_are_those_of_the_committed_report() -> None:
 
 
 def test_the_links_of_readme_and_docs_lead_somewhere() -> None:
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"):
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
