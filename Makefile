@@ -28,7 +28,7 @@ lint: $(VENV)/.installed-test ## ruff and mypy
 	$(BIN)/mypy
 
 coverage: $(VENV)/.installed-test ## the whole suite, lines and branches counted, with the floor of pyproject.toml
-	$(PYTEST) --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "isoflop needs Python 3.11 or newer: make PYTHON=python3.x")'
