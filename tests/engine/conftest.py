@@ -91,7 +91,7 @@ class Sandbox:
                     found[pid] = run_id
         return found
 
-    def wait_for(self, condition: Callable[[], object], *, seconds: float = 60) -> None:
+    def wait_for(self, condition: Callable[[], object], *, seconds: float = 150) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "it did not happen in time"

@@ -240,5 +240,5 @@ if __name__ == "__main__":
 def test_a_start_that_a_stopped_server_does_not_answer_can_be_aborted(tmp_path: Path) -> None:
     (tmp_path / "ask.py").write_text(ASK_A_STOPPED_SERVER)
     command = [sys.executable, "ask.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout) == (0, "first\nthird\n"), done.stderr
