@@ -17,7 +17,7 @@ def isoflop(*arguments: str, folder: Path, code: int = 0) -> Done:
     Only `run` gets a process of its own, for its signals and its fork server: an interpreter that imports everything
     again costs more than most commands. A bug leaves no traceback on stderr here; it is raised.
     """
-    give = isoflop_process if arguments[:1] == ("run",) else _here
+    give = isoflop_process if arguments[:1] == ("run",) else isoflop_here
     return give(*arguments, folder=folder, code=code)
 
 
@@ -27,8 +27,8 @@ def isoflop_process(*arguments: str, folder: Path, code: int = 0) -> Done:
     return _ended(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False), code)
 
 
-def _here(*arguments: str, folder: Path, code: int) -> Done:
-    """In this process; both streams are files with descriptors, as in `isoflop ... > out 2> err`."""
+def isoflop_here(*arguments: str, folder: Path, code: int = 0) -> Done:
+    """The same in this process; both streams are files with descriptors, as in `isoflop ... > out 2> err`."""
     ended: object = None
     with TemporaryFile("w+", encoding="utf-8") as out, TemporaryFile("w+", encoding="utf-8") as err:
         with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

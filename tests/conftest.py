@@ -16,7 +16,7 @@ from tests.engine.conftest import end_what_was_started
 
 # Whole sweeps with processes of their own, some of which must end within seconds: one at a time.
 SWEEPS = ("tests/engine/", "tests/faults/")
-NEEDS_TORCH = re.compile(r"^(import|from) (torch|isoflop\.train|tests\.train)\b", re.MULTILINE)
+NEEDS_TORCH = re.compile(r"^\s*(import|from) (torch|isoflop\.train|tests\.train)\b", re.MULTILINE)
 
 # An example that takes longer than hypothesis' 200 ms says that the machine is busy.
 settings.register_profile("suite", deadline=None)

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_cli_surface import SIMULATED, isoflop
+from tests.commands import isoflop_here
 from tests.databases import opened
 
 
 def refused(folder: Path, *arguments: str) -> str:
     """stderr of a command that a user can mend."""
-    done = isoflop(*arguments, folder=folder, code=1)
+    done = isoflop_here(*arguments, folder=folder, code=1)
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     message, hint = done.stderr.strip().splitlines()[-2:]

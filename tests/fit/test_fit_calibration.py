@@ -43,6 +43,7 @@ def test_nominal_90_percent_intervals_hold_the_truth_as_often_as_they_say(measur
     assert coverage == pytest.approx(dict.fromkeys(QUANTITIES, LEVEL), abs=allowed)
 
 
+@pytest.mark.slow
 def test_bad_runs_are_set_aside_and_clean_sweeps_kept(measured):
     (mask,) = (row for row in summarise(measured)["mask"] if row["cells"] == "well")
     for spoil in SPOILS:
@@ -53,12 +54,14 @@ def test_bad_runs_are_set_aside_and_clean_sweeps_kept(measured):
     assert mask["clean_sweeps_masked"] <= allowed
 
 
+@pytest.mark.slow
 def test_the_recommended_estimate_errs_less_far_out_than_parabolas_on_a_skewed_surface(measured):
     skewed = [one for one in measured if CELLS[one.index].surface is SKEWED]
     recommended, parabola, _ = np.sqrt(np.mean([one.rms**2 for one in skewed], axis=0))
     assert recommended < parabola
 
 
+@pytest.mark.slow
 def test_a_summary_of_any_cells_is_plain_json(measured):
     document = json.loads(json.dumps(summarise(measured[:1]), allow_nan=False))
     assert document["cells"] == 1
