@@ -36,7 +36,9 @@ def isoflop_here(*arguments: str, folder: Path, code: int = 0) -> Done:
                 app([*arguments], prog_name="isoflop")
             except SystemExit as end:
                 ended = end.code
-        texts = [stream.seek(0) or stream.read() for stream in (out, err)]
+        for stream in (out, err):
+            stream.seek(0)
+        texts = out.read(), err.read()
     assert ended is None or isinstance(ended, int), ended
     return _ended(subprocess.CompletedProcess(["isoflop", *arguments], ended or 0, *texts), code)
 
