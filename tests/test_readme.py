@@ -34,15 +34,24 @@ def test_the_two_set_up_commands_come_first_and_exist() -> None:
         assert re.search(rf"^{command.split()[1]}:", makefile, flags=re.MULTILINE)
 
 
+def test_the_targets_that_contributing_lists_are_those_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `make (\w+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert set(listed) == set(re.findall(r"^(\w+):.*##", makefile, flags=re.MULTILINE)) - {"help", "clean"}
+
+
 @pytest.mark.parametrize("line", commands("isoflop"))
 def test_every_command_and_option_in_the_readme_exists(line: str) -> None:
     words = shlex.split(line)
     assert {word for word in words if word.startswith("--")} <= SURFACE[words[1]] | {"--help"}
 
 
-def test_the_four_commands_run_on_the_smoke_sweep(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_four_commands_run_on_a_simulated_sweep(tmp_path: Path) -> None:
+    """In the order of the README. `.ci/run` gives them for a sweep that is really trained."""
     (tmp_path / "sweeps").mkdir()
-    (tmp_path / "sweeps" / "quickstart.toml").write_text((ROOT / "sweeps" / "smoke.toml").read_text())
+    sweep = (ROOT / "sweeps" / "quickstart.toml").read_text(encoding="utf-8")
+    (tmp_path / "sweeps" / "quickstart.toml").write_text(sweep.replace("\n[", '\ntrainer = "simulated"\n[', 1))
     lines = [line for line in commands("isoflop") if "sweeps/quickstart.toml" in line]
     assert [line.split()[1] for line in lines[:4]] == ["plan", "run", "fit", "report"]
     for line in lines:
@@ -50,6 +59,7 @@ def test_the_four_commands_run_on_the_smoke_sweep(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_commands_on_runs_from_elsewhere_run(tmp_path: Path) -> None:
     fit, report = [shlex.split(line)[1:] for line in commands("isoflop") if "runs." in line]
     (tmp_path / "mine.toml").write_text('name = "mine"\nbudgets = [1e17, 1e18]\ntrainer = "simulated"\n')
@@ -83,6 +93,6 @@ def test_the_numbers_in_the_readme_are_those_of_the_committed_report() -> None:
 
 
 def test_the_links_of_readme_and_docs_lead_somewhere() -> None:
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"):
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -63,6 +63,7 @@ def test_a_sweep_file_begins_with_its_question_and_is_named_after_it(file: Path)
     assert load_spec(file).name == file.stem
 
 
+@pytest.mark.slow
 @EVERY
 def test_a_sweep_file_can_be_planned_on_any_machine(file: Path, tmp_path: Path) -> None:
     """By the real command, without a GPU and without the text of files that a user is to bring."""

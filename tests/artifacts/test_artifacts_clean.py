@@ -224,6 +224,7 @@ free(inventory)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.004, 0.012, 0.03])
 def test_a_removal_killed_at_any_instant_leaves_a_directory_whole_or_not_at_all(
     artifacts: Path, db: Path, delay: float

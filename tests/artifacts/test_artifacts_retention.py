@@ -110,6 +110,7 @@ def test_a_sweep_in_the_words_of_another_version_may_want_anything(db: Path) -> 
         assert weights_any_keeps(store, ["demo"]) == {cell.run.run_id for cell in cells}
 
 
+@pytest.mark.slow
 def test_weights_lie_where_the_trainer_writes_them(tmp_path: Path) -> None:
     from isoflop.train.checkpoint import weights_path
 

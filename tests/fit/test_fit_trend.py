@@ -79,6 +79,7 @@ def test_bad_runs_at_one_end_are_no_trend(end):
     assert found >= 34
 
 
+@pytest.mark.slow
 def test_where_errors_are_stated_no_trend_is_looked_for():
     exact = surface_sweep(np.geomspace(1e18, 1e20, 5))
     se = 1e-3 * (exact[0] / 1e18) ** 0.5
@@ -108,6 +109,7 @@ def test_rows_of_the_noisier_budgets_weigh_less():
     assert 6.3 / 3 < math.sqrt(weights[0] / weights[-1]) < 6.3 * 1.5
 
 
+@pytest.mark.slow
 def test_fewer_runs_of_noisy_budgets_are_taken_for_bad_ones_than_where_all_count_alike():
     lost = np.zeros(2)
     for index in range(0, 54, 3):

@@ -12,7 +12,7 @@ from tests.report.chromium import PATIENCE, Chromium, missing
 from tests.report.test_report_page import EVIL, SHOWN, attack
 from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
 DRAWN = "document.querySelectorAll('.scatterlayer .trace').length"
 PLOTTED = "[...document.querySelectorAll('.plots > div')].every((place) => place.querySelector('.modebar-container'))"

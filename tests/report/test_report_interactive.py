@@ -107,6 +107,7 @@ def test_a_law_and_its_band_are_those_of_the_fit():
     assert target.n_opt - bars["arrayminus"][0] == pytest.approx(target.n_opt_ci[0], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_are_thinned_and_stay_few_elements():
     source = points_of(*(10 ** (18 + k / 2500) for k in range(10_000)), n_sizes=1)
     panel = plots(summary_of(source))["valleys"]

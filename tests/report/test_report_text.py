@@ -194,6 +194,7 @@ def test_what_is_not_known_is_empty_in_the_frontier_csv():
     assert [rows[0][name] for name in unknown] == [""] * 4
 
 
+@pytest.mark.slow
 def test_every_text_says_simulated_exactly_when_it_is(nasty, troubled):
     for summary in (nasty, troubled):
         svg = render_figure(summary).svg

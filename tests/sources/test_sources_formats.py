@@ -190,6 +190,7 @@ def test_a_parquet_table_without_rows_or_with_a_column_twice_is_refused(tmp_path
     assert "names the column loss twice" in refusal(tmp_path / "runs.parquet").message
 
 
+@pytest.mark.slow
 def test_without_pyarrow_a_parquet_file_says_what_to_install(tmp_path):
     path = save_parquet(tmp_path, [ROW])
     code = (
@@ -205,6 +206,7 @@ def test_without_pyarrow_a_parquet_file_says_what_to_install(tmp_path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SAVES)
 def test_a_hundred_thousand_rows_are_read_in_seconds(tmp_path, kind):
     rows = [{**KNOWN, "n_params": 1e7 + index} for index in range(100_000)]

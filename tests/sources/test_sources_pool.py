@@ -202,6 +202,7 @@ def test_a_title_of_many_sources_names_the_first(tmp_path):
     assert load(*paths).label == "a.csv, b.csv, c.csv and 2 more"
 
 
+@pytest.mark.slow
 def test_a_pooled_report_is_of_its_labels_in_any_order(tmp_path, db, table):
     out = tmp_path / "report"
     write_report(summary_of(load(db, table)), out)
@@ -212,6 +213,7 @@ def test_a_pooled_report_is_of_its_labels_in_any_order(tmp_path, db, table):
         write_report(summary_of(load(db, f"x={table}")), out)
 
 
+@pytest.mark.slow
 def test_a_report_from_before_there_were_several_sources_is_renewed(tmp_path, table):
     summary = summary_of(load(table))
     write_report(summary, tmp_path / "report")

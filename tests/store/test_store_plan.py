@@ -159,6 +159,7 @@ def test_a_run_of_1e25_flops_can_be_planned(store: Store) -> None:
     assert (cell.planned_flops, cell.n_tokens) == (run.planned_flops, run.n_tokens)
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells_are_saved_and_read_whole(store: Store) -> None:
     runs = [make_run(width, seed) for width in range(16, 116) for seed in range(100)]
     store.save_plan(make_spec(), make_plan(*runs))

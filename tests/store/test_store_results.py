@@ -255,6 +255,7 @@ def test_threads_with_a_store_each_can_record_at_once(planned: Store, path: Path
     assert planned.pending("demo") == ()
 
 
+@pytest.mark.slow
 def test_processes_can_record_at_once(store: Store, path: Path) -> None:
     runs = [make_run(seed=seed) for seed in range(20)]
     store.save_plan(make_spec(), make_plan(*runs))
