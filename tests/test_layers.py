@@ -13,7 +13,7 @@ import isoflop
 ROOT = Path(isoflop.__file__).parent
 
 LAYERS = (
-    {"isoflop", "errors", "finding", "units", "files", "hardware", "processes"},
+    {"isoflop", "errors", "finding", "units", "files", "hardware", "processes", "registry"},
     {"shape", "result", "corpus_facts", "wording"},
     {"counting", "run_spec", "spec", "spec_problems"},
     {"rundir", "corpus", "plan"},
