@@ -124,7 +124,7 @@ def test_it_works_where_nothing_can_be_written() -> None:
         make_sweep(folder)
         folder.chmod(0o555)
         code = (
-            "import encodings.utf_8_sig, os, isoflop.cli.console, isoflop.sweep.planning\n"
+            "import encodings.utf_8_sig, os, urllib.parse, isoflop.cli.console, isoflop.sweep.planning\n"
             "import isoflop.view.status_document, isoflop.view.status_view\n"
             f"os.chdir({name!r})\n"
             f"if os.getuid() == 0: os.setuid({NOBODY})\n"
