@@ -10,7 +10,7 @@ import pytest
 
 from isoflop.cli import boundary
 from isoflop.rundir import Claim, JobFile
-from tests.cli.test_cli_surface import isoflop
+from tests.commands import isoflop
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -72,6 +72,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a simulated sweep that has run, and a table."""
     made = tmp_path_factory.mktemp("reference")
     (made / "s.toml").write_text(SWEEP)
+    (made / "f.toml").write_text('name = "f"\nbudgets = [3e9]\n[corpus]\nsource = "files"\npaths = ["text.txt"]\n')
+    (made / "text.txt").write_text("".join(f"line {number} of a text\n" for number in range(50_000)))
     (made / "t.csv").write_bytes((ROOT / "tests" / "data" / "llama3.csv").read_bytes())
     isoflop("run", "s.toml", folder=made)
     return made
@@ -84,6 +86,7 @@ ASKED = "--target 1e19 --suggest 3 --law all --peak 1e14 --corpus-tokens 1e9 --i
     ("title", "line"),
     [
         ("plan", "plan s.toml --extend 3"),
+        ("plan", "plan f.toml --dry-run"),
         ("run", "run s.toml"),
         ("status", "status s.toml"),
         ("fit", f"fit s.toml {ASKED}"),
