@@ -72,7 +72,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a simulated sweep that has run, and a table."""
     made = tmp_path_factory.mktemp("reference")
     (made / "s.toml").write_text(SWEEP)
-    (made / "f.toml").write_text('name = "f"\nbudgets = [3e9]\n[corpus]\nsource = "files"\npaths = ["text.txt"]\n')
+    corpus = '[corpus]\nsource = "files"\npaths = ["text.txt"]\n'
+    smoke = (ROOT / "sweeps" / "smoke.toml").read_text(encoding="utf-8")
+    (made / "f.toml").write_text(smoke.replace("[grid]", f"{corpus}[grid]"))
     (made / "text.txt").write_text("".join(f"line {number} of a text\n" for number in range(50_000)))
     (made / "t.csv").write_bytes((ROOT / "tests" / "data" / "llama3.csv").read_bytes())
     isoflop("run", "s.toml", folder=made)
