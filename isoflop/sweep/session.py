@@ -13,6 +13,7 @@ from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinish
 from isoflop.engine.execution import git_state
 from isoflop.engine.local.devices import DeviceChoice
 from isoflop.engine.local.local_engine import LocalEngine
+from isoflop.engine.local.open_files import ensure_open_files
 from isoflop.engine.order import start_order
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import guess_seconds
@@ -40,6 +41,7 @@ def open_session(
 ) -> Iterator["Session"]:
     """A session with the sweep planned and locked; `on_progress` as of `plan_sweep`."""
     spec = load_spec(sweep)
+    ensure_open_files(workers)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
         extra = planned_extras(db, spec)
         planned = plan_sweep(

@@ -1,8 +1,6 @@
 """Bad input: one sentence, one hint, exit 1, no traceback, nothing lost."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -168,15 +166,6 @@ def test_names_with_markup_are_printed_as_they_are(folder: Path) -> None:
     assert "[red]x.toml" in refused(folder, "plan", "[red]x.toml")
 
 
-def test_a_closed_pipe_is_no_error(folder: Path) -> None:
-    isoflop("run", "drawn.toml", folder=folder)
-    command = f"{sys.executable} -m isoflop fit drawn.toml | head -n 1"
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and done.stderr == ""
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -217,18 +206,3 @@ def test_a_heldout_text_shorter_than_a_sequence_is_refused_before_training(folde
 def test_a_database_or_artifacts_that_are_something_else(folder: Path, option: str) -> None:
     assert "drawn.toml" in refused(folder, "run", "drawn.toml", option, "drawn.toml")
     assert (folder / "drawn.toml").read_text() == SIMULATED
-
-
-def test_a_full_disk_under_stdout_is_one_sentence(folder: Path) -> None:
-    isoflop("run", "drawn.toml", folder=folder)
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "isoflop", "fit", "drawn.toml", "--json"],
-            cwd=folder,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: Cannot write the output") and "Traceback" not in done.stderr
