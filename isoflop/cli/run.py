@@ -28,6 +28,7 @@ from isoflop.cli.options import (
     SweepFile,
     Workers,
 )
+from isoflop.cli.replan import Replan, may_leave
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -55,11 +56,13 @@ def run(
     device: Device = DeviceName.AUTO,
     workers: Workers = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run diverged and failed runs again.")] = False,
+    replan: Replan = False,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
 
-    The same command resumes: finished runs are never repeated, killed ones go on from their checkpoint.
+    The same command resumes: finished runs are never repeated, killed ones go on from their checkpoint. Where the sweep
+    file or the text changed so that trained runs would be left behind, it asks at a terminal, and elsewhere refuses.
 
     Ctrl-C once checkpoints and stops, twice kills. SIGTERM and a terminal that closes checkpoint and stop within ten
     seconds. Ctrl-Z pauses. A reader that goes (`| head`) stops nothing.
@@ -78,6 +81,7 @@ def run(
         device=device.value,
         workers=workers,
         retry=retry,
+        may_leave=may_leave(replan),
         on_progress=tokenising_line(),
     ) as session:
         _tell_what_changed(session)

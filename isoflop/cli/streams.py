@@ -11,7 +11,10 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 STDOUT, STDERR = 1, 2
 # What the environment may say of a terminal's size; where it says anything else, the size is unknown (80 columns).
@@ -30,13 +33,13 @@ class _Descriptor(io.FileIO):
         self._is_courtesy = is_courtesy
         self._silent = False
 
-    def write(self, data: object, /) -> int:
+    def write(self, data: "ReadableBuffer", /) -> int:
         """Write `data`, or nothing where nobody listens any more."""
-        size = memoryview(data).nbytes  # type: ignore[arg-type]
+        size = memoryview(data).nbytes
         if self._silent:
             return size
         try:
-            return super().write(data) or 0  # type: ignore[call-overload, no-any-return]
+            return super().write(data) or 0
         except OSError as error:
             self._silent = True  # what is still buffered would raise again when Python flushes at exit
             if self._is_courtesy(error):

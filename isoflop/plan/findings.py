@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding, Severity
@@ -9,8 +10,8 @@ from isoflop.plan.types import Cell
 from isoflop.spec import SweepSpec
 from isoflop.units import format_flops, plural
 
-# Below this many sizes a parabola has too few degrees of freedom to say how sure it is.
-FEWEST_SIZES = 5
+# With fewer sizes a fit warns of every budget (`few_sizes` of isoflop/fit/findings/coverage.py, which this must equal).
+FEWEST_SIZES = 6
 # Sizes wanted on each side of the centre, so that a floor off the first guess is still bracketed.
 ROOM = 2
 # A centre's own size is off it by up to this share.
@@ -46,6 +47,23 @@ class KeptSizes:
         return sum(size > self.centre * (1 + AT_CENTRE) for size in self.sizes)
 
 
+def file_findings(planned: SweepSpec, asked: SweepSpec, file: Path) -> tuple[Finding, ...]:
+    """A finding where the sweep of `file` asks for other runs than were `planned`, or reads them otherwise.
+
+    How runs are looked after (`[run]`) changes no answer.
+    """
+    if planned.asks_the_same_as(asked):
+        return ()
+    return (
+        Finding(
+            "sweep_file_changed",
+            Severity.WARNING,
+            f"{str(file)!r} is no longer the sweep {planned.name!r} that was planned; this is of what was planned.",
+            "`isoflop plan` shows what changed and records it.",
+        ),
+    )
+
+
 def heldout_findings(spec: SweepSpec, corpus: CorpusFacts) -> Iterator[Finding]:
     """A finding where the held-out text is shorter than the sweep asks for."""
     if corpus.n_heldout_tokens < spec.evaluation.tokens:
@@ -62,8 +80,8 @@ def heldout_findings(spec: SweepSpec, corpus: CorpusFacts) -> Iterator[Finding]:
 def grid_findings(grids: Sequence[KeptSizes]) -> Iterator[Finding]:
     """At most one finding of a kind, whatever the number of budgets it applies to."""
     yield from _per_budget(
-        "few_sizes",
-        f"Fewer than {FEWEST_SIZES} sizes are left",
+        "few_sizes_planned",
+        f"Fewer than {FEWEST_SIZES} sizes, too few to see a bad run or a skewed valley by, are planned",
         [(grid, len(grid.sizes)) for grid in grids if len(grid.sizes) < FEWEST_SIZES],
         "Raise grid.sizes, move the centre, or see the reasons of the dropped cells.",
     )

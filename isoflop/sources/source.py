@@ -10,7 +10,8 @@ from typing import TypedDict
 
 from isoflop.counting import Convention, FlopCount
 from isoflop.errors import IsoflopError
-from isoflop.finding import Finding, Severity
+from isoflop.finding import Finding
+from isoflop.plan.findings import file_findings
 from isoflop.result import CurvePoint
 from isoflop.shape import ParamCount
 from isoflop.sources.findings.omissions import left_out_findings
@@ -217,7 +218,7 @@ def _from_sweep_file(file: Path, db: Path, sweep: str | None, label: str | None)
                 f"The sweep {spec.name!r} is not planned yet: the database {str(db)!r} does not have it.",
                 hint=f"`isoflop run {file}` plans and trains it; --db names another database.",
             )
-        findings = () if store.sweep_spec(spec.name).asks_the_same_as(spec) else (_changed(spec.name, file),)
+        findings = file_findings(store.sweep_spec(spec.name), spec, file)
         return _read_sweep(store, spec.name, db, findings, label)
 
     return read_untouched(db, read)
@@ -285,13 +286,4 @@ def _nothing_to_fit(name: str, cells: Sequence[SweepCell]) -> IsoflopError:
     return IsoflopError(
         f"The sweep {name!r} has no completed run to fit: {counted or 'it has no cells'}.",
         hint="`isoflop include RUN` takes an exclusion back." if numbers[Standing.EXCLUDED] else retry,
-    )
-
-
-def _changed(name: str, file: Path) -> Finding:
-    return Finding(
-        code="sweep_file_changed",
-        severity=Severity.WARNING,
-        message=f"{str(file)!r} is no longer the sweep {name!r} that was planned; this fit is of what was planned.",
-        hint="`isoflop plan` brings the database up to date with the file.",
     )

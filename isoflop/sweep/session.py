@@ -24,6 +24,7 @@ from isoflop.rundir import RunDir
 from isoflop.spec import load_spec
 from isoflop.store import PlanChanges, Store, changes_since, open_store, sweep_lock
 from isoflop.sweep.extend import planned_extras
+from isoflop.sweep.left_behind import LeftBehind, left_behind
 from isoflop.sweep.outcome import Incomplete, Outline, RunOutcome
 from isoflop.sweep.planning import corpora, lock_path, plan_sweep
 
@@ -37,9 +38,16 @@ def open_session(
     device: DeviceChoice,
     workers: int | None,
     retry: bool,
+    may_leave: Callable[[LeftBehind], bool] = lambda lost: False,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator["Session"]:
-    """A session with the sweep planned and locked; `on_progress` as of `plan_sweep`."""
+    """A session with the sweep planned and locked; `on_progress` as of `plan_sweep`.
+
+    `may_leave` is asked where the plan would leave trained runs behind.
+
+    Raises:
+        IsoflopError: it may not, or as of `plan_sweep` and the store.
+    """
     spec = load_spec(sweep)
     ensure_open_files(workers)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
@@ -48,6 +56,9 @@ def open_session(
             spec, sweep, artifacts, device=device, workers=workers, extra=extra, on_progress=on_progress
         )
         changes = changes_since(store, spec, planned.plan)
+        lost = left_behind(store, planned.plan, changes, artifacts)
+        if lost is not None and not may_leave(lost):
+            raise lost.refusal()
         store.save_plan(spec, planned.plan)
         git = git_state(sweep.resolve().parent)
         engine = LocalEngine(
