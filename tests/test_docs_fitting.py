@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "fitting.md").read_text(encoding="utf-8")
 SOURCES = (
     *sorted((ROOT / "isoflop" / "fit" / "findings").glob("*.py")),
+    ROOT / "isoflop" / "plan" / "changed_file.py",
     *sorted((ROOT / "isoflop" / "sources").rglob("*.py")),
 )
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding, Severity
@@ -45,23 +44,6 @@ class KeptSizes:
     def n_above(self) -> int:
         """Sizes above the centre."""
         return sum(size > self.centre * (1 + AT_CENTRE) for size in self.sizes)
-
-
-def file_findings(planned: SweepSpec, asked: SweepSpec, file: Path) -> tuple[Finding, ...]:
-    """A finding where the sweep of `file` asks for other runs than were `planned`, or reads them otherwise.
-
-    How runs are looked after (`[run]`) changes no answer.
-    """
-    if planned.asks_the_same_as(asked):
-        return ()
-    return (
-        Finding(
-            "sweep_file_changed",
-            Severity.WARNING,
-            f"{str(file)!r} is no longer the sweep {planned.name!r} that was planned; this is of what was planned.",
-            "`isoflop plan` shows what changed and records it.",
-        ),
-    )
 
 
 def heldout_findings(spec: SweepSpec, corpus: CorpusFacts) -> Iterator[Finding]:

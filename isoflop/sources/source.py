@@ -11,7 +11,7 @@ from typing import TypedDict
 from isoflop.counting import Convention, FlopCount
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
-from isoflop.plan.findings import file_findings
+from isoflop.plan.changed_file import file_findings
 from isoflop.result import CurvePoint
 from isoflop.shape import ParamCount
 from isoflop.sources.findings.omissions import left_out_findings
