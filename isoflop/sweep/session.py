@@ -1,9 +1,10 @@
 """One `isoflop run`: the plan, the engine and the store, joined; the store's only writer while it lasts."""
 
 import contextlib
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from isoflop.artifacts.weights import WeightKeeper
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
 from isoflop.engine.execution import git_state
 from isoflop.engine.local.devices import DeviceChoice
-from isoflop.engine.local.local_engine import LocalEngine
+from isoflop.engine.local.local_engine import DEFAULT_STALL_SECONDS, LocalEngine
 from isoflop.engine.local.open_files import ensure_open_files
 from isoflop.engine.order import start_order
 from isoflop.errors import IsoflopError
@@ -22,6 +23,7 @@ from isoflop.result import Status
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
 from isoflop.spec import load_spec
+from isoflop.status.work import read_work, share_done
 from isoflop.store import PlanChanges, Store, changes_since, open_store, sweep_lock
 from isoflop.sweep.extend import planned_extras
 from isoflop.sweep.left_behind import LeftBehind, left_behind
@@ -104,8 +106,20 @@ class Session:
             simulated=self.plan.simulated,
             cells=tuple(self.plan.cells),
             done=frozenset(self.plan.runs) - pending,
+            shares=dict(self._shares(pending)),
             devices=tuple(slot.name for slot in self.slots),
+            device_kind=self.slots[0].kind,
+            timings=self.store.throughput(),
         )
+
+    def _shares(self, pending: Iterable[str]) -> Iterator[tuple[str, float]]:
+        """What need not be done again of runs that somebody began."""
+        host = socket.gethostname()
+        for run_id in pending:
+            run_dir = RunDir(self.engine.artifacts / run_id)
+            work = read_work(run_dir, run_id, host=host, silent_seconds=DEFAULT_STALL_SECONDS)
+            if share := share_done(self.plan.runs[run_id].n_steps, work):
+                yield run_id, share
 
     @property
     def excluded(self) -> Mapping[str, str]:
