@@ -77,8 +77,8 @@ def _table(title: str, listed: Sequence[PlannedRun]) -> Table:
     columns = (
         Column("budget"),
         Column("N"),
-        Column("D"),
-        Column("run", numeric=False),
+        Column("D", spare=1),
+        Column("run", numeric=False, whole=True),
         Column("result", numeric=False),
     )
     rows = tuple(
