@@ -18,7 +18,14 @@ def may_leave(replan: bool) -> "Callable[[LeftBehind], bool]":
     """The answer to what a plan would leave behind; where `replan` does not say, a person at the terminal is asked."""
 
     def answer(lost: "LeftBehind") -> bool:
-        return replan or (_is_attended() and _ask(lost.sentence))
+        from isoflop.errors import IsoflopError
+        from isoflop.sweep.left_behind import NOTHING_WRITTEN, WAYS_ON
+
+        if replan or not _is_attended():
+            return replan
+        if not _ask(lost.sentence):  # which has just been read: not again
+            raise IsoflopError(NOTHING_WRITTEN, hint=WAYS_ON)
+        return True
 
     return answer
 

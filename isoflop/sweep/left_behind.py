@@ -12,6 +12,11 @@ from isoflop.status.work import latest_report
 from isoflop.store import PlanChanges, Store, SweepCell
 from isoflop.units import format_flops, plural
 
+NOTHING_WRITTEN = "Nothing was written."
+WAYS_ON = (
+    "Undo the change to go on with these runs, give the changed sweep another name to keep both, or repeat the command "
+    "with --replan."
+)
 # Changed keys that a sentence names.
 _NAMED = 3
 
@@ -50,11 +55,7 @@ class LeftBehind:
 
     def refusal(self) -> IsoflopError:
         """The error of a plan that nobody agreed to."""
-        return IsoflopError(
-            f"{self.sentence} Nothing was written.",
-            hint="Undo the change to go on with these runs, give the changed sweep another name to keep both, or "
-            "repeat the command with --replan.",
-        )
+        return IsoflopError(f"{self.sentence} {NOTHING_WRITTEN}", hint=WAYS_ON)
 
 
 def left_behind(store: Store, plan: Plan, changes: PlanChanges | None, artifacts: Path) -> LeftBehind | None:
