@@ -18,15 +18,14 @@ from typing import Any
 import numpy as np
 from surfaces import BUDGETS, CELLS, FAR, GROUPS, NOISES, PIVOT, PLAIN, SPOILS, SURFACES, Cell, Setting, Surface
 
-from isoflop.fit.choice import JOINT, choose
-from isoflop.fit.cost import SIX, TokenCost, read_cost
-from isoflop.fit.frontier import fit_lines
+from isoflop.fit.estimators.choice import JOINT, choose
+from isoflop.fit.estimators.parabola import budget_floors, find_valleys, pool_noise
+from isoflop.fit.estimators.surface import LEAST_SQUARES, solve_surface
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.parabola import Array
-from isoflop.fit.profile import budget_floors, find_valleys, pool_noise
-from isoflop.fit.rows import Rows
-from isoflop.fit.surface.solve import LEAST_SQUARES, solve_surface
-from isoflop.fit.target import read_loss
+from isoflop.fit.lines import fit_lines
+from isoflop.fit.reading.targets import read_loss
+from isoflop.fit.rows import SIX, Rows, TokenCost, read_cost
+from isoflop.fit.types import Array
 
 LEVEL = 0.90
 # One spoilt sweep of each kind for so many clean ones.

@@ -21,18 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.fit.choice import Choice, choose
-from isoflop.fit.cost import read_cost
-from isoflop.fit.frontier import fit_lines
+from isoflop.fit.estimators.choice import Choice, choose
+from isoflop.fit.estimators.parabola import budget_floors, find_valleys, fit_parabola, pool_noise
+from isoflop.fit.estimators.surface import robust_covariance, solve_surface, surface_lines
 from isoflop.fit.intervals import Interval, model_half_width, student_quantile
-from isoflop.fit.line import PowerLaw
-from isoflop.fit.parabola import Floor, fit_parabola
-from isoflop.fit.profile import budget_floors, find_valleys, pool_noise
-from isoflop.fit.rows import Rows, sort_rows
-from isoflop.fit.surface.frontier import robust_covariance, surface_lines
-from isoflop.fit.surface.solve import solve_surface
-from isoflop.fit.target import LossReading, read_loss
-from isoflop.fit.window import in_window
+from isoflop.fit.lines import Floor, PowerLaw, fit_lines
+from isoflop.fit.reading.targets import LossReading, read_loss
+from isoflop.fit.rows import Rows, in_window, read_cost, sort_rows
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
 # Which published sweep is of which laboratory: two readings of one figure, or two of its recipes, err alike.
@@ -46,7 +41,7 @@ FAMILIES = {
     "porian_tuned": "Porian",
 }
 ESTIMATORS = ("recommended", "parabola", "huber")
-# None takes all rows; 0.6 decades is what `isoflop.fit.window` was chosen with.
+# None takes all rows; 0.6 decades is what `isoflop.fit.rows.in_window` was chosen with.
 WINDOWS = (None, 0.6)
 LEVEL = 0.90
 MIN_FITTED = 4

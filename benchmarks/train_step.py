@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from isoflop.corpus import make_tokenizer, open_corpus
+from isoflop.corpus import open_corpus, vocab_size
 from isoflop.plan.planner import make_plan
 from isoflop.rundir import Execution
 from isoflop.spec import load_spec
@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         spec = load_spec(SWEEP)
         corpus = open_corpus(spec.corpus, spec.tokenizer, root=Path(root), base=SWEEP.parent)
-        plan = make_plan(spec, corpus.facts, vocab_size=make_tokenizer(spec.tokenizer).vocab_size)
+        plan = make_plan(spec, corpus.facts, vocab_size=vocab_size(spec.tokenizer))
         for cell in plan.cells[::2]:
             training = Training(cell.run, corpus, execution, device, Unwatched())
             for _ in range(WARM_STEPS):

@@ -1,6 +1,33 @@
 """What the rest of the package needs to know of a corpus."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+# Held out as each document's hash says; so, but one document was moved to a side that would be empty; or, of an only
+# document, its end.
+SplitRule = Literal["by_hash", "one_moved", "by_position"]
+
+
+@dataclass(frozen=True)
+class DocumentCounts:
+    """What a text was found to be when it was read.
+
+    Attributes:
+        source: where it came from, in words.
+        n_read: documents before any were dropped; a large file counts in parts.
+        n_duplicates: documents dropped because an earlier one has the same bytes.
+        n_near_duplicates: held-out documents dropped because most of their lines are in the training text.
+        split: how the held-out documents were chosen, see `isoflop.corpus.split`.
+    """
+
+    source: str
+    n_files: int
+    n_read: int
+    n_duplicates: int
+    n_near_duplicates: int
+    n_train: int
+    n_heldout: int
+    split: SplitRule
 
 
 @dataclass(frozen=True)
@@ -12,9 +39,16 @@ class CorpusFacts:
         n_train_tokens: tokens available for training.
         n_heldout_tokens: tokens available for evaluation.
         bytes_per_token: UTF-8 bytes of text per token, for bits per byte.
+        documents: None where no text was read.
     """
 
     fingerprint: str
     n_train_tokens: int
     n_heldout_tokens: int
     bytes_per_token: float
+    documents: DocumentCounts | None = None
+
+    @property
+    def n_tokens(self) -> int:
+        """Training and held-out tokens."""
+        return self.n_train_tokens + self.n_heldout_tokens

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
+from isoflop.registry import FINDING_CODES
+
 
 class Severity(StrEnum):
     """How much a finding weighs. `error` makes `--strict` exit with 4."""
@@ -18,7 +20,7 @@ class Finding:
     """One observation, in words and in numbers.
 
     Attributes:
-        code: stable machine name, snake case.
+        code: stable machine name, one of `isoflop.registry`.
         severity: see `Severity`.
         message: one sentence: what was seen, with its numbers.
         hint: one sentence: what to do next.
@@ -30,6 +32,11 @@ class Finding:
     message: str
     hint: str
     values: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        allowed = (codes[self.code] for codes in FINDING_CODES.values() if self.code in codes)
+        if self.severity not in next(allowed, ()):
+            raise ValueError(f"no finding {self.code!r} of severity {self.severity} in isoflop.registry")
 
     def as_json(self) -> dict[str, object]:
         """The finding as a JSON object: code, severity, message, hint, values."""

@@ -105,12 +105,20 @@ class CorpusSpec(_Section):
     """`python-stdlib`: the running interpreter's own library sources. `files`: local text, see `paths`."""
     paths: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Files and folders (searched for `pattern`), relative to the sweep file."""
-    pattern: str = "**/*.txt"
-    """Which files of a folder are documents."""
+    pattern: str | tuple[str, ...] = "**/*.txt"
+    """Which files of a folder are documents: a pattern or a list of patterns; `{a,b}` stands for a and b in turn."""
     heldout_fraction: float = Field(0.02, gt=0, lt=0.5)
     """Share of the documents held out for the final loss."""
     tokens: Annotated[int, Field(ge=1, le=10**18)] | None = None
     """Tokens of the text, to plan where it is not at hand; where it is, it is counted."""
+
+    @field_validator("pattern", mode="before")
+    @classmethod
+    def _one_pattern_or_several(cls, value: object) -> object:
+        patterns = value if isinstance(value, list | tuple) else (value,)
+        if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+            raise ValueError('give a pattern such as "**/*.txt" or a list of patterns')
+        return value
 
     @model_validator(mode="after")
     def _paths_belong_to_files(self) -> "CorpusSpec":

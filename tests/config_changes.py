@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from isoflop.plan.types import Plan
 from isoflop.rundir import WEIGHTS_SUFFIX, RunDir
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from isoflop.sweep.session import open_session
 from tests.store.store_examples import make_result
 
@@ -174,7 +174,7 @@ def observe(folder: Path, content: Content) -> Observed:
         cells=tuple((cell.role.value, cell.budget_flops, cell.run.run_id) for cell in plan.cells),
         dropped=plan.dropped,
         findings=plan.findings,
-        sizes=source.n_params,
+        sizes=source.columns_of_fit["n_params"],
         simulated=source.simulated,
         weights=len(list(artifacts.glob(f"*/checkpoint/*{WEIGHTS_SUFFIX}"))),
         stall_seconds=stall_seconds,

@@ -1,14 +1,47 @@
-"""How `make test` splits the suite between two processes, and that no test leaves a process to the next."""
+"""How the suite is split: between two processes, into slow and fast tests, and by what is installed.
 
-from collections.abc import Iterator
+And no test leaves a process to the next.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.engine.conftest import end_what_was_started
 
 # Whole sweeps with processes of their own, some of which must end within seconds: one at a time.
 SWEEPS = ("tests/engine/", "tests/faults/")
+NEEDS_TORCH = re.compile(r"^\s*(import|from) (torch|isoflop\.train|tests\.train)\b", re.MULTILINE)
+
+# An example that takes longer than hypothesis' 200 ms says that the machine is busy.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """The tests of whole sweeps are slow, all of them; elsewhere a test that is says so itself."""
+    for item in items:
+        if item.nodeid.startswith(SWEEPS):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Where torch is not installed, what imports it is left out."""
+    if find_spec("torch") is not None:
+        return None
+    if collection_path.is_dir():
+        return collection_path.name == "train" or None
+    return bool(NEEDS_TORCH.search(collection_path.read_text(encoding="utf-8"))) or None
+
+
+def pytest_report_header() -> str | None:
+    """Says that torch is not there."""
+    return None if find_spec("torch") else "torch is not installed: tests that import it are left out"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -11,8 +11,9 @@ from isoflop.result import RunResult
 from isoflop.run_spec import RunSpec, ScheduleSpec
 from isoflop.shape import ModelShape
 from isoflop.sources.recount import convention_matrix
-from isoflop.sources.row import Point
-from isoflop.sources.source import FitInput, Origin
+from isoflop.sources.row import Row
+from isoflop.sources.source import Origin, Pool, Source, TableSource
+from isoflop.sources.table.header import TableColumns
 from isoflop.spec import SweepSpec
 from isoflop.store.store import open_store
 from isoflop.view.table import Table
@@ -115,21 +116,24 @@ def save_troubled_sweep(path: Path) -> list[Cell]:
     return cells
 
 
-def points_of(*budgets: float, floors=(), n_sizes=7, simulated=False, label="made-up") -> FitInput:
+def points_of(*budgets: float, floors=(), n_sizes=7, simulated=False, label="made-up") -> TableSource:
     """Rows of exact valleys, whose floors lie off the middle of their sizes by `floors` decades (default 0)."""
-    points = []
+    rows = []
     for budget, floor in zip(budgets, floors or [0.0] * len(budgets), strict=True):
         for index in range(n_sizes):
             offset = -0.6 + 1.2 * index / max(n_sizes - 1, 1)
             n_params = 10 ** (0.5 * math.log10(budget) - 1.25 + offset)
             loss = 3 - 0.1 * math.log10(budget / 1e12) + 0.4 * (offset - floor) ** 2
-            points.append(Point(budget, n_params, budget / (6 * n_params), loss))
-    return FitInput(label, Origin.CSV, Path(f"{label}.csv"), tuple(points), "as_given", simulated=simulated)
+            rows.append(Row(budget, n_params, budget / (6 * n_params), loss))
+    path, columns = Path(f"{label}.csv"), TableColumns((), {})
+    return TableSource(
+        label=label, origin=Origin.CSV, path=path, rows=tuple(rows), simulated=simulated, columns=columns
+    )
 
 
-def summary_of(source: FitInput, *, targets=(), commands=()) -> Summary:
-    columns = (source.budget_flops, source.n_params, source.n_tokens, source.loss)
-    fit = fit_sweep(*columns, targets=targets)
+def summary_of(source: Source | Pool, *, targets=(), commands=()) -> Summary:
+    columns = source.columns_of_fit
+    fit = fit_sweep(*(columns[name] for name in ("budget_flops", "n_params", "n_tokens", "loss")), targets=targets)
     matrix = convention_matrix(source, fit.level)
     return summarize(source, fit, generated_at=GENERATED_AT, commands=commands, convention_fits=matrix)
 

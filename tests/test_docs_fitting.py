@@ -3,22 +3,17 @@
 import ast
 import importlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from isoflop.fit import MODEL_ERROR_DECADES, MODEL_ERROR_PER_DECADE, fit_as_json, fit_sweep
-from isoflop.fit.window import WIDE_REACH
+from isoflop.fit.rows import WIDE_REACH
 from tests.fit.known_sweeps import published
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "fitting.md").read_text(encoding="utf-8")
-SOURCES = (
-    *sorted((ROOT / "isoflop" / "fit" / "findings").glob("*.py")),
-    ROOT / "isoflop" / "plan" / "changed_file.py",
-    *sorted((ROOT / "isoflop" / "sources").rglob("*.py")),
-)
+FINDINGS = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> str:
@@ -28,32 +23,6 @@ def section(title: str) -> str:
 def table(text: str) -> list[list[str]]:
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-
-
-def severities(*nodes: ast.expr) -> set[str]:
-    found = [node for one in nodes for node in ast.walk(one) if isinstance(node, ast.Attribute)]
-    return {node.attr.lower() for node in found if ast.unparse(node.value) == "Severity"}
-
-
-def raised(source: Path) -> Iterator[tuple[str, set[str]]]:
-    """Code and severities of each finding that a module makes: by a call, or in a table of tuples."""
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        parts: list[ast.expr] = []
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Finding", "per_budget"):
-            parts = [*node.args, *(keyword.value for keyword in node.keywords)]
-        elif isinstance(node, ast.Tuple):
-            parts = node.elts
-        if parts and isinstance(parts[0], ast.Constant) and severities(*parts[:2]):
-            yield parts[0].value, severities(*parts[:2])
-
-
-def test_every_finding_is_in_the_table_with_its_severities() -> None:
-    code = {name: kinds for source in SOURCES for name, kinds in raised(source)}
-    rows = table(section("Findings"))
-    assert len(rows) == len({row[0] for row in rows})
-    assert {row[0].strip("`"): set(row[1].split(", ")) for row in rows} == code
-    assert len(code) > 30
-    assert all(len(row) == 4 and all(row) for row in rows)
 
 
 def test_every_constant_quoted_is_the_codes() -> None:
@@ -66,7 +35,7 @@ def test_every_constant_quoted_is_the_codes() -> None:
 
 def test_constants_named_beside_a_finding_have_the_value_stated_there() -> None:
     named = {name.strip("`").rsplit(".", 1)[1]: float(value) for name, value, _ in table(section("Constants"))}
-    quoted = [(row[2], name) for row in table(section("Findings")) for name in re.findall(r"`([A-Z_]{4,})`", row[2])]
+    quoted = [(row[2], name) for row in table(FINDINGS) for name in re.findall(r"`([A-Z_]{4,})`", row[2])]
     assert len(quoted) > 8
     for text, name in quoted:
         numbers = {float(number) / (100 if percent else 1) for number, percent in re.findall(r"([\d.]*\d)( %)?", text)}

@@ -13,7 +13,7 @@ import isoflop
 ROOT = Path(isoflop.__file__).parent
 
 LAYERS = (
-    {"isoflop", "errors", "finding", "units", "files", "hardware", "processes"},
+    {"isoflop", "errors", "finding", "units", "files", "hardware", "processes", "registry"},
     {"shape", "result", "corpus_facts", "wording"},
     {"counting", "run_spec", "spec", "spec_problems"},
     {"rundir", "corpus", "plan"},
@@ -105,6 +105,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, json.loads(shown.stdout)["runs"][0]["run_id"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     ["plan s.toml", "plan s.toml --json", "run s.toml", "run s.toml --json", "status s.toml", "status s.toml --json",
@@ -121,6 +122,7 @@ def test_the_worker_entry_point_loads_no_torch() -> None:
     assert "torch" not in loaded_after(f"import {ENTRY_POINT}")
 
 
+@pytest.mark.slow
 def test_a_fit_from_a_file_loads_no_torch() -> None:
     data = Path(__file__).parent / "data" / "llama3.csv"
     code = f"from isoflop.cli import app\ntry: app(['fit', {str(data)!r}, '--json'])\nexcept SystemExit: pass"

@@ -85,6 +85,7 @@ def rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
 # 1. Training stops at another token count than planned, or D is computed from a constant batch (flops-fit, nanochat).
 
 
+@pytest.mark.slow
 def test_achieved_tokens_and_flops_are_what_went_through_the_model(text: Corpus, tmp_path: Path) -> None:
     """Counted from outside, over an interruption and unequal micro-batches."""
     run = make_run(text, n_steps=40, batch_sequences=5, eval_tokens=32)
@@ -109,6 +110,7 @@ def test_achieved_tokens_and_flops_are_what_went_through_the_model(text: Corpus,
     assert result.achieved_flops == pytest.approx(counter.get_total_flops(), rel=0.005)
 
 
+@pytest.mark.slow
 def test_a_trainer_that_miscounts_is_an_error_and_its_runs_stay_out_of_the_fit(base: Path, tmp_path: Path) -> None:
     (tmp_path / "text").symlink_to(base / "text")
     (tmp_path / "s.toml").write_text(as_toml(BASE))
@@ -132,6 +134,7 @@ def test_a_trainer_that_miscounts_is_an_error_and_its_runs_stay_out_of_the_fit(b
 # 2. A failed cell is treated as done (nanochat), or left twice in the store (flops-fit).
 
 
+@pytest.mark.slow
 def test_a_failed_cell_is_no_result_until_it_is_trained_again_and_then_is_there_once(tmp_path: Path) -> None:
     (tmp_path / "drawn.toml").write_text(SIMULATED)
     isoflop("run", "drawn.toml", folder=tmp_path)
@@ -160,6 +163,7 @@ def test_a_failed_cell_is_no_result_until_it_is_trained_again_and_then_is_there_
 # 3. Ids are counters and shift when the grid changes, so that results change owner (flops-fit).
 
 
+@pytest.mark.slow
 def test_a_wider_grid_trains_only_what_is_new_and_every_result_keeps_its_id(tmp_path: Path) -> None:
     (tmp_path / "drawn.toml").write_text(SIMULATED)
     isoflop("run", "drawn.toml", folder=tmp_path)
@@ -181,6 +185,7 @@ def test_a_wider_grid_trains_only_what_is_new_and_every_result_keeps_its_id(tmp_
 # 4. Runs are grouped by rounded FLOPs, which merges near budgets and splits one (marin, flops-fit).
 
 
+@pytest.mark.slow
 def test_budgets_a_hundredth_of_a_percent_apart_are_two_profiles_and_scattered_flops_are_one(tmp_path: Path) -> None:
     budgets = [1.005e17, 1.00510005e17, 1e18]  # where three digits are about to turn
     (tmp_path / "drawn.toml").write_text(SIMULATED.replace("[1e17, 1e18]", str(budgets)))
@@ -391,6 +396,7 @@ def test_the_recipe_in_the_database_is_the_rule_at_each_cells_own_n_and_d(
 # 11. The metric is parsed from text written for people (nanochat).
 
 
+@pytest.mark.slow
 def test_no_number_is_ever_read_from_a_log(tmp_path: Path) -> None:
     lie = "step 9999: val loss: 0.001"
     sweep = SWEEP.replace("[6e8, 1.2e9]", "[6e8]").replace("sizes = 3", "sizes = 2")

@@ -66,6 +66,9 @@ def test_a_bad_value_is_named_with_a_hint(change: dict[str, object], said: str, 
         (None, "budgets", [1e11, True], "numbers only"),
         (None, "budgets", "1e12", "numbers only"),
         ("corpus", "paths", [""], "must not be empty"),
+        ("corpus", "pattern", 3, "give a pattern such as"),
+        ("corpus", "pattern", [], "or a list of patterns"),
+        ("corpus", "pattern", ["a", 1], "or a list of patterns"),
         ("corpus", "tokens", 10**30, "at most 1e+18"),
         ("grid", "first_seed", 10**12, "at most 4294967296"),
         ("recipe", "learning_rate", 5e-324, "at least 1e-12"),
@@ -122,6 +125,17 @@ def test_the_hash_follows_content_and_not_spelling() -> None:
     same = parse_spec({**MINIMAL, "budgets": [1e11, 1e12], "grid": {"sizes": 7}}, source="y")
     other = parse_spec({**MINIMAL, "grid": {"sizes": 8}}, source="x")
     assert one.spec_hash == same.spec_hash != other.spec_hash
+
+
+def test_a_single_pattern_keeps_the_hash_it_had() -> None:
+    """Hashes as they were when a pattern could only be one string."""
+    files = {"source": "files", "paths": ["a"]}
+    assert parse_spec({**MINIMAL, "corpus": files}, source="x").spec_hash == "1ee543973aa26234"
+    named = parse_spec({**MINIMAL, "corpus": {**files, "pattern": "*.md"}}, source="x")
+    assert named.spec_hash == "67ab0d7de4398410"
+    several = parse_spec({**MINIMAL, "corpus": {**files, "pattern": ["*.md", "*.rst"]}}, source="x")
+    assert several.corpus.pattern == ("*.md", "*.rst")
+    assert several.spec_hash != named.spec_hash
 
 
 def test_every_key_has_a_sentence_of_documentation() -> None:

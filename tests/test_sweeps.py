@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.corpus import make_tokenizer, stated_facts
+from isoflop.corpus import facts_by_token_count, vocab_size
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.local.slot import USABLE_MEMORY
 from isoflop.plan.estimate import estimate
@@ -46,9 +46,9 @@ ON_GPUS = pytest.mark.parametrize("file", [f for f in SWEEPS if "gpu" in f.stem]
 
 def plan_as_promised(spec: SweepSpec) -> Plan:
     """The plan on the machine that the file names."""
-    facts = stated_facts(spec.corpus) if spec.corpus.tokens is not None else SMALL_STDLIB
+    facts = facts_by_token_count(spec.corpus) if spec.corpus.tokens is not None else SMALL_STDLIB
     memory = PROMISES[spec.name].memory_bytes * USABLE_MEMORY
-    return make_plan(spec, facts, vocab_size=make_tokenizer(spec.tokenizer).vocab_size, memory_limit=memory)
+    return make_plan(spec, facts, vocab_size=vocab_size(spec.tokenizer), memory_limit=memory)
 
 
 def test_every_sweep_file_promises_something() -> None:
@@ -63,6 +63,7 @@ def test_a_sweep_file_begins_with_its_question_and_is_named_after_it(file: Path)
     assert load_spec(file).name == file.stem
 
 
+@pytest.mark.slow
 @EVERY
 def test_a_sweep_file_can_be_planned_on_any_machine(file: Path, tmp_path: Path) -> None:
     """By the real command, without a GPU and without the text of files that a user is to bring."""

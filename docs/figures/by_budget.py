@@ -25,13 +25,11 @@ from drawing import (
 from matplotlib.figure import Figure
 from scipy.interpolate import Akima1DInterpolator
 
-from isoflop.fit.akima import fit_akima
-from isoflop.fit.cubic import cubic_floors
-from isoflop.fit.frontier import fit_frontier
+from isoflop.fit.estimators.akima import fit_akima
+from isoflop.fit.estimators.cubic import cubic_floors
+from isoflop.fit.estimators.parabola import budget_floors, find_valleys, fit_frontier, fit_parabola, pool_noise
+from isoflop.fit.estimators.robust import rows_on_parabolas
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.parabola import fit_parabola
-from isoflop.fit.profile import budget_floors, find_valleys, pool_noise
-from isoflop.fit.robust import rows_on_parabolas
 
 
 def sweep() -> Figure:

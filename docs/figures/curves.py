@@ -7,8 +7,8 @@ import numpy as np
 from drawing import BLUE, CHINCHILLA, GREEN, GREY, RED, Array, panels, say
 from matplotlib.figure import Figure
 
-from isoflop.fit.envelope import Curves, envelope_of_curves, envelope_of_ends
-from isoflop.fit.rows import sort_rows
+from isoflop.fit.estimators.envelope import envelope_of_curves, envelope_of_ends
+from isoflop.fit.rows import Curves, sort_rows
 
 # Readings along each simulated training curve.
 READ = 40

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from isoflop.fit.choice import Choice, choose
-from isoflop.fit.joint.shrink import JointFit
-from isoflop.fit.parabola import Parabola, fit_parabola
+from isoflop.fit.estimators.choice import Choice, choose
+from isoflop.fit.estimators.joint import JointFit
+from isoflop.fit.estimators.parabola import Parabola, fit_parabola
+from isoflop.fit.laws import SurfaceLaw
 from isoflop.fit.rows import Rows, sort_rows
-from isoflop.fit.surface.law import SurfaceLaw
 
 Array = NDArray[np.float64]
 DOCS = Path(__file__).parents[1]

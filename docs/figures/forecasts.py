@@ -26,15 +26,12 @@ from drawing import (
 from matplotlib.figure import Figure
 
 from isoflop.fit import fit_sweep
-from isoflop.fit.choice import choose
-from isoflop.fit.frontier import fit_lines
+from isoflop.fit.estimators.choice import choose
+from isoflop.fit.estimators.parabola import budget_floors, find_valleys, fit_parabola, pool_noise
 from isoflop.fit.intervals import model_half_width, student_quantile
-from isoflop.fit.line import PowerLaw
-from isoflop.fit.parabola import fit_parabola
-from isoflop.fit.profile import budget_floors, find_valleys, pool_noise
-from isoflop.fit.rows import Rows
-from isoflop.fit.surface.law import SurfaceLaw
-from isoflop.fit.window import in_window, reach
+from isoflop.fit.laws import SurfaceLaw
+from isoflop.fit.lines import PowerLaw, fit_lines
+from isoflop.fit.rows import Rows, in_window, reach
 
 WINDOW = 0.6
 Law = Callable[[Rows], tuple[PowerLaw, int, float] | None]

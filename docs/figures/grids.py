@@ -6,10 +6,10 @@ import numpy as np
 from drawing import BLUE, GREY, LAWS, RED, centred_bias, law_rows, panels, say
 from matplotlib.figure import Figure
 
-from isoflop.fit.frontier import fit_lines
+from isoflop.fit.estimators.parabola import budget_floors, find_valleys
 from isoflop.fit.intervals import Noise
-from isoflop.fit.profile import budget_floors, find_valleys
-from isoflop.fit.surface.law import SurfaceLaw
+from isoflop.fit.laws import SurfaceLaw
+from isoflop.fit.lines import fit_lines
 
 
 def off_centre() -> Figure:

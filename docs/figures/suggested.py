@@ -6,8 +6,8 @@ import numpy as np
 from drawing import BLUE, CHINCHILLA, GREEN, GREY, LEVEL, ORANGE, RED, law_rows, panels, say
 from matplotlib.figure import Figure
 
-from isoflop.fit.choice import Choice, choose
 from isoflop.fit.design.suggest import VALLEY_OFFSETS, suggest_runs
+from isoflop.fit.estimators.choice import Choice, choose
 from isoflop.fit.intervals import decades_beyond, model_half_width
 
 BUDGETS = np.geomspace(1e18, 1e20, 5)

@@ -9,10 +9,10 @@ import numpy as np
 from drawing import BLUE, GREEN, RED, SWEEPS, panels, read, say
 from matplotlib.figure import Figure
 
+from isoflop.fit.estimators.surface import HUBER_DELTA, LEAST_SQUARES, solve_surface
+from isoflop.fit.estimators.surface_objective import SurfaceObjective
 from isoflop.fit.newton import minimise
 from isoflop.fit.rows import Rows
-from isoflop.fit.surface.objective import SurfaceObjective
-from isoflop.fit.surface.solve import HUBER_DELTA, LEAST_SQUARES, solve_surface
 
 
 def surface() -> Figure:

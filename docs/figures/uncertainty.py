@@ -26,11 +26,11 @@ from scipy.special import ndtri
 from valley import above_floor
 
 from isoflop.fit import fit_sweep
+from isoflop.fit.estimators.joint import fit_joint
+from isoflop.fit.estimators.joint_valley import JointValley
+from isoflop.fit.estimators.parabola import fit_parabola
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.joint.shrink import fit_joint
-from isoflop.fit.joint.solve import JointValley
 from isoflop.fit.noise import read_noise
-from isoflop.fit.parabola import fit_parabola
 from isoflop.fit.rows import sort_rows
 
 

@@ -27,25 +27,23 @@ from drawing import (
 )
 from matplotlib.figure import Figure
 
-from isoflop.fit.choice import choose
+from isoflop.fit.estimators.choice import choose
+from isoflop.fit.estimators.joint_objective import Axis, JointObjective
+from isoflop.fit.estimators.joint_valley import JointValley
+from isoflop.fit.estimators.outliers import FALSE_ALARMS, rows_on_valley
+from isoflop.fit.estimators.surface import parameter_covariance, solve_surface, surface_lines
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.joint.mask import FALSE_ALARMS, rows_on_valley
-from isoflop.fit.joint.objective import Axis, JointObjective
-from isoflop.fit.joint.solve import JointValley
-from isoflop.fit.line import Mixture
+from isoflop.fit.lines import Mixture
 from isoflop.fit.rows import sort_rows
-from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
-from isoflop.fit.surface.solve import solve_surface
+from isoflop.fit.valley import height
 
 
 def above_floor(valley: JointValley, x: Array, t: Array) -> tuple[Array, Array, Array]:
     """v / ln 10 (decades from the ridge), scale e^s and loss above the floor (nats) of the joint valley."""
     p, q, k, kappa, low, high = valley.theta.tolist()
-    below, above = math.exp(low), math.exp(high)
     off = x - p - q * t
-    v = math.log(10) * off
     scale = np.exp(k - kappa * t)
-    return off, scale, scale * (np.expm1(-below * v) / below + np.expm1(above * v) / above)
+    return off, scale, scale * height(math.log(10) * off, math.exp(low), math.exp(high), np.expm1)
 
 
 def joint() -> Figure:

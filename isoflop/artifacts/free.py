@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isoflop.artifacts.inventory import CORPORA, Inventory, Item, Kind, LeftAlone
-from isoflop.artifacts.occupied import alone_in, alone_with_corpora
+from isoflop.artifacts.occupancy import alone_in, alone_with_corpora
 from isoflop.errors import IsoflopError
 from isoflop.files import temporary_name
 

@@ -5,6 +5,8 @@ Symbolic links are never followed. A folder of artifacts may serve several datab
 this database does not know is left alone, and so is a result that no row of it holds.
 """
 
+import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,9 +15,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from isoflop.artifacts.elsewhere import Elsewhere
-from isoflop.artifacts.occupied import alone_with_corpora, is_claimed
-from isoflop.artifacts.usage import disk_usage
+from isoflop.artifacts.occupancy import alone_with_corpora, is_claimed
+from isoflop.artifacts.other_databases import OtherDatabases
 from isoflop.artifacts.weights import weights_of
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH
 from isoflop.files import TEMPORARY_SUFFIX
@@ -38,6 +39,10 @@ _RESULT = re.compile(rf"result-({_RUN})\.json")
 _OURS = re.compile(
     rf"job\.json|claim\.json|\.lock|heartbeat|events\.jsonl|checkpoint|attempt-\d+|{_RESULT.pattern}|{_TEMPORARY.pattern}"
 )
+
+
+# What stat(2) counts blocks in, whatever the file system's own block is.
+_STAT_BLOCK_BYTES = 512
 
 
 class Kind(StrEnum):
@@ -82,7 +87,7 @@ class Inventory:
 
 
 def take_inventory(
-    artifacts: Path, known: Mapping[str, KnownRun], wanted: frozenset[str], elsewhere: Elsewhere
+    artifacts: Path, known: Mapping[str, KnownRun], wanted: frozenset[str], others: OtherDatabases
 ) -> Inventory:
     """What of `artifacts` is not needed: `known` are the database's runs, `wanted` those whose weights are kept.
 
@@ -95,20 +100,22 @@ def take_inventory(
             items.append(Item(Kind.TEMPORARY, path, disk_usage(path), path))
         elif _is_folder(path, _RUN_NAME):
             run_ids = _run_ids(path)
-            reason = _why_untouchable(path, run_ids, known, elsewhere)
+            reason = _why_untouchable(path, run_ids, known, others)
             if reason is not None:
                 left_alone.append(LeftAlone(path, reason))
             elif any(known[run_id].asked_for for run_id in run_ids):
-                items.extend(_parts(path, run_ids, known, wanted | elsewhere.weights))
+                items.extend(_parts(path, run_ids, known, wanted | others.weights))
             else:
                 items.append(Item(Kind.RUN, path, disk_usage(path), path))
     in_use = {run.corpus_fingerprint for run in known.values() if run.asked_for}
-    in_use |= {run.corpus_fingerprint for entry in left_alone for run in _runs(entry.path)} | elsewhere.corpora
+    in_use |= {run.corpus_fingerprint for entry in left_alone for run in _runs(entry.path)} | others.corpora
     items.extend(_corpora(artifacts / CORPORA, in_use))
     return Inventory(tuple(items), tuple(left_alone))
 
 
-def _why_untouchable(path: Path, run_ids: set[str], known: Mapping[str, KnownRun], elsewhere: Elsewhere) -> str | None:
+def _why_untouchable(
+    path: Path, run_ids: set[str], known: Mapping[str, KnownRun], others: OtherDatabases
+) -> str | None:
     """Why nothing in the run directory may be judged by this database; None where it may."""
     if is_claimed(path):
         return "a process works on it"
@@ -116,8 +123,8 @@ def _why_untouchable(path: Path, run_ids: set[str], known: Mapping[str, KnownRun
         return "unknown to this database"
     if any(known[run_id].asked_for for run_id in run_ids):
         return None
-    for run_id in sorted(run_ids & elsewhere.asked_for.keys()):
-        return f"the database {str(elsewhere.asked_for[run_id])!r} asks for it"
+    for run_id in sorted(run_ids & others.asked_for.keys()):
+        return f"the database {str(others.asked_for[run_id])!r} asks for it"
     if not all(_is_recorded(path, known[run_id]) for run_id in run_ids):
         return "holds a result that the database does not have"
     foreign = [entry.name for entry in path.iterdir() if not _OURS.fullmatch(entry.name)]
@@ -181,3 +188,15 @@ def _corpora(folder: Path, in_use: set[str]) -> Iterator[Item]:
 
 def _is_folder(path: Path, name: re.Pattern[str] = _ANY_NAME) -> bool:
     return name.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
+
+
+def disk_usage(path: Path) -> int:
+    """Bytes that a file, or a directory with all in it, takes on the disk: blocks allocated, as `du` counts them."""
+    inside = (Path(folder) / name for folder, folders, files in os.walk(path) for name in (*folders, *files))
+    return _allocated(path) + sum(_allocated(entry) for entry in inside)
+
+
+def _allocated(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):  # a temporary file that its writer has just renamed
+        return path.lstat().st_blocks * _STAT_BLOCK_BYTES
+    return 0

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from isoflop.artifacts.elsewhere import Elsewhere, notes, read_elsewhere
-from isoflop.artifacts.occupied import alone_in
-from isoflop.artifacts.wanted import Ranking, leaves_weights, wanted_by_any
+from isoflop.artifacts.occupancy import alone_in
+from isoflop.artifacts.other_databases import OtherDatabases, notes, read_other_databases
+from isoflop.artifacts.retention import Ranking, leaves_weights, weights_any_keeps
 from isoflop.errors import IsoflopError
 from isoflop.result import RunResult
 from isoflop.rundir import WEIGHTS_SUFFIX, RunDir
 from isoflop.spec import Keep
-from isoflop.store import Store
+from isoflop.store import Store, run_cells
 
 
 class WeightKeeper:
@@ -25,7 +25,7 @@ class WeightKeeper:
         self._ranking = Ranking(store.cells(sweep) if keep == "best-per-budget" else ())
         self._to_free: set[str] = set()
         self._notes: tuple[tuple[str, int], ...] | None = None
-        self._others: Elsewhere | None = None
+        self._others: OtherDatabases | None = None
 
     def take(self, result: RunResult) -> None:
         """Note a recorded result; `free` acts on it."""
@@ -40,18 +40,18 @@ class WeightKeeper:
         if not self._to_free:
             return
         if (seen := notes(self._artifacts)) != self._notes:
-            self._notes, self._others = seen, self._elsewhere()
+            self._notes, self._others = seen, self._read_others()
         for run_id in sorted(self._to_free):
             if self._is_shared(run_id) or free_weights(self._artifacts, run_id):
                 self._to_free.discard(run_id)
 
     def free_all(self) -> None:
         """Delete the weights of every run of the sweep that neither it nor a sweep that shares the run keeps."""
-        elsewhere = self._elsewhere()
-        if elsewhere is None:
+        others = self._read_others()
+        if others is None:
             return
-        ended = {cell.run_id for cell in self._store.cells(self._sweep) if cell.run_id is not None and cell.status}
-        kept = wanted_by_any(self._store, self._store.sweeps_asking_for(ended)) | elsewhere.weights
+        ended = {cell.run_id for cell in run_cells(self._store.cells(self._sweep)) if cell.result is not None}
+        kept = weights_any_keeps(self._store, self._store.sweeps_asking_for(ended)) | others.weights
         for run_id in sorted(ended - kept):
             free_weights(self._artifacts, run_id)
 
@@ -60,10 +60,10 @@ class WeightKeeper:
             return True
         return bool(set(self._store.sweeps_asking_for([run_id])) - {self._sweep})
 
-    def _elsewhere(self) -> Elsewhere | None:
+    def _read_others(self) -> OtherDatabases | None:
         """What other databases want; None where that cannot be read."""
         try:
-            return read_elsewhere(self._artifacts, self._store.path)
+            return read_other_databases(self._artifacts, self._store.path)
         except IsoflopError:
             return None
 

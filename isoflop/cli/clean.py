@@ -21,12 +21,12 @@ def clean(
     """
     from contextlib import ExitStack
 
-    from isoflop.artifacts.elsewhere import needs_of, read_elsewhere
     from isoflop.artifacts.free import free
     from isoflop.artifacts.inventory import take_inventory
+    from isoflop.artifacts.other_databases import needs_of, read_other_databases
     from isoflop.cli.console import stdout
     from isoflop.errors import IsoflopError
-    from isoflop.store import read_untouched
+    from isoflop.store import read_snapshot
     from isoflop.sweep.locks import sweep_locks
     from isoflop.view.clean_view import clean_document, print_inventory
     from isoflop.view.document import dumps
@@ -37,8 +37,8 @@ def clean(
         )
     with ExitStack() as held:
         if yes:
-            held.enter_context(sweep_locks(db, read_untouched(db, lambda store: store.sweep_names())))
-        inventory = take_inventory(artifacts, *read_untouched(db, needs_of), read_elsewhere(artifacts, db))
+            held.enter_context(sweep_locks(db, read_snapshot(db, lambda store: store.sweep_names())))
+        inventory = take_inventory(artifacts, *read_snapshot(db, needs_of), read_other_databases(artifacts, db))
         if yes:
             inventory = free(inventory)
     if json:

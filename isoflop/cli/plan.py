@@ -46,7 +46,7 @@ def plan(
         str | None, typer.Option("--target", metavar="<FLOPs>", help="Budget that --extend is to tell most about.")
     ] = None,
     replan: Replan = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, record nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, write nothing.")] = False,
     json: AsJson = False,
 ) -> None:
     """Lay out the grid: which sizes on how many tokens at each budget, what is dropped and why, time and disk.
@@ -64,7 +64,7 @@ def plan(
     from isoflop.store import open_store, sweep_lock
     from isoflop.sweep.extend import extend_sweep, planned_extras
     from isoflop.sweep.left_behind import left_behind
-    from isoflop.sweep.planning import lock_path, plan_sweep, text_is_here
+    from isoflop.sweep.planning import lock_path, plan_sweep, sweep_corpus, text_is_here
     from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
@@ -85,16 +85,10 @@ def plan(
     with ExitStack() as held:
         if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long
             held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
-        plan_with = partial(
-            plan_sweep,
-            spec,
-            sweep,
-            artifacts,
-            device=device.value,
-            workers=workers,
-            text_needed=False,
-            on_progress=tokenising_line(),
+        corpus = sweep_corpus(
+            spec, sweep, artifacts, text_needed=False, write=not dry_run, on_progress=tokenising_line()
         )
+        plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers)
         extra, extension = planned_extras(db, spec), None
         made = plan_with(extra=extra)
         if extend:
@@ -116,16 +110,16 @@ def plan(
     if not shown:
         show(view)
     if dry_run:
-        (stderr() if json else stdout()).print(text(f"Dry run: nothing was written to {db}.", "bold"))
+        (stderr() if json else stdout()).print(text("Dry run: nothing was written.", "bold"))
 
 
 def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path, extension: "Extension | None") -> "PlanView":
     """The view against a database that is left as it is, or is not there."""
-    from isoflop.store import read_untouched
+    from isoflop.store import read_snapshot
 
     if not db.exists():
         return _view(spec, made, None, extension)
-    return read_untouched(db, lambda store: _view(spec, made, store, extension))
+    return read_snapshot(db, lambda store: _view(spec, made, store, extension))
 
 
 def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extension: "Extension | None") -> "PlanView":
@@ -143,6 +137,7 @@ def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extens
     seconds = seconds_by_run(made, timings)
     return PlanView(
         plan=plan,
+        corpus=None if plan.simulated else made.corpus,
         estimate=cost(made, timings, done=done),
         seconds=seconds,
         disk_bytes=disk_bytes(plan, spec.run.keep, n_workers=len(made.slots), seconds=seconds.values()),

@@ -1,6 +1,5 @@
 """From sources to a summary, as `fit` and `report` both need it."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +10,15 @@ from pathlib import Path
 from isoflop.counting import FlopCount
 from isoflop.decision.cost import CostRates
 from isoflop.errors import IsoflopError
+from isoflop.fit import Question
 from isoflop.fit.laws import PUBLISHED, PublishedLaw
 from isoflop.report.summary import Questions, Summary, summarize
 from isoflop.shape import ParamCount
 from isoflop.sources.fitting import fit_input
-from isoflop.sources.pool import load_each, load_sources
+from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.recount import convention_matrix, under_convention
-from isoflop.sources.source import FitInput
-from isoflop.sources.table.columns import parse_renames
+from isoflop.sources.source import Pool, Source
+from isoflop.sources.table.header import parse_renames
 from isoflop.units import parse_quantity
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.5, 0.999
@@ -112,7 +112,7 @@ def target_budgets(asked: Asked) -> list[float]:
     return [_bounded(target, "--target in FLOPs", _TRAININGS) for target in asked.targets]
 
 
-def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summary:
+def _summary(source: Source | Pool, asked: Asked, budgets: Sequence[float]) -> Summary:
     questions = Questions(
         laws=_laws(asked.laws),
         rates=_rates(asked),
@@ -120,8 +120,7 @@ def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summar
         inference_tokens=_tokens(asked.inference_tokens, "--inference-tokens"),
     )
     rows = under_convention(source, asked.params, asked.flops)
-    fit = fit_input(
-        rows,
+    question = Question(
         targets=budgets,
         level=asked.level,
         window=asked.window,
@@ -129,11 +128,12 @@ def _summary(source: FitInput, asked: Asked, budgets: Sequence[float]) -> Summar
         suggest=asked.suggest,
         bootstrap=asked.bootstrap,
     )
+    fit = fit_input(rows, question)
     return summarize(
         rows,
         fit,
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        commands=[shlex.join(["isoflop", *sys.argv[1:]])],
+        commands=[["isoflop", *sys.argv[1:]]],
         questions=questions,
         convention_fits=convention_matrix(source, asked.level, asked.window),
     )

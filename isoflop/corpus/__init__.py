@@ -1,24 +1,26 @@
 """Text to tokens to memory-mapped shards, and batches out of them. No torch."""
 
 from isoflop.corpus.batches import batch, batch_starts, heldout_sequences
-from isoflop.corpus.build import open_corpus
+from isoflop.corpus.build import count_corpus, open_corpus
 from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
 from isoflop.corpus.sources import is_absent
-from isoflop.corpus.stated import corpus_absent, stated_facts, tokens_differ
-from isoflop.corpus.tokenizer import Tokenizer, make_tokenizer
+from isoflop.corpus.token_count import absence_finding, facts_by_token_count, token_count_findings
+from isoflop.corpus.tokenizer import Tokenizer, make_tokenizer, vocab_size
 
 __all__ = [
     "Corpus",
     "Manifest",
     "Tokenizer",
+    "absence_finding",
     "batch",
     "batch_starts",
-    "corpus_absent",
+    "count_corpus",
+    "facts_by_token_count",
     "heldout_sequences",
     "is_absent",
     "load_corpus",
     "make_tokenizer",
     "open_corpus",
-    "stated_facts",
-    "tokens_differ",
+    "token_count_findings",
+    "vocab_size",
 ]

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from isoflop.corpus.corpus import Corpus, load_corpus
-from isoflop.corpus.intact import is_intact, stamp
+from isoflop.corpus.integrity import has_stamp, is_intact, stamp
 from isoflop.corpus.shards import SHARD_TOKENS
 from isoflop.corpus.sources import Source, find_source
 from isoflop.corpus.tokenizer import make_tokenizer
 from isoflop.corpus.write import write_corpus
+from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.files import TEMPORARY_SUFFIX, remove_temporaries, write_atomically
 from isoflop.spec import CorpusSpec, TokenizerSpec
@@ -48,17 +49,17 @@ def open_corpus(
         shard_tokens: tokens per file. They do not enter the fingerprint.
 
     Raises:
-        IsoflopError: a source is missing, unreadable, empty or being written to; `root` cannot be written.
+        IsoflopError: a source is missing, unreadable, empty, not text or being written to; `root` cannot be written.
     """
     source = find_source(spec, base=base)
     _tidy(root)
     key = _request_key(spec, tokenizer, source)
-    if (known := _remembered(root, key)) is not None:
+    if (known := _known_corpus(root, key)) is not None:
         return known
     try:
         with _lock(root):
             # Another process may have built it while this one waited for the lock.
-            if (known := _remembered(root, key)) is not None:
+            if (known := _known_corpus(root, key)) is not None:
                 return known
             _remove_unfinished(root)
             with _unfinished_folder(root) as folder:
@@ -68,21 +69,47 @@ def open_corpus(
                     tokenizer=make_tokenizer(tokenizer),
                     heldout_fraction=spec.heldout_fraction,
                     shard_tokens=shard_tokens,
-                    on_read=_share_done(source, on_progress or (lambda _: None)),
-                )
+                    on_read=_share_done(source, on_progress),
+                ).fingerprint
                 _check_unchanged(source, find_source(spec, base=base))
                 _put_in_place(folder, root, fingerprint)
             stamp(load_corpus(root, fingerprint), root / fingerprint)
             _remember(root, key, fingerprint)
     except OSError as error:
+        width = make_tokenizer(tokenizer).dtype.itemsize
         raise IsoflopError(
             f"Cannot build the corpus in {str(root)!r}: {error.strerror}.",
-            hint="Give a folder that can be written and locked, with room for two bytes per token (--artifacts).",
+            hint=f"Give a folder that can be written and locked, with room for {width} bytes per token (--artifacts).",
         ) from error
     return load_corpus(root, fingerprint)
 
 
-def _share_done(source: Source, on_progress: OnProgress) -> Callable[[int], None]:
+def count_corpus(
+    spec: CorpusSpec, tokenizer: TokenizerSpec, *, root: Path, base: Path, on_progress: OnProgress | None = None
+) -> CorpusFacts:
+    """The facts of the corpus that `open_corpus` gives for the same arguments; nothing is written anywhere.
+
+    They are looked up where the corpus is built, and else counted: the text is read and tokenised as for a build.
+
+    Raises:
+        IsoflopError: a source is missing, unreadable, empty, not text or being written to.
+    """
+    source = find_source(spec, base=base)
+    if (known := _remembered(root, _request_key(spec, tokenizer, source))) is not None:
+        return known.facts
+    manifest = write_corpus(
+        None,
+        source,
+        tokenizer=make_tokenizer(tokenizer),
+        heldout_fraction=spec.heldout_fraction,
+        shard_tokens=SHARD_TOKENS,
+        on_read=_share_done(source, on_progress),
+    )
+    _check_unchanged(source, find_source(spec, base=base))
+    return manifest.facts
+
+
+def _share_done(source: Source, on_progress: OnProgress | None) -> Callable[[int], None]:
     # Every file is read at most twice.
     n_bytes_in_all = 2 * sum(file.n_bytes for file in source.files)
     n_bytes_done = 0
@@ -90,7 +117,8 @@ def _share_done(source: Source, on_progress: OnProgress) -> Callable[[int], None
     def on_read(n_bytes: int) -> None:
         nonlocal n_bytes_done
         n_bytes_done += n_bytes
-        on_progress(n_bytes_done / n_bytes_in_all)
+        if on_progress is not None:
+            on_progress(n_bytes_done / n_bytes_in_all)
 
     return on_read
 
@@ -164,6 +192,16 @@ def _request_key(spec: CorpusSpec, tokenizer: TokenizerSpec, source: Source) -> 
 
 def _index_entry(root: Path, key: str) -> Path:
     return root / "index" / f"{key}.json"
+
+
+def _known_corpus(root: Path, key: str) -> Corpus | None:
+    """The corpus of that request, noted as read whole; None where it must be built."""
+    corpus = _remembered(root, key)
+    if corpus is not None:
+        folder = root / corpus.manifest.fingerprint
+        if not has_stamp(corpus, folder):
+            stamp(corpus, folder)
+    return corpus
 
 
 def _remembered(root: Path, key: str) -> Corpus | None:

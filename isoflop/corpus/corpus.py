@@ -8,9 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from isoflop.corpus.shards import TokenStream, map_tokens
-from isoflop.corpus.split import SplitRule
-from isoflop.corpus.tokenizer import bytes_per_token
-from isoflop.corpus_facts import CorpusFacts
+from isoflop.corpus.tokenizer import BYTE, bytes_per_token, token_dtype
+from isoflop.corpus_facts import CorpusFacts, DocumentCounts, SplitRule
 from isoflop.errors import IsoflopError
 
 MANIFEST_NAME = "manifest.json"
@@ -27,6 +26,7 @@ class Manifest(BaseModel):
     schema_version: Literal[1] = 1
     fingerprint: str = Field(description="hash of tokenizer, training tokens and held-out tokens")
     tokenizer: str
+    vocab_size: int = Field(BYTE.vocab_size, ge=1, le=1 << 32, description="tokens are 0 .. vocab_size - 1")
     source: str = Field(description="where the text came from, in words")
     interpreter: str | None = Field(description="implementation and version, where the text is its library")
     heldout_fraction: float = Field(description="share of the documents that was to be held out")
@@ -44,6 +44,31 @@ class Manifest(BaseModel):
     train_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
     heldout_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
 
+    @property
+    def facts(self) -> CorpusFacts:
+        """What a plan needs to know. Bytes per token are those of the held-out text, whose loss they convert."""
+        return CorpusFacts(
+            fingerprint=self.fingerprint,
+            n_train_tokens=self.n_train_tokens,
+            n_heldout_tokens=self.n_heldout_tokens,
+            bytes_per_token=bytes_per_token(self.n_heldout_bytes, self.n_heldout_tokens),
+            documents=DocumentCounts(
+                source=self.source,
+                n_files=self.n_files,
+                n_read=self.n_documents,
+                n_duplicates=self.n_duplicates_dropped,
+                n_near_duplicates=self.n_near_duplicates_dropped,
+                n_train=self.n_train_documents,
+                n_heldout=self.n_heldout_documents,
+                split=self.split,
+            ),
+        )
+
+    def to_json(self) -> str:
+        """The manifest's file. It states a vocabulary only where that is not the byte tokenizer's."""
+        unsaid = {"vocab_size"} if self.vocab_size == BYTE.vocab_size else None
+        return self.model_dump_json(indent=1, exclude=unsaid) + "\n"
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -55,14 +80,8 @@ class Corpus:
 
     @property
     def facts(self) -> CorpusFacts:
-        """What a plan needs to know. Bytes per token are those of the held-out text, whose loss they convert."""
-        manifest = self.manifest
-        return CorpusFacts(
-            fingerprint=manifest.fingerprint,
-            n_train_tokens=manifest.n_train_tokens,
-            n_heldout_tokens=manifest.n_heldout_tokens,
-            bytes_per_token=bytes_per_token(manifest.n_heldout_bytes, manifest.n_heldout_tokens),
-        )
+        """What a plan needs to know."""
+        return self.manifest.facts
 
 
 def load_corpus(root: Path, fingerprint: str) -> Corpus:
@@ -82,10 +101,11 @@ def load_corpus(root: Path, fingerprint: str) -> Corpus:
         manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
         if manifest.fingerprint != fingerprint:
             raise ValueError(f"its manifest is that of {manifest.fingerprint}")
+        dtype = token_dtype(manifest.vocab_size)
         return Corpus(
             manifest,
-            train=map_tokens(folder, "train", manifest.train_shards),
-            heldout=map_tokens(folder, "heldout", manifest.heldout_shards),
+            train=map_tokens(folder, "train", manifest.train_shards, dtype),
+            heldout=map_tokens(folder, "heldout", manifest.heldout_shards, dtype),
         )
     except ValidationError as error:
         reason = f"its manifest is not one ({error.error_count()} problems)"

@@ -12,9 +12,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.corpus.tokenizer import TOKEN_DTYPE, Tokens
+from isoflop.corpus.tokenizer import TokenDtype, Tokens
 
-# 128 MiB a file: small enough to copy and to check one by one.
+# 128 MiB a file of 16-bit tokens: small enough to copy and to check one by one.
 SHARD_TOKENS = 64 * 2**20
 
 
@@ -24,16 +24,19 @@ def shard_name(side: str, index: int) -> str:
 
 
 class TokenWriter:
-    """Writes a stream of tokens into shards `<folder>/<side>-00000.bin`, ... and hashes it.
+    """Writes a stream of tokens as `dtype` into shards `<folder>/<side>-00000.bin`, ... and hashes it.
+
+    Without a folder it hashes and counts alone.
 
     Attributes:
         shard_tokens: tokens in each shard so far; all but the last are full.
     """
 
-    def __init__(self, folder: Path, side: str, *, max_tokens: int = SHARD_TOKENS) -> None:
+    def __init__(self, folder: Path | None, side: str, dtype: TokenDtype, *, max_tokens: int = SHARD_TOKENS) -> None:
         self.shard_tokens: list[int] = []
         self._folder = folder
         self._side = side
+        self._dtype = dtype
         self._max_tokens = max_tokens
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
@@ -50,26 +53,27 @@ class TokenWriter:
     def write(self, tokens: Tokens) -> None:
         """Appends `tokens`, going on to the next shard where one is full."""
         while len(tokens):
-            if self._file is None or self.shard_tokens[-1] == self._max_tokens:
-                self._file = self._next_shard()
+            if not self.shard_tokens or self.shard_tokens[-1] == self._max_tokens:
+                self._begin_shard()
             piece = tokens[: self._max_tokens - self.shard_tokens[-1]]
-            content = np.ascontiguousarray(piece, TOKEN_DTYPE).data
-            self._file.write(content)
+            content = np.ascontiguousarray(piece, self._dtype).data
+            if self._file is not None:
+                self._file.write(content)
             self._hash.update(content)
             self.shard_tokens[-1] += len(piece)
             tokens = tokens[len(piece) :]
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of all tokens so far as little-endian 16-bit numbers, wherever the shards were cut."""
+        """SHA-256 of all tokens so far as they are stored, wherever the shards were cut."""
         return self._hash.digest()
 
-    def _next_shard(self) -> BinaryIO:
+    def _begin_shard(self) -> None:
         if self._file is not None:
             self._file.close()
-        path = self._folder / shard_name(self._side, len(self.shard_tokens))
+        if self._folder is not None:
+            self._file = (self._folder / shard_name(self._side, len(self.shard_tokens))).open("xb")
         self.shard_tokens.append(0)
-        return path.open("xb")
 
 
 @dataclass(frozen=True)
@@ -79,24 +83,26 @@ class TokenStream:
     Attributes:
         starts: position in the stream of each shard's first token.
         n_tokens: tokens in all shards.
+        dtype: how a token is stored.
     """
 
     shards: tuple[Tokens, ...]
     starts: tuple[int, ...]
     n_tokens: int
+    dtype: TokenDtype
 
     @property
     def n_bytes(self) -> int:
         """Size of the whole stream as it is stored."""
-        return self.n_tokens * TOKEN_DTYPE.itemsize
+        return self.n_tokens * self.dtype.itemsize
 
-    def pieces(self) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+    def pieces(self) -> Iterator[tuple[int, Tokens]]:
         """The whole stream in order, a shard at a time: where each piece starts, and a copy of it to be written to.
 
         For whoever keeps all of it elsewhere, on a device say: the host never holds more than one shard.
         """
         for start, shard in zip(self.starts, self.shards, strict=True):
-            yield start, shard.astype(np.uint16)  # in the byte order of this machine
+            yield start, shard.astype(self.dtype.newbyteorder("="))  # in the byte order of this machine
 
     def windows(self, starts: Sequence[int], length: int) -> NDArray[np.int64]:
         """The tokens at `starts[i] .. starts[i] + length`, (len(starts), length), ready for an embedding.
@@ -120,21 +126,21 @@ class TokenStream:
             self._copy(start + len(piece), window[len(piece) :])
 
 
-def map_tokens(folder: Path, side: str, shard_tokens: Sequence[int]) -> TokenStream:
-    """The stream in the shards of `side`, which must hold exactly `shard_tokens` tokens.
+def map_tokens(folder: Path, side: str, shard_tokens: Sequence[int], dtype: TokenDtype) -> TokenStream:
+    """The stream in the shards of `side`, which must hold exactly `shard_tokens` tokens stored as `dtype`.
 
     Raises:
         OSError: a shard is missing or unreadable.
         ValueError: a shard's size is not what it should be.
     """
-    shards = tuple(_map(folder / shard_name(side, i), n_tokens) for i, n_tokens in enumerate(shard_tokens))
+    shards = tuple(_map(folder / shard_name(side, i), n_tokens, dtype) for i, n_tokens in enumerate(shard_tokens))
     ends = tuple(accumulate(shard_tokens))
-    return TokenStream(shards, (0, *ends[:-1]), ends[-1])
+    return TokenStream(shards, (0, *ends[:-1]), ends[-1], dtype)
 
 
-def _map(path: Path, n_tokens: int) -> Tokens:
+def _map(path: Path, n_tokens: int, dtype: TokenDtype) -> Tokens:
     n_bytes = path.stat().st_size
-    if n_bytes != n_tokens * TOKEN_DTYPE.itemsize:
-        raise ValueError(f"{path.name} has {n_bytes} bytes instead of {n_tokens * TOKEN_DTYPE.itemsize}")
+    if n_bytes != n_tokens * dtype.itemsize:
+        raise ValueError(f"{path.name} has {n_bytes} bytes instead of {n_tokens * dtype.itemsize}")
     # A plain array over the map: slices of np.memmap cost ten times as much.
-    return np.asarray(np.memmap(path, TOKEN_DTYPE, mode="r"))
+    return np.asarray(np.memmap(path, dtype, mode="r"))

@@ -3,10 +3,11 @@
 import os
 import platform
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from isoflop.corpus.patterns import expand
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec
 
@@ -155,9 +156,10 @@ def _library_files(root: Path) -> Iterator[Path]:
 def _listed(spec: CorpusSpec, base: Path) -> Source:
     # By device and inode: a file reached by two paths is one file.
     found: dict[tuple[int, int], SourceFile] = {}
+    patterns = expand(spec.pattern)
     for entry in spec.paths:
         try:
-            for path in _matches(base / entry, entry, spec.pattern):
+            for path in _matches(base / entry, entry, patterns):
                 status = path.stat()
                 name = PurePath(entry, path.relative_to(base / entry))
                 found.setdefault((status.st_dev, status.st_ino), _source_file(path, name))
@@ -167,7 +169,7 @@ def _listed(spec: CorpusSpec, base: Path) -> Source:
     return Source(f"files {', '.join(spec.paths)}", None, files)
 
 
-def _matches(path: Path, entry: str, pattern: str) -> list[Path]:
+def _matches(path: Path, entry: str, patterns: Sequence[str]) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.exists():
@@ -182,19 +184,23 @@ def _matches(path: Path, entry: str, pattern: str) -> list[Path]:
         )
     # glob() takes a folder that it may not read for an empty one.
     os.scandir(path).close()
+    files = [file for pattern in patterns for file in _glob(path, pattern)]
+    if not files:
+        raise IsoflopError(
+            f"The folder {str(path)!r} has no file that matches {' or '.join(map(repr, patterns))}.",
+            hint="Set corpus.pattern to what its files are called, such as **/*.md.",
+        )
+    return files
+
+
+def _glob(path: Path, pattern: str) -> list[Path]:
     try:
-        files = [match for match in path.glob(pattern) if match.is_file()]
+        return [match for match in path.glob(pattern) if match.is_file()]
     except (ValueError, NotImplementedError, IndexError) as error:
         raise IsoflopError(
             f"corpus.pattern = {pattern!r} is not a usable pattern: {error}.",
             hint="Write a relative pattern such as **/*.txt.",
         ) from None
-    if not files:
-        raise IsoflopError(
-            f"The folder {str(path)!r} has no file that matches {pattern!r}.",
-            hint="Set corpus.pattern to what its files are called, such as **/*.md.",
-        )
-    return files
 
 
 def _source_file(path: Path, name: PurePath) -> SourceFile:

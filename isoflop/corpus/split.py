@@ -3,17 +3,15 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from isoflop.corpus.sources import Document
+from isoflop.corpus_facts import SplitRule
 from isoflop.errors import IsoflopError
 
 # Shorter lines (brackets, `return None`, blank ones) recur in unrelated documents and say nothing of copying.
 _SHORTEST_TELLING_LINE = 20
 
 _DIGEST_BYTES = 16
-
-SplitRule = Literal["by_hash", "one_moved", "by_position"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,12 @@ class Split:
     n_duplicates: int
 
 
-def split_documents(documents: Iterable[Document], *, heldout_fraction: float, on_read: Callable[[int], None]) -> Split:
+def split_documents(
+    documents: Iterable[Document], *, heldout_fraction: float, on_read: Callable[[Document, bytes], None]
+) -> Split:
     """The split that holds out about `heldout_fraction` of the distinct documents, never none and never all.
 
-    `on_read` hears how many bytes each document had.
+    `on_read` is shown each document with its text.
 
     Raises:
         IsoflopError: the only document is too short to be split.
@@ -47,11 +47,12 @@ def split_documents(documents: Iterable[Document], *, heldout_fraction: float, o
     n_documents = 0
     for document in documents:
         n_documents += 1
-        digest = hashlib.blake2b(document.read(), digest_size=_DIGEST_BYTES).digest()
+        text = document.read()
+        on_read(document, text)
+        digest = hashlib.blake2b(text, digest_size=_DIGEST_BYTES).digest()
         if digest not in numbers:
             numbers[digest] = _uniform(digest)
             distinct.append(document)
-        on_read(document.n_bytes)
     n_duplicates = n_documents - len(distinct)
     if len(distinct) == 1:
         train, heldout = _cut(distinct[0], heldout_fraction)

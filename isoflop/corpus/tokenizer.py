@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.spec import TokenizerSpec
 
-Tokens = NDArray[np.uint16]
-
-# Also the byte order on disk, so that a corpus can be copied to another machine.
-TOKEN_DTYPE = np.dtype("<u2")
+Tokens = NDArray[np.unsignedinteger[Any]]
+TokenDtype = np.dtype[np.unsignedinteger[Any]]
 
 _N_BYTE_VALUES = 256
+
+
+def token_dtype(vocab_size: int) -> TokenDtype:
+    """The narrowest type that holds the tokens 0 .. vocab_size - 1: 16 bits up to a vocabulary of 65,536, else 32.
+
+    Its byte order is that of the files too, so that a corpus can be copied to another machine.
+    """
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
 @dataclass(frozen=True)
@@ -34,9 +41,14 @@ class Tokenizer:
     encode: Callable[[bytes], Tokens]
     decode: Callable[[Tokens], bytes]
 
+    @property
+    def dtype(self) -> TokenDtype:
+        """How its tokens are stored."""
+        return token_dtype(self.vocab_size)
+
 
 def _encode_bytes(text: bytes) -> Tokens:
-    tokens = np.empty(len(text) + 1, TOKEN_DTYPE)
+    tokens = np.empty(len(text) + 1, BYTE.dtype)
     tokens[:-1] = np.frombuffer(text, np.uint8)
     tokens[-1] = _N_BYTE_VALUES
     return tokens
@@ -61,6 +73,11 @@ BYTE = Tokenizer(
 def make_tokenizer(spec: TokenizerSpec) -> Tokenizer:
     """The tokenizer that the sweep file asks for."""
     return {BYTE.name: BYTE}[spec.kind]
+
+
+def vocab_size(spec: TokenizerSpec) -> int:
+    """Rows of the embedding and of the head of every model of the sweep."""
+    return make_tokenizer(spec).vocab_size
 
 
 def bytes_per_token(n_bytes: int, n_tokens: int) -> float:

@@ -8,44 +8,52 @@ from isoflop.corpus.corpus import FINGERPRINT_LENGTH, MANIFEST_NAME, Manifest
 from isoflop.corpus.shards import TokenWriter
 from isoflop.corpus.sources import Document, Source, documents
 from isoflop.corpus.split import Split, is_near_duplicate, split_documents, telling_lines
+from isoflop.corpus.text import refuse_binary
 from isoflop.corpus.tokenizer import Tokenizer
 from isoflop.errors import IsoflopError
 
 
 def write_corpus(
-    folder: Path,
+    folder: Path | None,
     source: Source,
     *,
     tokenizer: Tokenizer,
     heldout_fraction: float,
     shard_tokens: int,
     on_read: Callable[[int], None],
-) -> str:
-    """The fingerprint of the corpus written into `folder`.
+) -> Manifest:
+    """The manifest of the corpus written into `folder`; without a folder nothing is written and it is the same.
 
     The files are read twice, a document at a time: to split them and to write them. Memory grows with the held-out
     text and with the number of documents, not with the training text. `on_read` hears the bytes as they are read.
 
     Raises:
-        IsoflopError: a file is unreadable, or nothing can be held out.
+        IsoflopError: a file is unreadable or is not text, or nothing can be held out.
     """
-    split = split_documents(documents(source.files), heldout_fraction=heldout_fraction, on_read=on_read)
+
+    def on_first_read(document: Document, text: bytes) -> None:
+        # An interpreter's own sources are text, and its corpus stays what it is.
+        if source.interpreter is None:
+            refuse_binary(text, path=document.path, start=document.start)
+        on_read(len(text))
+
+    split = split_documents(documents(source.files), heldout_fraction=heldout_fraction, on_read=on_first_read)
     heldout_lines = {line for document in split.heldout for line in telling_lines(document.read())}
     lines_in_both = set[bytes]()
-    with TokenWriter(folder, "train", max_tokens=shard_tokens) as train:
+    with TokenWriter(folder, "train", tokenizer.dtype, max_tokens=shard_tokens) as train:
         for document in split.train:
             text = document.read()
             train.write(tokenizer.encode(text))
             lines_in_both |= heldout_lines.intersection(telling_lines(text))
             on_read(len(text))
     heldout_documents = _without_near_duplicates(split, lines_in_both)
-    with TokenWriter(folder, "heldout", max_tokens=shard_tokens) as heldout:
+    with TokenWriter(folder, "heldout", tokenizer.dtype, max_tokens=shard_tokens) as heldout:
         for document in heldout_documents:
             heldout.write(tokenizer.encode(document.read()))
-    fingerprint = _fingerprint(tokenizer, train, heldout)
     manifest = Manifest(
-        fingerprint=fingerprint,
+        fingerprint=_fingerprint(tokenizer, train, heldout),
         tokenizer=tokenizer.name,
+        vocab_size=tokenizer.vocab_size,
         source=source.description,
         interpreter=source.interpreter,
         heldout_fraction=heldout_fraction,
@@ -63,8 +71,9 @@ def write_corpus(
         train_shards=tuple(train.shard_tokens),
         heldout_shards=tuple(heldout.shard_tokens),
     )
-    (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return fingerprint
+    if folder is not None:
+        (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
 
 
 def _without_near_duplicates(split: Split, lines_in_train: set[bytes]) -> tuple[Document, ...]:

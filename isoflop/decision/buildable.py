@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from isoflop.corpus.tokenizer import make_tokenizer
+from isoflop.corpus import vocab_size
 from isoflop.counting import FlopCount, flops_per_token
 from isoflop.fit.findings.targets import FAR_DECADES
 from isoflop.plan.neighbours import neighbours
@@ -86,7 +86,7 @@ def family_of(spec: SweepSpec | None, count: ParamCount, flops: FlopCount = Flop
         return Family(
             ShapeRule(model, DEFAULT_VOCABULARY, count), RecipeSpec(), DEFAULT_TUNED_FLOPS, default=True, flops=flops
         )
-    rule = ShapeRule(spec.model, make_tokenizer(spec.tokenizer).vocab_size, count)
+    rule = ShapeRule(spec.model, vocab_size(spec.tokenizer), count)
     return Family(rule, spec.recipe, spec.budgets[-1], default=False, flops=flops)
 
 

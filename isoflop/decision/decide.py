@@ -9,7 +9,7 @@ from isoflop.decision.buildable import Buildable, buildable_around, family_of, f
 from isoflop.decision.cost import CostRates, TrainingCost, training_cost
 from isoflop.decision.overtraining import InferenceOptimum, SmallerModel, inference_optimum, smaller_models
 from isoflop.decision.repeats import Repeats, repeats_of, repeats_sentence
-from isoflop.fit.surface.law import SurfaceLaw
+from isoflop.fit.laws import SurfaceLaw
 from isoflop.shape import ParamCount
 from isoflop.spec import SweepSpec
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 
 from isoflop.decision.positive import require_positive
-from isoflop.fit.surface.law import SurfaceLaw
+from isoflop.fit.laws import SurfaceLaw
 
 TRAINING_FLOPS, INFERENCE_FLOPS = 6.0, 2.0
 # Sizes on offer, as shares of N_opt; the first is what the others are compared with.

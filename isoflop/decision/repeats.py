@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from isoflop.decision.positive import require_positive
-from isoflop.fit.surface.law import SurfaceLaw
+from isoflop.fit.laws import SurfaceLaw
 from isoflop.wording import count, ratio, two_digits
 
 # R*_D: epochs beyond the first after which a repeated token has lost most of its worth. Fitted by Muennighoff et al.

@@ -2,19 +2,26 @@
 
 from isoflop.fit.document import fit_as_json
 from isoflop.fit.intervals import MODEL_ERROR_DECADES, MODEL_ERROR_PER_DECADE, Interval
+from isoflop.fit.question import Question
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
+from isoflop.fit.rows import Columns, Curves
 from isoflop.fit.sweep import fit_exponents, fit_sweep
+from isoflop.fit.types import Trainable
 
 __all__ = [
     "MODEL_ERROR_DECADES",
     "MODEL_ERROR_PER_DECADE",
+    "Columns",
+    "Curves",
     "Frontier",
     "Interval",
     "Profile",
+    "Question",
     "SweepFit",
     "Target",
+    "Trainable",
     "Vertex",
     "fit_as_json",
     "fit_exponents",

@@ -12,7 +12,7 @@ from isoflop.fit.intervals import (
     student_quantile,
     ten_to,
 )
-from isoflop.fit.line import Line
+from isoflop.fit.lines import Line
 from isoflop.fit.results.estimate import Recommended
 from isoflop.fit.results.sweep_fit import SweepFit
 

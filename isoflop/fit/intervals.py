@@ -5,8 +5,9 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
+
+from isoflop.fit.types import Array
 
 Interval = tuple[float, float]
 
@@ -34,7 +35,7 @@ class Noise:
     degrees_of_freedom: int
 
 
-def normal_spread(absolute: NDArray[np.float64]) -> float:
+def normal_spread(absolute: Array) -> float:
     """Standard deviation of a normal law whose absolute deviations (n,) have this median."""
     return _NORMAL_OVER_MEDIAN * float(np.median(absolute))
 

@@ -1,13 +1,15 @@
-"""Published laws of compute-optimal training, to read a fit beside.
-
-Every law is read at C = 6 N D, the convention of all of these papers; so b = 1 - a and D_opt = C / (6 N_opt).
-"""
+"""Laws of compute-optimal training: the surface as its users know it, and the published ones to read a fit beside."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-from isoflop.fit.surface.law import SurfaceLaw
+import numpy as np
+
+from isoflop.fit.lines import Line
+from isoflop.fit.rows import SIX, TokenCost
+from isoflop.fit.types import Array
+from isoflop.fit.valley import LN10, ValleyShape
 
 FLOPS_PER_PARAM_TOKEN = 6.0
 # 10^15 FLOP/s for a day (Kaplan et al. 2020, section 1.3).
@@ -15,8 +17,57 @@ FLOPS_PER_PF_DAY = 1e15 * 86_400
 
 
 @dataclass(frozen=True)
+class SurfaceLaw:
+    """L(N, D) = e + a N^-alpha + b D^-beta, nats per token; N in parameters, D in tokens.
+
+    Coefficients are held as natural logarithms, whose exponentials a float may not hold.
+    """
+
+    log_e: float
+    log_a: float
+    log_b: float
+    alpha: float
+    beta: float
+
+    @classmethod
+    def of(cls, e: float, a: float, b: float, alpha: float, beta: float) -> "SurfaceLaw":
+        """The law with coefficients as papers print them, all positive."""
+        return cls(math.log(e), math.log(a), math.log(b), alpha, beta)
+
+    def log_loss(self, log_n: Array, log_d: Array) -> Array:
+        """ln loss at natural logarithms of N and D."""
+        size, data = self.log_a - self.alpha * log_n, self.log_b - self.beta * log_d
+        total: Array = np.logaddexp(self.log_e, np.logaddexp(size, data))
+        return total
+
+    def loss(self, n_params: float, n_tokens: float) -> float:
+        """Nats per token."""
+        return float(np.exp(self.log_loss(np.log(n_params), np.log(n_tokens))))
+
+    def optimum(self, log_c: float, cost: TokenCost = SIX) -> tuple[float, float]:
+        """log10 N_opt and log10 D_opt at log10 C (Hoffmann et al. 2022, arXiv 2203.15556, equation 4)."""
+        r, budget = cost.slope, log_c * LN10 - cost.offset
+        lead = math.log(self.alpha / (r * self.beta)) + self.log_a - self.log_b
+        log_n = (lead + self.beta * budget) / (self.alpha + r * self.beta)
+        return log_n / LN10, (budget - r * log_n) / LN10
+
+    def valley(self, cost: TokenCost, n_line: Line) -> ValleyShape:
+        """Its valley along lines of equal cost: alpha A N_opt^-alpha deep at `n_line`, falling as C^-(alpha a)."""
+        depth = math.log(self.alpha) + self.log_a - self.alpha * n_line.middle * LN10
+        decay = self.alpha * n_line.slope * LN10
+        return ValleyShape(self.alpha, cost.slope * self.beta, depth, decay, n_line.log_c_mean)
+
+    @property
+    def exponent_a(self) -> float:
+        """N_opt ~ C^a at C = 6 N D."""
+        return self.beta / (self.alpha + self.beta)
+
+
+@dataclass(frozen=True)
 class PublishedLaw:
     """N_opt = coef_n C^exponent_a as a paper prints it; C in training FLOPs.
+
+    Read at C = 6 N D, the convention of all of these papers; so b = 1 - a and D_opt = C / (6 N_opt).
 
     Attributes:
         name: short key, such as `chinchilla-3`.

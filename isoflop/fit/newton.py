@@ -4,11 +4,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from isoflop.fit.parabola import Array
-
-Mask = NDArray[np.bool_]
+from isoflop.fit.types import Array, Indices, Mask
 
 # Promised decrease, relative to the objective, below which double precision has nothing left to gain.
 CONVERGED = 1e-14
@@ -38,11 +35,11 @@ class Curvature:
 class Problem(Protocol):
     """A batch of objectives over the same parameters. States are tuples of arrays with the batch as first axis."""
 
-    def evaluate(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, tuple[Array, ...]]:
+    def evaluate(self, theta: Array, rows: Indices) -> tuple[Array, tuple[Array, ...]]:
         """Objectives (b,) of the problems `rows` at `theta` (b, p), and what derivatives need."""
         ...
 
-    def curvature(self, theta: Array, state: tuple[Array, ...], rows: NDArray[np.intp]) -> Curvature:
+    def curvature(self, theta: Array, state: tuple[Array, ...], rows: Indices) -> Curvature:
         """Derivatives at `theta`, whose state is given."""
         ...
 
@@ -95,7 +92,7 @@ def _choose(better: Mask, new: Array, old: Array) -> Array:
 
 
 def _step(
-    problem: Problem, theta: Array, state: tuple[Array, ...], rows: NDArray[np.intp], damping: Array
+    problem: Problem, theta: Array, state: tuple[Array, ...], rows: Indices, damping: Array
 ) -> tuple[Array, Array]:
     """A step (b, p) and the decrease (b,) that the quadratic model promises for it."""
     local = problem.curvature(theta, state, rows)

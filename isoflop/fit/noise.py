@@ -1,17 +1,23 @@
-"""What the rows say about their noise: replicates, unequal budgets, known errors of evaluation, shared trunks."""
+"""What the rows say about their noise: replicates, trends, unequal budgets, stated errors, shared trunks."""
 
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtrc
 
-from isoflop.fit.newton import Mask
-from isoflop.fit.parabola import Array
+from isoflop.fit.intervals import normal_spread
 from isoflop.fit.rows import Rows
-from isoflop.fit.trend import Trend, read_trend
+from isoflop.fit.types import Array, Indices, Mask
 
+# Noise is taken to change along the budgets where equal noise would look like this once in ten sweeps: as the slope is
+# shrunk, a trend that is none costs little (`benchmarks/calibration.py`), one that is missed a tenth of the accuracy.
+TREND_P_VALUE = 0.1
+# Prior standard deviation of the slope of ln variance per decade: noise that changes 1.6 times in a decade.
+TREND_SD = 1.0
+_ITERATIONS = 50
+# Where some rows may be bad, residuals count no farther out than this many robust standard deviations.
+_FARTHEST = 2.5
 # Budgets are taken to differ in noise only where equal noise would look like this once in a hundred sweeps.
 UNEQUAL_P_VALUE = 0.01
 # The pooled variance counts as this many degrees of freedom beside a budget's own: those of a budget of seven sizes.
@@ -22,6 +28,63 @@ _ALIKE = 0.1
 _LARGEST_CORRELATION = 0.95
 # Residuals below this share of the loss are rounding: nothing is to be learnt from them.
 ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How the variance of a run changes with its budget.
+
+    Attributes:
+        slope: of ln variance per decade of budget; 0 unless equal noise is unlikely.
+        p_value: chance of so strong a trend under equal noise.
+        log_c_mean: log10 budget at which the variance counts as 1.
+    """
+
+    slope: float
+    p_value: float
+    log_c_mean: float
+
+    def variance(self, log_c: Array) -> Array:
+        """(n,) at log10 budgets `log_c`."""
+        out: Array = np.exp(self.slope * (log_c - self.log_c_mean))
+        return out
+
+
+def read_trend(residual: Array, log_c: Array, degrees_of_freedom: float) -> Trend:
+    """The trend of residuals (n,) of equal weight over log10 budgets (n,).
+
+    Tested by the score of equal variances (Cook and Weisberg 1983, Biometrika 70), shares of the residuals taken by
+    the fit allowed for; the slope is the most likely one under a normal prior, which keeps few rows from weighing as
+    they happen to lie.
+    """
+    log_c_mean = float(log_c.mean())
+    z, squares = log_c - log_c_mean, residual**2
+    spread, total = float(z @ z), float(squares.sum())
+    if spread < 1e-9 or not 0 < total < math.inf:
+        return Trend(0.0, 1.0, log_c_mean)
+    share = degrees_of_freedom / len(residual)
+    score = float(z @ squares) / total * len(residual)
+    p_value = float(chdtrc(1, share * score**2 / (2 * spread)))
+    if p_value >= TREND_P_VALUE:
+        return Trend(0.0, p_value, log_c_mean)
+    slope = 0.0
+    for _ in range(_ITERATIONS):  # the likelihood of the slope alone is concave
+        weights = squares * np.exp(-slope * z)
+        weights /= weights.sum()
+        mean = float(weights @ z)
+        pull = degrees_of_freedom / 2 * mean - slope / TREND_SD**2
+        bend = degrees_of_freedom / 2 * float(weights @ (z - mean) ** 2) + 1 / TREND_SD**2
+        step = float(np.clip(pull / bend, -1.0, 1.0))
+        slope += step
+        if abs(step) < 1e-12:
+            break
+    return Trend(slope, p_value, log_c_mean)
+
+
+def rough_trend(residual: Array, log_c: Array, degrees_of_freedom: float) -> Trend:
+    """The same where some of the rows may be bad."""
+    farthest = _FARTHEST * normal_spread(np.abs(residual))
+    return read_trend(np.clip(residual, -farthest, farthest), log_c, degrees_of_freedom)
 
 
 @dataclass(frozen=True)
@@ -136,7 +199,7 @@ def relative_variance(loss_se: Array, pooled: float) -> Array:
     return relative
 
 
-def budget_variances(residual: Array, group: NDArray[np.intp], degrees_of_freedom: float, *, p_value: float) -> Array:
+def budget_variances(residual: Array, group: Indices, degrees_of_freedom: float, *, p_value: float) -> Array:
     """The residual variance of each budget (k,): the pooled one, unless equal noise is less likely than `p_value`.
 
     Then each budget's own, shrunk towards the pooled one as if that had been seen on four degrees of freedom.

@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any, overload
 
 from numpy.typing import ArrayLike
 
-from isoflop.fit.bootstrap import bootstrap_frontiers
-from isoflop.fit.choice import Choice, choose
-from isoflop.fit.cost import read_cost
-from isoflop.fit.design.suggest import Trainable, suggest_runs
-from isoflop.fit.envelope import Curves, envelope_of_curves, envelope_of_ends
-from isoflop.fit.estimates import (
-    HUBER,
+from isoflop.fit.design.suggest import suggest_runs
+from isoflop.fit.estimators.bootstrap import bootstrap_frontiers
+from isoflop.fit.estimators.choice import Choice, choose
+from isoflop.fit.estimators.envelope import envelope_of_curves, envelope_of_ends
+from isoflop.fit.estimators.estimates import (
     cubic_estimate,
     envelope_estimate,
     find_surface,
@@ -22,19 +21,26 @@ from isoflop.fit.estimates import (
     robust_estimate,
     surface_estimate,
 )
-from isoflop.fit.findings.diagnose import diagnose
+from isoflop.fit.estimators.joint import JointFit, fit_joint
+from isoflop.fit.estimators.parabola import (
+    Valley,
+    budget_floors,
+    describe_valley,
+    find_valleys,
+    fit_frontier,
+    pool_noise,
+)
+from isoflop.fit.estimators.surface import HUBER, SurfaceSolution
+from isoflop.fit.findings import diagnose
 from isoflop.fit.findings.evidence import Evidence
-from isoflop.fit.frontier import fit_frontier
-from isoflop.fit.inputs import check_choices, check_columns, check_errors
-from isoflop.fit.joint.shrink import JointFit, fit_joint
-from isoflop.fit.profile import Valley, budget_floors, describe_valley, find_valleys, pool_noise
+from isoflop.fit.question import Question, read_call
+from isoflop.fit.reading.scorecard import credible_decades, make_scorecard
+from isoflop.fit.reading.targets import TargetReader
 from isoflop.fit.results.estimate import Estimate, Estimators, Recommended
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Suggestion
-from isoflop.fit.rows import Rows, sort_rows
-from isoflop.fit.scorecard import credible_decades, make_scorecard
-from isoflop.fit.target import TargetReader
+from isoflop.fit.rows import Columns, Rows, read_cost
 
 # A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
 OUTLOOK_STEP = 10.0
@@ -42,114 +48,82 @@ OUTLOOK_STEP = 10.0
 MAX_UNFITTED_PROFILES = 50
 
 
+@overload
+def fit_sweep(columns: Columns, question: Question | None = None) -> SweepFit: ...
+@overload
 def fit_sweep(
-    budget_flops: ArrayLike,
-    n_params: ArrayLike,
-    n_tokens: ArrayLike,
-    loss: ArrayLike,
-    *,
-    loss_se: ArrayLike | None = None,
-    trunk: Sequence[str | None] | None = None,
-    level: float = 0.90,
-    targets: Sequence[float] = (),
-    window: float | None = None,
-    residuals: str = HUBER,
-    suggest: int = 0,
-    planned: Sequence[tuple[float, float]] = (),
-    trainable: Trainable | None = None,
-    curves: Curves | None = None,
-    bootstrap: int = 0,
-) -> SweepFit:
+    budget_flops: ArrayLike, n_params: ArrayLike, n_tokens: ArrayLike, loss: ArrayLike, **others: Any
+) -> SweepFit: ...
+def fit_sweep(*given: Any, **named: Any) -> SweepFit:
     """Profiles, every estimator, targets, scorecard and findings of the completed runs of one sweep.
 
-    Args:
-        budget_flops: (n,) planned training FLOPs; rows with exactly equal values make a profile.
-        n_params: (n,) parameters, under whichever convention the caller chose.
-        n_tokens: (n,) training tokens; independent data, FLOPs being only about 6 N D.
-        loss: (n,) held-out loss, nats per token; may be zero or negative, which leaves out what needs its logarithm.
-        loss_se: (n,) standard error of each evaluation, nats, 0 where unknown: rows known worse weigh less.
-        trunk: (n,) name of the trunk that a run was branched off, None for a run of its own.
-        level: nominal coverage of every interval.
-        targets: budgets, FLOPs, at which to read the recommended estimate; answered in this order.
-        window: decades about each budget's best run beyond which the recommended estimate leaves rows out, where the
-            grid reaches more than 0.9 decades; None for all rows.
-        residuals: what of the residuals of log loss the surface minimises: `huber`, `squares` or `absolute`.
-        suggest: how many runs to suggest, for the first target or else ten times the largest budget.
-        bootstrap: how many frontiers of resampled runs to fit for a figure.
-        curves: points of the runs' training curves before their ends; without them there is no envelope.
-        planned: FLOPs and parameters of runs that will be trained anyway: suggestions go on from there.
-        trainable: from a budget and N to the nearest size that can be suggested, None where none can; any without it.
+    Called as `fit_sweep(columns, question)` with `Columns` and `Question`, whose attributes say what each holds; or as
+    `fit_sweep(budget_flops, n_params, n_tokens, loss, targets=..., loss_se=...)`: the same, given one by one.
 
     Raises:
-        ValueError: lengths differ; a loss is not finite; another number is not finite and positive; `level` is not
-            between 0 and 1; `window` is not positive. What the data cannot answer is a finding, never an exception.
+        ValueError: see `Columns.rows` and `Question`. What the data cannot answer is a finding, never an exception.
     """
-    columns = check_columns(budget_flops=budget_flops, n_params=n_params, n_tokens=n_tokens, loss=loss)
-    (targets_flops,) = check_columns(targets=targets)
-    check_choices(level, window, residuals, (suggest, bootstrap))
-    check_columns(planned_flops=[c for c, _ in planned], planned_params=[n for _, n in planned])
-    if curves is not None:
-        check_columns(**vars(curves))
-    if trunk is not None and len(trunk) != len(columns[3]):
-        raise ValueError(f"trunk has {len(trunk)} names for {len(columns[3])} rows")
-    rows = sort_rows(*columns, loss_se=check_errors(loss_se, len(columns[3])), trunk=trunk)
+    columns, question = read_call(given, named)
+    rows, level = columns.rows(), question.level
     valleys = find_valleys(rows)
-    noise = pool_noise(valleys)
-    frontier = fit_frontier(budget_floors(valleys), noise, level)
-    listed = _listed(valleys)
-    profiles = tuple(describe_valley(valley, noise, level) for valley in listed)
-    surface = find_surface(rows, residuals)
-    choice = choose(rows, window=window, huber=surface if residuals == HUBER else None, valleys=valleys)
+    surface = find_surface(rows, question.residuals)
+    huber = surface if question.residuals == HUBER else None
+    choice = choose(rows, window=question.window, huber=huber, valleys=valleys)
     scorecard = make_scorecard(choice, valleys, level) if choice else ()
     reader = TargetReader(rows, choice, level, credible_decades(scorecard, level))
+    listed = _listed(valleys)
     budgets = [valley.budget_flops for valley in listed]
-    joint = _joint_of_all(rows, choice)
-    answers = tuple(reader.read(target) for target in targets_flops.tolist())
-    estimators = Estimators(
-        parabola=parabola_estimate(valleys, budgets, level, len(rows)),
-        robust=robust_estimate(rows, budgets, level),
-        cubic=cubic_estimate(rows, budgets, level),
-        surface=surface_estimate(rows, surface, joint, budgets, level) if surface else None,
-        joint=joint_estimate(joint, budgets, level, len(rows)) if joint else None,
-        recommended=_recommend(choice, reader, budgets, window, level) if choice else None,
-        envelope=envelope_estimate(envelope_of_ends(rows), budgets) if curves else None,
-        envelope_unannealed=envelope_estimate(envelope_of_curves(curves), budgets) if curves else None,
-    )
-    suggested = _suggest(choice, targets_flops.tolist(), suggest, level, planned=planned, trainable=trainable)
-    findings = diagnose(
-        Evidence(
-            rows=rows,
-            valleys=valleys,
-            profiles=profiles,
-            noise=noise,
-            frontier=frontier,
-            estimators=estimators,
-            joint=joint,
-            choice=choice,
-            replicates=reader.replicates,
-            targets=answers,
-            scorecard=scorecard,
-            credible_decades=reader.credible_decades,
-            window=window,
-            level=level,
-            suggested=suggested,
-            planned_flops=[budget for budget, _ in planned],
-            unanswered_suggestions=max(suggest - len(suggested), 0),
-        )
+    recommended = _recommend(choice, reader, budgets, question) if choice else None
+    joint, noise = _joint_of_all(rows, choice), pool_noise(valleys)
+    seen = Evidence(
+        rows=rows,
+        valleys=valleys,
+        profiles=tuple(describe_valley(valley, noise, level) for valley in listed),
+        noise=noise,
+        frontier=fit_frontier(budget_floors(valleys), noise, level),
+        estimators=_estimators(rows, valleys, question, budgets, surface=surface, joint=joint, recommended=recommended),
+        joint=joint,
+        choice=choice,
+        replicates=reader.replicates,
+        targets=tuple(reader.read(target) for target in question.targets),
+        scorecard=scorecard,
+        credible_decades=reader.credible_decades,
+        question=question,
+        suggested=_suggest(choice, question),
     )
     return SweepFit(
         level=level,
-        profiles=profiles,
-        frontier=frontier,
-        estimators=estimators,
-        targets=answers,
+        profiles=seen.profiles,
+        frontier=seen.frontier,
+        estimators=seen.estimators,
+        targets=seen.targets,
         outlook=tuple(reader.read(budget) for budget in _outlook(choice)),
         scorecard=scorecard,
         credible_decades=reader.credible_decades,
-        suggested=suggested,
-        cloud=bootstrap_frontiers(rows, surface, read_cost(rows), bootstrap) if surface else None,
-        findings=findings,
+        suggested=seen.suggested,
+        cloud=bootstrap_frontiers(rows, surface, read_cost(rows), question.bootstrap) if surface else None,
+        findings=diagnose(seen),
     )
+
+
+@overload
+def fit_exponents(columns: Columns, question: Question | None = None) -> tuple[Estimate, Estimate | None]: ...
+@overload
+def fit_exponents(
+    budget_flops: ArrayLike, n_params: ArrayLike, n_tokens: ArrayLike, loss: ArrayLike, **others: Any
+) -> tuple[Estimate, Estimate | None]: ...
+def fit_exponents(*given: Any, **named: Any) -> tuple[Estimate, Estimate | None]:
+    """The parabola's frontier and the recommended one, None where there is none, without all that is read off them.
+
+    Called as `fit_sweep` is, and raises as it does; of a question only `level` and `window` change anything here.
+    """
+    columns, question = read_call(given, named)
+    rows = columns.rows()
+    valleys = find_valleys(rows)
+    budgets = rows.budgets.tolist()
+    choice = choose(rows, window=question.window, valleys=valleys)
+    recommended = _frontier_of(choice, budgets, question.level) if choice else None
+    return parabola_estimate(valleys, budgets, question.level, len(rows)), recommended
 
 
 def _listed(valleys: Sequence[Valley]) -> Sequence[Valley]:
@@ -166,38 +140,57 @@ def _outlook(choice: Choice | None) -> tuple[float, ...]:
     return tuple(budget for budget in (largest, OUTLOOK_STEP * largest) if math.isfinite(budget))
 
 
-def _suggest(
-    choice: Choice | None,
-    targets: Sequence[float],
-    count: int,
-    level: float,
-    *,
-    planned: Sequence[tuple[float, float]],
-    trainable: Trainable | None,
-) -> tuple[Suggestion, ...]:
-    if choice is None or count < 1:
+def _suggest(choice: Choice | None, question: Question) -> tuple[Suggestion, ...]:
+    if choice is None or question.suggest < 1:
         return ()
+    target = [*question.targets, *_outlook(choice)[-1:]][0]
     return suggest_runs(
-        choice, [*targets, *_outlook(choice)[-1:]][0], count, level, planned=planned, trainable=trainable
+        choice, target, question.suggest, question.level, planned=question.planned, trainable=question.trainable
     )
 
 
-def _recommend(
-    choice: Choice, reader: TargetReader, budgets: Sequence[float], window: float | None, level: float
-) -> Recommended:
-    laws = (choice.on_params, choice.on_tokens)
+def _recommend(choice: Choice, reader: TargetReader, budgets: Sequence[float], question: Question) -> Recommended:
     return Recommended(
         estimator=choice.estimator,
         reason=choice.reason,
-        estimate=law_estimate(laws, choice.degrees_of_freedom, budgets, level, len(choice.rows)),
-        window_decades=window,
+        estimate=_frontier_of(choice, budgets, question.level),
+        window_decades=question.window,
         outliers=choice.outliers,
         n_line=choice.on_params,
         d_line=choice.on_tokens,
         degrees_of_freedom=choice.degrees_of_freedom,
         fitted_budgets=choice.fitted_budgets,
         readings=tuple(reader.read(budget) for budget in choice.rows.budgets[:MAX_UNFITTED_PROFILES].tolist()),
-        loss_law=loss_law(choice, level),
+        loss_law=loss_law(choice, question.level),
+    )
+
+
+def _frontier_of(choice: Choice, budgets: Sequence[float], level: float) -> Estimate:
+    laws = (choice.on_params, choice.on_tokens)
+    return law_estimate(laws, choice.degrees_of_freedom, budgets, level, len(choice.rows))
+
+
+def _estimators(
+    rows: Rows,
+    valleys: Sequence[Valley],
+    question: Question,
+    budgets: Sequence[float],
+    *,
+    surface: SurfaceSolution | None,
+    joint: JointFit | None,
+    recommended: Recommended | None,
+) -> Estimators:
+    """The recommended estimate and all others on the same rows."""
+    level, curves = question.level, question.curves
+    return Estimators(
+        parabola=parabola_estimate(valleys, budgets, level, len(rows)),
+        robust=robust_estimate(rows, budgets, level),
+        cubic=cubic_estimate(rows, budgets, level),
+        surface=surface_estimate(rows, surface, joint, budgets, level) if surface else None,
+        joint=joint_estimate(joint, budgets, level, len(rows)) if joint else None,
+        recommended=recommended,
+        envelope=envelope_estimate(envelope_of_ends(rows), budgets) if curves else None,
+        envelope_unannealed=envelope_estimate(envelope_of_curves(curves), budgets) if curves else None,
     )
 
 
@@ -206,31 +199,3 @@ def _joint_of_all(rows: Rows, choice: Choice | None) -> JointFit | None:
     if choice and choice.joint and len(choice.rows) == len(rows) and choice.noise and choice.noise.is_plain:
         return choice.joint
     return fit_joint(rows, near=choice.joint.valley) if choice and choice.joint else None
-
-
-def fit_exponents(
-    budget_flops: ArrayLike,
-    n_params: ArrayLike,
-    n_tokens: ArrayLike,
-    loss: ArrayLike,
-    *,
-    loss_se: ArrayLike | None = None,
-    trunk: Sequence[str | None] | None = None,
-    level: float = 0.90,
-    window: float | None = None,
-) -> tuple[Estimate, Estimate | None]:
-    """The parabola's frontier and the recommended one, None where there is none, without all that is read off them.
-
-    Arguments and errors as of `fit_sweep`.
-    """
-    columns = check_columns(budget_flops=budget_flops, n_params=n_params, n_tokens=n_tokens, loss=loss)
-    check_choices(level, window, HUBER)
-    rows = sort_rows(*columns, loss_se=check_errors(loss_se, len(columns[3])), trunk=trunk)
-    valleys = find_valleys(rows)
-    budgets = rows.budgets.tolist()
-    choice = choose(rows, window=window, valleys=valleys)
-    recommended = None
-    if choice is not None:
-        laws = (choice.on_params, choice.on_tokens)
-        recommended = law_estimate(laws, choice.degrees_of_freedom, budgets, level, len(choice.rows))
-    return parabola_estimate(valleys, budgets, level, len(rows)), recommended

@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding, Severity
 from isoflop.plan.types import Cell
-from isoflop.spec import SweepSpec
 from isoflop.units import format_flops, plural
 
 # With fewer sizes a fit warns of every budget (`few_sizes` of isoflop/fit/findings/coverage.py, which this must equal).
@@ -44,19 +42,6 @@ class KeptSizes:
     def n_above(self) -> int:
         """Sizes above the centre."""
         return sum(size > self.centre * (1 + AT_CENTRE) for size in self.sizes)
-
-
-def heldout_findings(spec: SweepSpec, corpus: CorpusFacts) -> Iterator[Finding]:
-    """A finding where the held-out text is shorter than the sweep asks for."""
-    if corpus.n_heldout_tokens < spec.evaluation.tokens:
-        yield Finding(
-            "short_heldout",
-            Severity.WARNING,
-            f"The held-out text has {plural(corpus.n_heldout_tokens, 'token')}, fewer than evaluation.tokens = "
-            f"{spec.evaluation.tokens}.",
-            "All of it is used and the loss is less certain; raise corpus.heldout_fraction or use a larger corpus.",
-            {"n_heldout_tokens": corpus.n_heldout_tokens, "wanted": spec.evaluation.tokens},
-        )
 
 
 def grid_findings(grids: Sequence[KeptSizes]) -> Iterator[Finding]:

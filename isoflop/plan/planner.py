@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import memory_bytes
-from isoflop.plan.findings import KeptSizes, grid_findings, heldout_findings, rate_findings
+from isoflop.plan.findings import KeptSizes, grid_findings, rate_findings
 from isoflop.plan.grid import BudgetGrid, budget_grids
+from isoflop.plan.heldout import heldout_findings, shortage
 from isoflop.plan.recipe import BUDGET_TOLERANCE, make_recipe
 from isoflop.plan.shapes import ShapeRule, nearest_shape
 from isoflop.plan.types import Cell, DroppedCell, Extra, Limit, Plan, Role
@@ -61,11 +62,15 @@ def make_plan(
 
 
 def _require_text(spec: SweepSpec, corpus: CorpusFacts) -> None:
-    for side, n_tokens in (("training", corpus.n_train_tokens), ("held-out", corpus.n_heldout_tokens)):
-        if n_tokens <= spec.model.context_length:
+    length = spec.model.context_length
+    why_short = shortage(spec, corpus, length + 1)
+    for side, n_tokens, why in (
+        ("training", corpus.n_train_tokens, ""),
+        ("held-out", corpus.n_heldout_tokens, why_short),
+    ):
+        if n_tokens <= length:
             raise IsoflopError(
-                f"The {side} text has {plural(n_tokens, 'token')}, too few for a sequence of "
-                f"{spec.model.context_length}.",
+                f"The {side} text has {plural(n_tokens, 'token')}, too few for a sequence of {length}{why}.",
                 hint="Use a larger corpus, a shorter model.context_length or another corpus.heldout_fraction.",
             )
 

@@ -1,9 +1,10 @@
 """The answer to the sweep's question, in sentences."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from isoflop.fit.choice import PARABOLA
-from isoflop.fit.frontier import MIN_PROFILES
+from isoflop.fit.estimators.choice import PARABOLA
+from isoflop.fit.lines import MIN_PROFILES
 from isoflop.fit.results.estimate import Recommended
 from isoflop.fit.results.profile import Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
@@ -13,30 +14,46 @@ from isoflop.units import format_flops
 from isoflop.wording import count, ratio, runs
 
 
-def answer_sentences(fit: SweepFit, targets: Sequence[Target], n_budgets: int) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Answer:
+    """The answer in sentences.
+
+    Attributes:
+        sentences: all of them, the law first and the targets last.
+        decision: the one on the largest budget that has an estimate; the first where there is none.
+    """
+
+    sentences: tuple[str, ...]
+    decision: str
+
+
+def answer(fit: SweepFit, targets: Sequence[Target], n_budgets: int) -> Answer:
     """The recommended frontier with the parabola's beside it, and its reading at each target; without one, why not.
 
     `n_budgets` counts the budgets of the data, of which the fit may list fewer.
     """
     found = fit.estimators.recommended
     if found is None:
-        return _no_frontier(_inside(fit), n_budgets), *(_floor(profile, fit.level) for profile in _inside(fit))
+        why = _no_frontier(_inside(fit), n_budgets)
+        return Answer((why, *(_floor(profile, fit.level) for profile in _inside(fit))), why)
     readings = [_reading(target, fit) for target in targets]
     law = (
         f"Compute-optimal: N_opt = {power_law_of(found.n_line)} parameters, D_opt = {power_law_of(found.d_line)} "
         f"tokens (C in training FLOPs), by the {ESTIMATOR[found.estimator]} through {runs(found.estimate.n_used)}."
     )
-    return law, *_parabola_law(fit, found, n_budgets), *readings
+    said = zip(targets, readings, strict=True)
+    known = [(target.budget_flops, sentence) for target, sentence in said if target.n_opt is not None]
+    return Answer((law, *_parabola_law(fit, found, n_budgets), *readings), max(known)[1] if known else law)
 
 
 def _parabola_law(fit: SweepFit, found: Recommended, n_budgets: int) -> tuple[str, ...]:
     """What the plain parabolas of all runs say, where that is something else."""
-    frontier = fit.frontier
-    if frontier is None or (found.estimator == PARABOLA and same_law(found.n_line, frontier.n_line)):
+    parabola = fit.frontier
+    if parabola is None or (found.estimator == PARABOLA and same_law(found.n_line, parabola.n_line)):
         return ()
     return (
-        f"The parabola by budget says: N_opt = {power_law(frontier.coef_n, frontier.exponent_a)} parameters, "
-        f"D_opt = {power_law(frontier.coef_d, frontier.exponent_b)} tokens, "
+        f"The parabola by budget says: N_opt = {power_law(parabola.coef_n, parabola.exponent_a)} parameters, "
+        f"D_opt = {power_law(parabola.coef_d, parabola.exponent_b)} tokens, "
         f"through the floors of {len(_inside(fit))} of {n_budgets} budgets.",
     )
 

@@ -71,7 +71,7 @@ def print_comparison(summaries: Sequence[Summary], against: Sequence[Against], c
             console.print(text(f"{shared}: they are not independent, and the intervals of differences do not hold."))
     for summary in summaries:
         if summary.fit.estimators.recommended is None:
-            console.print(text(f"{summary.source.label}: {summary.answer[0]}"))
+            console.print(text(f"{summary.source.label}: {summary.answer.sentences[0]}"))
         codes = [found.code for found in summary.findings if found.severity is not Severity.INFO]
         if codes:
             console.print(text(f"{summary.source.label}: {', '.join(codes)} (`isoflop fit` of it alone says more)"))
@@ -118,7 +118,7 @@ def difference_table(against: Sequence[Against], level: float) -> Table:
 def _law_row(summary: Summary) -> tuple[str, ...]:
     found = summary.fit.estimators.recommended
     if found is None:
-        return summary.source.label, ABSENT, ABSENT, ABSENT, ABSENT, str(len(summary.source.points))
+        return summary.source.label, ABSENT, ABSENT, ABSENT, ABSENT, str(len(summary.source.rows))
     estimate = found.estimate
     return (
         summary.source.label,

@@ -5,7 +5,7 @@ from isoflop.report.convention_table import conventions_document
 from isoflop.report.decision_document import decision_as_json
 from isoflop.report.law_table import laws_document
 from isoflop.report.summary import Summary
-from isoflop.sources.source import FitInput
+from isoflop.sources.source import Source
 from isoflop.view.document import SCHEMA_VERSION
 
 
@@ -32,11 +32,11 @@ def fit_document(summary: Summary) -> dict[str, object]:
     }
 
 
-def _source(part: FitInput) -> dict[str, object]:
+def _source(part: Source) -> dict[str, object]:
     return {
         "label": part.label,
         "path": str(part.path),
         "kind": part.origin,
-        "n_rows": len(part.points),
+        "n_rows": len(part.rows),
         "param_count": part.param_count,
     }

@@ -42,7 +42,7 @@ _PROFILE_NOTE = (
 )
 
 
-def frontier_table(fit: SweepFit, convention: Convention) -> Table:
+def estimator_table(fit: SweepFit, convention: Convention) -> Table:
     """The estimators side by side: exponents with their intervals, and N_opt at the largest listed budget."""
     wide = f"{percent(fit.level)} interval"
     return Table(
@@ -164,9 +164,9 @@ def target_table(targets: Sequence[Target], fit: SweepFit, *, asked: bool) -> Ta
     )
 
 
-def _target_row(target: Target, frontier: Frontier | None) -> tuple[str, ...]:
+def _target_row(target: Target, parabola: Frontier | None) -> tuple[str, ...]:
     beyond = target.extrapolation_decades
-    beside = ten_to(frontier.n_line.at(math.log10(target.budget_flops))[0]) if frontier else None
+    beside = ten_to(parabola.n_line.at(math.log10(target.budget_flops))[0]) if parabola else None
     return (
         format_flops(target.budget_flops),
         count(target.n_opt),

@@ -7,7 +7,7 @@ from isoflop.counting import Convention
 from isoflop.wording import ABSENT, count
 
 if TYPE_CHECKING:  # reading a source needs words and no scipy
-    from isoflop.fit.line import Line
+    from isoflop.fit.lines import Line
 
 # Powers of ten that a float holds with room to spare.
 _LARGEST_LOG = 300

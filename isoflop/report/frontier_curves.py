@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.fit.choice import PARABOLA
+from isoflop.fit.estimators.choice import PARABOLA
 from isoflop.fit.intervals import Interval, student_quantile, ten_to
 from isoflop.fit.laws import PublishedLaw
-from isoflop.fit.line import Line
+from isoflop.fit.lines import Line
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
 from isoflop.report.fit_wording import power_law_of, same_law
@@ -85,7 +85,7 @@ class Optimum:
         unit: `parameters` or `tokens`.
         floors, targets: readings with intervals.
         law: the recommended one; None without any.
-        parabola: the line through the floors; None without a frontier, or where that is the recommended law.
+        parabola: the line through the floors; None without one, or where that is the recommended law.
         published: published laws, with their labels.
         cloud: frontiers of resampled runs.
         fitted: the smallest and the largest budget that the recommended law is fitted to.
@@ -126,9 +126,9 @@ def optimal_params(fit: SweepFit, targets: Sequence[Target], laws: Sequence[Publ
     """N_opt against C."""
     floors = tuple(Reading(p.budget_flops, p.n_opt, p.n_opt_ci) for p in fit.profiles if p.n_opt is not None)
     readings = tuple(Reading(t.budget_flops, t.n_opt, t.n_opt_ci) for t in targets if t.n_opt is not None)
-    found, frontier = fit.estimators.recommended, fit.frontier
-    parabola = frontier.n_line if frontier else None
-    optimum = _optimum("N_opt", "parameters", (floors, readings), fit, (found.n_line if found else None, parabola))
+    found, parabola = fit.estimators.recommended, fit.frontier
+    lines = (found.n_line if found else None, parabola.n_line if parabola else None)
+    optimum = _optimum("N_opt", "parameters", (floors, readings), fit, lines)
     return replace(
         optimum,
         published=tuple((law.label, _published(law.n_opt(1.0), law.exponent_a)) for law in laws),
@@ -140,9 +140,9 @@ def optimal_tokens(fit: SweepFit, targets: Sequence[Target], laws: Sequence[Publ
     """D_opt against C."""
     floors = tuple(Reading(p.budget_flops, p.d_opt, p.d_opt_ci) for p in fit.profiles if p.d_opt is not None)
     readings = tuple(Reading(t.budget_flops, t.d_opt, t.d_opt_ci) for t in targets if t.d_opt is not None)
-    found, frontier = fit.estimators.recommended, fit.frontier
-    parabola = frontier.d_line if frontier else None
-    optimum = _optimum("D_opt", "tokens", (floors, readings), fit, (found.d_line if found else None, parabola))
+    found, parabola = fit.estimators.recommended, fit.frontier
+    lines = (found.d_line if found else None, parabola.d_line if parabola else None)
+    optimum = _optimum("D_opt", "tokens", (floors, readings), fit, lines)
     return replace(
         optimum,
         published=tuple((law.label, _published(law.d_opt(1.0), law.exponent_b)) for law in laws),
@@ -157,11 +157,11 @@ def _optimum(
     fit: SweepFit,
     lines: tuple[Line | None, Line | None],
 ) -> Optimum:
-    found, frontier = fit.estimators.recommended, fit.frontier
+    found, parabola = fit.estimators.recommended, fit.frontier
     law = _law(lines[0], found.degrees_of_freedom, fit) if found and lines[0] else None
     shown = found is not None and found.estimator == PARABOLA and lines[0] and lines[1] and same_law(lines[0], lines[1])
-    parabola = _law(lines[1], frontier.degrees_of_freedom, fit) if frontier and lines[1] and not shown else None
-    return Optimum(name, unit, *readings, law, parabola, found.fitted_budgets if found else ())
+    beside = _law(lines[1], parabola.degrees_of_freedom, fit) if parabola and lines[1] and not shown else None
+    return Optimum(name, unit, *readings, law, beside, found.fitted_budgets if found else ())
 
 
 def _published(coefficient: float, slope: float) -> Law:

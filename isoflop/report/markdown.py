@@ -21,7 +21,7 @@ def _blocks(summary: Summary, figure: str) -> Iterator[str]:
     if summary.simulated:
         yield f"**{_escape(SIMULATED_SENTENCE)}**"
     yield _escape(summary.scope) + "."
-    yield from (_escape(sentence) for sentence in summary.answer)
+    yield from (_escape(sentence) for sentence in summary.answer.sentences)
     yield f"![Profiles and frontier]({figure})"
     for table in summary.fit_tables:
         yield from _table(table)

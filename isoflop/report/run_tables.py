@@ -1,13 +1,12 @@
 """The runs behind a fit as tables: each cell and its outcome, totals, where the numbers come from."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from isoflop.report.fit_wording import PARAM_COUNT, nats
-from isoflop.result import Status
-from isoflop.sources.findings.arithmetic import arithmetic
-from isoflop.sources.source import FitInput, Origin
-from isoflop.store import Standing, SweepCell, off_plan_sentence, standing
+from isoflop.sources.source import Origin, Pool, Source
+from isoflop.store import CellResult, CompletedResult, EmptyCell, RunCell, Standing, SweepCell, run_cells
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.table import Column, Table
 from isoflop.wording import ABSENT, SIMULATED_SENTENCE, count, runs, two_digits
@@ -47,42 +46,46 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
 
 
 def _run_row(cell: SweepCell) -> tuple[str, ...]:
-    where = standing(cell)
+    place, size, where = format_flops(cell.budget_flops), count(cell.n_params_total), cell.standing.words
+    if isinstance(cell, EmptyCell):
+        absent = (ABSENT,) * 3, (ABSENT,) * 8
+        return place, ABSENT, size, ABSENT, where, cell.drop_reason, *absent[0], str(cell.shape), *absent[1]
+    loss, result = cell.completed, cell.result
     return (
-        format_flops(cell.budget_flops),
-        cell.run_id or ABSENT,
-        count(cell.n_params_total),
+        place,
+        cell.run_id,
+        size,
         count(cell.n_tokens),
-        where.words,
-        _why(cell, where),
-        nats(cell.val_loss),
-        two_digits(cell.val_loss_se),
-        nats(cell.bits_per_byte),
+        where,
+        _why(cell),
+        nats(loss.val_loss if loss else None),
+        two_digits(loss.val_loss_se if loss else None),
+        nats(loss.bits_per_byte if loss else None),
         str(cell.shape),
-        ABSENT if cell.n_steps is None else str(cell.n_steps),
-        ABSENT if cell.batch_tokens is None else str(cell.batch_tokens),
+        str(cell.n_steps),
+        str(cell.batch_tokens),
         two_digits(cell.learning_rate),
-        ABSENT if cell.seed is None else str(cell.seed),
-        ABSENT if cell.epochs is None else f"{cell.epochs:.2f}",
-        ABSENT if cell.seconds is None else format_seconds(cell.seconds),
-        count(cell.tokens_per_second),
-        ABSENT if cell.model_flops_utilisation is None else f"{cell.model_flops_utilisation:.1%}",
+        str(cell.seed),
+        f"{cell.epochs:.2f}",
+        *(_speed(result) if result else (ABSENT,) * 3),
     )
 
 
-def _why(cell: SweepCell, where: Standing) -> str:
+def _speed(result: CellResult) -> tuple[str, str, str]:
+    share = result.model_flops_utilisation
+    return format_seconds(result.seconds), count(result.tokens_per_second), ABSENT if share is None else f"{share:.1%}"
+
+
+def _why(cell: RunCell) -> str:
     """What a row that is not fitted owes its reader: a reason, and the log of a run that broke."""
-    if where is Standing.OFF_PLAN:
-        return off_plan_sentence(cell)
-    if where is Standing.CHECK:
+    if cell.standing is Standing.CHECK:
         return f"{cell.role} run"
-    if where is Standing.EXCLUDED:
+    if cell.standing is Standing.EXCLUDED:
         return cell.excluded or ""
-    broke = where in (Standing.DIVERGED, Standing.FAILED)
     reasons = [
-        cell.drop_reason,
-        cell.reason,
-        f"log: {cell.log_path}" if broke and cell.log_path else None,
+        cell.plan_miss,
+        cell.broken.reason if cell.broken else None,
+        f"log: {cell.log_path}" if cell.broken and cell.log_path else None,
         f"excluded: {cell.excluded}" if cell.excluded else None,
     ]
     return "; ".join(reason for reason in reasons if reason)
@@ -90,81 +93,81 @@ def _why(cell: SweepCell, where: Standing) -> str:
 
 def totals(cells: Sequence[SweepCell]) -> dict[Standing, int]:
     """Cells by what they are to the fit, in a fixed order, without empty kinds."""
-    numbers = Counter(standing(cell) for cell in cells)
+    numbers = Counter(cell.standing for cell in cells)
     return {kind: numbers[kind] for kind in Standing if numbers[kind]}
 
 
-def provenance_table(source: FitInput, commands: Sequence[str], generated_at: str) -> Table:
+def provenance_table(source: Source | Pool, commands: Sequence[Sequence[str]], generated_at: str) -> Table:
     """Where the numbers come from, and the commands that give them again."""
     facts = {
         **_source_facts(source),
         "simulated": _simulated(source),
-        "rows fitted": str(len(source.points)),
+        "rows fitted": str(len(source.rows)),
         "N": PARAM_COUNT[source.param_count],
         **(_run_facts(source) if source.cells else {}),
         "report written": generated_at,
-        **{f"command {number}": command for number, command in enumerate(commands, start=1)},
+        **{f"command {number}": shlex.join(words) for number, words in enumerate(commands, start=1)},
     }
     return Table("Provenance", (Column("what", numeric=False), Column("value", numeric=False)), tuple(facts.items()))
 
 
-def _source_facts(source: FitInput) -> dict[str, str]:
-    if not source.parts:
+def _source_facts(source: Source | Pool) -> dict[str, str]:
+    if not isinstance(source, Pool):
         return {"source": f"{source.path} ({source.origin})"}
     return {
-        f"source {part.label}": f"{part.path} ({part.origin}), {runs(len(part.points))}; N: "
+        f"source {part.label}": f"{part.path} ({part.origin}), {runs(len(part.rows))}; N: "
         f"{PARAM_COUNT[part.param_count]}"
         for part in source.parts
     }
 
 
-def _simulated(source: FitInput) -> str:
+def _simulated(source: Source | Pool) -> str:
     if source.simulated:
         return SIMULATED_SENTENCE
     return "no" if source.origin is Origin.SWEEP else "unknown: external data"
 
 
-def _run_facts(source: FitInput) -> dict[str, str]:
+def _run_facts(source: Source | Pool) -> dict[str, str]:
     # A run that serves several cells was paid for once.
-    paid = {cell.run_id: cell for cell in source.cells if cell.status is not None}.values()
-    finished = sorted(cell.finished_at for cell in paid if cell.finished_at)
+    paid = {cell.run_id: cell.result for cell in run_cells(source.cells) if cell.result}.values()
+    finished = sorted(result.finished_at for result in paid)
     return {
         "cells": ", ".join(f"{number} {kind.words}" for kind, number in totals(source.cells).items()),
-        "FLOPs spent": format_flops(sum(cell.spent_flops or 0.0 for cell in paid)),
-        "training time": format_seconds(sum(cell.seconds or 0.0 for cell in paid)),
+        "FLOPs spent": format_flops(sum(result.spent_flops for result in paid)),
+        "training time": format_seconds(sum(result.seconds for result in paid)),
         "utilisation": _utilisation(paid),
-        "epochs": _epochs(source.cells),
+        "epochs": _epochs(run_cells(source.cells)),
         "finished": f"{finished[0]} to {finished[-1]}" if finished else ABSENT,
-        "corpus": "; ".join(dict.fromkeys(part.corpus_fingerprint for part in source.each if part.corpus_fingerprint))
-        or ABSENT,
-        "device": _distinct(paid, lambda cell: cell.device),
+        "corpus": "; ".join(dict.fromkeys(part.corpus_fingerprint for part in source.sweeps)) or ABSENT,
+        "device": _distinct(paid, lambda result: result.device),
         "arithmetic": _distinct(paid, _arithmetic),
         "git commit": _distinct(paid, _commit),
-        "isoflop": _distinct(paid, lambda cell: cell.isoflop_version),
-        "torch": _distinct(paid, lambda cell: cell.torch_version),
+        "isoflop": _distinct(paid, lambda result: result.isoflop_version),
+        "torch": _distinct(paid, lambda result: result.torch_version),
     }
 
 
-def _utilisation(runs: Iterable[SweepCell]) -> str:
+def _utilisation(results: Iterable[CellResult]) -> str:
     """`2.4% to 25.0% of the device's measured peak`."""
-    known = [cell.model_flops_utilisation for cell in runs if cell.model_flops_utilisation is not None]
+    known = [result.model_flops_utilisation for result in results if result.model_flops_utilisation is not None]
     return f"{min(known):.1%} to {max(known):.1%} of the device's measured peak" if known else ABSENT
 
 
-def _epochs(cells: Iterable[SweepCell]) -> str:
-    known = [cell.epochs for cell in cells if cell.epochs is not None]
+def _epochs(cells: Iterable[RunCell]) -> str:
+    known = [cell.epochs for cell in cells]
     return f"{min(known):.2f} to {max(known):.2f} passes over the text" if known else ABSENT
 
 
-def _arithmetic(cell: SweepCell) -> str | None:
+def _arithmetic(result: CellResult) -> str | None:
     """How the run was computed; None for one that failed before that was settled."""
-    return arithmetic(cell.execution) if cell.execution or cell.status is Status.COMPLETED else None
+    return result.arithmetic if result.execution or isinstance(result, CompletedResult) else None
 
 
-def _commit(cell: SweepCell) -> str | None:
-    return f"{cell.git_commit} with uncommitted changes" if cell.git_commit and cell.git_dirty else cell.git_commit
+def _commit(result: CellResult) -> str | None:
+    commit = result.git_commit
+    return f"{commit} with uncommitted changes" if commit and result.git_dirty else commit
 
 
-def _distinct(runs: Iterable[SweepCell], fact: Callable[[SweepCell], str | None]) -> str:
-    known = sorted({value for cell in runs if (value := fact(cell)) is not None})
+def _distinct(results: Iterable[CellResult], fact: Callable[[CellResult], str | None]) -> str:
+    known = sorted({value for result in results if (value := fact(result)) is not None})
     return "; ".join(known) or ABSENT

@@ -10,12 +10,12 @@ from isoflop.fit.findings.agreement import REJECTED_P_VALUE
 from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
-from isoflop.report.answer import answer_sentences
+from isoflop.report.answer import Answer, answer
 from isoflop.report.convention_table import convention_table
 from isoflop.report.decision_tables import decision_tables
 from isoflop.report.fit_tables import (
     band_table,
-    frontier_table,
+    estimator_table,
     profile_table,
     scorecard_table,
     suggestion_table,
@@ -25,7 +25,7 @@ from isoflop.report.law_table import law_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
 from isoflop.sources.findings.recipe import recipe_findings
 from isoflop.sources.recount import ConventionFit
-from isoflop.sources.source import FitInput
+from isoflop.sources.source import Pool, Source, SweepSource
 from isoflop.store import Standing
 from isoflop.view.table import Table
 from isoflop.wording import runs
@@ -39,10 +39,11 @@ class Summary:
         title: what this is a report of.
         scope: how many runs at how many budgets, and what is missing.
         source, fit: where the rows come from and what the fit made of them.
-        answer: the answer first, one sentence each.
-        targets: the frontier where it was asked for; where nothing was, at its largest budget and ten times that.
+        answer: the answer first.
+        targets: the recommended frontier where it was asked for, else at its largest budget and ten times that.
         findings: of the source, of how its runs were trained, then of the fit.
-        frontier, readings, bands, profiles, scorecard, suggestions, conventions, runs, provenance: tables, or None.
+        estimators, readings, bands, profiles, scorecard, suggestions, conventions, runs, provenance: tables, or None.
+        commands: those that gave this report, each in words.
         convention_fits: what `conventions` shows.
         laws, law_readings: published laws shown beside the fit.
         decisions: one per target that was asked for (or stands in for one) and has an answer.
@@ -52,12 +53,12 @@ class Summary:
 
     title: str
     scope: str
-    source: FitInput
+    source: Source | Pool
     fit: SweepFit
-    answer: tuple[str, ...]
+    answer: Answer
     targets: tuple[Target, ...]
     findings: tuple[Finding, ...]
-    frontier: Table | None
+    estimators: Table | None
     readings: Table | None
     bands: Table | None
     profiles: Table
@@ -70,6 +71,7 @@ class Summary:
     decisions: tuple[Decision, ...]
     runs: Table | None
     provenance: Table
+    commands: tuple[tuple[str, ...], ...]
     totals: Mapping[Standing, int]
     generated_at: str
 
@@ -81,7 +83,7 @@ class Summary:
     @property
     def _tables(self) -> tuple[Table | None, ...]:
         decisions = (table for decision in self.decisions for table in decision_tables(decision))
-        first = self.frontier, self.readings, self.law_readings, self.bands, *decisions
+        first = self.estimators, self.readings, self.law_readings, self.bands, *decisions
         return *first, self.suggestions, self.profiles, self.scorecard, self.conventions
 
     @property
@@ -113,15 +115,15 @@ class Questions:
 
 
 def summarize(
-    source: FitInput,
+    source: Source | Pool,
     fit: SweepFit,
     *,
     generated_at: str,
-    commands: Sequence[str] = (),
+    commands: Sequence[Sequence[str]] = (),
     questions: Questions = Questions(),
     convention_fits: Sequence[ConventionFit] = (),
 ) -> Summary:
-    """The summary of `fit`, which is of the rows of `source`; `commands` are those that give it again.
+    """The summary of `fit`, which is of the rows of `source`; `commands` are those that give it again, in words.
 
     Targets that were asked for come with a decision: shapes, costs and alternatives; where questions were asked and no
     target, ten times the largest budget does. `convention_fits` are of the same runs counted otherwise.
@@ -130,16 +132,16 @@ def summarize(
         IsoflopError: a question with a number that makes no sense.
     """
     targets = fit.targets or fit.outlook
-    n_budgets = len(set(source.budget_flops))
+    n_budgets = len({row.budget_flops for row in source.rows})
     return Summary(
         title=f"IsoFLOP fit of {source.label}",
         scope=_scope(source, n_budgets),
         source=source,
         fit=fit,
-        answer=answer_sentences(fit, targets, n_budgets),
+        answer=answer(fit, targets, n_budgets),
         targets=targets,
         findings=(*source.findings, *recipe_findings(source.cells, fit), *fit.findings),
-        frontier=frontier_table(fit, source.param_count) if fit.estimators.recommended else None,
+        estimators=estimator_table(fit, source.param_count) if fit.estimators.recommended else None,
         readings=target_table(targets, fit, asked=bool(fit.targets)) if targets else None,
         bands=band_table(targets),
         profiles=profile_table(fit, n_budgets),
@@ -152,18 +154,19 @@ def summarize(
         decisions=tuple(_decisions(source, fit, questions)),
         runs=run_table(source.cells) if source.cells else None,
         provenance=provenance_table(source, commands, generated_at),
+        commands=tuple(map(tuple, commands)),
         totals=totals(source.cells),
         generated_at=generated_at,
     )
 
 
-def _scope(source: FitInput, n_budgets: int) -> str:
+def _scope(source: Source | Pool, n_budgets: int) -> str:
     budgets = "1 budget" if n_budgets == 1 else f"{n_budgets} budgets"
     others = [f"{number} {kind.words}" for kind, number in totals(source.cells).items() if kind is not Standing.USED]
-    return f"{runs(len(source.points))} at {budgets}" + (f"; not fitted: {', '.join(others)}" if others else "")
+    return f"{runs(len(source.rows))} at {budgets}" + (f"; not fitted: {', '.join(others)}" if others else "")
 
 
-def _decisions(source: FitInput, fit: SweepFit, questions: Questions) -> Iterator[Decision]:
+def _decisions(source: Source | Pool, fit: SweepFit, questions: Questions) -> Iterator[Decision]:
     surface = fit.estimators.surface
     law = surface.law if surface and not surface.at_bound else None
     rejected = surface is not None and surface.lack_of_fit_p is not None and surface.lack_of_fit_p < REJECTED_P_VALUE
@@ -175,7 +178,7 @@ def _decisions(source: FitInput, fit: SweepFit, questions: Questions) -> Iterato
                 d_opt=target.d_opt,
                 surface=law,
                 surface_rejected=rejected,
-                spec=source.spec,
+                spec=source.spec if isinstance(source, SweepSource) else None,
                 param_count=source.param_count,
                 flop_count=source.flop_count,
                 corpus_tokens=questions.corpus_tokens,

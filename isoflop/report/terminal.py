@@ -13,7 +13,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     if summary.simulated:
         console.print(text(SIMULATED_SENTENCE, "bold magenta"))
     console.print(text(summary.scope, "dim"))
-    for sentence in summary.answer:
+    for sentence in summary.answer.sentences:
         console.print(text(""), text(sentence), sep="\n")
     for table in summary.fit_tables:
         console.print(table_block(table, console))

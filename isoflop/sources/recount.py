@@ -2,22 +2,20 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isoflop.counting import FlopCount, flops_per_token
 from isoflop.errors import IsoflopError
-from isoflop.fit import fit_exponents
+from isoflop.fit import Columns, Question, fit_exponents
 from isoflop.fit.intervals import Interval
 from isoflop.shape import ParamCount
 from isoflop.sources.findings.mixtures import MIXED_PARAM_COUNTS
-from isoflop.sources.row import Point
-from isoflop.sources.source import FitInput
-from isoflop.store import Standing, SweepCell, standing
+from isoflop.sources.row import Row
+from isoflop.sources.source import PARAM_COUNTS, Pool, Source
 
 # Nine fits of more runs would keep a reader waiting.
 MOST_RUNS = 1000
-PARAM_COUNTS: tuple[ParamCount, ...] = ("total", "non_embedding", "matmul")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class ConventionFit:
     recommended_a_ci: Interval | None
 
 
-def under_convention(source: FitInput, params: ParamCount | None, flops: FlopCount) -> FitInput:
+def under_convention(source: Source | Pool, params: ParamCount | None, flops: FlopCount) -> Source | Pool:
     """`source` with N and C counted otherwise; unchanged for the sweep's own N and exact FLOPs.
 
     Budgets stay groups. Under another count of FLOPs the runs of a group no longer spend the same, so the group takes
@@ -55,19 +53,17 @@ def under_convention(source: FitInput, params: ParamCount | None, flops: FlopCou
             "--params and --flops need the shapes of the models, which a table does not have.",
             hint="Count as you wish in the table's own columns; sweeps of isoflop keep every count.",
         )
-    counted: dict[float, list[tuple[Point, float]]] = {}
-    for cell, point, own in used_points(source):
+    counted: dict[float, list[tuple[Row, float]]] = {}
+    for row, cell, own in source.runs:
         count = params or own
-        recounted = point._replace(n_params=float(cell.shape.n_params(count)))
+        recounted = row._replace(n_params=float(cell.shape.n_params(count)))
         per_token = flops_per_token(cell.shape, flops, count)
-        counted.setdefault(cell.budget_flops, []).append((recounted, per_token * point.n_tokens))
+        counted.setdefault(cell.budget_flops, []).append((recounted, per_token * row.n_tokens))
     budgets = {planned: planned if flops is FlopCount.EXACT else _at_floor(rows) for planned, rows in counted.items()}
     return dataclasses.replace(
         source,
-        points=tuple(
-            point._replace(budget_flops=budgets[planned])
-            for planned, rows in sorted(counted.items())
-            for point, _ in rows
+        rows=tuple(
+            row._replace(budget_flops=budgets[planned]) for planned, rows in sorted(counted.items()) for row, _ in rows
         ),
         cells=tuple(
             dataclasses.replace(cell, budget_flops=budgets.get(cell.budget_flops, cell.budget_flops))
@@ -79,33 +75,26 @@ def under_convention(source: FitInput, params: ParamCount | None, flops: FlopCou
     )
 
 
-def convention_matrix(source: FitInput, level: float, window: float | None = None) -> tuple[ConventionFit, ...]:
+def convention_matrix(source: Source | Pool, level: float, window: float | None = None) -> tuple[ConventionFit, ...]:
     """The exponents under every pair of conventions; empty where shapes are unknown, and for very many runs.
 
     `source` as it was planned and counted; `level` and `window` as of `fit_sweep`.
     """
-    if not has_shapes(source) or len(source.points) > MOST_RUNS:
+    if not has_shapes(source) or len(source.rows) > MOST_RUNS:
         return ()
     return tuple(_fit(source, params, flops, level, window) for params in PARAM_COUNTS for flops in FlopCount)
 
 
-def has_shapes(source: FitInput) -> bool:
+def has_shapes(source: Source | Pool) -> bool:
     """Whether every row is a run whose shape is known."""
-    return all(part.spec is not None for part in source.each)
+    return len(source.sweeps) == len(source.each)
 
 
-def used_points(source: FitInput) -> Iterator[tuple[SweepCell, Point, ParamCount]]:
-    """The cells whose runs are fitted, each with its point, and how its N is counted; none of tables."""
-    for part in source.each:
-        if part.spec is not None:
-            count = source.param_count if source.param_count in PARAM_COUNTS else part.spec.fit.params
-            used = (cell for cell in part.cells if standing(cell) is Standing.USED)
-            yield from ((cell, point, count) for cell, point in zip(used, part.points, strict=True))
-
-
-def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float, window: float | None) -> ConventionFit:
+def _fit(
+    source: Source | Pool, params: ParamCount, flops: FlopCount, level: float, window: float | None
+) -> ConventionFit:
     rows = under_convention(source, params, flops)
-    parabola, found = fit_exponents(**rows.columns_of_fit, level=level, window=window)
+    parabola, found = fit_exponents(Columns(**rows.columns_of_fit), Question(level=level, window=window))
     return ConventionFit(
         params=params,
         flops=flops,
@@ -118,13 +107,13 @@ def _fit(source: FitInput, params: ParamCount, flops: FlopCount, level: float, w
     )
 
 
-def _at_floor(rows: Sequence[tuple[Point, float]]) -> float:
+def _at_floor(counted: Sequence[tuple[Row, float]]) -> float:
     """The count of FLOPs at the floor of one budget's runs, or at its best run where there is no floor."""
-    points = [point for point, _ in rows]
-    columns = zip(*((p.budget_flops, p.n_params, p.n_tokens, p.loss) for p in points), strict=True)
-    (floor,) = fit_exponents(*columns)[0].n_opt
-    n_opt = floor or min(points, key=lambda point: point.loss).n_params
-    logs = [(math.log(point.n_params), math.log(count)) for point, count in rows]
+    rows = [row for row, _ in counted]
+    columns = zip(*((row.budget_flops, row.n_params, row.n_tokens, row.loss) for row in rows), strict=True)
+    (floor,) = fit_exponents(Columns(*columns))[0].n_opt
+    n_opt = floor or min(rows, key=lambda row: row.loss).n_params
+    logs = [(math.log(row.n_params), math.log(count)) for row, count in counted]
     mean_n, mean_c = (math.fsum(column) / len(logs) for column in zip(*logs, strict=True))
     spread = math.fsum((n - mean_n) ** 2 for n, _ in logs)
     slope = math.fsum((n - mean_n) * (c - mean_c) for n, c in logs) / spread if spread else 0.0

@@ -63,7 +63,7 @@ def _kind(cell: SweepCell) -> str | None:
 
 def _position(entries: Sequence[tuple[SweepCell, State]]) -> Position:
     first, states = entries[0][0], {state for _, state in entries}
-    losses = [cell.val_loss for cell, state in entries if state is Standing.USED and cell.val_loss is not None]
+    losses = [cell.used.val_loss for cell, _ in entries if cell.used is not None]
     return Position(
         budget_flops=first.budget_flops,
         n_params=first.n_params_total,

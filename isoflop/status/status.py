@@ -18,9 +18,17 @@ from isoflop.status.holder import Holder, read_holder
 from isoflop.status.positions import Position, State, positions
 from isoflop.status.time_left import TimeLeft, done, time_left
 from isoflop.status.work import Activity, Work, read_work
-from isoflop.store import Standing, Store, SweepCell, Timing, off_plan_sentence, read_untouched, standing
-
-_FAILED = (Status.DIVERGED, Status.FAILED)
+from isoflop.store import (
+    BrokenResult,
+    EmptyCell,
+    RunCell,
+    Standing,
+    Store,
+    SweepCell,
+    Timing,
+    read_snapshot,
+    run_cells,
+)
 
 
 class Next(StrEnum):
@@ -36,7 +44,8 @@ class Next(StrEnum):
 class Failure:
     """A run that ended without a loss, and where to look for the cause."""
 
-    cell: SweepCell
+    cell: RunCell
+    status: Status
     reason: str
     log_path: Path | None
 
@@ -47,7 +56,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Omission:
     """A cell that no run will fill or no fit will use, and why."""
 
     cell: SweepCell
@@ -69,7 +78,7 @@ class SweepStatus:
             ones as far as they are; failed all that was planned of those that diverged or failed.
         works: runs without a result that somebody began, running ones first.
         failures: runs that diverged or failed.
-        left_out: cells excluded (whatever becomes of them), off plan or dropped.
+        omissions: cells excluded (whatever becomes of them), off plan or dropped.
         time_left: None where nothing is left, or nothing is known of the devices.
         holder: who holds the sweep's lock, or may: a process on another host cannot be asked.
         abandoned_by: who held it and died without giving it back; None while anybody holds it.
@@ -85,9 +94,9 @@ class SweepStatus:
     flops_planned: float
     flops_done: float
     flops_failed: float
-    works: tuple[tuple[Work, SweepCell], ...]
+    works: tuple[tuple[Work, RunCell], ...]
     failures: tuple[Failure, ...]
-    left_out: tuple[LeftOut, ...]
+    omissions: tuple[Omission, ...]
     time_left: TimeLeft | None
     holder: Holder | None
     abandoned_by: Holder | None
@@ -109,7 +118,7 @@ class SweepStatus:
         """What is best done next."""
         if self.holder is not None:
             return Next.WAIT
-        if any(cell.run_id is not None and cell.status is None for cell, _ in self.cells):
+        if any(cell.standing is Standing.PENDING for cell, _ in self.cells):
             return Next.RUN
         return Next.RETRY if self.failures else Next.FIT
 
@@ -129,12 +138,13 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
             )
         return store.sweep_spec(spec.name), store.cells(spec.name), store.throughput()
 
-    planned, cells, timings = read_untouched(db, read)
+    planned, cells, timings = read_snapshot(db, read)
     artifacts = artifacts.resolve()  # as a run names it in its logs
     try:
-        works = _works(cells, artifacts, silent_seconds=planned.run.stall_seconds)
-        left = None if planned.trainer == "simulated" else time_left(cells, works, timings, artifacts)
-        failures = _failures(cells, artifacts)
+        runs = run_cells(cells)
+        works = _works(runs, artifacts, silent_seconds=planned.run.stall_seconds)
+        left = None if planned.trainer == "simulated" else time_left(runs, works, timings, artifacts)
+        failures = _failures(runs, artifacts)
     except OSError as error:
         raise IsoflopError(
             f"Cannot read the run directories in {str(artifacts)!r}: {error}.",
@@ -155,7 +165,7 @@ def _status(
     findings: tuple[Finding, ...],
 ) -> SweepStatus:
     states = tuple((cell, _state(cell, works)) for cell in cells)
-    runs = {cell.run_id: cell for cell in cells if cell.run_id is not None}
+    runs = {cell.run_id: cell for cell in run_cells(cells)}
     begun = sorted(works.values(), key=lambda work: (list(Activity).index(work.activity), work.run_id))
     dead = holder is not None and holder.alive is False
     return SweepStatus(
@@ -165,12 +175,12 @@ def _status(
         cells=states,
         positions=positions(states),
         n_runs=len(runs),
-        flops_planned=sum(cell.planned_flops or 0.0 for cell in runs.values()),
+        flops_planned=sum(cell.planned_flops for cell in runs.values()),
         flops_done=sum(_flops_done(cell, works.get(run_id)) for run_id, cell in runs.items()),
-        flops_failed=sum(cell.planned_flops or 0.0 for cell in runs.values() if cell.status in _FAILED),
+        flops_failed=sum(cell.planned_flops for cell in runs.values() if cell.broken),
         works=tuple((work, runs[work.run_id]) for work in begun),
         failures=failures,
-        left_out=tuple(LeftOut(cell, state, why) for cell, state in states if (why := _why(cell, state))),
+        omissions=tuple(Omission(cell, state, why) for cell, state in states if (why := _why(cell))),
         time_left=left,
         holder=None if dead else holder,
         abandoned_by=holder if dead else None,
@@ -178,9 +188,9 @@ def _status(
     )
 
 
-def _works(cells: Iterable[SweepCell], artifacts: Path, *, silent_seconds: float) -> dict[str, Work]:
+def _works(cells: Iterable[RunCell], artifacts: Path, *, silent_seconds: float) -> dict[str, Work]:
     """What goes on in the run directories of pending runs, by run; only those that are there are looked into."""
-    pending = {cell.run_id for cell in cells if cell.status is None and cell.run_id is not None}
+    pending = {cell.run_id for cell in cells if cell.result is None}
     host = socket.gethostname()
     works = (
         read_work(RunDir(artifacts / run_id), run_id, host=host, silent_seconds=silent_seconds)
@@ -198,38 +208,32 @@ def _folders(artifacts: Path) -> set[str]:
 
 def _state(cell: SweepCell, works: Mapping[str, Work]) -> State:
     work = works.get(cell.run_id or "")
-    pending = standing(cell) is Standing.PENDING
-    return work.activity if pending and work is not None else standing(cell)
+    return work.activity if cell.standing is Standing.PENDING and work is not None else cell.standing
 
 
-def _flops_done(cell: SweepCell, work: Work | None) -> float:
-    if cell.status in _FAILED:
+def _flops_done(cell: RunCell, work: Work | None) -> float:
+    if cell.broken:
         return 0.0
-    ended = cell.status is not None or (work is not None and work.activity is Activity.ENDED)
-    return (cell.planned_flops or 0.0) * (1.0 if ended else done(cell, work))
+    ended = cell.completed is not None or (work is not None and work.activity is Activity.ENDED)
+    return cell.planned_flops * (1.0 if ended else done(cell, work))
 
 
-def _failures(cells: Iterable[SweepCell], artifacts: Path) -> tuple[Failure, ...]:
+def _failures(cells: Iterable[RunCell], artifacts: Path) -> tuple[Failure, ...]:
     # A run that serves several cells failed once.
-    failed = {
-        cell.run_id: cell for cell in cells if standing(cell) in (Standing.DIVERGED, Standing.FAILED) and cell.run_id
-    }
-    return tuple(_failure(cell, RunDir(artifacts / run_id)) for run_id, cell in failed.items())
+    failed = {cell.run_id: (cell, cell.broken) for cell in cells if cell.broken}
+    return tuple(_failure(*one, RunDir(artifacts / run_id)) for run_id, one in failed.items())
 
 
-def _failure(cell: SweepCell, run_dir: RunDir) -> Failure:
+def _failure(cell: RunCell, broken: BrokenResult, run_dir: RunDir) -> Failure:
     """The run's log is the one its last attempt recorded; of a coordinator that died first, the last on disk."""
     log = Path(cell.log_path) if cell.log_path else run_dir.log_path(run_dir.last_attempt)
     known = cell.log_path is not None or log.exists()
-    reason = (cell.reason or "").removesuffix(f"; log: {log}")
-    return Failure(cell, reason, log if known else None)
+    return Failure(cell, broken.status, broken.reason.removesuffix(f"; log: {log}"), log if known else None)
 
 
-def _why(cell: SweepCell, state: State) -> str | None:
-    if state is Standing.DROPPED:
+def _why(cell: SweepCell) -> str | None:
+    if isinstance(cell, EmptyCell):
         return cell.drop_reason
-    if state is Standing.EXCLUDED:
+    if cell.standing is Standing.EXCLUDED:
         return cell.excluded
-    if state is Standing.OFF_PLAN:
-        return off_plan_sentence(cell)
-    return f"excluded: {cell.excluded}" if cell.excluded is not None else None
+    return cell.plan_miss or (f"excluded: {cell.excluded}" if cell.excluded is not None else None)

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from isoflop.hardware import cpu_name
 from isoflop.plan.estimate import Unfinished, seconds_left
-from isoflop.result import Status
 from isoflop.rundir import RunDir
-from isoflop.shape import ModelShape
 from isoflop.status.work import Activity, Work, share_done
-from isoflop.store import SweepCell, Timing
+from isoflop.store import RunCell, Timing
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,10 @@ class _Device:
 
 
 def time_left(
-    cells: Sequence[SweepCell], works: Mapping[str, Work], timings: Sequence[Timing], artifacts: Path
+    cells: Sequence[RunCell], works: Mapping[str, Work], timings: Sequence[Timing], artifacts: Path
 ) -> TimeLeft | None:
     """Time for the sweep's runs without a result; None where there are none, or nothing tells what they train on."""
-    pending = {cell.run_id: cell for cell in cells if cell.run_id is not None and cell.status is None}
+    pending = {cell.run_id: cell for cell in cells if cell.result is None}
     left = {run_id: cell for run_id, cell in pending.items() if not _has(works.get(run_id), Activity.ENDED)}
     device = _device(cells, works, artifacts)
     if not left or device is None:
@@ -63,7 +61,7 @@ def time_left(
     return TimeLeft(seconds, measured, n_workers, n_running > 0, device.name, device.kind)
 
 
-def done(cell: SweepCell, work: Work | None) -> float:
+def done(cell: RunCell, work: Work | None) -> float:
     """Share of a pending run that need not be done again, by steps."""
     return share_done(cell.n_steps, work)
 
@@ -72,30 +70,19 @@ def _has(work: Work | None, activity: Activity) -> bool:
     return work is not None and work.activity is activity
 
 
-@dataclass(frozen=True)
-class _Run:
-    shape: ModelShape
-    n_steps: int
-    planned_flops: float
-
-
-def _unfinished(cell: SweepCell, work: Work | None) -> Unfinished:
-    assert cell.n_steps is not None
-    assert cell.planned_flops is not None
+def _unfinished(cell: RunCell, work: Work | None) -> Unfinished:
     speed = work.reported.tokens_per_second if work and work.reported and _has(work, Activity.RUNNING) else None
-    return Unfinished(_Run(cell.shape, cell.n_steps, cell.planned_flops), done(cell, work), speed)
+    return Unfinished(cell, done(cell, work), speed)
 
 
-def _device(cells: Sequence[SweepCell], works: Mapping[str, Work], artifacts: Path) -> _Device | None:
+def _device(cells: Sequence[RunCell], works: Mapping[str, Work], artifacts: Path) -> _Device | None:
     """What the workers train on now; where none does, what ran last."""
     begun = sorted(works.values(), key=lambda work: work.activity is not Activity.RUNNING)
     kinds = [work.device_kind for work in begun if work.device_kind]
-    finished = [cell for cell in cells if cell.status is Status.COMPLETED]
-    last = max(finished, key=lambda cell: cell.finished_at or "", default=None)
-    last_device = None
-    if last is not None and last.run_id is not None:
-        job = RunDir(artifacts / last.run_id).read_job()
-        last_device = _Device(job.execution.device_kind, last.device) if job else None
+    finished = [(cell.completed, cell.run_id) for cell in cells if cell.completed is not None]
+    last, run_id = max(finished, key=lambda one: one[0].finished_at, default=(None, ""))
+    job = RunDir(artifacts / run_id).read_job() if last is not None else None
+    last_device = _Device(job.execution.device_kind, last.device) if job and last is not None else None
     if last_device is not None and kinds[:1] in ([], [last_device.kind]):
         return last_device
     return _Device(kinds[0], cpu_name() if kinds[0] == "cpu" else None) if kinds else None

@@ -1,29 +1,42 @@
 """One SQLite file that remembers every sweep: rows, and what each is to a fit and to a new plan."""
 
+from isoflop.store.cell import (
+    BrokenResult,
+    CellResult,
+    CompletedResult,
+    EmptyCell,
+    RunCell,
+    Standing,
+    SweepCell,
+    run_cells,
+)
 from isoflop.store.changes import PlanChanges, PlannedRun, changes_since
 from isoflop.store.connect import refuse_no_file
 from isoflop.store.lock import LockContent, is_held, read_lock, sweep_lock
-from isoflop.store.rows import KnownRun, SweepCell, Timing
-from isoflop.store.standing import Standing, off_plan_sentence, standing
+from isoflop.store.runs import KnownRun, Timing
+from isoflop.store.snapshot import read_snapshot
 from isoflop.store.store import Store, open_store
-from isoflop.store.untouched import read_untouched
 
 __all__ = [
+    "BrokenResult",
+    "CellResult",
+    "CompletedResult",
+    "EmptyCell",
     "KnownRun",
     "LockContent",
     "PlanChanges",
     "PlannedRun",
+    "RunCell",
     "Standing",
     "Store",
     "SweepCell",
     "Timing",
     "changes_since",
     "is_held",
-    "off_plan_sentence",
     "open_store",
     "read_lock",
-    "read_untouched",
+    "read_snapshot",
     "refuse_no_file",
-    "standing",
+    "run_cells",
     "sweep_lock",
 ]

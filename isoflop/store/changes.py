@@ -7,6 +7,7 @@ from isoflop.errors import IsoflopError
 from isoflop.plan.types import Plan
 from isoflop.result import Status
 from isoflop.spec import SweepSpec
+from isoflop.store.cell import run_cells
 from isoflop.store.store import Store
 
 
@@ -58,11 +59,9 @@ def changes_since(store: Store, spec: SweepSpec, plan: Plan) -> PlanChanges | No
     if spec.name not in store.sweep_names():
         return None
     before: dict[str, PlannedRun] = {}
-    for cell in store.cells(spec.name):  # by ascending budget
-        if cell.run_id is not None:
-            assert cell.n_tokens is not None
-            size = (cell.n_params_total, cell.n_tokens)
-            before.setdefault(cell.run_id, PlannedRun(cell.run_id, cell.budget_flops, *size, cell.status))
+    for cell in run_cells(store.cells(spec.name)):  # by ascending budget
+        size = (cell.n_params_total, cell.n_tokens)
+        before.setdefault(cell.run_id, PlannedRun(cell.run_id, cell.budget_flops, *size, cell.status))
     changes = compare_plans(before, _planned(store, plan, before), _changed_keys(store, spec))
     return replace(changes, corpus=_changed_corpus(store, plan, changes))
 

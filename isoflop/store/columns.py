@@ -12,7 +12,8 @@ from isoflop.plan.types import Cell, DroppedCell, Role
 from isoflop.result import RunResult, Status
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
-from isoflop.store.rows import KnownRun, SweepCell
+from isoflop.store.cell import BrokenResult, CompletedResult, EmptyCell, RunCell, SweepCell, cell_result
+from isoflop.store.runs import KnownRun
 
 Row = dict[str, Any]
 
@@ -78,20 +79,21 @@ def result_row(result: RunResult) -> Row:
 
 def sweep_cell(row: Row, shape: ModelShape) -> SweepCell:
     """The cell that a joined row of `cells`, `runs` and `results` describes."""
-    typed = {
-        **row,
-        "role": row["role"] and Role(row["role"]),
-        "shape": shape,
-        "status": row["status"] and Status(row["status"]),
-        "simulated": _flag(row["simulated"]),
-        "git_dirty": _flag(row["git_dirty"]),
-        "execution": _parse_execution(row["execution"]) if row["execution"] else {},
-    }
-    return SweepCell(
-        **typed,
-        n_params_total=shape.n_params_total,
-        n_params_non_embedding=shape.n_params_non_embedding,
-        n_params_matmul=shape.n_params_matmul,
+    if row["run_id"] is None:
+        return EmptyCell.of({**row, "shape": shape})
+    result = _result(row) if row["status"] else None
+    return RunCell.of({**row, "shape": shape, "role": Role(row["role"]), "result": result})
+
+
+def _result(row: Row) -> CompletedResult | BrokenResult:
+    return cell_result(
+        {
+            **row,
+            "status": Status(row["status"]),
+            "simulated": bool(row["simulated"]),
+            "git_dirty": None if row["git_dirty"] is None else bool(row["git_dirty"]),
+            "execution": _parse_execution(row["execution"] or "{}"),
+        }
     )
 
 
@@ -106,10 +108,6 @@ def known_run(row: Row) -> KnownRun:
 def _parse_execution(text: str) -> Mapping[str, object]:
     content = json.loads(text)
     return MappingProxyType(content if isinstance(content, dict) else {})
-
-
-def _flag(value: int | None) -> bool | None:
-    return None if value is None else bool(value)
 
 
 def shape_text(shape: ModelShape) -> str:

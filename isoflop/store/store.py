@@ -18,6 +18,7 @@ from isoflop.plan.types import Plan
 from isoflop.result import CurvePoint, RunResult, Status
 from isoflop.run_spec import RunSpec
 from isoflop.spec import SweepSpec, parse_spec
+from isoflop.store.cell import RunCell, SweepCell
 from isoflop.store.columns import (
     Row,
     cell_row,
@@ -41,7 +42,7 @@ from isoflop.store.queries import (
     SWEEPS_ASKING_FOR,
     TIMINGS,
 )
-from isoflop.store.rows import KnownRun, SweepCell, Timing
+from isoflop.store.runs import KnownRun, Timing
 
 # Enough to see every size of a sweep on every device; older runs tell of older code.
 NTIMINGS = 200
@@ -313,4 +314,4 @@ class Store:
 
 
 def _by_budget_size_and_seed(cell: SweepCell) -> tuple[float, int, int]:
-    return cell.budget_flops, cell.n_params_total, -1 if cell.seed is None else cell.seed
+    return cell.budget_flops, cell.n_params_total, cell.seed if isinstance(cell, RunCell) else -1

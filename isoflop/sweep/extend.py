@@ -10,7 +10,7 @@ from isoflop.finding import Finding
 from isoflop.plan.types import Extra, Role
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
-from isoflop.store import Standing, SweepCell, read_untouched, standing
+from isoflop.store import RunCell, read_snapshot, run_cells
 
 if TYPE_CHECKING:
     from isoflop.fit.results.target import Suggestion
@@ -39,7 +39,7 @@ class Extension:
 def planned_extras(db: Path, spec: SweepSpec) -> tuple[Extra, ...]:
     """What `plan --extend` added to the sweep before; nothing where the database, or the sweep in it, is not there."""
     cells = _cells(db, spec)
-    found = (Extra(cell.budget_flops, cell.shape, cell.seed or 0) for cell in cells if cell.role is Role.SUGGESTED)
+    found = (Extra(cell.budget_flops, cell.shape, cell.seed) for cell in cells if cell.role is Role.SUGGESTED)
     return tuple(dict.fromkeys(found))
 
 
@@ -58,10 +58,11 @@ def extend_sweep(
     Raises:
         IsoflopError: nothing has completed, or the results do not determine what to ask for.
     """
-    from isoflop.corpus import make_tokenizer
+    from isoflop.corpus import vocab_size
+    from isoflop.fit import Question
     from isoflop.plan.shapes import ShapeRule, nearest_shape
     from isoflop.sources.fitting import fit_input
-    from isoflop.sources.source import load_source
+    from isoflop.sources.load import load_source
 
     if not db.exists():
         raise IsoflopError(
@@ -71,27 +72,20 @@ def extend_sweep(
     rows = load_source(str(db), db=db, sweep=spec.name)
     cells = _cells(db, spec)
     waiting = [
-        (cell.budget_flops, float(cell.shape.n_params(spec.fit.params)))
-        for cell in cells
-        if standing(cell) is Standing.PENDING
+        (cell.budget_flops, float(cell.shape.n_params(spec.fit.params))) for cell in cells if cell.result is None
     ]
-    rule = ShapeRule(spec.model, make_tokenizer(spec.tokenizer).vocab_size, spec.fit.params)
+    rule = ShapeRule(spec.model, vocab_size(spec.tokenizer), spec.fit.params)
 
     def trainable(budget_flops: float, n_params: float) -> float | None:
         shape = nearest_shape(rule, n_params)
         return float(shape.n_params(rule.count)) if can_train(shape, budget_flops) else None
 
-    fit = fit_input(
-        rows,
-        targets=[target] if target is not None else [],
-        suggest=count,
-        planned=waiting,
-        trainable=trainable,
-    )
+    targets = [target] if target is not None else []
+    fit = fit_input(rows, Question(targets=targets, suggest=count, planned=waiting, trainable=trainable))
     said = [finding for finding in fit.findings if finding.code in _ON_SUGGESTIONS]
     if not fit.suggested:
         raise IsoflopError(f"The results of {spec.name!r} ask for no runs. {said[0].message}", hint=said[0].hint)
-    taken = {(cell.budget_flops, cell.shape, cell.seed) for cell in cells if cell.run_id is not None}
+    taken = {(cell.budget_flops, cell.shape, cell.seed) for cell in cells}
     extras: list[Extra] = []
     for suggestion in fit.suggested:
         budget, shape = suggestion.budget_flops, nearest_shape(rule, suggestion.n_params)
@@ -103,7 +97,8 @@ def extend_sweep(
     return Extension(fit.suggested, fit.level, tuple(said), tuple(extras))
 
 
-def _cells(db: Path, spec: SweepSpec) -> Sequence[SweepCell]:
+def _cells(db: Path, spec: SweepSpec) -> Sequence[RunCell]:
     if not db.exists():
         return ()
-    return read_untouched(db, lambda store: store.cells(spec.name) if spec.name in store.sweep_names() else ())
+    cells = read_snapshot(db, lambda store: store.cells(spec.name) if spec.name in store.sweep_names() else ())
+    return run_cells(cells)

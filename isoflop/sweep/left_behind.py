@@ -6,10 +6,9 @@ from pathlib import Path
 
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Plan
-from isoflop.result import Status
 from isoflop.rundir import RunDir
 from isoflop.status.work import latest_report
-from isoflop.store import PlanChanges, Store, SweepCell
+from isoflop.store import PlanChanges, RunCell, Store, run_cells
 from isoflop.units import format_flops, plural
 
 NOTHING_WRITTEN = "Nothing was written."
@@ -65,15 +64,14 @@ def left_behind(store: Store, plan: Plan, changes: PlanChanges | None, artifacts
     """
     if changes is None or plan.simulated:
         return None
-    runs = {cell.run_id: cell for cell in store.cells(plan.sweep) if cell.run_id is not None}
-    gone = {run.run_id for run in changes.no_longer_asked_for}
-    cells = [cell for run_id, cell in runs.items() if run_id in gone and not cell.simulated]
-    completed = {cell.run_id: cell.spent_flops or 0.0 for cell in cells if cell.status is Status.COMPLETED}
-    begun = dict(_begun((cell for cell in cells if cell.status is None), artifacts))
+    runs = {cell.run_id: cell for cell in run_cells(store.cells(plan.sweep))}
+    gone = [runs[run.run_id] for run in changes.no_longer_asked_for]
+    completed = {cell.run_id: cell.completed.spent_flops for cell in gone if cell.completed}
+    begun = dict(_begun((cell for cell in gone if cell.status is None), artifacts))
     lost = {
         run_id: flops
-        for run_id, flops in [*completed.items(), *begun.items()]
-        if run_id is not None and store.sweeps_asking_for([run_id]) == (plan.sweep,)
+        for run_id, flops in {**completed, **begun}.items()
+        if store.sweeps_asking_for([run_id]) == (plan.sweep,)
     }
     if not lost:
         return None
@@ -87,10 +85,9 @@ def left_behind(store: Store, plan: Plan, changes: PlanChanges | None, artifacts
     )
 
 
-def _begun(cells: Iterable[SweepCell], artifacts: Path) -> Iterator[tuple[str, float]]:
+def _begun(cells: Iterable[RunCell], artifacts: Path) -> Iterator[tuple[str, float]]:
     """Pending runs with a checkpoint, each with the FLOPs it has come to."""
     for cell in cells:
-        assert cell.run_id is not None
         run_dir = RunDir(artifacts / cell.run_id)
         if (run_dir.checkpoint_dir / f"{cell.run_id}.safetensors").exists():
             at = latest_report(run_dir, cell.run_id, this_attempt=False)

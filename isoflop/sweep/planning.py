@@ -4,7 +4,15 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isoflop.corpus import corpus_absent, is_absent, make_tokenizer, open_corpus, stated_facts, tokens_differ
+from isoflop.corpus import (
+    absence_finding,
+    count_corpus,
+    facts_by_token_count,
+    is_absent,
+    open_corpus,
+    token_count_findings,
+    vocab_size,
+)
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.local.devices import DeviceChoice, slot_options
 from isoflop.engine.local.slot import Slot
@@ -42,58 +50,69 @@ class PlannedSweep:
         return why_not(spec, shape, budget_flops, self.corpus, self.memory_limit) is None
 
 
-def plan_sweep(
-    spec: SweepSpec,
-    file: Path,
-    artifacts: Path,
-    *,
-    device: DeviceChoice,
-    workers: int | None,
-    text_needed: bool = True,
-    extra: Sequence[Extra] = (),
-    on_progress: Callable[[float], None] | None = None,
-) -> PlannedSweep:
-    """Tokenise the corpus unless that is done, make the plan, and choose the devices it is guessed fastest on.
-
-    The choice rests on the plan alone, not on what has been measured so far: a sweep goes on where it began.
-    Unless the text is needed, `corpus.tokens` stands in for a text that is not here. `extra` stands beside the grid.
-    `on_progress` is told the share of the text that is tokenised.
-
-    Raises:
-        IsoflopError: no such corpus or devices, or no cell can be trained.
-    """
-    corpus = _corpus(spec, file.resolve().parent, artifacts, text_needed=text_needed, on_progress=on_progress)
-    options = slot_options("cpu" if device == "auto" and spec.trainer == "simulated" else device, workers)
-    planned = min((_planned(spec, corpus, slots, extra) for slots in options), key=_cells_lost_and_seconds)
-    if not planned.plan.cells:
-        raise _nothing_to_train(spec, planned.plan.dropped)
-    return planned
-
-
 @dataclass(frozen=True)
-class _KnownCorpus:
-    """What a plan rests on, and what is to be said of it."""
+class SweepCorpus:
+    """What a plan rests on, and what is to be said of it.
+
+    Attributes:
+        is_here: False where the text is elsewhere and `corpus.tokens` stands in for it.
+    """
 
     facts: CorpusFacts
     findings: tuple[Finding, ...] = ()
     is_here: bool = True
 
 
-def _corpus(
+def sweep_corpus(
     spec: SweepSpec,
-    base: Path,
+    file: Path,
     artifacts: Path,
     *,
-    text_needed: bool,
-    on_progress: Callable[[float], None] | None,
-) -> _KnownCorpus:
+    text_needed: bool = True,
+    write: bool = True,
+    on_progress: Callable[[float], None] | None = None,
+) -> SweepCorpus:
+    """The corpus of the sweep in `file`, tokenised unless that is done; counted alone unless it is to be written.
+
+    Unless the text is needed, `corpus.tokens` stands in for a text that is not here. `on_progress` is told the share
+    of the text that is tokenised.
+
+    Raises:
+        IsoflopError: no such corpus, or one that cannot be read or built.
+    """
+    base, root = file.resolve().parent, corpora(artifacts)
     if spec.trainer == "simulated":
-        return _KnownCorpus(NO_CORPUS)
+        return SweepCorpus(NO_CORPUS)
     if not text_needed and _stands_in(spec, base):
-        stated = stated_facts(spec.corpus)
-        return _KnownCorpus(stated, (corpus_absent(spec.corpus, stated),), is_here=False)
-    corpus = open_corpus(spec.corpus, spec.tokenizer, root=corpora(artifacts), base=base, on_progress=on_progress)
-    return _KnownCorpus(corpus.facts, tuple(tokens_differ(spec.corpus, corpus.facts)))
+        facts = facts_by_token_count(spec.corpus)
+        return SweepCorpus(facts, (absence_finding(spec.corpus, facts),), is_here=False)
+    if write:
+        facts = open_corpus(spec.corpus, spec.tokenizer, root=root, base=base, on_progress=on_progress).facts
+    else:
+        facts = count_corpus(spec.corpus, spec.tokenizer, root=root, base=base, on_progress=on_progress)
+    return SweepCorpus(facts, tuple(token_count_findings(spec.corpus, facts)))
+
+
+def plan_sweep(
+    spec: SweepSpec,
+    corpus: SweepCorpus,
+    *,
+    device: DeviceChoice,
+    workers: int | None,
+    extra: Sequence[Extra] = (),
+) -> PlannedSweep:
+    """The plan of `spec` on the devices it is guessed fastest on; `extra` stands beside the grid.
+
+    The choice rests on the plan alone, not on what has been measured so far: a sweep goes on where it began.
+
+    Raises:
+        IsoflopError: no such devices, or no cell can be trained.
+    """
+    options = slot_options("cpu" if device == "auto" and spec.trainer == "simulated" else device, workers)
+    planned = min((_planned(spec, corpus, slots, extra) for slots in options), key=_cells_lost_and_seconds)
+    if not planned.plan.cells:
+        raise _nothing_to_train(spec, planned.plan.dropped)
+    return planned
 
 
 def text_is_here(spec: SweepSpec, file: Path) -> bool:
@@ -113,11 +132,10 @@ def _nothing_to_train(spec: SweepSpec, dropped: Sequence[DroppedCell]) -> Isoflo
     )
 
 
-def _planned(spec: SweepSpec, corpus: _KnownCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
-    vocab_size = make_tokenizer(spec.tokenizer).vocab_size
+def _planned(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
     # What is drawn from a surface needs no memory.
     memory = None if spec.trainer == "simulated" else min(slot.memory_bytes for slot in slots)
-    plan = make_plan(spec, corpus.facts, vocab_size=vocab_size, memory_limit=memory, extra=extra)
+    plan = make_plan(spec, corpus.facts, vocab_size=vocab_size(spec.tokenizer), memory_limit=memory, extra=extra)
     plan = replace(plan, findings=(*corpus.findings, *plan.findings))
     return PlannedSweep(plan, slots, corpus.facts, memory, recordable=corpus.is_here)
 

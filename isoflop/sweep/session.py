@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from isoflop.artifacts.elsewhere import sign_in
+from isoflop.artifacts.other_databases import sign_in
 from isoflop.artifacts.weights import WeightKeeper
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
 from isoflop.engine.execution import git_state
@@ -24,11 +24,11 @@ from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
 from isoflop.spec import load_spec
 from isoflop.status.work import read_work, share_done
-from isoflop.store import PlanChanges, Store, changes_since, open_store, sweep_lock
+from isoflop.store import PlanChanges, Store, changes_since, open_store, run_cells, sweep_lock
 from isoflop.sweep.extend import planned_extras
 from isoflop.sweep.left_behind import LeftBehind, left_behind
 from isoflop.sweep.outcome import Incomplete, Outline, RunOutcome
-from isoflop.sweep.planning import corpora, lock_path, plan_sweep
+from isoflop.sweep.planning import corpora, lock_path, plan_sweep, sweep_corpus
 
 
 @contextlib.contextmanager
@@ -43,7 +43,7 @@ def open_session(
     may_leave: Callable[[LeftBehind], bool] = lambda lost: False,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator["Session"]:
-    """A session with the sweep planned and locked; `on_progress` as of `plan_sweep`.
+    """A session with the sweep planned and locked; `on_progress` as of `sweep_corpus`.
 
     `may_leave` is asked where the plan would leave trained runs behind.
 
@@ -54,9 +54,8 @@ def open_session(
     ensure_open_files(workers)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
         extra = planned_extras(db, spec)
-        planned = plan_sweep(
-            spec, sweep, artifacts, device=device, workers=workers, extra=extra, on_progress=on_progress
-        )
+        corpus = sweep_corpus(spec, sweep, artifacts, on_progress=on_progress)
+        planned = plan_sweep(spec, corpus, device=device, workers=workers, extra=extra)
         changes = changes_since(store, spec, planned.plan)
         lost = left_behind(store, planned.plan, changes, artifacts)
         if lost is not None and not may_leave(lost):
@@ -205,7 +204,7 @@ class Session:
 
     def retry(self) -> None:
         """Make every diverged or failed run of the sweep pending again; what it was stays among the attempts."""
-        status = {cell.run_id: cell.status for cell in self.store.cells(self.plan.sweep)}
+        status = {cell.run_id: cell.status for cell in run_cells(self.store.cells(self.plan.sweep))}
         for run_id, run in self.plan.runs.items():
             if status[run_id] in (Status.DIVERGED, Status.FAILED):
                 RunDir(self.engine.artifacts / Job((run,)).job_id).set_result_aside(run_id)
@@ -213,7 +212,7 @@ class Session:
 
     def outcome(self) -> RunOutcome:
         """What the sweep has come to."""
-        cells = {cell.run_id: cell for cell in self.store.cells(self.plan.sweep) if cell.run_id is not None}
+        cells = {cell.run_id: cell for cell in run_cells(self.store.cells(self.plan.sweep))}
         counts = Counter(cell.status.value if cell.status else "pending" for cell in cells.values())
         return RunOutcome(
             sweep=self.plan.sweep,
@@ -221,9 +220,9 @@ class Session:
             counts={name: counts[name] for name in (*(status.value for status in Status), "pending")},
             excluded={run_id: cell.excluded for run_id, cell in cells.items() if cell.excluded is not None},
             incomplete=tuple(
-                Incomplete(cell.run_id, cell.status, cell.reason or "", cell.log_path)
+                Incomplete(cell.run_id, cell.broken.status, cell.broken.reason, cell.log_path)
                 for cell in cells.values()
-                if cell.run_id is not None and cell.status in (Status.DIVERGED, Status.FAILED)
+                if cell.broken is not None
             ),
             seconds=time.monotonic() - self._begun,
             flops_spent=self._flops_spent,

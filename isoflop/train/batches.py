@@ -7,7 +7,6 @@ Legend: n sequences per batch, T tokens of context.
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,9 +19,9 @@ Batches = Callable[[int], Tensor]
 # The corpus stays on a GPU if it takes less than this share of the memory that is free. Plans hand a run 80 % of the
 # device, the context and the allocator need some of the rest; larger corpora belong to models whose steps hide a copy.
 RESIDENT_SHARE = 0.05
-# Tokens are stored as unsigned 16-bit numbers, for which torch has few operations; as signed ones it has all. The
-# mask restores the values that became negative.
-TOKEN_MASK = 0xFFFF
+# Tokens are stored as unsigned numbers, for which torch has few operations; as signed ones it has all. A mask of the
+# token's width restores the values that became negative.
+SIGNED = {2: torch.int16, 4: torch.int32}
 
 
 def training_batches(run: RunSpec, corpus: Corpus, device: torch.device) -> Batches:
@@ -42,11 +41,12 @@ def resident_batches(run: RunSpec, corpus: Corpus, device: torch.device) -> Batc
     """Batches gathered on `device`, where the whole training text lies: only their n positions travel."""
     stream = _upload(corpus, device)
     offsets = torch.arange(run.shape.context_length + 1, device=device)
+    mask = (1 << 8 * corpus.train.dtype.itemsize) - 1
 
     def batch_of(step: int) -> Tensor:
         starts = torch.from_numpy(batch_starts(corpus, **_position(run, step))).to(device)
         tokens = stream[starts[:, None] + offsets]  # (n, T + 1)
-        return tokens.to(torch.int64) & TOKEN_MASK
+        return tokens.to(torch.int64) & mask
 
     return batch_of
 
@@ -65,10 +65,11 @@ def streamed_batches(run: RunSpec, corpus: Corpus, device: torch.device) -> Batc
 
 
 def _upload(corpus: Corpus, device: torch.device) -> Tensor:
-    """The training text as it is stored, (n_tokens,), int16, on `device`."""
-    stream = torch.empty(corpus.train.n_tokens, dtype=torch.int16, device=device)
+    """The training text in the width it is stored in, (n_tokens,), signed, on `device`."""
+    n_bytes = corpus.train.dtype.itemsize
+    stream = torch.empty(corpus.train.n_tokens, dtype=SIGNED[n_bytes], device=device)
     for start, piece in corpus.train.pieces():
-        stream[start : start + len(piece)] = torch.from_numpy(piece.view(np.int16))
+        stream[start : start + len(piece)] = torch.from_numpy(piece.view(f"=i{n_bytes}"))
     return stream
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate
 from isoflop.plan.types import Cell, Plan
@@ -14,6 +15,7 @@ from isoflop.units import format_bytes, format_flops, format_seconds, plural
 from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.drawing import findings_block, table_block, text
 from isoflop.view.plan_changes import changes_document, print_changes
+from isoflop.view.plan_corpus import corpus_document, corpus_lines
 from isoflop.view.plan_tables import plan_tables
 from isoflop.view.table import Table
 from isoflop.wording import SIMULATED_SENTENCE, excluded_sentence, runs
@@ -39,6 +41,7 @@ class PlanView:
     """What `isoflop plan` has to say.
 
     Attributes:
+        corpus: what the plan rests on; None where no model is trained.
         estimate: time of the runs without a result.
         seconds: time of every run on one worker, by id; empty where none is trained.
         disk_bytes: room that the sweep needs at most.
@@ -49,6 +52,7 @@ class PlanView:
     """
 
     plan: Plan
+    corpus: CorpusFacts | None
     estimate: Estimate
     seconds: Mapping[str, float]
     disk_bytes: float
@@ -74,6 +78,7 @@ def plan_document(view: PlanView) -> dict[str, object]:
         "schema_version": SCHEMA_VERSION,
         "sweep": plan.sweep,
         "simulated": plan.simulated,
+        "corpus": corpus_document(view.corpus) if view.corpus else None,
         "budgets": list(plan.budgets),
         "runs": [_run(cell, view.excluded.get(cell.run.run_id)) for cell in plan.cells],
         "dropped": [
@@ -119,7 +124,7 @@ def _run(cell: Cell, excluded: str | None) -> dict[str, object]:
 
 
 def print_plan(view: PlanView, console: Console) -> None:
-    """Nothing; `console` shows what changed, totals, cells, dropped ones, what new runs are to gain, and findings."""
+    """Nothing; `console` shows changes, totals, corpus, cells, dropped ones, what new runs are to gain, findings."""
     plan = view.plan
     console.print(text(f"Plan of {plan.sweep}", "bold"))
     if plan.simulated:
@@ -143,6 +148,8 @@ def _totals(view: PlanView) -> Iterator[str]:
     if not plan.simulated:
         disk = f"{format_bytes(view.disk_bytes)} of disk"
         yield f"about {_time(view)}, {disk}" if len(view.done) < len(plan.runs) else disk
+    if view.corpus:
+        yield from corpus_lines(view.corpus)
 
 
 def _done(view: PlanView) -> str:

@@ -4,10 +4,10 @@ from typing import Any
 
 from isoflop.status.holder import Holder
 from isoflop.status.positions import Position, State
-from isoflop.status.status import Failure, LeftOut, SweepStatus
+from isoflop.status.status import Failure, Omission, SweepStatus
 from isoflop.status.time_left import TimeLeft, done
 from isoflop.status.work import Work
-from isoflop.store import SweepCell
+from isoflop.store import RunCell, SweepCell
 from isoflop.view.document import SCHEMA_VERSION
 
 
@@ -27,7 +27,7 @@ def status_document(status: SweepStatus) -> dict[str, Any]:
         "lowest": [_lowest(place) for place in status.positions if place.lowest],
         "begun": [_begun(work, cell) for work, cell in status.works],
         "failures": [_failure(failure) for failure in status.failures],
-        "left_out": [_left_out(entry) for entry in status.left_out],
+        "left_out": [_omission(entry) for entry in status.omissions],
         "estimate": _estimate(status.time_left),
         "holder": _holder(status.holder),
         "abandoned_by": _holder(status.abandoned_by),
@@ -37,17 +37,18 @@ def status_document(status: SweepStatus) -> dict[str, Any]:
 
 
 def _cell(cell: SweepCell, state: State) -> dict[str, object]:
+    run, loss = cell if isinstance(cell, RunCell) else None, cell.completed
     return {
         "run_id": cell.run_id,
         "role": cell.role.value if cell.role else None,
         "budget_flops": cell.budget_flops,
         "n_params_total": cell.n_params_total,
-        "n_tokens": cell.n_tokens,
-        "seed": cell.seed,
+        "n_tokens": run.n_tokens if run else None,
+        "seed": run.seed if run else None,
         "state": state.value,
-        "loss": cell.val_loss,
-        "loss_se": cell.val_loss_se,
-        "attempts": cell.n_attempts,
+        "loss": loss.val_loss if loss else None,
+        "loss_se": loss.val_loss_se if loss else None,
+        "attempts": run.n_attempts if run else 0,
     }
 
 
@@ -60,7 +61,7 @@ def _lowest(place: Position) -> dict[str, object]:
     }
 
 
-def _begun(work: Work, cell: SweepCell) -> dict[str, object]:
+def _begun(work: Work, cell: RunCell) -> dict[str, object]:
     at = work.reported
     return {
         "run_id": work.run_id,
@@ -86,7 +87,7 @@ def _failure(failure: Failure) -> dict[str, object]:
     cell = failure.cell
     return {
         "run_id": cell.run_id,
-        "status": cell.status.value if cell.status else None,
+        "status": failure.status.value,
         "budget_flops": cell.budget_flops,
         "n_params_total": cell.n_params_total,
         "reason": failure.reason,
@@ -95,7 +96,7 @@ def _failure(failure: Failure) -> dict[str, object]:
     }
 
 
-def _left_out(entry: LeftOut) -> dict[str, object]:
+def _omission(entry: Omission) -> dict[str, object]:
     return {
         "run_id": entry.cell.run_id,
         "state": entry.state.value,

@@ -119,8 +119,8 @@ def _addition(place: Position, shares: Mapping[str, float]) -> str:
     (cell,) = place.cells
     if place.state in (Activity.RUNNING, Activity.STOPPED):
         return f"{shares.get(cell.run_id or '', 0.0):.0%}"
-    if place.loss is None and cell.val_loss is not None:
-        return f"({_loss(cell.val_loss)})"
+    if place.loss is None and cell.completed is not None:
+        return f"({_loss(cell.completed.val_loss)})"
     return "" if place.role in (Role.GRID, Role.REPLICATE, None) else str(place.role)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from isoflop.status.holder import Holder
-from isoflop.status.status import Failure, LeftOut, Next, SweepStatus
+from isoflop.status.status import Failure, Next, Omission, SweepStatus
 from isoflop.status.time_left import TimeLeft, done
 from isoflop.status.work import Activity, Work
-from isoflop.store import LockContent, Standing, SweepCell
+from isoflop.store import LockContent, RunCell, Standing
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.drawing import findings_block, table_block, text
 from isoflop.view.status_grid import grid_lines, legend
@@ -39,8 +39,8 @@ def print_status(status: SweepStatus, console: Console, *, arguments: Sequence[s
         console.print(table_block(table, console))
     if status.failures:
         _print_failures(status.failures, console)
-    if status.left_out:
-        _print_left_out(status.left_out, console)
+    if status.omissions:
+        _print_omissions(status.omissions, console)
     if status.findings:
         console.print(findings_block(status.findings))
     console.print(text(""), text(_next(status, arguments), "dim"), sep="\n")
@@ -121,7 +121,7 @@ def _tables(status: SweepStatus) -> Iterator[Table]:
         yield _stopped(others)
 
 
-def _running(works: Sequence[tuple[Work, SweepCell]], at: datetime) -> Table:
+def _running(works: Sequence[tuple[Work, RunCell]], at: datetime) -> Table:
     hosts = {work.host for work, _ in works}
     columns = (
         Column("run", numeric=False, whole=True), Column("FLOPs", spare=1), Column("N"),
@@ -142,7 +142,7 @@ def _running(works: Sequence[tuple[Work, SweepCell]], at: datetime) -> Table:
     return Table(title, columns, rows, note)
 
 
-def _step(work: Work, cell: SweepCell) -> str:
+def _step(work: Work, cell: RunCell) -> str:
     return f"{work.reported.step} of {cell.n_steps}" if work.reported else ABSENT
 
 
@@ -150,7 +150,7 @@ def _heard(work: Work) -> str:
     return ABSENT if work.heartbeat_seconds is None else f"{format_seconds(work.heartbeat_seconds)} ago"
 
 
-def _stopped(works: Sequence[tuple[Work, SweepCell]]) -> Table:
+def _stopped(works: Sequence[tuple[Work, RunCell]]) -> Table:
     columns = (
         Column("run", numeric=False, whole=True), Column("FLOPs", spare=1), Column("N"),
         Column("state", numeric=False, whole=True), Column("done"), Column("attempt", spare=2),
@@ -174,7 +174,7 @@ def _print_failures(failures: Sequence[Failure], console: Console) -> None:
         cell = failure.cell
         attempts = "1 attempt" if failure.n_attempts == 1 else f"{failure.n_attempts} attempts"
         place = f"{format_flops(cell.budget_flops)} FLOPs at {count(cell.n_params_total)}"
-        console.print(text(f"{cell.status} {cell.run_id}, {place}, {attempts}: {failure.reason}", "red"))
+        console.print(text(f"{failure.status} {cell.run_id}, {place}, {attempts}: {failure.reason}", "red"))
         if failure.log_path is not None:
             console.print(text(f"  log: {_near(failure.log_path)}", "dim"))
     if more := _more(len(failures)).strip():
@@ -187,7 +187,7 @@ def _near(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _print_left_out(entries: Sequence[LeftOut], console: Console) -> None:
+def _print_omissions(entries: Sequence[Omission], console: Console) -> None:
     console.print(text(""), text("Left out", "bold"), sep="\n")
     for entry in entries[:MOST_LISTED]:
         place = f"{format_flops(entry.cell.budget_flops)} FLOPs at {count(entry.cell.n_params_total)}"

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from isoflop.artifacts.elsewhere import needs_of, read_elsewhere
 from isoflop.artifacts.inventory import Inventory, take_inventory
+from isoflop.artifacts.other_databases import needs_of, read_other_databases
 from isoflop.artifacts.weights import weights_of
 from isoflop.plan.types import Cell
 from isoflop.result import RunResult
@@ -40,4 +40,4 @@ def has_weights(artifacts: Path, cells: Sequence[Cell]) -> set[str]:
 
 def inventory_of(artifacts: Path, db: Path) -> Inventory:
     with open_store(db, write=False) as store:
-        return take_inventory(artifacts, *needs_of(store), read_elsewhere(artifacts, db))
+        return take_inventory(artifacts, *needs_of(store), read_other_databases(artifacts, db))

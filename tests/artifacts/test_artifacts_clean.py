@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from isoflop.artifacts.free import free
-from isoflop.artifacts.inventory import Inventory, Kind
-from isoflop.artifacts.usage import disk_usage
+from isoflop.artifacts.inventory import Inventory, Kind, disk_usage
 from isoflop.plan.types import Cell
 from isoflop.rundir import RunDir, own_claim
 from isoflop.spec import RunPolicy, SweepSpec
@@ -225,6 +224,7 @@ free(inventory)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.004, 0.012, 0.03])
 def test_a_removal_killed_at_any_instant_leaves_a_directory_whole_or_not_at_all(
     artifacts: Path, db: Path, delay: float

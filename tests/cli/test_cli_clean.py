@@ -14,6 +14,8 @@ from tests.cli.test_cli_surface import SIMULATED, isoflop
 from tests.databases import opened
 from tests.engine.conftest import SWEEP, Sandbox, kill, make_sandbox
 
+pytestmark = pytest.mark.slow
+
 ARTIFACTS = "isoflop-artifacts"
 FEWER = SIMULATED.replace("1e17, 3e17, 1e18", "1e17, 1e18")
 

@@ -1,17 +1,20 @@
 """Bad input: one sentence, one hint, exit 1, no traceback, nothing lost."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_cli_surface import SIMULATED, isoflop
+from tests.commands import isoflop_here
 from tests.databases import opened
 
 
 def refused(folder: Path, *arguments: str) -> str:
     """stderr of a command that a user can mend."""
-    done = isoflop(*arguments, folder=folder, code=1)
+    done = isoflop_here(*arguments, folder=folder, code=1)
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     message, hint = done.stderr.strip().splitlines()[-2:]
@@ -116,6 +119,7 @@ def test_a_sweep_without_a_completed_run_and_one_not_planned(folder: Path) -> No
     assert "no sweep 'other'" in refused(folder, "fit", "isoflop.db", "--sweep", "other")
 
 
+@pytest.mark.slow
 def test_a_database_of_several_sweeps_needs_a_name(folder: Path) -> None:
     (folder / "two.toml").write_text(SIMULATED.replace("drawn", "second"))
     isoflop("run", "drawn.toml", folder=folder)
@@ -124,6 +128,7 @@ def test_a_database_of_several_sweeps_needs_a_name(folder: Path) -> None:
     isoflop("fit", "isoflop.db", "--sweep", "drawn", folder=folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [("--target", "lots"), ("--target", "-1"), ("--level", "90")], ids=["word", "negative", "level"]
 )
@@ -132,6 +137,7 @@ def test_an_unusable_option_of_fit(folder: Path, arguments: tuple[str, ...]) -> 
     assert arguments[1].lstrip("-") in refused(folder, "fit", "drawn.toml", *arguments)
 
 
+@pytest.mark.slow
 def test_a_report_into_a_file_is_refused_and_the_file_kept(folder: Path) -> None:
     isoflop("run", "drawn.toml", folder=folder)
     (folder / "out").write_text("mine")
@@ -164,6 +170,16 @@ def test_a_folder_that_cannot_be_written(folder: Path) -> None:
 
 def test_names_with_markup_are_printed_as_they_are(folder: Path) -> None:
     assert "[red]x.toml" in refused(folder, "plan", "[red]x.toml")
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_is_no_error(folder: Path) -> None:
+    isoflop("run", "drawn.toml", folder=folder)
+    command = f"{sys.executable} -m isoflop fit drawn.toml | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -206,3 +222,19 @@ def test_a_heldout_text_shorter_than_a_sequence_is_refused_before_training(folde
 def test_a_database_or_artifacts_that_are_something_else(folder: Path, option: str) -> None:
     assert "drawn.toml" in refused(folder, "run", "drawn.toml", option, "drawn.toml")
     assert (folder / "drawn.toml").read_text() == SIMULATED
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_stdout_is_one_sentence(folder: Path) -> None:
+    isoflop("run", "drawn.toml", folder=folder)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "isoflop", "fit", "drawn.toml", "--json"],
+            cwd=folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Cannot write the output") and "Traceback" not in done.stderr

@@ -46,6 +46,7 @@ def fit_of(folder: Path) -> dict[str, object]:
     return document
 
 
+@pytest.mark.slow
 def test_excluded_runs_leave_the_fit_and_come_back(folder: Path) -> None:
     chosen = runs_of(folder)[:2]
     before = fit_of(folder)
@@ -59,6 +60,7 @@ def test_excluded_runs_leave_the_fit_and_come_back(folder: Path) -> None:
     assert fit_of(folder) == before
 
 
+@pytest.mark.slow
 def test_every_output_shows_an_exclusion_and_its_reason(folder: Path) -> None:
     run_id = runs_of(folder)[3]
     isoflop("exclude", run_id, "--reason", REASON, folder=folder)

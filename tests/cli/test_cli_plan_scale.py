@@ -182,6 +182,7 @@ def test_what_another_sweep_has_trained_is_done_too(trained: Path) -> None:
     assert f"1 of {len(runs)} runs done" in shown
 
 
+@pytest.mark.slow
 def test_the_program_that_measures_this_runs_and_records_what_it_plans(tmp_path: Path) -> None:
     program = [sys.executable, str(ROOT / "benchmarks" / "scale.py"), "3", "5"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=True)

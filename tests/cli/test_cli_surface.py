@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import typer
 
 from isoflop import __version__
 from isoflop.cli import app
+from tests.commands import isoflop, isoflop_process
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -49,14 +48,6 @@ SURFACE = {
 }
 
 
-def isoflop(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "isoflop", *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a simulated sweep was planned and run."""
@@ -83,8 +74,8 @@ def test_defaults_and_environment_variables_are_as_documented(tmp_path: Path) ->
 def test_json_of_plan(drawn: Path) -> None:
     document = json.loads(isoflop("plan", "drawn.toml", "--json", folder=drawn).stdout)
     assert set(document) == {
-        "schema_version", "sweep", "simulated", "budgets", "runs", "dropped", "total_flops", "estimate", "changes",
-        "suggested", "findings",
+        "schema_version", "sweep", "simulated", "corpus", "budgets", "runs", "dropped", "total_flops", "estimate",
+        "changes", "suggested", "findings",
     }  # fmt: skip
     assert document["schema_version"] == 1
     assert set(document["runs"][0]) == {
@@ -93,6 +84,7 @@ def test_json_of_plan(drawn: Path) -> None:
         "epochs", "seed", "excluded",
     }  # fmt: skip
     assert set(document["estimate"]) == {"seconds", "measured", "devices", "disk_bytes", "n_done", "n_pending"}
+    assert document["corpus"] is None  # no text is read for a simulated sweep
     assert document["budgets"] == [1e17, 3e17, 1e18]
     assert len(document["runs"]) == 21
 
@@ -149,6 +141,7 @@ def test_json_of_fit(drawn: Path) -> None:
     assert document["level"] == 0.9
 
 
+@pytest.mark.slow
 def test_conventions_are_the_same_runs_counted_otherwise(drawn: Path) -> None:
     document = json.loads(isoflop("fit", "drawn.toml", "--json", folder=drawn).stdout)
     by_pair = {(entry["params"], entry["flops"]): entry for entry in document["conventions"]}
@@ -254,6 +247,7 @@ def test_a_window_is_a_distance(tmp_path: Path, window: str) -> None:
     assert done.stderr.startswith(f"Error: --window {window}")
 
 
+@pytest.mark.slow
 def test_json_of_report(drawn: Path) -> None:
     document = json.loads(isoflop("report", "drawn.toml", "--out", "r", "--json", folder=drawn).stdout)
     names = {Path(path).name for path in document["paths"]}
@@ -307,7 +301,7 @@ def test_ungrouped_rows_exit_0_with_a_finding_and_4_when_strict(tmp_path: Path) 
 
 
 def test_python_dash_m_and_version(tmp_path: Path) -> None:
-    assert isoflop("--version", folder=tmp_path).stdout == f"isoflop {__version__}\n"
+    assert isoflop_process("--version", folder=tmp_path).stdout == f"isoflop {__version__}\n"
 
 
 def test_planning_twice_changes_nothing_and_a_fit_leaves_the_database_alone(drawn: Path) -> None:

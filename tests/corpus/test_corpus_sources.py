@@ -1,5 +1,6 @@
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec
 
 
-def names(base: Path, *paths: str, pattern: str = "**/*.txt") -> list[str]:
+def names(base: Path, *paths: str, pattern: str | Sequence[str] = "**/*.txt") -> list[str]:
     spec = CorpusSpec(source="files", paths=paths, pattern=pattern)
     return [file.name for file in find_source(spec, base=base).files]
 
@@ -30,6 +31,15 @@ def test_the_pattern_chooses_the_documents_of_a_folder(tmp_path: Path) -> None:
     put(tmp_path / "texts/a.txt")
     put(tmp_path / "texts/b.md")
     assert names(tmp_path, "texts", pattern="*.md") == ["texts/b.md"]
+
+
+@pytest.mark.parametrize("pattern", ["**/*.{txt,md}", ["**/*.txt", "**/*.md"], ["**/*.{txt,md}", "*.md", "*.none"]])
+def test_a_list_and_braces_choose_what_any_of_their_patterns_matches_once(
+    tmp_path: Path, pattern: str | Sequence[str]
+) -> None:
+    for name in ("a.txt", "b.md", "c.rst", "d.{txt,md}", "deep/e.md"):
+        put(tmp_path / "texts" / name)
+    assert names(tmp_path, "texts", pattern=pattern) == ["texts/a.txt", "texts/b.md", "texts/deep/e.md"]
 
 
 def test_a_file_reached_by_two_paths_is_read_once(tmp_path: Path) -> None:
@@ -54,13 +64,17 @@ def test_folders_and_links_in_circles_do_not_break_the_search(tmp_path: Path) ->
         pytest.param(["loop"], "**/*.txt", "'loop'", id="link to itself"),
         pytest.param(["pipe"], "**/*.txt", "neither a file nor a folder", id="pipe"),
         pytest.param(["texts"], "**/*.rst", r"no file that matches '\*\*/\*.rst'", id="no match"),
+        pytest.param(["texts"], "*.{rst,md}", r"no file that matches '\*.rst' or '\*.md'", id="no match of several"),
+        pytest.param(["texts"], ["*.txt", "/etc/*"], "'/etc/\\*' is not a usable pattern", id="one of them absolute"),
+        pytest.param(["texts"], "{a,b}" * 12, "stands for more than 1000 patterns", id="too many"),
+        pytest.param(["texts"], "{a," * 2000, "has more than 1000 characters", id="too long"),
         pytest.param(["texts"], "", "not a usable pattern", id="empty pattern"),
         pytest.param(["texts"], "/etc/*", "not a usable pattern", id="absolute pattern"),
         pytest.param(["hollow.txt"], "**/*.txt", "empty: no text in 1 files", id="empty file"),
     ],
 )
 def test_a_corpus_that_cannot_be_read_is_an_error_of_the_user(
-    tmp_path: Path, paths: list[str], pattern: str, message: str
+    tmp_path: Path, paths: list[str], pattern: str | Sequence[str], message: str
 ) -> None:
     put(tmp_path / "texts/a.txt")
     put(tmp_path / "hollow.txt", b"")

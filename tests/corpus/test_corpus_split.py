@@ -34,6 +34,7 @@ def test_every_document_is_on_exactly_one_side_and_whole(build) -> None:
     assert not train & heldout
 
 
+@pytest.mark.slow
 def test_about_the_asked_share_of_the_documents_is_held_out(build) -> None:
     manifest = build(texts(2000), heldout_fraction=0.2).manifest
     # Four standard deviations of a binomial.

@@ -82,6 +82,6 @@ def test_a_budget_too_small_for_whole_steps_has_tokens_and_no_recipe():
 def test_a_target_of_1e25_flops_takes_milliseconds():
     family = family_of(None, "total")
     buildable_around(family, 1e25, 200e9)
-    start = time.perf_counter()
+    start = time.process_time()
     buildable_around(family, 1e25, 201e9)
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from isoflop.decision.overtraining import inference_optimum, smaller_models, tokens_for_equal_loss
 from isoflop.errors import IsoflopError
-from isoflop.fit.surface.law import SurfaceLaw
+from isoflop.fit.laws import SurfaceLaw
 
 EPOCH = (1.8172, 482.01, 2085.43, 0.3478, 0.3658)
 PRINTED = (1.69, 406.4, 410.7, 0.34, 0.28)

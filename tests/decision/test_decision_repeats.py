@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from isoflop.decision.repeats import effective_tokens, repeats_of, repeats_sentence
 from isoflop.errors import IsoflopError
-from isoflop.fit.surface.law import SurfaceLaw
+from isoflop.fit.laws import SurfaceLaw
 
 LAW = SurfaceLaw.of(1.8172, 482.01, 2085.43, 0.3478, 0.3658)
 TOKENS = st.floats(1e3, 1e15)

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from isoflop.engine import control_group
+from isoflop.engine.local import control_group
 from isoflop.engine.local.devices import cpu_cores, host_memory, slot_options
 
 MakeGroups = Callable[..., None]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import SWEEP, Sandbox, alive, kill
+from tests.engine.conftest import SWEEP, Sandbox, alive, kill, within_ten_seconds
 from tests.faults.processes import fork_server, freeze, thaw
 
 # Four runs of seconds each, so that there is something to kill.
@@ -132,7 +132,7 @@ def test_one_signal_checkpoints_and_the_same_command_goes_on(
     _, err = coordinator.communicate(timeout=60)
     assert coordinator.returncode == code
     assert "Stopping" in err
-    assert time.monotonic() - begun < 10
+    assert within_ten_seconds(begun)
     assert not any(map(alive, workers))
     assert len(list(sandbox.folder.glob("isoflop-artifacts/*/checkpoint/*.safetensors"))) >= 2
     out, _ = sandbox.run("run", "tiny.toml", "--json")
@@ -261,5 +261,5 @@ if __name__ == "__main__":
 def test_a_start_that_a_stopped_server_does_not_answer_can_be_aborted(tmp_path: Path) -> None:
     (tmp_path / "ask.py").write_text(ASK_A_STOPPED_SERVER)
     command = [sys.executable, "ask.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout) == (0, "first\nthird\n"), done.stderr

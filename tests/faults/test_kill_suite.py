@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.engine.conftest import SWEEP, Sandbox, make_sandbox
 from tests.faults.assault import Assault
 
@@ -14,6 +16,7 @@ TEN_RUNS = (
 N_KILLS, N_INSIDE = 40, 10
 
 
+@pytest.mark.timeout(1200)  # a minute and a half on two idle cores
 def test_forty_kills_leave_the_results_of_an_undisturbed_sweep(tmp_path: Path) -> None:
     made = iter(range(100))
 

@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.fit.surface.law import SurfaceLaw
+from isoflop.fit.estimators.parabola import budget_floors, describe_valley, find_valleys, fit_frontier, pool_noise
+from isoflop.fit.laws import SurfaceLaw
+from isoflop.fit.results.profile import Frontier, Profile
+from isoflop.fit.rows import sort_rows
 
 Array = NDArray[np.float64]
 Columns = tuple[Array, Array, Array, Array]
@@ -72,6 +75,14 @@ def rows_of(law, budget, n_params) -> Columns:
 def with_noise(columns: Columns, generator: np.random.Generator, sd: float) -> Columns:
     *others, loss = columns
     return (*others, loss + generator.normal(0, sd, len(loss)))
+
+
+def parabola_fit(columns: Columns, level=0.9) -> tuple[tuple[Profile, ...], Frontier | None]:
+    """The profiles and the frontier of `fit_sweep` alone, a hundred times as fast: for hundreds of drawn sweeps."""
+    valleys = find_valleys(sort_rows(*columns, loss_se=None, trunk=None))
+    noise = pool_noise(valleys)
+    profiles = tuple(describe_valley(valley, noise, level) for valley in valleys)
+    return profiles, fit_frontier(budget_floors(valleys), noise, level)
 
 
 def published(name: str) -> Columns:

@@ -8,8 +8,8 @@ import pytest
 from surfaces import BUDGETS, CELLS, GROUPS, SKEWED, SPOILS, SURFACES, Setting
 
 from benchmarks.calibration import LEVEL, QUANTITIES, Job, measure, measure_all, summarise, token_cost, true_values
-from isoflop.fit.cost import SIX
-from isoflop.fit.joint.mask import FALSE_ALARMS
+from isoflop.fit.estimators.outliers import FALSE_ALARMS
+from isoflop.fit.rows import SIX
 
 SWEEPS, SEED = 20, 1
 # A share that is right lies within this many of its binomial standard errors.
@@ -35,6 +35,7 @@ def measured():
     return [measure(Job(index, SWEEPS, SEED)) for index in (*well_specified(0.5), *well_specified(1.0))]
 
 
+@pytest.mark.slow
 def test_nominal_90_percent_intervals_hold_the_truth_as_often_as_they_say(measured):
     coverage = summarise(measured)["coverage"]["well"]
     # 120 sweeps: 0.90 +- 0.11
@@ -42,6 +43,7 @@ def test_nominal_90_percent_intervals_hold_the_truth_as_often_as_they_say(measur
     assert coverage == pytest.approx(dict.fromkeys(QUANTITIES, LEVEL), abs=allowed)
 
 
+@pytest.mark.slow
 def test_bad_runs_are_set_aside_and_clean_sweeps_kept(measured):
     (mask,) = (row for row in summarise(measured)["mask"] if row["cells"] == "well")
     for spoil in SPOILS:
@@ -52,18 +54,21 @@ def test_bad_runs_are_set_aside_and_clean_sweeps_kept(measured):
     assert mask["clean_sweeps_masked"] <= allowed
 
 
+@pytest.mark.slow
 def test_the_recommended_estimate_errs_less_far_out_than_parabolas_on_a_skewed_surface(measured):
     skewed = [one for one in measured if CELLS[one.index].surface is SKEWED]
     recommended, parabola, _ = np.sqrt(np.mean([one.rms**2 for one in skewed], axis=0))
     assert recommended < parabola
 
 
+@pytest.mark.slow
 def test_a_summary_of_any_cells_is_plain_json(measured):
     document = json.loads(json.dumps(summarise(measured[:1]), allow_nan=False))
     assert document["cells"] == 1
     assert document["joint_share"] == 1
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_no_digit():
     jobs = [Job(index, 2, SEED) for index in (0, 50)]
     alone, together = measure_all(jobs, 1), measure_all(jobs, 2)

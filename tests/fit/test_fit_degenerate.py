@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isoflop.fit import Vertex, fit_as_json, fit_sweep
-from isoflop.fit.envelope import Curves
+from isoflop.fit.rows import Curves
 from tests.fit.known_sweeps import BUDGETS, CHINCHILLA, Columns, codes, known_sweep, stack, surface_sweep, valley
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from isoflop.fit import fit_sweep
-from isoflop.fit.envelope import Curves, envelope_of_curves, envelope_of_ends
-from isoflop.fit.rows import sort_rows
+from isoflop.fit.estimators.envelope import envelope_of_curves, envelope_of_ends
+from isoflop.fit.rows import Curves, sort_rows
 from tests.fit.known_sweeps import CHINCHILLA, codes, surface_sweep
 
 

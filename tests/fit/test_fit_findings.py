@@ -5,9 +5,9 @@ import pytest
 
 from isoflop.finding import Severity
 from isoflop.fit import Vertex, fit_sweep
-from isoflop.fit.joint.mask import rows_on_valley
+from isoflop.fit.estimators.outliers import rows_on_valley
+from isoflop.fit.estimators.surface import solve_surface
 from isoflop.fit.rows import sort_rows
-from isoflop.fit.surface.solve import solve_surface
 from tests.fit.known_sweeps import (
     BUDGETS,
     CHINCHILLA,

@@ -17,17 +17,20 @@ def within_the_window():
     return summarise(hold_out_all("recommended", 0.6))
 
 
+@pytest.mark.slow
 def test_the_recommended_estimate_predicts_later_budgets_as_well_as_is_required(within_the_window):
     assert within_the_window["mean_over_sweeps"]["rms"] <= LARGEST_RMS_DECADES
     assert within_the_window["pooled"]["total_coverage"] >= LOWEST_TOTAL_COVERAGE
 
 
+@pytest.mark.slow
 def test_every_published_sweep_is_predicted(within_the_window):
     assert within_the_window["sweeps"].keys() == FAMILIES.keys()
     assert all(numbers["n"] >= 6 for numbers in within_the_window["sweeps"].values())
     assert sum(numbers["n"] for numbers in within_the_window["distances"].values()) == within_the_window["pooled"]["n"]
 
 
+@pytest.mark.slow
 def test_the_window_predicts_better_than_all_rows(within_the_window):
     everything = summarise(hold_out_all("recommended", None))
     assert within_the_window["mean_over_sweeps"]["rms"] < everything["mean_over_sweeps"]["rms"]

@@ -56,6 +56,7 @@ def test_copies_of_every_row_keep_the_estimates_and_count_as_points(copies):
     assert _floors(fit, "n_points") == [7 * copies] * 3
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(level=st.floats(0.01, 0.98), more=st.floats(0.005, 0.019))
 def test_a_higher_level_gives_wider_intervals_around_the_same_answers(level, more):

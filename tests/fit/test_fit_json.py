@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isoflop.fit import fit_as_json, fit_sweep
-from isoflop.fit.envelope import Curves
+from isoflop.fit.rows import Curves
 from tests.fit.known_sweeps import known_sweep, surface_sweep, valley, with_noise
 
 KEYS = {

@@ -6,13 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from isoflop.fit.choice import choose
+from isoflop.fit.estimators.choice import choose
+from isoflop.fit.estimators.surface import HUBER_DELTA, LEAST_SQUARES, robust_covariance, solve_surface, surface_lines
 from isoflop.fit.intervals import student_quantile
 from isoflop.fit.noise import read_noise
+from isoflop.fit.reading.scorecard import credible_decades
 from isoflop.fit.rows import sort_rows
-from isoflop.fit.scorecard import credible_decades
-from isoflop.fit.surface.frontier import robust_covariance, surface_lines
-from isoflop.fit.surface.solve import HUBER_DELTA, LEAST_SQUARES, solve_surface
 from isoflop.fit.sweep import fit_sweep
 from tests.fit.known_sweeps import CHINCHILLA, stack, surface_sweep
 
@@ -33,6 +32,7 @@ def holds(choice, level=0.9):
     return abs(value - TRUE_A) <= student_quantile(level, choice.degrees_of_freedom) * math.sqrt(variance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sd", [0.0, 0.03, 0.08])
 def test_intervals_hold_the_exponent_of_floors_that_scatter(sd):
     # nominal 90 %; seven of ten would be a miss of six standard errors
@@ -46,6 +46,7 @@ def test_scatter_costs_degrees_of_freedom_and_widens():
     assert bent.on_params.exponent[1] > 4 * plain.on_params.exponent[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", [HUBER_DELTA, LEAST_SQUARES, 0.0], ids=["huber", "squares", "absolute"])
 def test_intervals_of_every_surface_hold_its_exponent(delta):
     held = []

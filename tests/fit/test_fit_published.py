@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from isoflop.fit import Vertex, fit_sweep
-from isoflop.fit.akima import fit_akima
+from isoflop.fit.estimators.akima import fit_akima
+from isoflop.fit.estimators.outliers import rows_on_valley
+from isoflop.fit.estimators.surface import parameter_covariance, solve_surface, surface_lines
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.joint.mask import rows_on_valley
-from isoflop.fit.line import Mixture
-from isoflop.fit.rows import sort_rows
-from isoflop.fit.surface.frontier import parameter_covariance, surface_lines
-from isoflop.fit.surface.solve import solve_surface
-from isoflop.fit.window import in_window
+from isoflop.fit.lines import Mixture
+from isoflop.fit.rows import in_window, sort_rows
 from tests.fit.known_sweeps import DATA, codes, published
 
 REFERENCE = json.loads((DATA / "reference.json").read_text())

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from isoflop.fit import fit_sweep
-from isoflop.fit.choice import choose
 from isoflop.fit.design.suggest import suggest_runs
+from isoflop.fit.estimators.choice import choose
 from isoflop.fit.rows import sort_rows
 from tests.fit.known_sweeps import CHINCHILLA, published, rows_of, stack, surface_sweep, with_noise
 
@@ -107,6 +107,7 @@ def test_only_sizes_that_can_be_trained_are_suggested():
     assert suggest_runs(choose(sort_rows(*SWEEP)), 1e22, 3, 0.9, trainable=lambda *_: None) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", [0.5, -0.5])
 def test_promises_know_how_noisy_other_budgets_will_be(power):
     def noisy(columns):

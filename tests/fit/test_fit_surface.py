@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from isoflop.fit.estimators.bootstrap import refit_surface
+from isoflop.fit.estimators.surface import HUBER_DELTA, LEAST_SQUARES, solve_surface
+from isoflop.fit.estimators.surface_objective import SurfaceObjective
+from isoflop.fit.laws import SurfaceLaw
 from isoflop.fit.newton import minimise
-from isoflop.fit.surface.law import SurfaceLaw
-from isoflop.fit.surface.objective import SurfaceObjective
-from isoflop.fit.surface.solve import HUBER_DELTA, LEAST_SQUARES, refit_surface, solve_surface
 from tests.fit.known_sweeps import DATA, published
 
 REFERENCE = json.loads((DATA / "reference_estimators.json").read_text())

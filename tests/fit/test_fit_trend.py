@@ -8,12 +8,12 @@ from calibration import Job
 from surfaces import CELLS, SPOILS, Setting
 
 from isoflop.fit import fit_sweep
-from isoflop.fit.choice import choose
-from isoflop.fit.joint.mask import find_outliers, rows_on_valley
-from isoflop.fit.joint.shrink import fit_joint
+from isoflop.fit.estimators.choice import choose
+from isoflop.fit.estimators.joint import fit_joint
+from isoflop.fit.estimators.outliers import find_outliers, rows_on_valley
+from isoflop.fit.estimators.surface import solve_surface
+from isoflop.fit.noise import TREND_P_VALUE, read_trend
 from isoflop.fit.rows import sort_rows
-from isoflop.fit.surface.solve import solve_surface
-from isoflop.fit.trend import TREND_P_VALUE, read_trend
 from tests.fit.known_sweeps import published, surface_sweep, with_noise
 
 LOG_C = np.repeat(np.linspace(19, 21, 5), 7)
@@ -79,6 +79,7 @@ def test_bad_runs_at_one_end_are_no_trend(end):
     assert found >= 34
 
 
+@pytest.mark.slow
 def test_where_errors_are_stated_no_trend_is_looked_for():
     exact = surface_sweep(np.geomspace(1e18, 1e20, 5))
     se = 1e-3 * (exact[0] / 1e18) ** 0.5
@@ -108,6 +109,7 @@ def test_rows_of_the_noisier_budgets_weigh_less():
     assert 6.3 / 3 < math.sqrt(weights[0] / weights[-1]) < 6.3 * 1.5
 
 
+@pytest.mark.slow
 def test_fewer_runs_of_noisy_budgets_are_taken_for_bad_ones_than_where_all_count_alike():
     lost = np.zeros(2)
     for index in range(0, 54, 3):

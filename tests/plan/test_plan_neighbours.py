@@ -31,6 +31,7 @@ def depth_and_ff_off(shape):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(rule=RULES, log_n=st.floats(4.5, 12.5))
 def test_one_shape_lies_on_either_side_and_both_are_as_near_as_the_rule_has_them(rule, log_n):
@@ -90,6 +91,6 @@ def test_nothing_is_smaller_than_the_smallest_shape_and_nothing_larger_than_the_
 @pytest.mark.parametrize("n_params", [1e8, 70e9, 2e12], ids=["100M", "70B", "2T"])
 def test_they_are_found_in_milliseconds(n_params):
     neighbours(LARGE, n_params)  # the list of what sweeps build is made once
-    start = time.perf_counter()
+    start = time.process_time()
     neighbours(LARGE, n_params)
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1

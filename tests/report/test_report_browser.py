@@ -7,12 +7,12 @@ import pytest
 
 from isoflop.report.figure.figure import render_figure
 from isoflop.report.page.html import render_html
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from tests.report.chromium import PATIENCE, Chromium, missing
 from tests.report.test_report_page import EVIL, SHOWN, attack
 from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
 DRAWN = "document.querySelectorAll('.scatterlayer .trace').length"
 PLOTTED = "[...document.querySelectorAll('.plots > div')].every((place) => place.querySelector('.modebar-container'))"
@@ -29,7 +29,7 @@ def sweep(tmp_path_factory):
     """A sweep in which everything has happened, with markup in every text that comes from elsewhere."""
     db = tmp_path_factory.mktemp("report") / "isoflop.db"
     save_troubled_sweep(db)
-    return summary_of(attack(load_source(str(db), db=db, sweep=None)), commands=[EVIL])
+    return summary_of(attack(load_source(str(db), db=db, sweep=None)), commands=[[EVIL]])
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_pointing_at_a_run_names_it(opened, path, sweep, width):
     label = page.evaluate("document.querySelector('#valleys .hoverlayer .hovertext').textContent")
     used = [cell for cell in sweep.source.cells if cell.run_id and cell.run_id in label]
     assert len(used) == 1
-    assert f"loss {used[0].val_loss:.4f} ± 0.01" in label
+    assert f"loss {used[0].result.val_loss:.4f} ± 0.01" in label
     assert " ".join(SHOWN.split()) in " ".join(label.split())
     assert page.evaluate("document.querySelectorAll('.hoverlayer a, .hoverlayer image').length") == 0
     assert page.complaints() == []

@@ -9,8 +9,7 @@ from rich.console import Console
 from isoflop.decision.cost import CostRates
 from isoflop.decision.decide import decide
 from isoflop.errors import IsoflopError
-from isoflop.fit.laws import published_law
-from isoflop.fit.surface.law import SurfaceLaw
+from isoflop.fit.laws import SurfaceLaw, published_law
 from isoflop.report.decision_document import decision_as_json
 from isoflop.report.decision_tables import decision_tables
 from isoflop.spec import parse_spec

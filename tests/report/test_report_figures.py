@@ -10,14 +10,14 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 
-from isoflop.fit.bootstrap import Cloud
 from isoflop.fit.laws import PUBLISHED
+from isoflop.fit.results.sweep_fit import Cloud
 from isoflop.report.figure import valley_panel
 from isoflop.report.figure.figure import render_figure
 from isoflop.report.figure.frontier_panel import draw_params, draw_tokens
 from isoflop.report.frontier_curves import MOST_LAWS_INSIDE
 from isoflop.report.ticks import MAX_TICKS, log_ticks, tick_choices
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from tests.report_examples import LLAMA3, points_of, summary_of
 
 PNG_HEADER = b"\x89PNG\r\n\x1a\n"
@@ -41,6 +41,7 @@ def llama3():
     return summary_of(load_source(str(LLAMA3), db=Path("none.db"), sweep=None), targets=(1e24,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 def test_any_fit_can_be_drawn(source):
     images = render_figure(summary_of(source))
@@ -55,11 +56,13 @@ def test_the_png_is_fine_enough_for_print():
     assert height >= 1200
 
 
+@pytest.mark.slow
 def test_equal_summaries_give_equal_files():
     first, second = (render_figure(summary_of(points_of(1e12, 1e13, 1e14))) for _ in range(2))
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_persons_matplotlib_settings_change_nothing():
     plain = render_figure(summary_of(points_of(1e12, 1e13))).svg
     with mpl.rc_context({"axes.facecolor": "red", "svg.fonttype": "none", "svg.hashsalt": "mine", "font.size": 20}):
@@ -74,6 +77,7 @@ def test_each_budget_is_one_colour_in_the_legend_and_a_budget_without_floor_is_n
     assert "stroke-dasharray" in svg
 
 
+@pytest.mark.slow
 def test_many_budgets_have_no_legend_of_their_own():
     svg = render_figure(summary_of(SOURCES["many_budgets"])).svg
     assert "<!-- training FLOPs -->" not in svg
@@ -115,6 +119,7 @@ def test_the_band_ends_in_the_statistical_interval_of_the_target(llama3):
     assert (at_target.min(), at_target.max()) == pytest.approx(llama3.targets[0].n_opt_ci_statistical)
 
 
+@pytest.mark.slow
 def test_drawing_needs_no_display():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
@@ -142,6 +147,7 @@ def test_ticks_are_finite_at_the_ends_of_what_a_float_holds(ends):
     assert all(math.isfinite(tick) and tick > 0 for choice in tick_choices(*ends, str) for tick, _ in choice)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, len(PUBLISHED)])
 def test_few_published_laws_are_named_beside_the_curves_and_many_below_the_panels(llama3, count):
     svg = render_figure(dataclasses.replace(llama3, laws=PUBLISHED[:count])).svg
@@ -162,6 +168,7 @@ def test_a_cloud_is_drawn_into_both_panels_and_named(llama3):
         assert cloudy.get_xlim() == plain.get_xlim()
 
 
+@pytest.mark.slow
 def test_a_great_many_runs_are_an_image_inside_the_svg(monkeypatch):
     source = points_of(1e12, 1e13, 1e14, n_sizes=9)
     drawn = render_figure(summary_of(source)).svg

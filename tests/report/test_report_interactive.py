@@ -13,7 +13,7 @@ from isoflop.report.page.interactive import plots
 from isoflop.report.page.plotly_valleys import MOST_RUNS
 from isoflop.report.page.scripts import plot_data
 from isoflop.report.ticks import MAX_TICKS, count_tick, flops_tick, tick_choices
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from tests.report.test_report_figures import SOURCES
 from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
@@ -42,7 +42,7 @@ def test_any_fit_becomes_plots(source):
     panels = json.loads(plot_data(plots(summary)))
     floors = any(profile.n_opt is not None for profile in summary.fit.profiles)
     assert list(panels) == (["valleys", "params", "tokens"] if floors else ["valleys"])
-    assert len(marks(panels["valleys"])) == len(source.points)
+    assert len(marks(panels["valleys"])) == len(source.rows)
     for panel in panels.values():
         for axis, choices in panel["ticks"].items():
             logarithmic = panel["layout"][axis].get("type") == "log"
@@ -52,19 +52,20 @@ def test_any_fit_becomes_plots(source):
 def test_every_row_of_a_table_is_a_point_that_says_what_it_is():
     source = points_of(1e12, 1e13)
     found = marks(plots(summary_of(source))["valleys"])
-    for (x, y, hover, _, _), (number, point) in zip(found, enumerate(source.points, start=1), strict=True):
+    for (x, y, hover, _, _), (number, point) in zip(found, enumerate(source.rows, start=1), strict=True):
         assert (x, y) == pytest.approx((point.n_params, point.loss), rel=1e-5)
         assert hover.startswith(f"<b>row {number}</b><br>{point.budget_flops:.2e} FLOPs".replace("e+", "e"))
 
 
 def test_a_run_says_everything_that_is_known_of_it(cells):
-    known = dataclasses.replace(cells.cells[1], bits_per_byte=1.25, model_flops_utilisation=0.375, seed=7)
+    result = dataclasses.replace(cells.cells[1].result, bits_per_byte=1.25, model_flops_utilisation=0.375)
+    known = dataclasses.replace(cells.cells[1], result=result, seed=7)
     source = dataclasses.replace(cells, cells=(*cells.cells[:1], known, *cells.cells[2:]))
     [hover] = [hover for *_, hover, _, _ in marks(plots(summary_of(source))["valleys"]) if known.run_id in hover]
     assert hover.split("<br>") == [
         f"<b>run {known.run_id}</b>",
         "1.00e12 FLOPs: N 39.2k, D 4.78M, 122 tokens/param",
-        f"loss {known.val_loss:.4f} ± 0.01, 1.2500 bits/byte",
+        f"loss {result.val_loss:.4f} ± 0.01, 1.2500 bits/byte",
         "2x32 (heads 2x8, ff 96), seed 7",
         "18682 steps of 256 tokens, peak rate 0.01",
         "Some CPU, 12s, 2.56k tokens/s, 37.5 % of peak FLOP/s",
@@ -79,7 +80,7 @@ def test_a_completed_run_outside_the_fit_is_a_hollow_square_that_says_why(cells)
     said = {label: hover.split("<br>")[-1] for label, hover in zip(trace["text"], trace["hovertext"], strict=True)}
     assert said["excluded"] == "not in the fit: excluded (wrong corpus [red]mounted)"
     assert said["check run"] == "not in the fit: check run (probe)"
-    completed = [cell for cell in cells.cells if cell.val_loss is not None]
+    completed = [cell for cell in cells.cells if cell.completed]
     assert len(marks(panel)) + 3 == len(completed)
 
 
@@ -87,7 +88,7 @@ def test_plots_and_the_drawn_figure_have_the_same_colours():
     summary = summary_of(points_of(1e12, 1e13, 1e14, floors=(0.0, 0.9, 0.0)))
     axes = Figure().subplots()
     with mpl.rc_context():
-        draw_valleys(axes, summary.fit, summary.source.points, loss_label="loss")
+        draw_valleys(axes, summary.fit, summary.source.rows, loss_label="loss")
     drawn = [to_hex(color) for collection in axes.collections for color in collection.get_edgecolors()]
     assert [color for *_, color in marks(plots(summary)["valleys"])] == drawn
     hollow = {symbol for *_, symbol, _ in marks(plots(summary)["valleys"])[7:14]}
@@ -106,6 +107,7 @@ def test_a_law_and_its_band_are_those_of_the_fit():
     assert target.n_opt - bars["arrayminus"][0] == pytest.approx(target.n_opt_ci[0], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_are_thinned_and_stay_few_elements():
     source = points_of(*(10 ** (18 + k / 2500) for k in range(10_000)), n_sizes=1)
     panel = plots(summary_of(source))["valleys"]

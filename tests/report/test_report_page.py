@@ -13,7 +13,7 @@ import pytest
 
 from isoflop.report.page.html import render_html
 from isoflop.report.reproduce import reproduction
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from isoflop.units import parse_quantity
 from tests.cli.test_cli_surface import SURFACE
 from tests.report.pages import Page
@@ -45,17 +45,23 @@ def page(summary):
 
 def attack(source):
     """The same sweep, with markup in every text that comes from elsewhere."""
-    always = dict.fromkeys(("device", "host", "git_commit", "torch_version", "isoflop_version", "log_path"), EVIL)
-    cells = []
-    for cell in source.cells:
-        present = {name: EVIL for name in ("reason", "excluded", "drop_reason") if getattr(cell, name) is not None}
-        cells.append(dataclasses.replace(cell, **always, **present))
-    return dataclasses.replace(source, cells=tuple(cells), label=EVIL, path=Path(EVIL), corpus_fingerprint=EVIL)
+    cells = tuple(_marked(cell) for cell in source.cells)
+    return dataclasses.replace(source, cells=cells, label=EVIL, path=Path(EVIL), corpus_fingerprint=EVIL)
+
+
+def _marked(record):
+    """A cell or a result with markup in its texts."""
+    texts = {"device", "host", "git_commit", "torch_version", "isoflop_version", "log_path"}
+    texts |= {name for name in ("reason", "excluded", "drop_reason") if getattr(record, name, None) is not None}
+    changes = dict.fromkeys(texts & {field.name for field in dataclasses.fields(record)}, EVIL)
+    if getattr(record, "result", None):
+        changes["result"] = _marked(record.result)
+    return dataclasses.replace(record, **changes)
 
 
 @pytest.fixture(scope="module")
 def attacked(source):
-    return summary_of(attack(source), commands=[f"isoflop report {EVIL}"])
+    return summary_of(attack(source), commands=[["isoflop", "report", EVIL]])
 
 
 SECTIONS = (
@@ -78,10 +84,10 @@ def test_the_page_reads_from_the_answer_to_the_commands(page):
 def test_the_decision_is_one_sentence_on_the_largest_target(page, summary):
     decisions = [attrs for tag, attrs in page.elements if attrs.get("class") == "decision"]
     assert len(decisions) == 1
-    first, *_ = [text for text in page.texts("p") if text in summary.answer]
-    assert first == summary.answer[2]
+    first, *_ = [text for text in page.texts("p") if text in summary.answer.sentences]
+    assert first == summary.answer.sentences[2] == summary.answer.decision
     assert first.startswith("For 1.00e15 FLOPs")
-    assert all(page.text.count(sentence) == 1 for sentence in summary.answer)
+    assert all(page.text.count(sentence) == 1 for sentence in summary.answer.sentences)
 
 
 def test_without_a_frontier_the_page_says_so_in_place_of_a_decision():
@@ -158,7 +164,7 @@ def test_the_data_of_the_plots_is_json_that_cannot_end_its_element(attacked):
     hovers = [text for trace in plots["valleys"]["data"] for text in trace.get("hovertext", [])]
     shown = SHOWN.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     runs = [text for text in hovers if text.startswith("<b>run ")]
-    assert len(runs) == len(attacked.source.points) + 3
+    assert len(runs) == len(attacked.source.rows) + 3
     assert all(shown in text for text in runs)
     assert not any("<img" in text for text in hovers)
 
@@ -182,7 +188,8 @@ def test_the_commands_to_reproduce_go_from_the_plan_to_the_report(summary, sourc
 
 def test_the_commands_to_reproduce_name_the_sweep_file_that_was_named_and_end_as_it_was(source):
     recorded = "isoflop report 'my sweeps/x.toml' --out here"
-    lines = reproduction(summary_of(dataclasses.replace(source, path=Path("isoflop.db")), commands=[recorded]))
+    named = dataclasses.replace(source, path=Path("isoflop.db"), file=Path("my sweeps/x.toml"))
+    lines = reproduction(summary_of(named, commands=[shlex.split(recorded)]))
     assert lines == (
         "isoflop plan 'my sweeps/x.toml'", "isoflop run 'my sweeps/x.toml'", "isoflop fit 'my sweeps/x.toml'", recorded,
     )  # fmt: skip
@@ -197,5 +204,7 @@ def test_a_table_of_other_peoples_runs_is_only_fitted():
 
 def test_the_fit_command_has_the_options_of_the_report_that_fit_knows(source):
     recorded = "isoflop report demo.toml --bootstrap 20 --window 0.6 --out=there --bootstrap=5 --params matmul --json"
-    lines = reproduction(summary_of(dataclasses.replace(source, path=Path("other.db")), commands=[recorded]))
+    lines = reproduction(
+        summary_of(dataclasses.replace(source, path=Path("other.db")), commands=[shlex.split(recorded)])
+    )
     assert "isoflop fit demo.toml --window 0.6 --params matmul --db other.db" in lines

@@ -7,7 +7,7 @@ import pytest
 from isoflop.plan.types import DroppedCell, Role
 from isoflop.report.run_tables import run_table
 from isoflop.rundir import Execution
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from isoflop.wording import SIMULATED
 from tests.report_examples import (
     column,
@@ -127,7 +127,7 @@ def test_every_cell_and_its_reason_is_in_the_runs_table(tmp_path):
 def test_provenance_counts_each_run_once_and_names_machines_and_code(tmp_path):
     db = tmp_path / "isoflop.db"
     cells = save_troubled_sweep(db)
-    summary = summary_of(load_source(str(db), db=db, sweep=None), commands=["isoflop fit isoflop.db"])
+    summary = summary_of(load_source(str(db), db=db, sweep=None), commands=[["isoflop", "fit", "isoflop.db"]])
     facts = dict(summary.provenance.rows)
     spent = sum(cell.run.planned_flops for cell in cells) - cells[12].run.planned_flops
     assert float(facts["FLOPs spent"]) == pytest.approx(spent, rel=0.01)

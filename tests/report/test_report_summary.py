@@ -1,6 +1,6 @@
 import pytest
 
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from tests.report_examples import LLAMA3, column, points_of, summary_of
 
 
@@ -14,7 +14,7 @@ def test_the_answer_is_the_published_law_and_its_reading(llama3):
 
     The points are read off its figure, and its own law is rounded: 3 %.
     """
-    law, beside, reading = llama3.answer
+    law, beside, reading = llama3.answer.sentences
     assert law.startswith("Compute-optimal: N_opt = 0.271 C^0.479 parameters")
     assert law.endswith("by the joint valley through 131 runs.")
     assert "D_opt = 0.299 C^0.537 tokens" in beside
@@ -27,11 +27,11 @@ def test_the_answer_is_the_published_law_and_its_reading(llama3):
 
 
 def test_every_estimator_stands_beside_the_recommended_one(llama3):
-    names = column(llama3.frontier, "estimator")
+    names = column(llama3.estimators, "estimator")
     assert names == [
         "recommended (joint)", "parabola", "robust parabola", "cubic", "surface (huber)", "joint, all runs",
     ]  # fmt: skip
-    assert column(llama3.frontier, "a")[1] == "0.463"
+    assert column(llama3.estimators, "a")[1] == "0.463"
 
 
 def test_bands_and_scorecard_are_tables(llama3):
@@ -46,15 +46,15 @@ def test_without_targets_the_largest_budget_and_ten_times_it_are_read():
     summary = summary_of(points_of(1e12, 1e13, 1e14))
     assert [target.budget_flops for target in summary.targets] == [1e14, 1e15]
     assert summary.fit.targets == ()
-    assert "extrapolation" not in summary.answer[2]
-    assert "an extrapolation, 1.0 decades above" in summary.answer[3]
+    assert "extrapolation" not in summary.answer.sentences[2]
+    assert "an extrapolation, 1.0 decades above" in summary.answer.sentences[3]
     assert "No target was given" in summary.readings.note
     assert {finding.code for finding in summary.findings} == {"surface_rejected"}  # parabolas are no surface
 
 
 def test_a_target_below_the_data_is_called_that():
     summary = summary_of(points_of(1e12, 1e13, 1e14), targets=(1e11,))
-    assert summary.answer[2].endswith("an extrapolation, 1.0 decades below the smallest fitted budget.")
+    assert summary.answer.sentences[2].endswith("an extrapolation, 1.0 decades below the smallest fitted budget.")
 
 
 def test_a_budget_near_the_end_of_floats_is_read_without_its_tenfold():
@@ -64,14 +64,14 @@ def test_a_budget_near_the_end_of_floats_is_read_without_its_tenfold():
 
 def test_one_floor_is_reported_alone():
     summary = summary_of(points_of(1e12, 1e13, floors=(0.0, 0.9)))
-    assert summary.answer[0].startswith("No compute-optimal frontier: 1 of 2 budgets has a floor inside")
-    assert summary.answer[1].startswith("At 1.00e12 FLOPs alone: 56.2k parameters (90 % interval")
-    assert (summary.frontier, summary.readings, summary.bands, summary.targets) == (None, None, None, ())
+    assert summary.answer.sentences[0].startswith("No compute-optimal frontier: 1 of 2 budgets has a floor inside")
+    assert summary.answer.sentences[1].startswith("At 1.00e12 FLOPs alone: 56.2k parameters (90 % interval")
+    assert (summary.estimators, summary.readings, summary.bands, summary.targets) == (None, None, None, ())
 
 
 def test_an_unanswerable_target_is_said_to_be_that():
     summary = summary_of(points_of(1e12, 1e13, 1e14), targets=(1e300,))
-    assert "1.00e300 FLOPs" in summary.answer[2]
+    assert "1.00e300 FLOPs" in summary.answer.sentences[2]
     summary = summary_of(points_of(1e12), targets=(1e14,))
     assert column(summary.readings, "N_opt") == ["-"]
 
@@ -79,6 +79,6 @@ def test_an_unanswerable_target_is_said_to_be_that():
 def test_rows_that_were_never_grouped_are_counted_and_mostly_not_shown():
     source = points_of(*(10 ** (12 + k / 100) for k in range(240)), n_sizes=1)
     summary = summary_of(source)
-    assert "0 of 240 budgets have a floor" in summary.answer[0]
+    assert "0 of 240 budgets have a floor" in summary.answer.sentences[0]
     assert len(summary.profiles.rows) == 5
     assert "Not shown: 235 more budgets." in summary.profiles.note

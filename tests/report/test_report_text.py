@@ -4,18 +4,21 @@ import csv
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from isoflop.report.figure.figure import render_figure
 from isoflop.report.fit_document import fit_document
-from isoflop.report.frontier_csv import render_frontier_csv
+from isoflop.report.frontier_csv import COLUMNS, render_frontier_csv
 from isoflop.report.markdown import render_markdown
 from isoflop.report.page.html import render_html
 from isoflop.report.terminal import print_summary
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
+from isoflop.units import format_flops
 from isoflop.view.document import dumps
+from isoflop.wording import count
 from tests.report.pages import Page
 from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
@@ -31,7 +34,7 @@ def troubled(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def nasty():
-    return summary_of(points_of(1e12, 1e13, 1e14, label=NASTY, simulated=True), commands=[NASTY])
+    return summary_of(points_of(1e12, 1e13, 1e14, label=NASTY, simulated=True), commands=[[NASTY]])
 
 
 def terminal_text(summary, width=80):
@@ -96,7 +99,7 @@ def test_markdown_tables_have_as_many_cells_as_headings(troubled, nasty):
 def test_markdown_holds_the_figure_the_answer_and_all_findings(troubled):
     text = render_markdown(troubled, figure="figure.png")
     assert "![Profiles and frontier](figure.png)" in text
-    assert all(sentence in text for sentence in troubled.answer)
+    assert all(sentence in text for sentence in troubled.answer.sentences)
     assert text.count("\n- **") == len(troubled.findings)
     assert '"name": "demo"' in text
 
@@ -140,12 +143,58 @@ def test_the_frontier_csv_reads_back(troubled):
         assert (row["vertex"], row["param_count"], row["simulated"]) == ("inside", "total", "false")
 
 
+def test_the_frontier_csv_says_what_page_and_terminal_say_of_every_budget_and_what_the_parabola_says(troubled):
+    budgets = [profile.budget_flops for profile in troubled.fit.profiles]
+    asked = summary_of(troubled.source, targets=budgets)
+    rows = list(csv.DictReader(io.StringIO(render_frontier_csv(asked))))
+    terminal, page = " ".join(terminal_text(asked).split()), Page(render_html(asked, svg="<svg></svg>")).text
+    for row, law in zip(rows, asked.readings.rows, strict=True):
+        values = {name: float(row[name]) for name in ("budget_flops", *row) if "_opt" in name or "budget" in name}
+        n_bounds, d_bounds = (
+            f"{count(values[f'{letter}_opt_recommended_low'])} to {count(values[f'{letter}_opt_recommended_high'])}"
+            for letter in "nd"
+        )
+        said = (
+            f"For {format_flops(values['budget_flops'])} FLOPs: {count(values['n_opt_recommended'])} parameters "
+            f"(90 % interval {n_bounds}) on {count(values['d_opt_recommended'])} tokens ({d_bounds})"
+        )
+        assert said in terminal and said in page
+        assert count(values["n_opt_parabola"]) == dict(zip(headings(asked.readings), law, strict=True))["parabola"]
+        assert (row["n_opt_parabola"], row["d_opt_parabola"]) == (row["frontier_n_opt"], row["frontier_d_opt"])
+    assert any(row["n_opt_recommended"] != row["n_opt_parabola"] for row in rows)
+
+
+def test_the_frontier_csv_of_the_quick_start_is_that_of_its_report():
+    folder = Path(__file__).parents[2] / "docs" / "quickstart"
+    document = json.loads((folder / "report.json").read_text())
+    rows = list(csv.DictReader(io.StringIO((folder / "frontier.csv").read_text())))
+    readings, parabola = document["estimators"]["recommended"]["readings"], document["frontier"]
+    assert tuple(rows[0]) == COLUMNS
+    for row, reading, profile in zip(rows, readings, document["profiles"], strict=True):
+        for name in ("n_opt", "d_opt"):
+            found = [row[f"{name}_recommended{end}"] for end in ("", "_low", "_high")]
+            assert list(map(float, found)) == [reading[name], *reading[f"{name}_ci"]]
+            assert float(row[name]) == profile[name]
+        assert float(row["n_opt_parabola"]) == parabola["coef_n"] * row_budget(row) ** parabola["exponent_a"]
+
+
+def row_budget(row):
+    return float(row["budget_flops"])
+
+
+def headings(table):
+    return [column.heading for column in table.columns]
+
+
 def test_what_is_not_known_is_empty_in_the_frontier_csv():
     rows = list(csv.DictReader(io.StringIO(render_frontier_csv(summary_of(points_of(1e12, 1e13, floors=(0.9, 0.0)))))))
     assert rows[0]["vertex"] == "above"
     assert [rows[0][name] for name in ("n_opt", "n_opt_low", "d_opt", "loss_opt", "frontier_n_opt")] == [""] * 5
+    unknown = ("n_opt_recommended", "n_opt_recommended_low", "d_opt_recommended_high", "n_opt_parabola")
+    assert [rows[0][name] for name in unknown] == [""] * 4
 
 
+@pytest.mark.slow
 def test_every_text_says_simulated_exactly_when_it_is(nasty, troubled):
     for summary in (nasty, troubled):
         svg = render_figure(summary).svg

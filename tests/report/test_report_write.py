@@ -9,8 +9,8 @@ import pytest
 from isoflop.counting import FlopCount, flops_per_token
 from isoflop.errors import IsoflopError
 from isoflop.report.write import write_report
+from isoflop.sources.load import load_source
 from isoflop.sources.recount import under_convention
-from isoflop.sources.source import load_source
 from tests.report_examples import points_of, save_troubled_sweep, summary_of
 
 FILES = {"index.html", "report.md", "report.json", "frontier.csv", "figure.svg", "figure.png"}
@@ -34,6 +34,7 @@ def test_a_report_is_six_files_in_a_new_folder(summary, tmp_path):
     assert (out / "report.md").stat().st_mode & 0o444 == 0o444
 
 
+@pytest.mark.slow
 def test_the_same_report_twice_is_the_same_bytes_and_leaves_strangers_alone(summary, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     write_report(summary, tmp_path)
@@ -61,6 +62,7 @@ def test_a_link_that_leads_nowhere_is_refused(summary, tmp_path, below):
     assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -80,6 +82,7 @@ def test_the_report_of_something_else_is_not_overwritten(summary, tmp_path, chan
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["report.json", "index.html", "figure.png"])
 @pytest.mark.parametrize("content", ['{"schema_version": 1, "sweep": "x"}', "[]", ""], ids=["json", "list", "nothing"])
 def test_a_strangers_file_is_not_overwritten(summary, tmp_path, name, content):
@@ -90,6 +93,7 @@ def test_a_strangers_file_is_not_overwritten(summary, tmp_path, name, content):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: content}
 
 
+@pytest.mark.slow
 def test_a_table_is_the_same_by_whichever_path_it_is_named(summary, tmp_path):
     write_report(summary, tmp_path)
     renamed = dataclasses.replace(summary.source, path=Path("elsewhere") / summary.source.path)
@@ -97,6 +101,7 @@ def test_a_table_is_the_same_by_whichever_path_it_is_named(summary, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["source"] == f"elsewhere/{summary.source.path}"
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_replaced_leaves_no_debris(summary, tmp_path):
     (tmp_path / "report.md").mkdir()
     with pytest.raises(IsoflopError, match="is not a report's"):
@@ -104,6 +109,7 @@ def test_a_file_that_cannot_be_replaced_leaves_no_debris(summary, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} <= FILES
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_old_report(summary, tmp_path):
     """A limit on the size of files stands in for the disk: the write fails halfway with OSError."""
     write_report(summary, tmp_path)
@@ -124,6 +130,7 @@ def test_a_full_disk_keeps_the_old_report(summary, tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flops", list(FlopCount))
 @pytest.mark.parametrize("params", [None, "matmul"])
 def test_a_report_under_any_convention_can_be_written(tmp_path, params, flops):

@@ -4,9 +4,9 @@ import pytest
 
 from isoflop.errors import IsoflopError
 from isoflop.report.reproduce import reproduction
-from isoflop.sources.pool import load_sources
-from isoflop.sources.row import Point
-from isoflop.sources.table.columns import parse_renames
+from isoflop.sources.load import load_sources
+from isoflop.sources.row import Row
+from isoflop.sources.table.header import parse_renames
 from tests.report_examples import summary_of
 from tests.sources.test_sources_sweep import save_complete_sweep
 
@@ -35,18 +35,18 @@ def refusal(*sources, columns=()) -> IsoflopError:
 @pytest.mark.parametrize("name", ["runs.csv", "runs.txt"])
 def test_a_file_need_not_hold_our_names(tmp_path, name):
     source = load(save(tmp_path, THEIRS, ROW, name=name), columns=ALL)
-    assert source.points == (Point(1e18, 1e8, 2e9, 2.5, source=name),)
+    assert source.rows == (Row(1e18, 1e8, 2e9, 2.5, source=name),)
 
 
 def test_the_name_given_wins_over_a_column_of_our_name(tmp_path):
     path = save(tmp_path, f"{OURS},smoothed", f"{ROW},2.25")
-    assert load(path, columns=["loss=smoothed"]).loss == (2.25,)
-    assert load(path).loss == (2.5,)
+    assert load(path, columns=["loss=smoothed"]).columns_of_fit["loss"] == (2.25,)
+    assert load(path).columns_of_fit["loss"] == (2.5,)
 
 
 def test_optional_columns_may_have_other_names_too(tmp_path):
     path = save(tmp_path, f"{OURS},stderr,run", f"{ROW},0.5,a")
-    [point] = load(path, columns=["loss_se=stderr", "trunk = run"]).points
+    [point] = load(path, columns=["loss_se=stderr", "trunk = run"]).rows
     assert (point.loss_se, point.trunk) == (0.5, "a")
 
 
@@ -87,7 +87,7 @@ def test_tokens_are_not_guessed(tmp_path):
 
 def test_of_several_tables_each_is_read_by_the_name_it_has(tmp_path):
     ours, theirs = save(tmp_path, OURS, ROW, name="ours.csv"), save(tmp_path, THEIRS, ROW, name="theirs.csv")
-    assert len(load(ours, theirs, columns=ALL).points) == 2
+    assert len(load(ours, theirs, columns=ALL).rows) == 2
     assert "theirs.csv' lacks the column 'c', which" in refusal(ours, theirs, columns=["loss=c"]).message
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.pool import load_sources
-from isoflop.sources.row import Point
-from isoflop.sources.source import Origin, load_source
+from isoflop.sources.load import load_source, load_sources
+from isoflop.sources.row import Row
+from isoflop.sources.source import Origin
 from tests.report_examples import LLAMA3
 
 HEADER = "budget_flops,n_params,n_tokens,loss"
@@ -33,39 +33,39 @@ def refusal(path: Path) -> str:
 
 def test_a_published_table_is_read_whole_and_in_order():
     source = load(LLAMA3)
-    assert len(source.points) == 133
-    assert source.points[0][:4] == (6e18, 58721963.903687738, 17029403199.799999, 0.93218568594499995)
+    assert len(source.rows) == 133
+    assert source.rows[0][:4] == (6e18, 58721963.903687738, 17029403199.799999, 0.93218568594499995)
     assert (source.origin, source.label, source.param_count) == (Origin.CSV, "llama3.csv", "as_given")
     assert (source.cells, source.simulated, source.findings) == ((), False, ())
 
 
 def test_columns_are_found_by_name_and_others_ignored(tmp_path):
     path = save(tmp_path, "note,loss , n_tokens,n_params,budget_flops", 'a "b",2.5,2e9,1e8,1e18')
-    assert load(path).points == (Point(1e18, 1e8, 2e9, 2.5, source="runs.csv"),)
+    assert load(path).rows == (Row(1e18, 1e8, 2e9, 2.5, source="runs.csv"),)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path, encoding):
-    assert len(load(save(tmp_path, HEADER, ROW, encoding=encoding)).points) == 1
+    assert len(load(save(tmp_path, HEADER, ROW, encoding=encoding)).rows) == 1
 
 
 def test_blank_lines_and_carriage_returns_are_harmless(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_bytes(f"{HEADER}\r\n{ROW}\r\n\r\n , \r\n{ROW}\r\n".encode())
-    assert len(load(path).points) == 2
+    assert len(load(path).rows) == 2
 
 
 def test_equal_rows_are_replicates_and_all_kept(tmp_path):
-    assert len(load(save(tmp_path, HEADER, ROW, ROW)).points) == 2
+    assert len(load(save(tmp_path, HEADER, ROW, ROW)).rows) == 2
 
 
 @pytest.mark.parametrize("loss", ["0", "-0.7"])
 def test_a_normalised_loss_may_be_zero_or_negative(tmp_path, loss):
-    assert load(save(tmp_path, HEADER, f"1e18,1e8,2e9,{loss}")).loss == (float(loss),)
+    assert load(save(tmp_path, HEADER, f"1e18,1e8,2e9,{loss}")).columns_of_fit["loss"] == (float(loss),)
 
 
 def test_a_table_needs_no_csv_ending(tmp_path):
-    assert len(load(save(tmp_path, HEADER, ROW, name="runs.txt")).points) == 1
+    assert len(load(save(tmp_path, HEADER, ROW, name="runs.txt")).rows) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no /dev/fd here")
@@ -74,7 +74,7 @@ def test_a_pipe_is_read_to_its_end(tmp_path):
     with os.fdopen(reader), os.fdopen(writer, "w") as pipe:
         pipe.write(f"{HEADER}\n{ROW}\n{ROW}\n")
         pipe.close()
-        assert len(load(Path(f"/dev/fd/{reader}")).points) == 2
+        assert len(load(Path(f"/dev/fd/{reader}")).rows) == 2
 
 
 @pytest.mark.parametrize(

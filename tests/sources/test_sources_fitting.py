@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from isoflop.counting import FlopCount, flops_per_token
+from isoflop.fit import Question
 from isoflop.sources import fitting
 from isoflop.sources.fitting import fit_input
-from isoflop.sources.pool import load_sources
+from isoflop.sources.load import load_sources
 from isoflop.sources.recount import under_convention
 from tests.report_examples import grid, make_result, points_of, save_sweep
 
@@ -28,8 +29,8 @@ def source(tmp_path_factory):
 
 def given_curves(source):
     with mock.patch.object(fitting, "fit_sweep") as fit_sweep:
-        fit_input(source, targets=[])
-    return fit_sweep.call_args.kwargs["curves"]
+        fit_input(source, Question())
+    return fit_sweep.call_args.args[1].curves
 
 
 @pytest.mark.parametrize("flops", list(FlopCount))
@@ -38,7 +39,7 @@ def test_points_on_the_way_are_counted_as_the_fit_counts(source, params, flops):
     counted = under_convention(source, params, flops)
     curves = given_curves(counted)
     # two of three points each: the last is the run itself
-    assert len(curves.loss) == 2 * len(source.points)
+    assert len(curves.loss) == 2 * len(source.rows)
     assert set(curves.loss) == {5.0, 4.0}
     count = params or "total"
     expected = [flops_per_token(cell.shape, flops, count) * (cell.n_tokens // 4) for cell in source.cells]

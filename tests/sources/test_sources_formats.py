@@ -11,8 +11,9 @@ import pytest
 from pyarrow import parquet
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.row import Point
-from isoflop.sources.source import Origin, load_source
+from isoflop.sources.load import load_source
+from isoflop.sources.row import Row
+from isoflop.sources.source import Origin
 
 ROW = {"budget_flops": 1e18, "n_params": 10**8, "n_tokens": 2e9, "loss": 2.5}
 KNOWN = {**ROW, "loss_se": 0.01, "trunk": "long", "seed": 3, "tokenizer": "byte", "param_count": "total"}
@@ -52,9 +53,9 @@ def refusal(path: Path) -> IsoflopError:
 @pytest.mark.parametrize("kind", SAVES)
 def test_every_format_holds_the_same_rows(tmp_path, kind):
     source = load(SAVES[kind](tmp_path, [KNOWN, {**ROW, "loss": 2.25, "trunk": None}]))
-    assert source.points == (
-        Point(1e18, 1e8, 2e9, 2.5, loss_se=0.01, trunk="long", seed="3", source=f"runs.{kind}"),
-        Point(1e18, 1e8, 2e9, 2.25, source=f"runs.{kind}"),
+    assert source.rows == (
+        Row(1e18, 1e8, 2e9, 2.5, loss_se=0.01, trunk="long", seed="3", source=f"runs.{kind}"),
+        Row(1e18, 1e8, 2e9, 2.25, source=f"runs.{kind}"),
     )
     assert (source.origin, source.param_count) == (Origin(kind), "as_given")
     assert (source.tokenizers, source.param_counts) == (("byte",), ("total",))
@@ -122,7 +123,7 @@ def test_a_line_that_is_no_object_is_refused_with_its_number(tmp_path, line, sai
 def test_json_lines_are_known_by_their_first_character_and_blank_lines_are_none(tmp_path):
     path = tmp_path / "runs.txt"
     path.write_bytes(b"\xef\xbb\xbf\r\n" + json.dumps({**ROW, "note": "a\u2028b"}).encode() + b"\r\n\n \n")
-    assert [point.loss for point in load(path).points] == [2.5]
+    assert [point.loss for point in load(path).rows] == [2.5]
 
 
 @pytest.mark.parametrize("name", ["runs.ndjson", "runs.JSONL"])
@@ -136,7 +137,7 @@ def test_a_table_called_json_lines_is_read_as_such(tmp_path, name):
 def test_an_optional_value_may_be_missing(tmp_path, value):
     rows = [{**KNOWN, **dict.fromkeys(["loss_se", "trunk", "seed", "tokenizer", "param_count"], value)}]
     source = load(save_jsonl(tmp_path, rows))
-    assert source.points == (Point(1e18, 1e8, 2e9, 2.5, source="runs.jsonl"),)
+    assert source.rows == (Row(1e18, 1e8, 2e9, 2.5, source="runs.jsonl"),)
     assert (source.tokenizers, source.param_counts) == ((), ())
 
 
@@ -156,7 +157,7 @@ def test_a_bad_optional_value_is_refused(tmp_path, column, value, said):
 
 @pytest.mark.parametrize(("value", "text"), [(3, "3"), (3.0, "3"), (0.5, "0.5"), ("3", "3")])
 def test_a_trunk_may_be_a_number(tmp_path, value, text):
-    assert load(save_jsonl(tmp_path, [{**ROW, "trunk": value}])).points[0].trunk == text
+    assert load(save_jsonl(tmp_path, [{**ROW, "trunk": value}])).rows[0].trunk == text
 
 
 def test_parquet_columns_of_every_kind_of_number_are_read(tmp_path):
@@ -169,7 +170,7 @@ def test_parquet_columns_of_every_kind_of_number_are_read(tmp_path):
     }
     parquet.write_table(pa.table(columns), tmp_path / "runs.parquet")
     source = load(tmp_path / "runs.parquet")
-    assert source.points == (Point(1e18, 1e8, 2000000000.5, 2.5, source="runs.parquet"),)
+    assert source.rows == (Row(1e18, 1e8, 2000000000.5, 2.5, source="runs.parquet"),)
     assert source.tokenizers == ("byte",)
 
 
@@ -189,6 +190,7 @@ def test_a_parquet_table_without_rows_or_with_a_column_twice_is_refused(tmp_path
     assert "names the column loss twice" in refusal(tmp_path / "runs.parquet").message
 
 
+@pytest.mark.slow
 def test_without_pyarrow_a_parquet_file_says_what_to_install(tmp_path):
     path = save_parquet(tmp_path, [ROW])
     code = (
@@ -204,14 +206,15 @@ def test_without_pyarrow_a_parquet_file_says_what_to_install(tmp_path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SAVES)
 def test_a_hundred_thousand_rows_are_read_in_seconds(tmp_path, kind):
     rows = [{**KNOWN, "n_params": 1e7 + index} for index in range(100_000)]
     path = SAVES[kind](tmp_path, rows)
     code = (
-        "import sys, time; from pathlib import Path; from isoflop.sources.source import load_source\n"
+        "import sys, time; from pathlib import Path; from isoflop.sources.load import load_source\n"
         "start = time.process_time(); source = load_source(sys.argv[1], db=Path('x'), sweep=None)\n"
-        "print(len(source.points), time.process_time() - start)"
+        "print(len(source.rows), time.process_time() - start)"
     )
     command = [sys.executable, "-c", code, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

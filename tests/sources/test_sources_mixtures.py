@@ -3,7 +3,7 @@
 import pytest
 
 from isoflop.finding import Severity
-from isoflop.sources.pool import load_sources
+from isoflop.sources.load import load_sources
 from isoflop.spec import FitSpec, SweepSpec
 from tests.report_examples import grid, make_result, planned_otherwise, save_sweep
 

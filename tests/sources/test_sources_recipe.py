@@ -6,7 +6,7 @@ import pytest
 
 from isoflop.plan.types import Role
 from isoflop.sources.findings.recipe import recipe_findings
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 from tests.report_examples import grid, make_result, planned_otherwise, save_sweep, summary_of
 
 

@@ -7,11 +7,12 @@ import pytest
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Severity
-from isoflop.sources.pool import load_sources
-from isoflop.sources.source import Origin, load_source
+from isoflop.report.reproduce import reproduction
+from isoflop.sources.load import load_source, load_sources
+from isoflop.sources.source import Origin
 from isoflop.spec import FitSpec, SweepSpec
-from isoflop.store import Standing, open_store, standing
-from tests.report_examples import grid, make_result, points_of, save_sweep, save_troubled_sweep, unfinished
+from isoflop.store import Standing, open_store
+from tests.report_examples import grid, make_result, points_of, save_sweep, save_troubled_sweep, summary_of, unfinished
 
 SWEEP_FILE = 'name = "demo"\nbudgets = [1e12, 1e13]\n'
 
@@ -46,7 +47,7 @@ def test_rows_follow_the_sweeps_own_parameter_count(db, count):
     cells = save_complete_sweep(db, fit=FitSpec(params=count))
     source = load_source(str(db), db=db, sweep=None)
     assert source.param_count == count
-    assert {point[:4] for point in source.points} == {
+    assert {point[:4] for point in source.rows} == {
         (c.budget_flops, c.run.shape.n_params(count), c.run.n_tokens, make_result(c).val_loss) for c in cells
     }
     assert (source.origin, source.label, source.corpus_fingerprint) == (Origin.SWEEP, "demo", "c0ffee")
@@ -56,8 +57,25 @@ def test_a_sweep_file_means_that_sweep_in_the_database(db, sweep_file):
     save_complete_sweep(db)
     save_complete_sweep(db, name="other")
     source = load_source(str(sweep_file), db=db, sweep=None)
-    assert (source.label, source.path, len(source.points)) == ("demo", db, 14)
+    assert (source.label, source.path, len(source.rows)) == ("demo", db, 14)
     assert source.findings == ()
+    assert (source.file, load_source(str(db), db=db, sweep="demo").file) == (sweep_file, None)
+
+
+def test_the_commands_to_reproduce_name_the_sweep_file_whatever_led_there(db, sweep_file):
+    save_complete_sweep(db)
+    file = sweep_file.rename(sweep_file.with_name("renamed.toml"))
+    commands = reproduction(summary_of(load_source(str(file), db=db, sweep=None)))
+    assert [command.split()[1:3] for command in commands[:2]] == [["plan", str(file)], ["run", str(file)]]
+
+
+def test_every_row_has_the_cell_that_it_is_the_result_of(db):
+    cells = grid(1e12, 1e13)
+    save_sweep(db, cells, [make_result(cell, val_loss=2 + index / 100) for index, cell in enumerate(cells)])
+    source = load_source(str(db), db=db, sweep=None)
+    expected = {cell.run.run_id: 2 + index / 100 for index, cell in enumerate(cells)}
+    assert {row.cell.run_id: row.loss for row in source.rows} == expected
+    assert all(row.cell in source.cells for row in source.rows)
 
 
 def test_a_sweep_file_edited_since_it_was_planned_is_a_finding(db, sweep_file):
@@ -70,10 +88,10 @@ def test_a_sweep_file_edited_since_it_was_planned_is_a_finding(db, sweep_file):
 def test_only_completed_runs_on_plan_that_nobody_excluded_are_rows(db):
     cells = save_troubled_sweep(db)
     source = load_source(str(db), db=db, sweep=None)
-    kinds = {standing(cell) for cell in source.cells}
+    kinds = {cell.standing for cell in source.cells}
     assert kinds == set(Standing)
-    used = {cell.run_id for cell in source.cells if standing(cell) is Standing.USED}
-    assert len(used) == len(source.points) == len(cells) - 6
+    used = {cell.run_id for cell in source.cells if cell.standing is Standing.USED}
+    assert len(used) == len(source.rows) == len(cells) - 6
 
 
 def test_each_kind_of_run_left_out_is_one_finding_that_says_why(db):
@@ -100,7 +118,7 @@ def test_half_a_percent_of_flops_or_tokens_decides_about_a_row(db, what, factor,
     }
     first = make_result(cells[0], **achieved[what])
     save_sweep(db, cells, [first, *map(make_result, cells[1:])])
-    assert len(load_source(str(db), db=db, sweep=None).points) == n_rows
+    assert len(load_source(str(db), db=db, sweep=None).rows) == n_rows
 
 
 CPU = {"device_kind": "cpu", "dtype": "float32", "micro_batch_sequences": 4, "n_threads": 1}
@@ -140,7 +158,7 @@ def test_what_a_foreign_trainer_wrote_as_execution_stops_no_fit(db, execution):
     save_complete_sweep(db)
     with closing(sqlite3.connect(db)) as connection, connection:
         connection.execute("update results set execution = ?", [execution])
-    assert load_source(str(db), db=db, sweep=None).cells[0].execution == {}
+    assert load_source(str(db), db=db, sweep=None).cells[0].result.execution == {}
 
 
 def test_one_simulated_row_makes_the_source_simulated(db):
@@ -196,8 +214,6 @@ def test_a_sweep_without_completed_runs_says_how_many_are_what(db):
 
 
 def test_reading_a_source_loads_no_drawing_and_no_training_library():
-    code = (
-        "import sys, isoflop.sources.source; print([m for m in ('matplotlib', 'scipy', 'torch') if m in sys.modules])"
-    )
+    code = "import sys, isoflop.sources.load; print([m for m in ('matplotlib', 'scipy', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

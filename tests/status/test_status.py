@@ -29,7 +29,7 @@ def test_cells_have_the_state_of_their_standing_and_failures_a_reason(tmp_path: 
         "loss was not finite at step 17",
         "exit code 137 </td><script>alert(1)</script>",
     ]
-    assert {entry.why for entry in status.left_out} == {
+    assert {entry.why for entry in status.omissions} == {
         "12 optimizer steps, fewer than 200",
         "planned 1.00e12 FLOPs and 225k tokens, achieved 1.02e12 and 225k",
         "wrong corpus [red]mounted",
@@ -40,7 +40,7 @@ def test_cells_have_the_state_of_their_standing_and_failures_a_reason(tmp_path: 
 def test_an_exclusion_is_shown_before_there_is_a_result(tmp_path: Path) -> None:
     cells = grid(1e12)
     spec = save_sweep(tmp_path / "x.db", cells, [], excluded={cells[1].run.run_id: "wrong corpus"})
-    (entry,) = status_of(tmp_path, spec).left_out
+    (entry,) = status_of(tmp_path, spec).omissions
     assert (entry.cell.run_id, entry.state) == (cells[1].run.run_id, Standing.PENDING)
     assert entry.why == "excluded: wrong corpus"
 

@@ -216,6 +216,7 @@ def as_nobody(folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder_mode", [0o777, 0o555], ids=["writable folder", "read-only folder"])
 def test_a_read_only_file_can_be_read_and_not_written(run: RunSpec, folder_mode: int) -> None:
     # Not in tmp_path, whose parents only its owner may enter.
@@ -242,6 +243,7 @@ def test_an_unreadable_file_is_refused_with_a_sentence(run: RunSpec) -> None:
     assert "IsoflopError: The database" in reading.stderr
 
 
+@pytest.mark.slow
 def test_processes_that_create_the_same_store_at_once_all_succeed(path: Path) -> None:
     opening = snippet("sys.stdin.read()", "open_store(Path(sys.argv[1]), write=True).close()")
     started = [subprocess.Popen([*opening, path], stdin=subprocess.PIPE) for _ in range(4)]

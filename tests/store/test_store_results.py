@@ -39,15 +39,27 @@ def log(store: Store, run: RunSpec, attempt: int, **changes: str | None) -> None
 def test_a_result_is_read_back_as_it_was_recorded(planned: Store, run: RunSpec) -> None:
     result = make_result(run)
     assert planned.record(result)
-    cell = only(planned)
-    for field in ("val_loss", "val_loss_se", "bits_per_byte", "achieved_flops", "spent_flops", "seconds", "reason"):
-        assert getattr(cell, field) == getattr(result, field)
+    read = only(planned).completed
+    for field in ("val_loss", "val_loss_se", "bits_per_byte", "achieved_flops", "spent_flops", "seconds"):
+        assert getattr(read, field) == getattr(result, field)
     for field in ("device", "git_commit", "git_dirty", "isoflop_version", "torch_version"):
-        assert getattr(cell, field) == getattr(result.provenance, field)
-    assert (cell.status, cell.finished_at) == (Status.COMPLETED, result.finished_at)
-    assert (cell.simulated is False, cell.git_dirty is True) == (True, True)
-    assert cell.tokens_per_second == result.tokens_per_second
+        assert getattr(read, field) == getattr(result.provenance, field)
+    assert (read.status, read.finished_at) == (Status.COMPLETED, result.finished_at)
+    assert (read.simulated is False, read.git_dirty is True) == (True, True)
+    assert read.tokens_per_second == result.tokens_per_second
     assert planned.curves("demo")[run.run_id] == result.curve
+
+
+@pytest.mark.parametrize("status", ["completed", "diverged", "failed"])
+def test_a_cell_given_its_result_is_the_cell_read_back_once_that_is_recorded(
+    planned: Store, run: RunSpec, status: str
+) -> None:
+    result = make_result(run, status)
+    expected = only(planned).with_result(result)
+    planned.record(result)
+    assert only(planned) == expected
+    assert only(planned).standing is expected.standing
+    assert (expected.completed is None) == (expected.broken is not None) == (status != "completed")
 
 
 def test_a_recorded_run_is_no_longer_pending(planned: Store, run: RunSpec) -> None:
@@ -82,7 +94,7 @@ def test_a_completed_result_cannot_be_superseded(planned: Store, run: RunSpec) -
     planned.record(make_result(run))
     with pytest.raises(ValueError, match="completed"):
         planned.supersede(run.run_id)
-    assert only(planned).val_loss == 1.25
+    assert only(planned).completed.val_loss == 1.25
 
 
 def test_a_pending_run_has_nothing_to_supersede(planned: Store, run: RunSpec) -> None:
@@ -193,7 +205,7 @@ def test_an_exclusion_is_shown_and_can_be_taken_back(planned: Store, run: RunSpe
     planned.record(make_result(run))
     planned.exclude(run.run_id, reason="the disk was failing")
     assert only(planned).excluded == "the disk was failing"
-    assert only(planned).val_loss == 1.25
+    assert only(planned).completed.val_loss == 1.25
     planned.exclude(run.run_id, reason="wrong corpus")
     assert only(planned).excluded == "wrong corpus"
     planned.include(run.run_id)
@@ -243,6 +255,7 @@ def test_threads_with_a_store_each_can_record_at_once(planned: Store, path: Path
     assert planned.pending("demo") == ()
 
 
+@pytest.mark.slow
 def test_processes_can_record_at_once(store: Store, path: Path) -> None:
     runs = [make_run(seed=seed) for seed in range(20)]
     store.save_plan(make_spec(), make_plan(*runs))

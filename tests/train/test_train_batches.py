@@ -9,6 +9,7 @@ import torch
 
 from isoflop.corpus import Corpus, batch, open_corpus
 from isoflop.corpus.shards import TokenWriter, map_tokens
+from isoflop.corpus.tokenizer import token_dtype
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import RunSpec
 from isoflop.spec import CorpusSpec, TokenizerSpec
@@ -19,15 +20,16 @@ CPU = torch.device("cpu")
 ROADS = pytest.mark.parametrize("road", [resident_batches, streamed_batches, training_batches])
 
 
-@pytest.fixture
-def many_shards(corpus: Corpus, tmp_path: Path) -> Corpus:
-    """Tokens up to the largest that 16 bits hold, in shards that windows straddle."""
-    random = np.random.default_rng(0)
-    tokens = random.integers(0, 2**16, 2000).astype(np.uint16)
-    tokens[[0, -1]] = 2**16 - 1
-    with TokenWriter(tmp_path, "train", max_tokens=150) as writer:
-        writer.write(tokens)
-    return replace(corpus, train=map_tokens(tmp_path, "train", writer.shard_tokens))
+@pytest.fixture(params=[16, 32], ids=["16 bits", "32 bits"])
+def many_shards(corpus: Corpus, tmp_path: Path, request: pytest.FixtureRequest) -> Corpus:
+    """Tokens up to the largest that 16 or 32 bits hold, in shards that windows straddle."""
+    vocab_size = 2**request.param
+    tokens = np.random.default_rng(0).integers(0, vocab_size, 2000)
+    tokens[[0, -1]] = vocab_size - 1
+    dtype = token_dtype(vocab_size)
+    with TokenWriter(tmp_path, "train", dtype, max_tokens=150) as writer:
+        writer.write(tokens.astype(dtype))
+    return replace(corpus, train=map_tokens(tmp_path, "train", writer.shard_tokens, dtype))
 
 
 def expected(run: RunSpec, corpus: Corpus, step: int) -> torch.Tensor:

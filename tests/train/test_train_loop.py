@@ -20,6 +20,7 @@ def weights(folder: Path, run: RunSpec) -> dict[str, torch.Tensor]:
     return load_file(weights_path(folder, run.run_id))
 
 
+@pytest.mark.slow
 def test_training_stops_at_the_planned_tokens_and_learns(corpus: Corpus, tmp_path: Path) -> None:
     run = make_run(corpus)
     trained = run_it(run, corpus, tmp_path)

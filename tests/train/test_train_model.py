@@ -125,6 +125,7 @@ def block_scales(corpus: Corpus, width: int, n_layers: int) -> tuple[float, floa
     return rms(outputs[0]), rms(outputs[-1] - outputs[0]), rms(logits.detach())
 
 
+@pytest.mark.slow
 def test_coordinate_check_scales_are_flat_in_width_and_depth(corpus: Corpus) -> None:
     """muP's coordinate check (Yang et al. 2022, appendix D.1): outputs, updates and logits keep their size."""
     scales = [block_scales(corpus, width, n_layers) for width, n_layers in SCALES]

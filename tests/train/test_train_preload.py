@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 STEPS = """
 import sys
 import torch
@@ -38,6 +40,7 @@ print(*sorted(name for name in set(sys.modules) - before if not name.startswith(
 """
 
 
+@pytest.mark.slow
 def test_a_step_after_the_preload_imports_next_to_nothing_and_cuda_was_not_touched() -> None:
     """Without it the first optimizer imports some 800 modules, in every worker."""
     done = subprocess.run(

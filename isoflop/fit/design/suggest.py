@@ -1,17 +1,17 @@
 """The runs that would tell most about a target, per FLOP, by the design of the joint valley."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from isoflop.fit.choice import Choice
+from isoflop.fit.estimators.choice import Choice
+from isoflop.fit.estimators.joint_objective import N_PARAMETERS, Axis, JointObjective
+from isoflop.fit.estimators.parabola import MIN_POINTS
 from isoflop.fit.intervals import MODEL_ERROR_PER_DECADE, decades_beyond, model_half_width, student_quantile, ten_to
-from isoflop.fit.joint.objective import N_PARAMETERS, Axis, JointObjective
-from isoflop.fit.parabola import Array
-from isoflop.fit.profile import MIN_POINTS
 from isoflop.fit.results.target import Suggestion
+from isoflop.fit.types import Array, Trainable
 
 # Sizes offered at each budget, decades from the ridge: wide enough to tell skew, not so wide that other laws rule.
 OFFSETS = tuple(np.linspace(-0.75, 0.75, 11).tolist())
@@ -25,9 +25,6 @@ _UNKNOWN = 1e-9
 _STEPS_AHEAD = 2
 # Without a step of its own a sweep of one budget would take this factor.
 _DEFAULT_STEP = math.log10(3.0)
-
-# From a budget and N to the nearest size that can be trained there; None where none can.
-Trainable = Callable[[float, float], float | None]
 
 
 def suggest_runs(

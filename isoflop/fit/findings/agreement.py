@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from isoflop.finding import Finding, Severity
-from isoflop.fit.estimates import lack_of_fit_p
+from isoflop.fit.estimators.estimates import lack_of_fit_p
 from isoflop.fit.findings.evidence import MAX_LISTED, Evidence
 from isoflop.fit.intervals import FIVE_PERCENT, Interval
 from isoflop.fit.results.estimate import Estimate

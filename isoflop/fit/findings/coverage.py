@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from isoflop.finding import Finding, Severity
-from isoflop.fit.cost import cost_scatter
+from isoflop.fit.estimators.parabola import MIN_POINTS, Valley
 from isoflop.fit.findings.evidence import Evidence, flops, per_budget
-from isoflop.fit.frontier import MIN_PROFILES
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.profile import MIN_POINTS, Valley
+from isoflop.fit.lines import MIN_PROFILES
 from isoflop.fit.results.profile import Vertex
-from isoflop.fit.rows import Rows
-from isoflop.fit.window import FEWEST_IN_WINDOW, WIDE_REACH, in_window, reach
+from isoflop.fit.rows import FEWEST_IN_WINDOW, WIDE_REACH, Rows, cost_scatter, in_window, reach
 
 # With 5 sizes or fewer a parabola leaves too little to see a bad run or a skew by. All but one of the published
 # budgets in tests/data have 6 rows or more.
@@ -179,15 +177,16 @@ def _on_width(seen: Evidence) -> Iterator[Finding]:
     """Grids so wide that their far ends bias every estimator."""
     reached = zip(seen.valleys, reach(seen.rows), strict=True)
     far = [(valley.budget_flops, decades) for valley, decades in reached if valley.floors and decades > WIDE_REACH]
-    if seen.window is not None:
-        if in_window(seen.rows, seen.window).all():
+    window = seen.question.window
+    if window is not None:
+        if in_window(seen.rows, window).all():
             yield Finding(
                 "window_idle",
                 Severity.INFO,
-                f"The window of {seen.window:g} decades leaves nothing out: it cuts budgets whose sizes reach more "
+                f"The window of {window:g} decades leaves nothing out: it cuts budgets whose sizes reach more "
                 f"than {WIDE_REACH:g} decades from the best run, and keeps the {FEWEST_IN_WINDOW} nearest.",
                 "Nothing needs to be done: a window is for grids that reach farther.",
-                {"window_decades": seen.window},
+                {"window_decades": window},
             )
         return
     yield from per_budget(
@@ -240,7 +239,7 @@ def _on_flat_valleys(seen: Evidence) -> Iterator[Finding]:
     """Valleys whose bend the noise could have made; the delta method needs it to be well clear of zero."""
     if seen.noise is None:
         return
-    limit = student_quantile(seen.level, seen.noise.degrees_of_freedom) * seen.noise.on_params
+    limit = student_quantile(seen.question.level, seen.noise.degrees_of_freedom) * seen.noise.on_params
     yield from per_budget(
         "flat_valley",
         Severity.WARNING,
@@ -251,8 +250,8 @@ def _on_flat_valleys(seen: Evidence) -> Iterator[Finding]:
             and valley.on_params
             and valley.on_params.coefficients[2] <= limit * valley.on_params.curvature_spread
         ],
-        f"Against the noise of the whole sweep the curvature is not clear of zero (level {seen.level:g}), so floor and "
-        "interval mean little, at",
+        f"Against the noise of the whole sweep the curvature is not clear of zero (level {seen.question.level:g}), so "
+        "floor and interval mean little, at",
         "Widen the sizes or repeat runs with other seeds.",
     )
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from isoflop.finding import Finding, Severity
-from isoflop.fit.choice import Choice
+from isoflop.fit.estimators.choice import Choice
+from isoflop.fit.estimators.joint import JointFit
+from isoflop.fit.estimators.parabola import Valley
 from isoflop.fit.intervals import Noise
-from isoflop.fit.joint.shrink import JointFit
 from isoflop.fit.noise import PureError
-from isoflop.fit.profile import Valley
+from isoflop.fit.question import Question
 from isoflop.fit.results.estimate import Estimators
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
 from isoflop.fit.results.target import Forecast, Suggestion, Target
@@ -29,32 +30,34 @@ class Evidence:
         noise: pooled over `inside` parabolas.
         joint: the joint fit of all rows; `choice`: the estimate to act on.
         replicates: None without any.
-        suggested: runs to train next; `unanswered_suggestions`: how many more were asked for.
-        planned_flops: budgets of runs that will be trained anyway.
+        suggested: runs to train next.
     """
 
     rows: Rows
     valleys: Sequence[Valley]
-    profiles: Sequence[Profile]
+    profiles: tuple[Profile, ...]
     noise: Noise | None
     frontier: Frontier | None
     estimators: Estimators
     joint: JointFit | None
     choice: Choice | None
     replicates: PureError | None
-    targets: Sequence[Target]
+    targets: tuple[Target, ...]
     scorecard: Sequence[Forecast]
     credible_decades: float | None
-    window: float | None
-    level: float
-    suggested: Sequence[Suggestion] = ()
-    planned_flops: Sequence[float] = ()
-    unanswered_suggestions: int = 0
+    question: Question
+    suggested: tuple[Suggestion, ...]
 
     @property
     def largest_planned(self) -> float:
         """The largest budget that has runs or will have them, FLOPs."""
-        return max([*self.rows.budget_flops[-1:].tolist(), *self.planned_flops], default=0.0)
+        planned = [budget for budget, _ in self.question.planned]
+        return max([*self.rows.budget_flops[-1:].tolist(), *planned], default=0.0)
+
+    @property
+    def unanswered_suggestions(self) -> int:
+        """How many of the runs asked for could not be suggested."""
+        return max(self.question.suggest - len(self.suggested), 0)
 
     @property
     def ungrouped(self) -> bool:

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from isoflop.finding import Finding, Severity
+from isoflop.fit.estimators.joint import JointFit
+from isoflop.fit.estimators.parabola import Valley, budget_floors, find_valleys
 from isoflop.fit.findings.evidence import Evidence, flops, per_budget
-from isoflop.fit.frontier import fit_lines
 from isoflop.fit.intervals import FIVE_PERCENT, Noise, student_quantile
-from isoflop.fit.joint.shrink import JointFit
-from isoflop.fit.parabola import Array
-from isoflop.fit.profile import Valley, budget_floors, find_valleys
+from isoflop.fit.lines import fit_lines
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.rows import Rows
 
@@ -135,8 +134,7 @@ def parabola_bias(rows: Rows, joint: JointFit) -> tuple[float, float, float] | N
     The second is at the largest budget of the parabolas' frontier, which comes third, FLOPs. None where there is none.
     """
     valley = joint.valley
-    t = np.log10(rows.budget_flops) - valley.line.log_c_mean
-    above = _valley_loss(valley.theta, np.log10(rows.n_params), t)
+    above = valley.above_floor(np.log10(rows.n_params), np.log10(rows.budget_flops))
     exact = dataclasses.replace(rows, loss=above - above.min() + 1.0)
     floors = budget_floors(find_valleys(exact))
     lines = fit_lines(floors, Noise(1.0, 1.0, 1))
@@ -145,16 +143,6 @@ def parabola_bias(rows: Rows, joint: JointFit) -> tuple[float, float, float] | N
     log_c = math.log10(floors[-1].budget_flops)
     true = valley.line.at(log_c)[0]
     return lines[0].slope - valley.line.slope, lines[0].at(log_c)[0] - true, floors[-1].budget_flops
-
-
-def _valley_loss(theta: Array, x: Array, t: Array) -> Array:
-    """Loss above the floor (n,) of the joint valley."""
-    p, q, k, kappa, log_below, log_above = theta.tolist()
-    below, above = math.exp(log_below), math.exp(log_above)
-    v = math.log(10) * (x - p - q * t)
-    with np.errstate(over="ignore"):
-        loss: Array = np.exp(k - kappa * t) * (np.expm1(-below * v) / below + np.expm1(above * v) / above)
-    return loss
 
 
 def _drift(seen: Evidence) -> tuple[float, float] | None:
@@ -178,4 +166,4 @@ def _interval_half(seen: Evidence) -> float:
     """Half-width of the recommended statistical interval of log10 N_opt at the largest budget, decades."""
     assert seen.choice
     _, variance = seen.choice.on_params.at(math.log10(seen.choice.fitted_budgets[1]))
-    return student_quantile(seen.level, seen.choice.degrees_of_freedom) * math.sqrt(variance)
+    return student_quantile(seen.question.level, seen.choice.degrees_of_freedom) * math.sqrt(variance)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from isoflop.finding import Finding, Severity
-from isoflop.fit.choice import SURFACE
 from isoflop.fit.design.suggest import VALLEY_OFFSETS
+from isoflop.fit.estimators.choice import SURFACE
 from isoflop.fit.findings.evidence import MAX_LISTED, Evidence, flops, name_budgets
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.target import Suggestion, Target

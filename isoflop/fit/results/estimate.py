@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from isoflop.fit.intervals import Interval
-from isoflop.fit.line import Line
+from isoflop.fit.laws import SurfaceLaw
+from isoflop.fit.lines import Line
 from isoflop.fit.results.target import Target
-from isoflop.fit.surface.law import SurfaceLaw
 
 
 @dataclass(frozen=True)

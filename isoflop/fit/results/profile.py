@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from isoflop.fit.intervals import Interval
-from isoflop.fit.line import Covariance, Line
+from isoflop.fit.lines import Covariance, Line
 
 
 class Vertex(StrEnum):

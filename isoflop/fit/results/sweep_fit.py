@@ -3,10 +3,22 @@
 from dataclasses import dataclass
 
 from isoflop.finding import Finding
-from isoflop.fit.bootstrap import Cloud
+from isoflop.fit.lines import Line
 from isoflop.fit.results.estimate import Estimators
 from isoflop.fit.results.profile import Frontier, Profile
 from isoflop.fit.results.target import Forecast, Suggestion, Target
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Frontiers of the surface, each refitted to as many runs drawn with replacement.
+
+    Attributes:
+        n_lines, d_lines: log10 N_opt and log10 D_opt over log10 C, one per resample, without errors.
+    """
+
+    n_lines: tuple[Line, ...]
+    d_lines: tuple[Line, ...]
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _draw(summary: Summary) -> Figure:
     params, tokens = bottom.subplots(1, 2)
     # Only of our own runs is the unit known.
     loss_label = "loss (nats per token)" if summary.source.origin is Origin.SWEEP else "loss"
-    draw_valleys(top.subplots(), summary.fit, summary.source.points, loss_label=loss_label)
+    draw_valleys(top.subplots(), summary.fit, summary.source.rows, loss_label=loss_label)
     draw_params(params, summary.fit, summary.targets, summary.laws)
     draw_tokens(tokens, summary.fit, summary.targets, summary.laws)
     draw_law_legend(bottom, params)

@@ -17,13 +17,13 @@ from isoflop.report.valley_curves import (
     parabola,
     shown_interval,
 )
-from isoflop.sources.row import Point
+from isoflop.sources.row import Row
 
 # With more runs than this the SVG holds their markers as an image: two megabytes per ten thousand otherwise.
 MOST_VECTORS = 5_000
 
 
-def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Point], *, loss_label: str) -> None:
+def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Row], *, loss_label: str) -> None:
     """Nothing; `ax` shows the rows and the parabola of each budget: hollow and dashed without a floor inside."""
     groups, profiles = by_budget(points), {profile.budget_flops: profile for profile in fit.profiles}
     colors = budget_colors(groups)
@@ -45,7 +45,7 @@ def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Point], *, loss_label
 
 def _draw_runs(
     ax: Axes,
-    rows: Sequence[Point],
+    rows: Sequence[Row],
     profiles: Mapping[float, Profile],
     colors: Mapping[float, str],
     *,

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.target import Target
 from isoflop.report.fit_wording import interval, nats, percent
-from isoflop.sources.row import Point
-from isoflop.sources.source import FitInput
-from isoflop.store import Standing, SweepCell, standing
+from isoflop.sources.row import Row
+from isoflop.sources.source import Pool, Source, SweepSource
+from isoflop.store import CompletedResult, RunCell, run_cells
 from isoflop.units import format_flops, format_seconds
 from isoflop.wording import count, one_line, ratio, two_digits
 
@@ -25,70 +25,62 @@ class DrawnRun(NamedTuple):
     n_params: float
     loss: float
     hover: str
-    left_out: str | None
+    omission: str | None
 
 
-def drawn_runs(source: FitInput) -> list[DrawnRun]:
+def drawn_runs(source: Source | Pool) -> list[DrawnRun]:
     """Every run with a loss, also those that are left out of the fit; of several sources, with its source."""
-    return [run for part in source.each for run in _of_source(part, f" of {plain(part.label)}" if source.parts else "")]
+    pooled = isinstance(source, Pool)
+    return [run for part in source.each for run in _of_source(part, f" of {plain(part.label)}" if pooled else "")]
 
 
-def _of_source(source: FitInput, whose: str) -> Iterator[DrawnRun]:
-    if source.cells:
-        return (_from_cell(cell, source, whose) for cell in source.cells if cell.val_loss is not None)
-    return (_from_point(f"<b>row {number}</b>{whose}", point) for number, point in enumerate(source.points, start=1))
+def _of_source(source: Source, whose: str) -> Iterator[DrawnRun]:
+    if isinstance(source, SweepSource):
+        found = ((cell, cell.completed) for cell in run_cells(source.cells) if cell.completed)
+        return (_from_cell(cell, result, source, whose) for cell, result in found)
+    return (_from_row(f"<b>row {number}</b>{whose}", row) for number, row in enumerate(source.rows, start=1))
 
 
-def _from_point(heading: str, point: Point) -> DrawnRun:
-    error = f" ± {two_digits(point.loss_se)}" if point.loss_se is not None else ""
-    known = {"trunk": point.trunk, "seed": point.seed}
+def _from_row(heading: str, row: Row) -> DrawnRun:
+    error = f" ± {two_digits(row.loss_se)}" if row.loss_se is not None else ""
+    known = {"trunk": row.trunk, "seed": row.seed}
     lines = (
         heading,
-        _size(point.budget_flops, point.n_params, point.n_tokens),
-        f"loss {point.loss:.6g}{error}",
+        _size(row.budget_flops, row.n_params, row.n_tokens),
+        f"loss {row.loss:.6g}{error}",
         ", ".join(f"{what} {plain(value)}" for what, value in known.items() if value is not None),
     )
-    return DrawnRun(point.budget_flops, point.n_params, point.loss, hover_text(lines), None)
+    return DrawnRun(row.budget_flops, row.n_params, row.loss, hover_text(lines), None)
 
 
-def _from_cell(cell: SweepCell, source: FitInput, whose: str) -> DrawnRun:
-    assert source.param_count != "as_given"
-    assert source.param_count != "mixed"
-    assert cell.val_loss is not None
+def _from_cell(cell: RunCell, result: CompletedResult, source: SweepSource, whose: str) -> DrawnRun:
     n_params = float(cell.shape.n_params(source.param_count))
-    where = standing(cell)
-    left_out = None if where is Standing.USED else where.words
-    return DrawnRun(
-        cell.budget_flops, n_params, cell.val_loss, hover_text(_cell_lines(cell, n_params, whose)), left_out
-    )
+    hover = hover_text(_cell_lines(cell, result, n_params, whose))
+    return DrawnRun(cell.budget_flops, n_params, result.val_loss, hover, None if cell.used else cell.standing.words)
 
 
-def _cell_lines(cell: SweepCell, n_params: float, whose: str) -> Iterator[str]:
-    assert cell.n_tokens is not None
-    where = standing(cell)
-    yield f"<b>run {plain(cell.run_id or '')}</b>{whose}"
+def _cell_lines(cell: RunCell, result: CompletedResult, n_params: float, whose: str) -> Iterator[str]:
+    yield f"<b>run {plain(cell.run_id)}</b>{whose}"
     yield _size(cell.budget_flops, n_params, cell.n_tokens)
-    error = f" ± {two_digits(cell.val_loss_se)}" if cell.val_loss_se is not None else ""
-    bits = f", {nats(cell.bits_per_byte)} bits/byte" if cell.bits_per_byte is not None else ""
-    yield f"loss {nats(cell.val_loss)}{error}{bits}"
+    error = f" ± {two_digits(result.val_loss_se)}" if result.val_loss_se is not None else ""
+    bits = f", {nats(result.bits_per_byte)} bits/byte" if result.bits_per_byte is not None else ""
+    yield f"loss {nats(result.val_loss)}{error}{bits}"
     yield f"{cell.shape}, seed {cell.seed}"
     yield f"{cell.n_steps} steps of {cell.batch_tokens} tokens, peak rate {two_digits(cell.learning_rate)}"
-    yield ", ".join(_cost(cell))
-    if where is not Standing.USED:
-        reason = shorten(cell.excluded or cell.role or "", _REASON_LENGTH, placeholder=" ...")
-        yield f"not in the fit: {where.words}" + (f" ({plain(reason)})" if reason else "")
+    yield ", ".join(_cost(result))
+    if not cell.used:
+        reason = shorten(cell.excluded or cell.role, _REASON_LENGTH, placeholder=" ...")
+        yield f"not in the fit: {cell.standing.words}" + (f" ({plain(reason)})" if reason else "")
 
 
-def _cost(cell: SweepCell) -> Iterator[str]:
+def _cost(result: CompletedResult) -> Iterator[str]:
     """What the run took, as far as it is known."""
-    if cell.device is not None:
-        yield plain(cell.device)
-    if cell.seconds is not None:
-        yield format_seconds(cell.seconds)
-    if cell.tokens_per_second is not None:
-        yield f"{count(cell.tokens_per_second)} tokens/s"
-    if cell.model_flops_utilisation is not None:
-        yield f"{percent(round(cell.model_flops_utilisation, 3))} of peak FLOP/s"
+    yield plain(result.device)
+    yield format_seconds(result.seconds)
+    if result.tokens_per_second is not None:
+        yield f"{count(result.tokens_per_second)} tokens/s"
+    if result.model_flops_utilisation is not None:
+        yield f"{percent(round(result.model_flops_utilisation, 3))} of peak FLOP/s"
 
 
 def _size(budget_flops: float, n_params: float, n_tokens: float) -> str:

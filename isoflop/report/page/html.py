@@ -13,7 +13,7 @@ from isoflop.report.page.plotly_valleys import MOST_RUNS
 from isoflop.report.page.scripts import MARK_LIVE, content_policy, page_script, page_style, plot_data, plotly_script
 from isoflop.report.reproduce import reproduction
 from isoflop.report.summary import Summary
-from isoflop.store import Standing, standing
+from isoflop.store import Standing
 from isoflop.view.table import Table
 from isoflop.wording import SIMULATED_SENTENCE, one_line, runs
 
@@ -60,7 +60,7 @@ def _body(summary: Summary, svg: str, panels: dict[str, Plot]) -> Iterator[str]:
     yield _findings(summary.findings)
     yield from (_table(table) for table in summary.fit_tables)
     if summary.runs is not None:
-        kinds = [_ROW_KIND.get(standing(cell), "left-out") for cell in summary.source.cells]
+        kinds = [_ROW_KIND.get(cell.standing, "left-out") for cell in summary.source.cells]
         yield _table(summary.runs, kinds)
     yield _table(summary.provenance)
     commands = "\n".join(_escape(command) for command in reproduction(summary))
@@ -73,24 +73,14 @@ def _body(summary: Summary, svg: str, panels: dict[str, Plot]) -> Iterator[str]:
 
 def _answer(summary: Summary) -> Iterator[str]:
     """The decision first and large, then what else is known, then what speaks against relying on it."""
-    decision = _decision(summary)
+    decision = summary.answer.decision
     yield f'<p class="decision">{_escape(decision)}</p>'
-    yield from (f"<p>{_escape(sentence)}</p>" for sentence in summary.answer if sentence != decision)
+    yield from (f"<p>{_escape(sentence)}</p>" for sentence in summary.answer.sentences if sentence != decision)
     counts = [(severity, sum(found.severity is severity for found in summary.findings)) for severity in _WORST_FIRST]
     doubts = [(severity, number) for severity, number in counts if number and severity is not Severity.INFO]
     if doubts:
         words = ", ".join(f"{number} {severity}{'s' if number > 1 else ''}" for severity, number in doubts)
         yield f'<p class="{doubts[0][0]}">Before relying on it: <a href="#findings">{words} below</a>.</p>'
-
-
-def _decision(summary: Summary) -> str:
-    """The sentence on the largest budget that has an estimate; the first one where there is none."""
-    if not summary.targets or summary.fit.estimators.recommended is None:
-        return summary.answer[0]
-    # The last sentences are those on the targets.
-    readings = zip(summary.targets, summary.answer[-len(summary.targets) :], strict=True)
-    known = [(target.budget_flops, sentence) for target, sentence in readings if target.n_opt is not None]
-    return max(known)[1] if known else summary.answer[0]
 
 
 def _figure(summary: Summary, svg: str, panels: dict[str, Plot]) -> str:
@@ -105,17 +95,17 @@ def _caption(summary: Summary, panels: dict[str, Plot]) -> str:
         "Points are runs, lines the fitted parabolas, diamonds their floors with "
         f"{percent(summary.fit.level)} intervals; a budget without a floor among its sizes is hollow and dashed."
     )
-    marks += " Squares are completed runs that are left out of the fit." if _has_left_out(summary) else ""
+    marks += " Squares are completed runs that are left out of the fit." if _has_omissions(summary) else ""
     absent = "" if len(panels) > 1 else " No floor lies inside the sizes trained, so there is no frontier to draw."
-    n_runs = len(summary.source.points)
+    n_runs = len(summary.source.rows)
     thinned = f" Of {runs(n_runs)} about {MOST_RUNS} are drawn." if n_runs > MOST_RUNS else ""
     hands = "Point at a mark for its details; drag to zoom, double-click to come back"
     hands += "; click a legend to hide what it names."
     return f'<figcaption>{marks}{absent} <span class="live-only">{hands}{thinned}</span></figcaption>'
 
 
-def _has_left_out(summary: Summary) -> bool:
-    return any(cell.val_loss is not None and standing(cell) is not Standing.USED for cell in summary.source.cells)
+def _has_omissions(summary: Summary) -> bool:
+    return any(cell.completed and not cell.used for cell in summary.source.cells)
 
 
 def _findings(findings: Sequence[Finding]) -> str:

@@ -59,7 +59,7 @@ def _traces(summary: Summary, runs: Sequence[DrawnRun]) -> Iterator[Trace]:
     """Points, then curves and floors above them; while budgets are few, each has an entry in the legend."""
     profiles = {profile.budget_flops: profile for profile in summary.fit.profiles}
     colors = budget_colors(run.budget_flops for run in runs)
-    fitted = thinned([run for run in runs if run.left_out is None], MOST_RUNS)
+    fitted = thinned([run for run in runs if run.omission is None], MOST_RUNS)
     few = len(colors) <= LEGEND_BUDGETS
     if few:
         for budget, rows in by_budget(fitted).items():
@@ -67,13 +67,13 @@ def _traces(summary: Summary, runs: Sequence[DrawnRun]) -> Iterator[Trace]:
     else:
         yield {**_points(fitted, profiles, colors), "showlegend": False}
         yield _scale(colors)
-    sizes = {budget: [row.n_params for row in rows] for budget, rows in by_budget(summary.source.points).items()}
+    sizes = {budget: [row.n_params for row in rows] for budget, rows in by_budget(summary.source.rows).items()}
     for profile in thinned(tuple(profiles.values()), MOST_CURVES):
         budget = profile.budget_flops
         yield from _valley(profile, sizes[budget], colors[budget], summary.fit.level)
-    left_out = [run for run in runs if run.left_out is not None]
-    if left_out:
-        yield _left_out(left_out, colors)
+    outside = [run for run in runs if run.omission is not None]
+    if outside:
+        yield _outside(outside, colors)
 
 
 def _points(rows: Sequence[DrawnRun], profiles: Profiles, colors: Colors) -> Trace:
@@ -89,12 +89,12 @@ def _points(rows: Sequence[DrawnRun], profiles: Profiles, colors: Colors) -> Tra
     }
 
 
-def _left_out(rows: Sequence[DrawnRun], colors: Colors) -> Trace:
+def _outside(rows: Sequence[DrawnRun], colors: Colors) -> Trace:
     """Completed runs that are not in the fit: hollow squares that say why."""
     return {
         **_scatter(rows),
         "mode": "markers+text" if len(rows) <= _LABELLED_RUNS else "markers",
-        "text": [row.left_out for row in rows],
+        "text": [row.omission for row in rows],
         "textposition": "top center",
         "textfont": {"size": 10},
         "marker": {"size": 9, "symbol": "square-open", "color": [colors[row.budget_flops] for row in rows]},

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from isoflop.finding import Finding, Severity
-from isoflop.sources.findings.arithmetic import arithmetic
-from isoflop.sources.source import FitInput
-from isoflop.store import Standing, SweepCell, standing
+from isoflop.sources.source import Source, SweepSource
+from isoflop.store import CompletedResult
 
 # A column of other things than tokenizers or conventions may hold as many values as rows.
 _NAMED = 5
@@ -17,17 +16,17 @@ _TOKENIZERS = ("mixed_tokenizers", Severity.WARNING)
 _CORPORA = ("mixed_corpora", Severity.WARNING)
 
 
-def mixture_findings(sources: Sequence[FitInput]) -> tuple[Finding, ...]:
+def mixture_findings(sources: Sequence[Source]) -> tuple[Finding, ...]:
     """One finding for each thing that differs between the fitted rows: execution, conventions, tokenizers, corpora."""
     found = (_execution(sources), _param_counts(sources), _tokenizers(sources), _corpora(sources), _unnamed(sources))
     return tuple(finding for finding in found if finding is not None)
 
 
-def _execution(sources: Sequence[FitInput]) -> Finding | None:
-    used = [cell for source in sources for cell in source.cells if standing(cell) is Standing.USED]
-    devices = _distinct(used, lambda cell: cell.device or "unknown")
-    versions = _distinct(used, lambda cell: cell.torch_version or "unknown")
-    kinds = _distinct(used, lambda cell: arithmetic(cell.execution))
+def _execution(sources: Sequence[Source]) -> Finding | None:
+    used = [row.cell.used for source in sources for row in source.rows if row.cell and row.cell.used]
+    devices = _distinct(used, lambda result: result.device or "unknown")
+    versions = _distinct(used, lambda result: result.torch_version or "unknown")
+    kinds = _distinct(used, lambda result: result.arithmetic)
     if max(len(devices), len(versions), len(kinds)) <= 1:
         return None
     return Finding(
@@ -40,11 +39,11 @@ def _execution(sources: Sequence[FitInput]) -> Finding | None:
     )
 
 
-def _distinct(cells: Sequence[SweepCell], fact: Callable[[SweepCell], str]) -> list[str]:
-    return sorted({fact(cell) for cell in cells})
+def _distinct(used: Sequence[CompletedResult], fact: Callable[[CompletedResult], str]) -> list[str]:
+    return sorted({fact(result) for result in used})
 
 
-def _param_counts(sources: Sequence[FitInput]) -> Finding | None:
+def _param_counts(sources: Sequence[Source]) -> Finding | None:
     return _mixed(
         _PARAM_COUNTS,
         {source.label: source.param_counts for source in sources},
@@ -54,7 +53,7 @@ def _param_counts(sources: Sequence[FitInput]) -> Finding | None:
     )
 
 
-def _tokenizers(sources: Sequence[FitInput]) -> Finding | None:
+def _tokenizers(sources: Sequence[Source]) -> Finding | None:
     return _mixed(
         _TOKENIZERS,
         {source.label: source.tokenizers for source in sources},
@@ -63,17 +62,16 @@ def _tokenizers(sources: Sequence[FitInput]) -> Finding | None:
     )
 
 
-def _corpora(sources: Sequence[FitInput]) -> Finding | None:
-    known = {source.label: source.corpus_fingerprint for source in sources}
+def _corpora(sources: Sequence[Source]) -> Finding | None:
     return _mixed(
         _CORPORA,
-        {label: (fingerprint,) if fingerprint else () for label, fingerprint in known.items()},
+        {source.label: (source.corpus_fingerprint,) if isinstance(source, SweepSource) else () for source in sources},
         what="The fitted runs were trained and evaluated on different corpora",
         hint="Losses on different texts do not form one valley: fit each corpus alone.",
     )
 
 
-def _unnamed(sources: Sequence[FitInput]) -> Finding | None:
+def _unnamed(sources: Sequence[Source]) -> Finding | None:
     """Sources that do not name what others name: whether they belong together nobody can tell."""
     told = {
         "how parameters are counted": {source.label: source.param_counts for source in sources},

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from isoflop.finding import Finding, Severity
-from isoflop.store import Standing, SweepCell, off_plan_sentence, standing
+from isoflop.store import RunCell, Standing, SweepCell, run_cells
 from isoflop.units import format_flops
 from isoflop.wording import count, runs
 
@@ -44,32 +44,30 @@ _FINDINGS = {
 }
 
 
-def left_out_findings(cells: Sequence[SweepCell]) -> tuple[Finding, ...]:
+def omission_findings(cells: Sequence[SweepCell]) -> tuple[Finding, ...]:
     """One finding for each kind of run that was planned and is not fitted; none for checks and dropped cells."""
-    planned = [cell for cell in cells if cell.drop_reason is None]
-    found = ((kind, [cell for cell in planned if standing(cell) is kind]) for kind in _FINDINGS)
-    return tuple(_finding(kind, left_out, len(planned)) for kind, left_out in found if left_out)
+    planned = run_cells(cells)
+    found = ((kind, [cell for cell in planned if cell.standing is kind]) for kind in _FINDINGS)
+    return tuple(_finding(kind, omitted, len(planned)) for kind, omitted in found if omitted)
 
 
-def _finding(kind: Standing, left_out: Sequence[SweepCell], n_planned: int) -> Finding:
+def _finding(kind: Standing, omitted: Sequence[RunCell], n_planned: int) -> Finding:
     code, severity, what, hint = _FINDINGS[kind]
-    named = "; ".join(_name(cell) for cell in left_out[:_NAMED_CELLS])
-    more = "; ..." if len(left_out) > _NAMED_CELLS else ""
+    named = "; ".join(_name(cell) for cell in omitted[:_NAMED_CELLS])
+    more = "; ..." if len(omitted) > _NAMED_CELLS else ""
     return Finding(
         code=code,
         severity=severity,
-        message=f"{runs(len(left_out))} of {n_planned}: {what} ({named}{more}).",
+        message=f"{runs(len(omitted))} of {n_planned}: {what} ({named}{more}).",
         hint=hint,
-        values={"n_runs": len(left_out), "n_planned": n_planned, "run_ids": [cell.run_id for cell in left_out]},
+        values={"n_runs": len(omitted), "n_planned": n_planned, "run_ids": [cell.run_id for cell in omitted]},
     )
 
 
-def _name(cell: SweepCell) -> str:
-    where = standing(cell)
-    why = cell.excluded if where is Standing.EXCLUDED else cell.reason
-    if where is Standing.OFF_PLAN:
-        why = off_plan_sentence(cell)
-    if cell.excluded and where is not Standing.EXCLUDED:
-        why = f"{why}; excluded: {cell.excluded}" if why else f"excluded: {cell.excluded}"
+def _name(cell: RunCell) -> str:
+    why = cell.plan_miss or (cell.broken.reason if cell.broken else None)
+    if cell.excluded:
+        marked = cell.excluded if cell.standing is Standing.EXCLUDED else f"excluded: {cell.excluded}"
+        why = f"{why}; {marked}" if why else marked
     place = f"{format_flops(cell.budget_flops)} FLOPs at {count(cell.n_params_total)}"
     return f"{place}: {why}" if why else place

@@ -8,7 +8,7 @@ from isoflop.fit.intervals import FIVE_PERCENT
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.plan.types import Role
-from isoflop.store import Standing, SweepCell, standing
+from isoflop.store import RunCell, SweepCell, run_cells
 from isoflop.units import format_flops
 
 # Of fewer steps a warm-up and a cooldown are the larger part, whatever the recipe.
@@ -24,23 +24,24 @@ _NAMED = 6
 
 def recipe_findings(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Finding]:
     """One finding per kind of trouble; none for rows from tables."""
-    used = [cell for cell in cells if standing(cell) is Standing.USED]
+    planned = run_cells(cells)
+    used = [cell for cell in planned if cell.used]
     yield from _on_budgets(
         ("few_steps", Severity.WARNING),
-        [cell for cell in used if (cell.n_steps or 0) < FEWEST_STEPS],
+        [cell for cell in used if cell.n_steps < FEWEST_STEPS],
         f"Runs of fewer than {FEWEST_STEPS} optimizer steps are in the fit, at",
         "They tell of warm-up and cooldown more than of size and data: raise recipe.min_steps, or lower the batch.",
     )
     yield from _on_budgets(
         ("many_epochs", Severity.WARNING),
-        [cell for cell in used if (cell.epochs or 0.0) > MOST_EPOCHS],
+        [cell for cell in used if cell.epochs > MOST_EPOCHS],
         f"Runs that see their corpus more than {MOST_EPOCHS:g} times are in the fit, at",
         "Repeated tokens are worth less than fresh ones, most at small sizes: use a larger corpus.",
     )
-    yield from _on_probes(cells, fit)
+    yield from _on_probes(planned, fit)
 
 
-def _on_budgets(kind: tuple[str, Severity], cells: Sequence[SweepCell], what: str, hint: str) -> Iterator[Finding]:
+def _on_budgets(kind: tuple[str, Severity], cells: Sequence[RunCell], what: str, hint: str) -> Iterator[Finding]:
     if cells:
         budgets = sorted({cell.budget_flops for cell in cells})
         named = ", ".join(format_flops(budget) for budget in budgets[:_NAMED])
@@ -49,7 +50,7 @@ def _on_budgets(kind: tuple[str, Severity], cells: Sequence[SweepCell], what: st
         yield Finding(*kind, f"{what} {named}{more} FLOPs.", hint, values)
 
 
-def _on_probes(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Finding]:
+def _on_probes(cells: Sequence[RunCell], fit: SweepFit) -> Iterator[Finding]:
     """Budgets whose probes gain more at one end of the sizes than at the other: their floor would move."""
     profiles = {profile.budget_flops: profile for profile in fit.profiles}
     noise = _noise(fit)
@@ -84,19 +85,20 @@ def _noise(fit: SweepFit) -> float:
     return min(about_parabolas, joint.residual_sd) if joint else about_parabolas
 
 
-def _gains(cells: Sequence[SweepCell]) -> dict[float, dict[int, float]]:
+def _gains(cells: Sequence[RunCell]) -> dict[float, dict[int, float]]:
     """By budget and N, what the best probe of a size gains over the grid's run, nats; at least zero."""
     grid: dict[tuple[float, int], float] = {}
     for cell in cells:
-        if standing(cell) is Standing.USED and cell.val_loss is not None:
+        if cell.used:
             place = (cell.budget_flops, cell.n_params_total)
-            grid[place] = min(cell.val_loss, grid.get(place, math.inf))
+            grid[place] = min(cell.used.val_loss, grid.get(place, math.inf))
     gains: dict[float, dict[int, float]] = {}
     for cell in cells:
         place = (cell.budget_flops, cell.n_params_total)
-        if cell.role is Role.PROBE and cell.val_loss is not None and cell.excluded is None and place in grid:
+        if cell.role is Role.PROBE and cell.completed and cell.excluded is None and place in grid:
             sizes = gains.setdefault(cell.budget_flops, {})
-            sizes[cell.n_params_total] = max(grid[place] - cell.val_loss, sizes.get(cell.n_params_total, 0.0))
+            gain = grid[place] - cell.completed.val_loss
+            sizes[cell.n_params_total] = max(gain, sizes.get(cell.n_params_total, 0.0))
     return gains
 
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.columns import REQUIRED, choose_columns
+from isoflop.sources.table.header import REQUIRED, choose_columns
 from isoflop.sources.table.raw import RawTable
 
 _COMMAS = "Write decimals with a point and no thousands separators, or quote fields that hold commas."

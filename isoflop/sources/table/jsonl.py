@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.columns import choose_columns
+from isoflop.sources.table.header import choose_columns
 from isoflop.sources.table.raw import RawTable
 
 _LAYOUT = 'Write one object per line, such as {"budget_flops": 1e18, "n_params": 1e8, "n_tokens": 2e9, "loss": 2.5}.'

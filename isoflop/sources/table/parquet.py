@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.columns import choose_columns
+from isoflop.sources.table.header import choose_columns
 from isoflop.sources.table.raw import RawTable
 
 MAGIC = b"PAR1"  # parquet.apache.org/docs/file-format

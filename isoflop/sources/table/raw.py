@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from isoflop.sources.table.columns import TableColumns
+from isoflop.sources.table.header import TableColumns
 
 Kind = Literal["csv", "jsonl", "parquet"]
 

@@ -2,46 +2,34 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.row import Point
-from isoflop.sources.table.columns import REQUIRED, TableColumns
+from isoflop.sources.row import Row
+from isoflop.sources.source import Origin, TableSource
 from isoflop.sources.table.csv import read_csv
+from isoflop.sources.table.header import REQUIRED
 from isoflop.sources.table.jsonl import read_jsonl
 from isoflop.sources.table.parquet import MAGIC, read_parquet
-from isoflop.sources.table.raw import Kind, RawTable
+from isoflop.sources.table.raw import RawTable
 from isoflop.sources.table.values import checked_numbers, texts
 
 _JSONL_SUFFIXES = (".jsonl", ".ndjson")
 
 
-@dataclass(frozen=True)
-class TableRows:
-    """The rows of a table, all of which can be fitted.
-
-    Attributes:
-        kind: format of the file.
-        columns: which of its columns were read.
-        points: the rows, in the file's order.
-        tokenizers, param_counts: what the rows name, each once, in order of appearance.
-    """
-
-    kind: Kind
-    columns: TableColumns
-    points: tuple[Point, ...]
-    tokenizers: tuple[str, ...]
-    param_counts: tuple[str, ...]
-
-
-def read_table(path: Path, content: bytes, renames: Mapping[str, str]) -> RawTable | None:
-    """The table in `content`, in the format that its first bytes or the file's ending tell; None for no table.
+def read_table(path: Path, content: bytes, renames: Mapping[str, str], *, label: str) -> TableSource | None:
+    """The table in `content`, whose rows are marked with `label`; None for no table.
 
     Raises:
-        IsoflopError: the content is not of its format, or a column is missing or twice.
+        IsoflopError: the content is not of its format, a column is missing or twice, no rows, or a bad value.
     """
+    table = _raw_table(path, content, renames)
+    return _source(path, table, label) if table is not None else None
+
+
+def _raw_table(path: Path, content: bytes, renames: Mapping[str, str]) -> RawTable | None:
+    """In the format that the first bytes or the file's ending tell."""
     name, suffix = str(path), path.suffix.lower()
     if content.startswith(MAGIC):
         return read_parquet(content, renames, name=name)
@@ -54,14 +42,11 @@ def read_table(path: Path, content: bytes, renames: Mapping[str, str]) -> RawTab
     return read_csv(text, renames, name=name) if suffix == ".csv" or _names_columns(text, renames) else None
 
 
-def table_rows(table: RawTable, *, label: str) -> TableRows:
-    """The rows of `table`, marked with `label`.
+def _source(path: Path, table: RawTable, label: str) -> TableSource:
+    """The rows of `table`, all of which can be fitted.
 
     Budget, parameters and tokens are finite and positive; a loss is finite (normalised losses may be negative) and at
     most 1e6 either way; what else is known of a row may be missing.
-
-    Raises:
-        IsoflopError: no rows, or a value is not such a number.
     """
     if not table.places:
         raise IsoflopError(f"{table.name!r} has a header but no rows.", hint="Add one line per completed run.")
@@ -73,12 +58,15 @@ def table_rows(table: RawTable, *, label: str) -> TableRows:
         texts(table, "trunk") or repeat(None),
         texts(table, "seed") or repeat(None),
         repeat(label),
+        repeat(None),
         strict=False,  # of endless repetitions
     )
-    return TableRows(
-        table.kind,
-        table.columns,
-        tuple(map(Point._make, fields)),
+    return TableSource(
+        label=label,
+        origin=Origin(table.kind),
+        path=path,
+        rows=tuple(map(Row._make, fields)),
+        columns=table.columns,
         tokenizers=_distinct(texts(table, "tokenizer")),
         param_counts=_distinct(name and name.lower() for name in texts(table, "param_count")),
     )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.columns import REQUIRED
+from isoflop.sources.table.header import REQUIRED
 from isoflop.sources.table.raw import RawTable
 
 # Of a vocabulary of e^1000 tokens a uniform guess costs 1000 nats; what is far beyond is no loss per token.

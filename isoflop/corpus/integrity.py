@@ -1,0 +1,58 @@
+"""Whether a corpus on disk still holds the tokens it was built from."""
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+from isoflop.corpus.corpus import FINGERPRINT_LENGTH, Corpus
+from isoflop.corpus.shards import TokenStream, shard_name
+from isoflop.files import write_atomically
+
+STAMP_NAME = "verified.json"
+
+
+def is_intact(corpus: Corpus, folder: Path) -> bool:
+    """Whether the shards in `folder` are those that were built. Nothing is written.
+
+    Files whose size and time of change are as when they were last read whole count as read; others are hashed.
+    """
+    return has_stamp(corpus, folder) or fingerprint_of(corpus) == corpus.manifest.fingerprint
+
+
+def has_stamp(corpus: Corpus, folder: Path) -> bool:
+    """Whether the shards in `folder` are as when they were last read whole, by size and time of change."""
+    return _read(folder / STAMP_NAME) == _stamp(corpus, folder)
+
+
+def stamp(corpus: Corpus, folder: Path) -> None:
+    """Note that the shards in `folder` have just been written or read whole."""
+    with contextlib.suppress(OSError):  # a folder that cannot be written is read again next time
+        write_atomically(folder / STAMP_NAME, json.dumps(_stamp(corpus, folder)).encode())
+
+
+def fingerprint_of(corpus: Corpus) -> str:
+    """The fingerprint of the tokens as they lie on disk, as `isoflop.corpus.write` makes it."""
+    content = corpus.manifest.tokenizer.encode() + b"\0" + _digest(corpus.train) + _digest(corpus.heldout)
+    return hashlib.sha256(content).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def _digest(stream: TokenStream) -> bytes:
+    sha = hashlib.sha256()
+    for shard in stream.shards:
+        sha.update(shard.data)
+    return sha.digest()
+
+
+def _stamp(corpus: Corpus, folder: Path) -> dict[str, object]:
+    sides = {"train": corpus.manifest.train_shards, "heldout": corpus.manifest.heldout_shards}
+    names = [shard_name(side, number) for side, shards in sides.items() for number in range(len(shards))]
+    states = {name: (folder / name).stat() for name in names}
+    return {"schema_version": 1, "shards": {name: [at.st_size, at.st_mtime_ns] for name, at in states.items()}}
+
+
+def _read(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None

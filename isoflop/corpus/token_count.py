@@ -1,0 +1,55 @@
+"""The token count that a sweep file gives (`corpus.tokens`): in place of a text that is elsewhere, or beside it."""
+
+from collections.abc import Iterator
+
+from isoflop.corpus_facts import CorpusFacts
+from isoflop.finding import Finding, Severity
+from isoflop.spec import CorpusSpec
+from isoflop.units import format_count
+
+# Stands where a corpus has the hash of its tokens: no run with it can ever be trained.
+ABSENT_FINGERPRINT = "absent"
+# The byte tokenizer's, but for a separator per document.
+BYTES_PER_TOKEN = 1.0
+# A count off by more than this share gives another plan: other cells exceed their epochs.
+COUNT_TOLERANCE = 0.1
+
+
+def facts_by_token_count(spec: CorpusSpec) -> CorpusFacts:
+    """What `corpus.tokens` says of a text that is not here, held out as `corpus.heldout_fraction` says."""
+    assert spec.tokens is not None
+    n_heldout = round(spec.tokens * spec.heldout_fraction)
+    return CorpusFacts(ABSENT_FINGERPRINT, spec.tokens - n_heldout, n_heldout, BYTES_PER_TOKEN)
+
+
+def absence_finding(spec: CorpusSpec, facts: CorpusFacts) -> Finding:
+    """The finding that a plan rests on `corpus.tokens`."""
+    return Finding(
+        "corpus_absent",
+        Severity.WARNING,
+        f"The text of corpus.paths is not here: planned for its stated {format_count(spec.tokens or 0)} tokens, "
+        "nothing is recorded, and every run id is provisional.",
+        "Plan again where the text is: run ids hash the tokens themselves.",
+        {
+            "paths": list(spec.paths),
+            "stated_tokens": spec.tokens,
+            "n_train_tokens": facts.n_train_tokens,
+            "n_heldout_tokens": facts.n_heldout_tokens,
+            "corpus_fingerprint": facts.fingerprint,
+            "provisional_run_ids": True,
+        },
+    )
+
+
+def token_count_findings(spec: CorpusSpec, facts: CorpusFacts) -> Iterator[Finding]:
+    """A finding where a text that is here has another number of tokens than `corpus.tokens` says."""
+    counted = facts.n_tokens
+    if spec.tokens is None or abs(spec.tokens / counted - 1) <= COUNT_TOLERANCE:
+        return
+    yield Finding(
+        "corpus_tokens_differ",
+        Severity.WARNING,
+        f"The text has {format_count(counted)} tokens, corpus.tokens says {format_count(spec.tokens)}.",
+        "The text was counted and the count holds; correct corpus.tokens so that a plan made without the text agrees.",
+        {"counted_tokens": counted, "stated_tokens": spec.tokens},
+    )

@@ -1,0 +1,250 @@
+"""Which estimate to act on, and everything that is read off it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop.fit.estimators.joint import JointFit, enough_for_joint, fit_joint
+from isoflop.fit.estimators.loss_law import LossReader, SurfaceLoss, fit_floor_law
+from isoflop.fit.estimators.outliers import find_outliers
+from isoflop.fit.estimators.parabola import Valley, budget_floors, find_valleys, pool_noise
+from isoflop.fit.estimators.surface import (
+    LEAST_SQUARES,
+    SurfaceSolution,
+    has_logarithms,
+    identified,
+    parameter_covariance,
+    solve_surface,
+    surface_lines,
+)
+from isoflop.fit.estimators.surface_objective import N_PARAMETERS
+from isoflop.fit.lines import BudgetFloor, Line, fit_lines
+from isoflop.fit.noise import RowNoise, read_noise
+from isoflop.fit.rows import Rows, in_window, read_cost
+from isoflop.fit.types import Mask
+from isoflop.fit.valley import ValleyShape
+
+JOINT, PARABOLA, SURFACE, NONE = "joint", "parabola", "surface", "none"
+# Two budgets with a floor of their own: less is no sign of a frontier.
+_MIN_FLOORS = 2
+# Rows that answer by the surface alone: as many again as it has parameters.
+FEWEST_FOR_SURFACE = 2 * N_PARAMETERS
+# From here on the floors of the joint valley, not the surface, say how the loss falls along the frontier.
+FLOORS_WEIGHT = 0.5
+# A ridge less sure than this at a budget with runs, standard error in decades, is no estimate: sizes reach no farther.
+_WILDEST_DECADES = 0.5
+# Budgets nearer to each other than this, decades, make no power law.
+_NEAREST_DECADES = 1e-3
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The estimate to act on, before it is read anywhere.
+
+    Attributes:
+        estimator, reason: see `results.estimate.Recommended`.
+        rows: those that entered.
+        outliers: positions of rows set aside, in the caller's columns.
+        on_params, on_tokens: log10 optima over log10 C.
+        degrees_of_freedom: of their intervals.
+        loss: None where no law of the loss could be fitted.
+        loss_freedom: degrees of freedom of its interval.
+        rival_loss: the law that the loss could as well be read from: how far it differs is the loss's model error.
+        shape: the valley along log N at any budget; None where unknown.
+        residual_sd: nats, of one run about the fit.
+        joint, noise: None unless `estimator` is `joint`.
+    """
+
+    estimator: str
+    reason: str
+    rows: Rows
+    outliers: tuple[int, ...]
+    on_params: Line
+    on_tokens: Line
+    degrees_of_freedom: float
+    loss: LossReader | None
+    loss_freedom: int
+    shape: ValleyShape | None
+    residual_sd: float
+    joint: JointFit | None = None
+    noise: RowNoise | None = None
+    rival_loss: LossReader | None = None
+
+    @property
+    def fitted_budgets(self) -> tuple[float, float]:
+        """The smallest and the largest budget with rows, FLOPs."""
+        return float(self.rows.budget_flops[0]), float(self.rows.budget_flops[-1])
+
+
+def choose(
+    rows: Rows,
+    *,
+    window: float | None = None,
+    huber: SurfaceSolution | None = None,
+    valleys: Sequence[Valley] | None = None,
+) -> Choice | None:
+    """The estimate to act on: the joint valley, else the parabola's frontier, else the surface; None without any.
+
+    `window`: decades about each budget's best run, see `rows.in_window`; `huber` and `valleys`: the robust
+    surface and the valleys of `rows`, where they are known.
+    """
+    used = rows if window is None else rows.take(in_window(rows, window))
+    if valleys is None or len(used) < len(rows):
+        valleys = find_valleys(used)
+    floors = budget_floors(valleys)
+    if not spread(floors):
+        grouped = any(valley.on_params is not None for valley in valleys)
+        return None if grouped else _surface(used)
+    if enough_for_joint(used):
+        found = _joint(used, huber if len(used) == len(rows) else None)
+        if found is not None and not _is_wild(found):
+            return found
+    return _parabola(used, valleys)
+
+
+def _is_wild(choice: Choice) -> bool:
+    """Whether the joint valley does not say where the floors of its own budgets are."""
+    ends = (choice.on_params.at(math.log10(budget))[1] for budget in choice.fitted_budgets)
+    return math.sqrt(max(ends)) > _WILDEST_DECADES
+
+
+def spread(floors: Sequence[BudgetFloor]) -> bool:
+    """Whether floors lie at budgets far enough apart for a power law."""
+    if len(floors) < _MIN_FLOORS:
+        return False
+    return math.log10(floors[-1].budget_flops / floors[0].budget_flops) > _NEAREST_DECADES
+
+
+def choose_again(whole: Choice, part: Mask, near: Choice | None = None) -> Choice | None:
+    """The joint estimate from the `part` (n,) of the rows of another choice: no window, no search, the same weights.
+
+    Their floors are known to make a power law. `near`, the same of fewer rows, is where the search begins.
+    """
+    rows = whole.rows.take(part)
+    if not enough_for_joint(rows):
+        return None
+    noise = whole.noise.take(part) if whole.noise else None
+    weights, correlation = (noise.weights, noise.correlation) if noise else (None, None)
+    if near is None or near.joint is None:
+        fit = fit_joint(rows, weights=weights, correlation=correlation)
+    else:
+        columns = np.log(rows.n_params), np.log(rows.n_tokens), rows.loss
+        surface = solve_surface(*columns, delta=LEAST_SQUARES, weights=weights, near=near.joint.surface)
+        fit = fit_joint(rows, weights=weights, correlation=correlation, surface=surface, near=near.joint.valley)
+    return _of_joint(rows, fit, (), noise) if fit else None
+
+
+def _joint(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:
+    robust = huber or solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss)
+    keep, first = find_outliers(rows, robust)
+    kept = rows.take(keep)
+    if first is None:
+        return None
+    noise = read_noise(kept, first.valley.residual, first.valley.degrees_of_freedom)
+    known = first.surface if noise.weights is None else None
+    fit = fit_joint(kept, weights=noise.weights, correlation=noise.correlation, surface=known, near=first.valley)
+    return _of_joint(kept, fit, tuple(sorted(rows.index[~keep].tolist())), noise) if fit else None
+
+
+def _of_joint(rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNoise | None) -> Choice | None:
+    if not identified(fit.surface, rows.n_params, rows.n_tokens):
+        return None
+    loss, freedom, rival = _joint_loss(rows, fit, noise)
+    return Choice(
+        estimator=JOINT,
+        reason=_why_joint(fit),
+        rows=rows,
+        outliers=outliers,
+        on_params=fit.on_params.as_line(fit.valley.line.log_c_mean),
+        on_tokens=fit.on_tokens.as_line(fit.valley.line.log_c_mean),
+        degrees_of_freedom=fit.degrees_of_freedom,
+        loss=loss,
+        loss_freedom=freedom,
+        shape=fit.valley.shape,
+        residual_sd=fit.residual_sd,
+        joint=fit,
+        noise=noise,
+        rival_loss=rival,
+    )
+
+
+def _why_joint(fit: JointFit) -> str:
+    if fit.weight == 0:
+        return (
+            f"The joint valley explains the runs no better than the surface (F {fit.lack_of_fit:.2g}), so this is the "
+            "surface by least squares."
+        )
+    return (
+        f"All budgets share one skewed valley, which counts {fit.weight:.0%} against the surface "
+        f"(lack of fit F {fit.lack_of_fit:.3g})."
+    )
+
+
+def _joint_loss(rows: Rows, fit: JointFit, noise: RowNoise | None) -> tuple[LossReader, int, LossReader | None]:
+    """The law to read, its degrees of freedom, and the other one.
+
+    That through the valley's floors where the surface is rejected and there are enough, else the surface's.
+    """
+    floors = fit_floor_law(np.log10(rows.budgets), fit.valley.floors)
+    weights = noise.weights if noise and noise.weights is not None else np.ones(len(rows))
+    errors = parameter_covariance(fit.surface, rows, weights, noise.correlation if noise else None)
+    surface = SurfaceLoss(fit.surface, errors, fit.cost)
+    if floors is not None and fit.weight > FLOORS_WEIGHT:
+        return floors, floors.degrees_of_freedom, surface
+    return surface, fit.valley.degrees_of_freedom, floors
+
+
+def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
+    noise, floors = pool_noise(valleys), budget_floors(valleys)
+    lines = fit_lines(floors, noise)
+    if lines is None or noise is None:
+        return None
+    log_c = np.log10([floor.budget_flops for floor in floors])
+    law = fit_floor_law(log_c, np.array([floor.on_params.loss for floor in floors]))
+    bends = [valley.on_params.coefficients[2] for valley in valleys if valley.floors and valley.on_params]
+    inside = np.isin(rows.budget_flops, [floor.budget_flops for floor in floors])
+    return Choice(
+        estimator=PARABOLA,
+        reason="Parabola by budget: the rows determine no joint valley (too few, no logarithms, no ridge, or a surface "
+        "at the edge of what is searched).",
+        rows=rows.take(inside),
+        outliers=(),
+        on_params=lines[0],
+        on_tokens=lines[1],
+        degrees_of_freedom=noise.degrees_of_freedom,
+        loss=law,
+        loss_freedom=law.degrees_of_freedom if law else 0,
+        shape=ValleyShape.of_parabola(float(np.median(bends))),
+        residual_sd=noise.on_params,
+    )
+
+
+def _surface(rows: Rows) -> Choice | None:
+    if len(rows) < FEWEST_FOR_SURFACE or not has_logarithms(rows):
+        return None
+    log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
+    solution = solve_surface(log_n, log_d, rows.loss, delta=LEAST_SQUARES)
+    if not identified(solution, rows.n_params, rows.n_tokens):
+        return None
+    cost = read_cost(rows)
+    covariance = parameter_covariance(solution, rows, np.ones(len(rows)))
+    lines = surface_lines(solution, cost, covariance, float(np.log10(rows.budget_flops).mean()))
+    if lines is None:
+        return None
+    freedom = len(rows) - len(solution.theta)
+    residual = rows.loss - np.exp(solution.log_loss(log_n, log_d))
+    return Choice(
+        estimator=SURFACE,
+        reason="No budget has a valley of its own: least squares of the surface, whose shape nothing here tests.",
+        rows=rows,
+        outliers=(),
+        on_params=lines[0],
+        on_tokens=lines[1],
+        degrees_of_freedom=freedom,
+        loss=SurfaceLoss(solution, covariance, cost),
+        loss_freedom=freedom,
+        shape=solution.law.valley(cost, lines[0]),
+        residual_sd=float(np.sqrt(residual @ residual / freedom)),
+    )

@@ -1,0 +1,93 @@
+"""The scorecard: how well earlier budgets of this very sweep predicted its later ones."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from isoflop.fit.estimators.choice import Choice, choose_again, spread
+from isoflop.fit.estimators.parabola import Valley, budget_floors, pool_noise
+from isoflop.fit.intervals import Noise, log_interval, model_half_width, student_quantile, ten_to
+from isoflop.fit.reading.targets import read_loss
+from isoflop.fit.results.target import Forecast
+
+# Three floors are the fewest that test a power law; a fit of fewer predicts nothing.
+MIN_FITTED = 3
+# Budgets are fitted in at most this many cuts, evenly spread: more say the same again.
+_MOST_CUTS = 6
+# Decimals of decades to which steps of log C are alike.
+_SAME_DISTANCE = 6
+
+
+def make_scorecard(whole: Choice, valleys: Sequence[Valley], level: float) -> tuple[Forecast, ...]:
+    """Each later budget's floor as the cheaper budgets predicted it, by number of budgets fitted.
+
+    Fitted are the rows of the estimate of the `whole` sweep with the weights that they have there: what it shows of
+    bad runs and noise misleads no forecast. The floors seen are those of `valleys`, of all rows; only `inside` ones can
+    be compared with.
+    """
+    noise = pool_noise(valleys)
+    if noise is None:
+        return ()
+    floors = list(itertools.accumulate(bool(valley.floors) for valley in valleys))
+    cuts = [cut for cut in range(MIN_FITTED, len(valleys)) if floors[cut - 1] >= MIN_FITTED]
+    if len(cuts) > _MOST_CUTS:
+        cuts = [cuts[round(i)] for i in np.linspace(0, len(cuts) - 1, _MOST_CUTS)]
+    forecasts: list[Forecast] = []
+    choice: Choice | None = None
+    for cut in cuts:
+        if not spread(budget_floors(valleys[:cut])):
+            continue
+        choice = choose_again(whole, whole.rows.budget_flops <= valleys[cut - 1].budget_flops, near=choice)
+        if choice is not None:
+            made = [_forecast(choice, cut, valley, noise, level) for valley in valleys[cut:] if valley.floors]
+            forecasts += [forecast for forecast in made if forecast is not None]
+    return tuple(forecasts)
+
+
+def _forecast(choice: Choice, n_fitted: int, valley: Valley, noise: Noise, level: float) -> Forecast | None:
+    assert valley.floors
+    seen = valley.floors[0]
+    log_c = math.log10(valley.budget_flops)
+    decades = log_c - math.log10(choice.fitted_budgets[1])
+    log_n, variance = choice.on_params.at(log_c)
+    statistical = student_quantile(level, choice.degrees_of_freedom) * math.sqrt(variance)
+    half = math.hypot(statistical, model_half_width(decades, level))
+    # the floor that is seen has its own error: it could lie off the truth by as much
+    own = noise.on_params * seen.spread * student_quantile(level, noise.degrees_of_freedom)
+    n_opt, interval, n_seen = ten_to(log_n), log_interval(log_n, half), ten_to(seen.x)
+    if n_opt is None or interval is None or n_seen is None:
+        return None
+    loss = read_loss(choice, log_c, level)
+    return Forecast(
+        n_fitted=n_fitted,
+        budget_flops=valley.budget_flops,
+        decades=decades,
+        n_opt=n_opt,
+        n_opt_ci=interval,
+        n_opt_seen=n_seen,
+        error_decades=log_n - seen.x,
+        held=abs(log_n - seen.x) <= math.hypot(half, own),
+        loss=loss.value,
+        loss_ci=loss.total,
+        loss_seen=seen.loss,
+    )
+
+
+def credible_decades(scorecard: Sequence[Forecast], level: float) -> float | None:
+    """How far beyond its budgets this sweep has shown that it can see; None where nothing was predicted.
+
+    The largest distance up to which, from the nearest on, no more intervals missed than `level` allows, to the nearest
+    whole forecast: at 0.9 none of up to four, one of up to fourteen. Forecasts of one distance are judged together.
+    """
+    if not scorecard:
+        return None
+    reached, number, misses = 0.0, 0, 0
+    nearest_first = sorted(scorecard, key=lambda one: one.decades)
+    for distance, alike in itertools.groupby(nearest_first, key=lambda one: round(one.decades, _SAME_DISTANCE)):
+        held = [forecast.held for forecast in alike]
+        number, misses = number + len(held), misses + held.count(False)
+        if misses <= math.floor((1 - level) * number + 0.5):
+            reached = distance
+    return reached

@@ -1,0 +1,134 @@
+"""The frontier read at one budget, with both kinds of error."""
+
+import math
+from dataclasses import dataclass
+
+from isoflop.fit.estimators.choice import NONE, Choice
+from isoflop.fit.intervals import Interval, decades_beyond, log_interval, model_half_width, student_quantile, ten_to
+from isoflop.fit.noise import replicate_noise
+from isoflop.fit.results.target import Band, Target
+from isoflop.fit.rows import Rows
+from isoflop.fit.valley import ValleyShape
+
+# Shares of the loss that a reader may be willing to give up.
+SHARES = (0.001, 0.005, 0.01)
+
+
+def read_target(
+    choice: Choice, budget_flops: float, level: float, *, noise_sd: float, credible_decades: float | None
+) -> Target:
+    """N_opt, D_opt and loss at `budget_flops`, with intervals at `level`.
+
+    The full intervals add, in quadrature, the t-interval of the estimate and the normal interval of the model error.
+    `noise_sd` is what a repeated run differs by, nats; `credible_decades` how far the scorecard reaches.
+    """
+    log_c = math.log10(budget_flops)
+    beyond = decades_beyond(choice.fitted_budgets, log_c)
+    quantile = student_quantile(level, choice.degrees_of_freedom)
+    (log_n, n_variance), (log_d, d_variance) = choice.on_params.at(log_c), choice.on_tokens.at(log_c)
+    n_half, d_half = quantile * math.sqrt(n_variance), quantile * math.sqrt(d_variance)
+    model_half = model_half_width(beyond, level)
+    loss = read_loss(choice, log_c, level)
+    shape = choice.shape if ten_to(log_n) is not None else None
+    return Target(
+        budget_flops=budget_flops,
+        n_opt=ten_to(log_n),
+        n_opt_ci_statistical=log_interval(log_n, n_half),
+        n_opt_ci=log_interval(log_n, math.hypot(n_half, model_half)),
+        n_opt_model_error=model_half,
+        d_opt=ten_to(log_d),
+        d_opt_ci=log_interval(log_d, math.hypot(d_half, model_half)),
+        loss=loss.value,
+        loss_ci_statistical=loss.statistical,
+        loss_ci=loss.total,
+        loss_model_error=loss.model_error,
+        tokens_per_param=ten_to(log_d - log_n),
+        estimator=choice.estimator,
+        extrapolation_decades=beyond,
+        credible=None if credible_decades is None else beyond <= credible_decades,
+        bands=flat_bands(shape, log_n, log_c, loss.value, noise_sd) if shape else (),
+    )
+
+
+@dataclass(frozen=True)
+class LossReading:
+    """Loss at one budget, nats per token; all None without a law of the loss.
+
+    Attributes:
+        statistical: its interval from the errors of the law's constants.
+        total: the same and the model error, in quadrature.
+        model_error: how far the other law of the loss, where there is one, lies off.
+    """
+
+    value: float | None = None
+    statistical: Interval | None = None
+    total: Interval | None = None
+    model_error: float | None = None
+
+
+def read_loss(choice: Choice, log_c: float, level: float) -> LossReading:
+    """Loss at log10 C with both kinds of error."""
+    if choice.loss is None:
+        return LossReading()
+    value, variance = choice.loss.at(log_c)
+    half = student_quantile(level, choice.loss_freedom) * math.sqrt(variance)
+    apart = abs(choice.rival_loss.at(log_c)[0] - value) if choice.rival_loss else 0.0
+    total = math.hypot(half, apart)
+    if not math.isfinite(value) or not math.isfinite(total):
+        return LossReading()
+    return LossReading(value, (value - half, value + half), (value - total, value + total), apart)
+
+
+def unanswered_target(budget_flops: float) -> Target:
+    """The target of a fit without a frontier: the question, and None for every answer."""
+    return Target(
+        budget_flops=budget_flops,
+        n_opt=None,
+        n_opt_ci_statistical=None,
+        n_opt_ci=None,
+        n_opt_model_error=None,
+        d_opt=None,
+        d_opt_ci=None,
+        loss=None,
+        loss_ci_statistical=None,
+        loss_ci=None,
+        loss_model_error=None,
+        tokens_per_param=None,
+        estimator=NONE,
+        extrapolation_decades=None,
+    )
+
+
+class TargetReader:
+    """Reads the chosen estimate at budgets."""
+
+    def __init__(self, rows: Rows, choice: Choice | None, level: float, credible_decades: float | None) -> None:
+        self._choice, self._level, self.credible_decades = choice, level, credible_decades
+        self.replicates = replicate_noise(rows)
+        self._noise_sd = self.replicates.sd if self.replicates else choice.residual_sd if choice else 0.0
+
+    def read(self, budget_flops: float) -> Target:
+        """The target at one budget; all None without an estimate."""
+        if self._choice is None:
+            return unanswered_target(budget_flops)
+        return read_target(
+            self._choice,
+            budget_flops,
+            self._level,
+            noise_sd=self._noise_sd,
+            credible_decades=self.credible_decades,
+        )
+
+
+def flat_bands(shape: ValleyShape, log_n: float, log_c: float, loss: float | None, noise_sd: float) -> tuple[Band, ...]:
+    """The sizes about log10 N_opt at log10 C within the noise, and within shares of the loss where that is known."""
+    margins = [("noise", noise_sd)] if noise_sd > 0 else []
+    if loss is not None and loss > 0:
+        margins += [(f"{100 * share:g} %", share * loss) for share in SHARES]
+    return tuple(_band(shape, name, nats, log_n, log_c) for name, nats in margins)
+
+
+def _band(shape: ValleyShape, name: str, nats: float, log_n: float, log_c: float) -> Band:
+    below, above = shape.within(nats, log_c)
+    low, high = ten_to(log_n - below), ten_to(log_n + above)
+    return Band(name, nats, None if low is None or high is None else (low, high))

@@ -1,0 +1,158 @@
+"""From the names of sources to their rows."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from isoflop.errors import IsoflopError
+from isoflop.sources.database import from_database, from_sweep_file
+from isoflop.sources.findings.mixtures import mixture_findings
+from isoflop.sources.pool import pool
+from isoflop.sources.source import Pool, Source, TableSource
+from isoflop.sources.table.header import lacks_renamed
+from isoflop.sources.table.read import read_table
+
+_SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
+
+_KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CSV, JSON lines or Parquet)."
+
+
+def load_sources(
+    sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str] = MappingProxyType({})
+) -> Source | Pool:
+    """The rows of all `sources`, each `PATH` or `LABEL=PATH`, as one; a run that several databases have counts once.
+
+    Raises:
+        IsoflopError: a source cannot be read, is given twice or has another's label, or an option concerns none.
+    """
+    parts = _load(sources, db=db, sweep=sweep, renames=renames)
+    return pool(parts) if len(parts) > 1 else _alone(parts[0])
+
+
+def load_each(
+    sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str] = MappingProxyType({})
+) -> list[Source]:
+    """The rows of each of `sources` by itself, all of them; arguments and errors as of `load_sources`."""
+    return [_alone(part) for part in _load(sources, db=db, sweep=sweep, renames=renames)]
+
+
+def _alone(part: Source) -> Source:
+    return replace(part, findings=part.findings + mixture_findings([part]))
+
+
+def _load(sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str]) -> list[Source]:
+    named = [split_label(source) for source in sources]
+    parts = [load_source(path, db=db, sweep=sweep, renames=renames, label=label) for label, path in named]
+    _refuse_twice(parts)
+    _refuse_idle_options(parts, sweep, renames)
+    return _labelled(parts, [label is not None for label, _ in named])
+
+
+def load_source(
+    source: str,
+    *,
+    db: Path,
+    sweep: str | None,
+    renames: Mapping[str, str] = MappingProxyType({}),
+    label: str | None = None,
+) -> Source:
+    """The rows that `source` names: a sweep file's sweep in `db`, a database's `sweep`, or a table's runs.
+
+    `renames` gives the table's name of a column by ours; `label` replaces the name of the sweep or file.
+
+    Raises:
+        IsoflopError: no such file, none of these kinds, a bad value, no such sweep, or nothing completed.
+    """
+    path = Path(source)
+    if path.suffix == ".toml":
+        return from_sweep_file(path, db, sweep, label)
+    content = _read_unless_sqlite(path)
+    if content is None:
+        return from_database(path, sweep, label)
+    if not content.strip():
+        raise IsoflopError(f"{str(path)!r} is empty.", hint=_KINDS)
+    table = read_table(path, content, renames, label=label or path.name)
+    if table is None:
+        raise IsoflopError(
+            f"{str(path)!r} is no sweep file, no database, no CSV or JSON lines in UTF-8 and no Parquet.",
+            hint=_KINDS,
+        )
+    return table
+
+
+def _read_unless_sqlite(path: Path) -> bytes | None:
+    """The file's bytes; None for a SQLite database. Opened once, so that a pipe will do."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(_SQLITE_HEADER))
+            return None if header == _SQLITE_HEADER else header + file.read()
+    except FileNotFoundError:
+        raise IsoflopError(f"There is no file {str(path)!r}.", hint=_KINDS) from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        raise IsoflopError(f"Cannot read {str(path)!r}: {error}.", hint=_KINDS) from None
+
+
+def split_label(source: str) -> tuple[str | None, str]:
+    """Label and path. A file of that very name wins, and what a label cannot hold (a slash) makes it a path."""
+    label, _, path = source.partition("=")
+    if not label.strip() or not path or "/" in label or os.sep in label or os.path.lexists(source):
+        return None, source
+    return label.strip(), path
+
+
+def _refuse_twice(parts: Sequence[Source]) -> None:
+    """Raises IsoflopError where a file, or a sweep of a database, is there under two names."""
+    seen: dict[tuple[str, str | None], Path] = {}
+    for part in parts:
+        place = (os.path.realpath(part.path), part.sweep)
+        if place in seen:
+            what = f"The sweep {part.sweep!r} of {str(part.path)!r}" if part.sweep else repr(str(part.path))
+            first = "" if seen[place] == part.path else f", first as {str(seen[place])!r}"
+            raise IsoflopError(
+                f"{what} is given twice{first}: its rows would count twice.", hint="Name each source once."
+            )
+        seen[place] = part.path
+
+
+def _refuse_idle_options(parts: Sequence[Source], sweep: str | None, renames: Mapping[str, str]) -> None:
+    """Raises IsoflopError where --sweep or --column concerns none of the sources."""
+    tables = [(part.path, part.columns) for part in parts if isinstance(part, TableSource)]
+    if sweep is not None and len(tables) == len(parts):
+        raise IsoflopError(
+            f"{str(parts[0].path)!r} is a table of runs: it has no sweep {sweep!r}.", hint="Leave out --sweep."
+        )
+    if renames and not tables:
+        raise IsoflopError(
+            f"--column names a column of a table, and {str(parts[0].path)!r} is a sweep, whose columns are known.",
+            hint="Leave out --column, or give a table of runs (CSV, JSON lines or Parquet).",
+        )
+    for ours, theirs in renames.items():
+        if not any(theirs in columns.header for _, columns in tables):
+            path, columns = tables[0]
+            raise lacks_renamed(ours, theirs, str(path), columns.header)
+
+
+def _labelled(parts: Sequence[Source], chosen: Sequence[bool]) -> list[Source]:
+    """The parts under labels that differ: a default that is not the only one of its name is joined by the path.
+
+    Raises:
+        IsoflopError: the user gave two sources one label.
+    """
+    numbers = Counter(part.label for part in parts)
+    labels = [
+        part.label if own or numbers[part.label] == 1 else f"{part.label} ({part.path})"
+        for part, own in zip(parts, chosen, strict=True)
+    ]
+    for label, number in Counter(labels).items():
+        if number > 1:
+            raise IsoflopError(f"{number} sources have the label {label!r}.", hint="Give each its own: LABEL=PATH.")
+    return [_renamed(part, label) for part, label in zip(parts, labels, strict=True)]
+
+
+def _renamed(part: Source, label: str) -> Source:
+    if part.label == label:
+        return part
+    return replace(part, label=label, rows=tuple(row._replace(source=label) for row in part.rows))

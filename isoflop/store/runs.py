@@ -1,0 +1,42 @@
+"""What the store hands out beside cells: frozen rows, each number with its unit."""
+
+from dataclasses import dataclass
+
+from isoflop.result import Status
+from isoflop.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a completed run cost, to estimate others.
+
+    Attributes:
+        shape: the model.
+        n_steps: optimizer steps taken.
+        achieved_flops: training FLOPs by the trainer's own counters.
+        seconds: training and evaluation, process start excluded.
+        device: name of the device.
+    """
+
+    shape: ModelShape
+    n_steps: int
+    achieved_flops: float
+    seconds: float
+    device: str
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run that some sweep asks for, or once asked for.
+
+    Attributes:
+        asked_for: whether any sweep asks for it now.
+        corpus_fingerprint: of the tokens it reads.
+        status, finished_at: of its recorded result; None without one.
+    """
+
+    run_id: str
+    asked_for: bool
+    corpus_fingerprint: str
+    status: Status | None
+    finished_at: str | None
