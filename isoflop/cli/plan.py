@@ -16,6 +16,7 @@ from isoflop.cli.options import (
     SweepFile,
     Workers,
 )
+from isoflop.cli.replan import Replan, may_leave
 
 if TYPE_CHECKING:
     from isoflop.spec import SweepSpec
@@ -44,13 +45,15 @@ def plan(
     target: Annotated[
         str | None, typer.Option("--target", metavar="<FLOPs>", help="Budget that --extend is to tell most about.")
     ] = None,
+    replan: Replan = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, write nothing.")] = False,
     json: AsJson = False,
 ) -> None:
     """Lay out the grid: which sizes on how many tokens at each budget, what is dropped and why, time and disk.
 
-    Records the plan in the database. Planning again changes nothing unless the sweep file changed; it then shows first
-    what changed: runs kept, new and no longer asked for. The time is that of the runs without a result.
+    Records the plan in the database. Planning again changes nothing unless the sweep file or the text changed; it then
+    shows first what changed: runs kept, new and no longer asked for. A plan that would leave trained runs behind is
+    shown, and recorded only with --replan or a yes at the terminal. The time is that of the runs without a result.
     """
     from contextlib import ExitStack
     from functools import partial
@@ -60,6 +63,7 @@ def plan(
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
     from isoflop.sweep.extend import extend_sweep, planned_extras
+    from isoflop.sweep.left_behind import left_behind
     from isoflop.sweep.planning import lock_path, plan_sweep, sweep_corpus, text_is_here
     from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
@@ -70,7 +74,14 @@ def plan(
         raise IsoflopError(
             "--target says nothing without --extend.", hint="Give the number of runs to add: --extend 7."
         )
-    spec = load_spec(sweep)
+
+    def show(view: "PlanView") -> None:
+        if json:
+            print(dumps(plan_document(view)), flush=True)
+        else:
+            print_plan(view, stdout())
+
+    spec, shown = load_spec(sweep), False
     with ExitStack() as held:
         if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long
             held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
@@ -89,11 +100,15 @@ def plan(
         else:
             with open_store(db, write=True) as store:
                 view = _view(spec, made, store, extension)
+                lost = left_behind(store, made.plan, view.changes, artifacts)
+                if lost is not None and not replan:
+                    show(view)  # what there is to decide about
+                    if not may_leave(replan)(lost):
+                        raise lost.refusal()
+                    shown = True
                 store.save_plan(spec, made.plan)
-    if json:
-        print(dumps(plan_document(view)))
-    else:
-        print_plan(view, stdout())
+    if not shown:
+        show(view)
     if dry_run:
         (stderr() if json else stdout()).print(text("Dry run: nothing was written.", "bold"))
 

@@ -1,6 +1,7 @@
 """`isoflop run`: train what is planned and not yet done."""
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from isoflop.cli.boundary import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED
+from isoflop.cli.boundary import (
+    EXIT_HUNG_UP,
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_TERMINATED,
+    output_of,
+)
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
     DEFAULT_DB,
@@ -20,15 +28,25 @@ from isoflop.cli.options import (
     SweepFile,
     Workers,
 )
+from isoflop.cli.replan import Replan, may_leave
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from rich.console import Console
+
     from isoflop.engine.local.local_engine import LocalEngine
     from isoflop.sweep.session import Session
 
-# What workers have to checkpoint after SIGTERM, seconds: the command ends within ten.
+# What workers have to checkpoint after SIGTERM or SIGHUP, seconds: the command ends within ten.
 TERM_SECONDS = 8.0
+# Of a terminal (ECMA-48, DEC private mode 25): the live picture hides the cursor.
+_SHOW_CURSOR, _HIDE_CURSOR = b"\x1b[?25h", b"\x1b[?25l"
+_CODES = {
+    signal.SIGINT: EXIT_INTERRUPTED,
+    signal.SIGTERM: EXIT_TERMINATED,
+    signal.SIGHUP: EXIT_HUNG_UP,
+}
 
 
 def run(
@@ -38,18 +56,22 @@ def run(
     device: Device = DeviceName.AUTO,
     workers: Workers = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run diverged and failed runs again.")] = False,
+    replan: Replan = False,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
 
-    The same command resumes: finished runs are never repeated, killed ones go on from their checkpoint.
+    The same command resumes: finished runs are never repeated, killed ones go on from their checkpoint. Where the sweep
+    file or the text changed so that trained runs would be left behind, it asks at a terminal, and elsewhere refuses.
 
-    Ctrl-C once checkpoints and stops, twice kills. Exits 3 when some runs did not complete.
+    Ctrl-C once checkpoints and stops, twice kills. SIGTERM and a terminal that closes checkpoint and stop within ten
+    seconds. Ctrl-Z pauses. A reader that goes (`| head`) stops nothing.
+
+    Exits 3 when some runs did not complete, 130, 143 or 129 when it was stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
     from isoflop.cli.console import stderr, stdout, tokenising_line
     from isoflop.sweep.session import open_session
     from isoflop.view.document import dumps
-    from isoflop.view.live import run_display
     from isoflop.view.run_view import print_run, run_document
 
     with open_session(
@@ -59,22 +81,19 @@ def run(
         device=device.value,
         workers=workers,
         retry=retry,
+        may_leave=may_leave(replan),
         on_progress=tokenising_line(),
     ) as session:
         _tell_what_changed(session)
-        with run_display(session.outline, stderr()) as display, _signals(session.engine) as received:
-            told = False
-            for event in session.events():
-                display.show(event)
-                if received and not told:
-                    told = True
-                    display.say("Stopping: workers checkpoint. Ctrl-C again kills them.")
+        received = _train(session, stderr())
         outcome = session.outcome()
-    if json:
-        print(dumps(run_document(outcome)))
-    else:
-        print_run(outcome, stdout())
-    raise typer.Exit(_exit_code(received, complete=outcome.n_completed == outcome.n_planned))
+    code = _exit_code(received, complete=outcome.n_completed == outcome.n_planned)
+    with output_of(code):
+        if json:
+            print(dumps(run_document(outcome)))
+        else:
+            print_run(outcome, stdout())
+    raise typer.Exit(code)
 
 
 def _tell_what_changed(session: "Session") -> None:
@@ -95,20 +114,40 @@ def _tell_what_changed(session: "Session") -> None:
         print(f"{plan.sweep}: {said} of the plan; `isoflop plan` shows them.", file=sys.stderr)
 
 
+def _train(session: "Session", console: "Console") -> list[int]:
+    """Signals received while the sweep was trained, and shown on `console`."""
+    from isoflop.view.live import run_display
+
+    told = False
+    with run_display(session.outline, console) as display, _signals(session.engine) as received, _suspension(console):
+        for event in session.events():
+            display.show(event)
+            if received and not told:
+                told = True
+                display.say(_stopping(received[0]))
+    return received
+
+
 @contextlib.contextmanager
 def _signals(engine: "LocalEngine") -> Iterator[list[int]]:
-    """Signals received inside the block: the first asks the engine to stop, the second makes it kill."""
+    """Signals received inside the block: the first asks the engine to stop, a second Ctrl-C or SIGTERM makes it kill.
+
+    A terminal that closes sends SIGHUP more than once (the shell, then the system), so that never kills.
+    """
     received: list[int] = []
 
     def handle(number: int, frame: "FrameType | None") -> None:
+        again = number != signal.SIGHUP and any(earlier != signal.SIGHUP for earlier in received)
         received.append(number)
-        if len(received) == 1:
-            # Whoever sends SIGTERM (a scheduler, a shutdown) kills soon after; a person can press Ctrl-C again.
-            engine.stop(within=TERM_SECONDS if number == signal.SIGTERM else None)
-        else:
+        if again:
             engine.kill()
+        else:
+            # Whoever sends SIGTERM (a scheduler, a shutdown) kills soon after; a person can press Ctrl-C again.
+            engine.stop(within=None if number == signal.SIGINT else TERM_SECONDS)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    # `nohup` has SIGHUP ignored: the sweep is to outlive its terminal.
+    answered = [n for n in _CODES if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, handle) for number in answered}
     try:
         yield received
     finally:
@@ -116,9 +155,42 @@ def _signals(engine: "LocalEngine") -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def _suspension(console: "Console") -> Iterator[None]:
+    """A block in which Ctrl-Z leaves a terminal in order before it stops this process; workers see that and rest."""
+
+    def suspend(number: int, frame: "FrameType | None") -> None:
+        _write(_SHOW_CURSOR + b"\r\nPaused: workers rest after their step until `fg` or `bg`.\r\n")
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)  # returns when the process is continued
+        signal.signal(signal.SIGTSTP, suspend)
+        _write(_HIDE_CURSOR)
+
+    if not console.is_terminal or signal.getsignal(signal.SIGTSTP) != signal.SIG_DFL:
+        yield  # nothing to put in order, or a shell without job control
+        return
+    signal.signal(signal.SIGTSTP, suspend)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+
+
+def _write(data: bytes) -> None:
+    """Past every buffer: the handler may have interrupted a write."""
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), data)
+
+
+def _stopping(number: int) -> str:
+    """Why no more runs are started, and what a person can do about it."""
+    if number == signal.SIGINT:
+        return "Stopping: workers checkpoint. Ctrl-C again kills them."
+    name = signal.Signals(number).name
+    return f"Stopping after {name}: workers have {TERM_SECONDS:.0f} s to checkpoint; the same command goes on."
+
+
 def _exit_code(received: list[int], *, complete: bool) -> int:
     if complete:
         return EXIT_OK
-    if received:
-        return EXIT_INTERRUPTED if received[0] == signal.SIGINT else EXIT_TERMINATED
-    return EXIT_INCOMPLETE
+    return _CODES[signal.Signals(received[0])] if received else EXIT_INCOMPLETE

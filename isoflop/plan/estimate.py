@@ -100,7 +100,7 @@ def run_seconds(runs: Iterable[Planned], timings: Iterable[Timing], *, device_ki
     """Training time of each of `runs` on one worker, scaled to `timings` of the same kind of device if any."""
     measured = measured_scale(timings, device_kind)
     scale = 1.0 if measured is None else measured
-    return [scale * guess_seconds(run.shape, run.n_steps, run.planned_flops, device_kind) for run in runs]
+    return [scale * _guess(run, device_kind) for run in runs]
 
 
 def estimate(
@@ -109,6 +109,48 @@ def estimate(
     """Time to train `runs` on one worker per device, scaled to `timings` of the same kind of device if any."""
     seconds = run_seconds(runs, timings, device_kind=device_kind)
     return Estimate(makespan(seconds, len(devices)), bool(timings), tuple(devices))
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run without a result.
+
+    Attributes:
+        run: what it is.
+        done: share of it, by steps, that need not be done again.
+        tokens_per_second: at which it is trained now; None where it is not, or nothing has been heard of it yet.
+    """
+
+    run: Planned
+    done: float
+    tokens_per_second: float | None
+
+
+def seconds_left(
+    runs: Iterable[Unfinished], timings: Iterable[Timing], *, device_kind: str, n_workers: int
+) -> tuple[float, bool]:
+    """Wall time that `runs` still take on `n_workers`, and whether it is measured: the one estimate of all views.
+
+    Scaled to `timings` of the same device; without any to the speed of the runs at work; without those guessed.
+    """
+    runs = list(runs)
+    scale = measured_scale(timings, device_kind) or _scale_at_work(runs, device_kind)
+    seconds = [_guess(one.run, device_kind) * (1.0 - one.done) for one in runs]
+    return makespan(seconds, n_workers) * (scale or 1.0), scale is not None
+
+
+def _scale_at_work(runs: Iterable[Unfinished], device_kind: str) -> float | None:
+    """Seconds per second guessed, by the speed of the runs at work; None without any."""
+    ratios = [
+        one.run.planned_flops / one.run.shape.flops_per_token / one.tokens_per_second / _guess(one.run, device_kind)
+        for one in runs
+        if one.tokens_per_second
+    ]
+    return median(ratios) if ratios else None
+
+
+def _guess(run: Planned, device_kind: str) -> float:
+    return guess_seconds(run.shape, run.n_steps, run.planned_flops, device_kind)
 
 
 def makespan(seconds: Iterable[float], n_workers: int) -> float:

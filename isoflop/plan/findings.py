@@ -7,8 +7,8 @@ from isoflop.finding import Finding, Severity
 from isoflop.plan.types import Cell
 from isoflop.units import format_flops, plural
 
-# Below this many sizes a parabola has too few degrees of freedom to say how sure it is.
-FEWEST_SIZES = 5
+# With fewer sizes a fit warns of every budget (`few_sizes` of isoflop/fit/findings/coverage.py, which this must equal).
+FEWEST_SIZES = 6
 # Sizes wanted on each side of the centre, so that a floor off the first guess is still bracketed.
 ROOM = 2
 # A centre's own size is off it by up to this share.
@@ -47,17 +47,17 @@ class KeptSizes:
 def grid_findings(grids: Sequence[KeptSizes]) -> Iterator[Finding]:
     """At most one finding of a kind, whatever the number of budgets it applies to."""
     yield from _per_budget(
-        "few_sizes",
-        f"Fewer than {FEWEST_SIZES} sizes are left",
+        ("few_sizes_planned", Severity.WARNING),
+        f"Fewer than {FEWEST_SIZES} sizes, too few to see a bad run or a skewed valley by, are planned",
         [(grid, len(grid.sizes)) for grid in grids if len(grid.sizes) < FEWEST_SIZES],
         "Raise grid.sizes, move the centre, or see the reasons of the dropped cells.",
     )
-    for side, beside in (
-        ("below", [(grid, grid.n_below) for grid in grids]),
-        ("above", [(grid, grid.n_above) for grid in grids]),
+    for kind, side, beside in (
+        (("no_room_below", Severity.WARNING), "below", [(grid, grid.n_below) for grid in grids]),
+        (("no_room_above", Severity.WARNING), "above", [(grid, grid.n_above) for grid in grids]),
     ):
         yield from _per_budget(
-            f"no_room_{side}",
+            kind,
             f"Fewer than {ROOM} sizes lie {side} the centre of the grid",
             [(grid, number) for grid, number in beside if number < ROOM and grid.sizes],
             "A floor on that side would not be bracketed: move the centre, widen the grid, "
@@ -88,14 +88,13 @@ def _rate(value: float) -> str:
 
 
 def _per_budget(
-    code: str, message: str, found: Sequence[tuple[KeptSizes, int]], hint: str, **values: object
+    kind: tuple[str, Severity], message: str, found: Sequence[tuple[KeptSizes, int]], hint: str, **values: object
 ) -> Iterator[Finding]:
-    """One finding for all budgets it applies to, if any; each comes with the number of sizes that are too few."""
+    """One finding (code, severity) for all budgets it applies to, if any; each with the number of its sizes."""
     if found:
         listed = found[:MOST_LISTED]
         yield Finding(
-            code,
-            Severity.WARNING,
+            *kind,
             f"{message} {_names(found)}.",
             hint,
             {

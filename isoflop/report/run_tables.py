@@ -20,7 +20,7 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
         columns=(
             *((Column("sweep", numeric=False),) if several else ()),
             Column("FLOPs"),
-            Column("run", numeric=False),
+            Column("run", numeric=False, whole=True),
             Column("N"),
             Column("D"),
             Column("in the fit", numeric=False),

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
-from isoflop.finding import Finding, Severity
+from isoflop.finding import Finding
+from isoflop.plan.changed_file import file_findings
 from isoflop.shape import ParamCount
 from isoflop.sources.findings.omissions import omission_findings
 from isoflop.sources.row import Row
@@ -37,7 +38,7 @@ def from_sweep_file(file: Path, db: Path, sweep: str | None, label: str | None) 
                 f"The sweep {spec.name!r} is not planned yet: the database {str(db)!r} does not have it.",
                 hint=f"`isoflop run {file}` plans and trains it; --db names another database.",
             )
-        findings = () if store.sweep_spec(spec.name).asks_the_same_as(spec) else (_changed(spec.name, file),)
+        findings = file_findings(store.sweep_spec(spec.name), spec, file)
         return replace(_read_sweep(store, spec.name, db, findings, label), file=file)
 
     return read_snapshot(db, read)
@@ -107,13 +108,4 @@ def _nothing_to_fit(name: str, cells: Sequence[SweepCell]) -> IsoflopError:
     return IsoflopError(
         f"The sweep {name!r} has no completed run to fit: {counted or 'it has no cells'}.",
         hint="`isoflop include RUN` takes an exclusion back." if numbers[Standing.EXCLUDED] else retry,
-    )
-
-
-def _changed(name: str, file: Path) -> Finding:
-    return Finding(
-        code="sweep_file_changed",
-        severity=Severity.WARNING,
-        message=f"{str(file)!r} is no longer the sweep {name!r} that was planned; this fit is of what was planned.",
-        hint="`isoflop plan` brings the database up to date with the file.",
     )

@@ -9,7 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
-from isoflop.finding import Finding, Severity
+from isoflop.finding import Finding
+from isoflop.plan.changed_file import file_findings
 from isoflop.result import Status
 from isoflop.rundir import RunDir
 from isoflop.spec import SweepSpec
@@ -149,7 +150,7 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
             f"Cannot read the run directories in {str(artifacts)!r}: {error}.",
             hint="--artifacts names their folder; you must be allowed to read it.",
         ) from error
-    findings = () if planned == spec else (_changed(spec.name, file),)
+    findings = file_findings(planned, spec, file)
     return _status(planned, cells, works, failures=failures, left=left, holder=read_holder(lock), findings=findings)
 
 
@@ -236,12 +237,3 @@ def _why(cell: SweepCell) -> str | None:
     if cell.standing is Standing.EXCLUDED:
         return cell.excluded
     return cell.plan_miss or (f"excluded: {cell.excluded}" if cell.excluded is not None else None)
-
-
-def _changed(name: str, file: Path) -> Finding:
-    return Finding(
-        code="sweep_file_changed",
-        severity=Severity.WARNING,
-        message=f"{str(file)!r} is no longer the sweep {name!r} that was planned; this is how the planned one stands.",
-        hint="`isoflop plan` brings the database up to date with the file.",
-    )

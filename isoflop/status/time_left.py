@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 from isoflop.hardware import cpu_name
-from isoflop.plan.estimate import guess_seconds, makespan, measured_scale
+from isoflop.plan.estimate import Unfinished, seconds_left
 from isoflop.rundir import RunDir
-from isoflop.status.work import Activity, Work
+from isoflop.status.work import Activity, Work, share_done
 from isoflop.store import RunCell, Timing
 
 
@@ -55,39 +54,25 @@ def time_left(
     if not left or device is None:
         return None
     own = [timing for timing in timings if timing.device == device.name]
-    scale = measured_scale(own, device.kind) or _scale_of_running(left, works, device.kind)
     n_running = sum(_has(work, Activity.RUNNING) for work in works.values())
-    seconds = [_guess(cell, device.kind) * (1.0 - done(cell, works.get(run_id))) for run_id, cell in left.items()]
     n_workers = n_running or max(1, len(works))
-    total = makespan(seconds, n_workers) * (scale or 1.0)
-    return TimeLeft(total, scale is not None, n_workers, n_running > 0, device.name, device.kind)
+    unfinished = [_unfinished(cell, works.get(run_id)) for run_id, cell in left.items()]
+    seconds, measured = seconds_left(unfinished, own, device_kind=device.kind, n_workers=n_workers)
+    return TimeLeft(seconds, measured, n_workers, n_running > 0, device.name, device.kind)
 
 
 def done(cell: RunCell, work: Work | None) -> float:
     """Share of a pending run that need not be done again, by steps."""
-    if work is None or work.reported is None:
-        return 0.0
-    kept = work.activity is Activity.RUNNING or work.resumable
-    return min(1.0, work.reported.step / cell.n_steps) if kept else 0.0
+    return share_done(cell.n_steps, work)
 
 
 def _has(work: Work | None, activity: Activity) -> bool:
     return work is not None and work.activity is activity
 
 
-def _guess(cell: RunCell, kind: str) -> float:
-    return guess_seconds(cell.shape, cell.n_steps, cell.planned_flops, kind)
-
-
-def _scale_of_running(left: Mapping[str, RunCell], works: Mapping[str, Work], kind: str) -> float | None:
-    """Seconds per second guessed, by the speed that running runs report."""
-    speeds = (
-        (left[run_id], work.reported.tokens_per_second)
-        for run_id, work in works.items()
-        if work.activity is Activity.RUNNING and work.reported is not None
-    )
-    ratios = [cell.n_tokens / speed / _guess(cell, kind) for cell, speed in speeds if speed > 0]
-    return median(ratios) if ratios else None
+def _unfinished(cell: RunCell, work: Work | None) -> Unfinished:
+    speed = work.reported.tokens_per_second if work and work.reported and _has(work, Activity.RUNNING) else None
+    return Unfinished(cell, done(cell, work), speed)
 
 
 def _device(cells: Sequence[RunCell], works: Mapping[str, Work], artifacts: Path) -> _Device | None:

@@ -60,6 +60,14 @@ class Work:
     log_path: Path
 
 
+def share_done(n_steps: int | None, work: Work | None) -> float:
+    """Share of a run without a result that need not be done again, by steps."""
+    if work is None or work.reported is None or not n_steps:
+        return 0.0
+    kept = work.activity is Activity.RUNNING or work.resumable
+    return min(1.0, work.reported.step / n_steps) if kept else 0.0
+
+
 def read_work(run_dir: RunDir, run_id: str, *, host: str, silent_seconds: float) -> Work | None:
     """What goes on in `run_dir`, as seen from `host`; None where nobody has begun.
 

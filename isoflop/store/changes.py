@@ -1,7 +1,7 @@
 """How a new plan differs from the one that the database has."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Plan
@@ -39,17 +39,19 @@ class PlanChanges:
         no_longer_asked_for: runs of the old plan alone; their results stay in the database.
         keys: dotted names of the sweep file whose values changed, with the old and the new value; None where the old
             ones were written by a version that this one cannot read.
+        corpus: fingerprints of the text before and now, where they differ.
     """
 
     kept: tuple[PlannedRun, ...]
     new: tuple[PlannedRun, ...]
     no_longer_asked_for: tuple[PlannedRun, ...]
     keys: Mapping[str, tuple[object, object]] | None
+    corpus: tuple[str, str] | None = None
 
     @property
     def differ(self) -> bool:
         """Whether anything changes."""
-        return bool(self.new or self.no_longer_asked_for or self.keys)
+        return bool(self.new or self.no_longer_asked_for or self.keys or self.corpus)
 
 
 def changes_since(store: Store, spec: SweepSpec, plan: Plan) -> PlanChanges | None:
@@ -60,7 +62,8 @@ def changes_since(store: Store, spec: SweepSpec, plan: Plan) -> PlanChanges | No
     for cell in run_cells(store.cells(spec.name)):  # by ascending budget
         size = (cell.n_params_total, cell.n_tokens)
         before.setdefault(cell.run_id, PlannedRun(cell.run_id, cell.budget_flops, *size, cell.status))
-    return compare_plans(before, _planned(store, plan, before), _changed_keys(store, spec))
+    changes = compare_plans(before, _planned(store, plan, before), _changed_keys(store, spec))
+    return replace(changes, corpus=_changed_corpus(store, plan, changes))
 
 
 def _planned(store: Store, plan: Plan, before: Mapping[str, PlannedRun]) -> dict[str, PlannedRun]:
@@ -88,6 +91,15 @@ def compare_plans(
         no_longer_asked_for=tuple(run for run_id, run in before.items() if run_id not in now),
         keys=keys,
     )
+
+
+def _changed_corpus(store: Store, plan: Plan, changes: PlanChanges) -> tuple[str, str] | None:
+    """A plan is of one text: one run of each tells."""
+    if not (changes.no_longer_asked_for and changes.new):
+        return None
+    before = store.run_spec(changes.no_longer_asked_for[0].run_id).corpus_fingerprint
+    now = plan.runs[changes.new[0].run_id].corpus_fingerprint
+    return (before, now) if before != now else None
 
 
 def _changed_keys(store: Store, spec: SweepSpec) -> dict[str, tuple[object, object]] | None:

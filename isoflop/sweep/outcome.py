@@ -5,17 +5,29 @@ from dataclasses import dataclass
 
 from isoflop.plan.types import Cell
 from isoflop.result import Status
+from isoflop.store import Timing
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What is to be done: the cells, those done already, and the workers' devices."""
+    """What is to be done, and what an estimate of its time rests on.
+
+    Attributes:
+        done: runs that have a result, by id.
+        shares: of the other runs, what a checkpoint keeps of them, by id.
+        devices: names of the workers' devices.
+        device_kind: `cpu` or `cuda`.
+        timings: what completed runs took so far, on any device, newest first.
+    """
 
     sweep: str
     simulated: bool
     cells: tuple[Cell, ...]
     done: frozenset[str]
+    shares: Mapping[str, float]
     devices: tuple[str, ...]
+    device_kind: str
+    timings: tuple[Timing, ...]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """One `isoflop run`: the plan, the engine and the store, joined; the store's only writer while it lasts."""
 
 import contextlib
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from isoflop.artifacts.weights import WeightKeeper
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
 from isoflop.engine.execution import git_state
 from isoflop.engine.local.devices import DeviceChoice
-from isoflop.engine.local.local_engine import LocalEngine
+from isoflop.engine.local.local_engine import DEFAULT_STALL_SECONDS, LocalEngine
+from isoflop.engine.local.open_files import ensure_open_files
 from isoflop.engine.order import start_order
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import guess_seconds
@@ -21,8 +23,10 @@ from isoflop.result import Status
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
 from isoflop.spec import load_spec
+from isoflop.status.work import read_work, share_done
 from isoflop.store import PlanChanges, Store, changes_since, open_store, run_cells, sweep_lock
 from isoflop.sweep.extend import planned_extras
+from isoflop.sweep.left_behind import LeftBehind, left_behind
 from isoflop.sweep.outcome import Incomplete, Outline, RunOutcome
 from isoflop.sweep.planning import corpora, lock_path, plan_sweep, sweep_corpus
 
@@ -36,15 +40,26 @@ def open_session(
     device: DeviceChoice,
     workers: int | None,
     retry: bool,
+    may_leave: Callable[[LeftBehind], bool] = lambda lost: False,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator["Session"]:
-    """A session with the sweep planned and locked; `on_progress` as of `sweep_corpus`."""
+    """A session with the sweep planned and locked; `on_progress` as of `sweep_corpus`.
+
+    `may_leave` is asked where the plan would leave trained runs behind.
+
+    Raises:
+        IsoflopError: it may not, or as of `plan_sweep` and the store.
+    """
     spec = load_spec(sweep)
+    ensure_open_files(workers)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
         extra = planned_extras(db, spec)
         corpus = sweep_corpus(spec, sweep, artifacts, on_progress=on_progress)
         planned = plan_sweep(spec, corpus, device=device, workers=workers, extra=extra)
         changes = changes_since(store, spec, planned.plan)
+        lost = left_behind(store, planned.plan, changes, artifacts)
+        if lost is not None and not may_leave(lost):
+            raise lost.refusal()
         store.save_plan(spec, planned.plan)
         git = git_state(sweep.resolve().parent)
         engine = LocalEngine(
@@ -90,8 +105,20 @@ class Session:
             simulated=self.plan.simulated,
             cells=tuple(self.plan.cells),
             done=frozenset(self.plan.runs) - pending,
+            shares=dict(self._shares(pending)),
             devices=tuple(slot.name for slot in self.slots),
+            device_kind=self.slots[0].kind,
+            timings=self.store.throughput(),
         )
+
+    def _shares(self, pending: Iterable[str]) -> Iterator[tuple[str, float]]:
+        """What need not be done again of runs that somebody began."""
+        host = socket.gethostname()
+        for run_id in pending:
+            run_dir = RunDir(self.engine.artifacts / run_id)
+            work = read_work(run_dir, run_id, host=host, silent_seconds=DEFAULT_STALL_SECONDS)
+            if share := share_done(self.plan.runs[run_id].n_steps, work):
+                yield run_id, share
 
     @property
     def excluded(self) -> Mapping[str, str]:

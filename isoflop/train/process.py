@@ -24,8 +24,10 @@ EXIT_ORPHANED = 79
 DUMP_SIGNAL = signal.SIGUSR1
 
 
-def die_with_parent(coordinator_pid: int) -> None:
-    """Have this process checkpoint and end when its parent or the coordinator dies, and leave the terminal's group.
+def die_with_parent(coordinator_pid: int) -> threading.Event:
+    """Set while the coordinator is stopped (Ctrl-Z); the process checkpoints and ends when parent or coordinator dies.
+
+    It leaves the terminal's group, so that what a person types there reaches the coordinator alone.
 
     Linux sends SIGTERM at the parent's death; a thread, which also runs while a kernel computes, looks at both
     and ends the process for good where it has not ended by itself.
@@ -35,7 +37,9 @@ def die_with_parent(coordinator_pid: int) -> None:
     _let_go_of_the_fork_server()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    threading.Thread(target=_watch, args=(parent, _identity(coordinator_pid)), daemon=True).start()
+    paused = threading.Event()
+    threading.Thread(target=_watch, args=(parent, _identity(coordinator_pid), paused), daemon=True).start()
+    return paused
 
 
 def _let_go_of_the_fork_server() -> None:
@@ -58,9 +62,20 @@ def _identity(pid: int) -> tuple[int, float | None]:
         return pid, None
 
 
-def _watch(parent: int, coordinator: tuple[int, float | None]) -> None:
+def _is_stopped(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _watch(parent: int, coordinator: tuple[int, float | None], paused: threading.Event) -> None:
     pid, started = coordinator
     while os.getppid() == parent and started is not None and _identity(pid) == coordinator:
+        if _is_stopped(pid):
+            paused.set()
+        else:
+            paused.clear()
         time.sleep(LOOK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(ORPHAN_SECONDS)
@@ -73,10 +88,15 @@ def dump_stacks_when_asked() -> None:
 
 
 class Stop:
-    """A request to stop, made by SIGTERM and honoured between two pieces of work."""
+    """A request to stop, made by SIGTERM and honoured between two pieces of work.
 
-    def __init__(self) -> None:
+    Attributes:
+        paused: set while the work is to rest.
+    """
+
+    def __init__(self, paused: threading.Event | None = None) -> None:
         self._asked = False
+        self.paused = paused or threading.Event()
 
     def __enter__(self) -> "Stop":
         self._previous = signal.signal(signal.SIGTERM, self._ask)

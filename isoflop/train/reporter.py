@@ -10,6 +10,8 @@ from isoflop.train.progress import Interrupted, Progress
 # Progress is told this often; the longer a run takes, the less often, so that a day leaves a few megabytes.
 SHORTEST_SECONDS, LONGEST_SECONDS, PER_EVENT = 0.5, 5.0, 1000
 HEARTBEAT_SECONDS = 1.0
+# How often a run that rests looks whether it may go on, seconds.
+REST_SECONDS = 0.2
 
 
 class Reporter:
@@ -29,6 +31,19 @@ class Reporter:
         if now >= self._next_event:
             self._event(progress, loss, now)
             self._next_event = now + min(LONGEST_SECONDS, max(SHORTEST_SECONDS, (now - self._begun) / PER_EVENT))
+        if self.stop.paused.is_set():
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait for the coordinator to go on, with a beating heart: it must not be taken for hung then.
+
+        After a step, so that the rest counts as no training time.
+        """
+        began = time.monotonic()
+        while self.stop.paused.is_set() and not self.stop.asked():
+            self.beat()
+            time.sleep(REST_SECONDS)
+        self._then += time.monotonic() - began
 
     def between(self) -> None:
         """Say now and then that work goes on; raises Interrupted where it was asked to stop."""

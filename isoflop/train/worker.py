@@ -31,10 +31,10 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 def run_assignment(assignment: Assignment) -> None:
     """Entry point of the process; ends it with an exit code."""
-    die_with_parent(assignment.coordinator_pid)
+    paused = die_with_parent(assignment.coordinator_pid)
     os.environ["CUDA_VISIBLE_DEVICES"] = assignment.visible_device
     run_dir = RunDir(assignment.job_dir)
-    with _log_to(run_dir.log_path(assignment.attempt)), Stop() as stop:
+    with _log_to(run_dir.log_path(assignment.attempt)), Stop(paused) as stop:
         dump_stacks_when_asked()
         try:
             code = _work(assignment, run_dir, stop)

@@ -1,8 +1,9 @@
 """What `isoflop run` shows while it trains: a live picture on a terminal, plain lines elsewhere."""
 
 import contextlib
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -12,8 +13,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, Progressed, RunFinished, Waiting
+from isoflop.plan.estimate import Unfinished, seconds_left
 from isoflop.plan.types import Cell
-from isoflop.result import RunResult
+from isoflop.result import RunResult, Status
+from isoflop.store import Timing
+from isoflop.store.store import NTIMINGS
 from isoflop.sweep.outcome import Outline
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.drawing import text
@@ -22,6 +26,8 @@ from isoflop.wording import SIMULATED_SENTENCE, count, runs
 REFRESH_PER_SECOND = 4
 # Where nothing can be redrawn, a line this often, beside one for every result.
 PLAIN_SECONDS = 30.0
+# A worker that has ended is followed by the next within this time, seconds: until then it counts as one at work.
+NEXT_RUN_SECONDS = 5.0
 
 
 class Display(Protocol):
@@ -49,38 +55,51 @@ def run_display(outline: Outline, console: Console) -> Iterator[Display]:
 
 
 class SweepProgress:
-    """How far a sweep is, by FLOPs."""
+    """How far a sweep is, by FLOPs, and how long the rest takes by the estimate that `isoflop status` shows too."""
 
-    def __init__(self, outline: Outline) -> None:
+    def __init__(self, outline: Outline, clock: Callable[[], float] = time.monotonic) -> None:
         self.outline = outline
         self.cells: dict[str, Cell] = {}
         for cell in outline.cells:
             self.cells.setdefault(cell.run.run_id, cell)
         self.total_flops = sum(cell.run.planned_flops for cell in self.cells.values())
         self.latest: dict[int, Progressed] = {}
-        self.ended: set[str] = set()
-        self._ended_flops = 0.0
-        for run_id in outline.done:
-            self._end(run_id)
-        self._begun = time.monotonic()
-        self._flops_then = self.flops
-
-    def _end(self, run_id: str) -> None:
-        if run_id not in self.ended:
-            self.ended.add(run_id)
-            self._ended_flops += self.cells[run_id].run.planned_flops
+        self.ended = set(outline.done)
+        self._shares = {run_id: share for run_id, share in outline.shares.items() if run_id not in self.ended}
+        self._timings = outline.timings
+        self._clock = clock
+        # Until when each worker counts as at work, on the clock.
+        self._at_work: dict[int, float] = {}
 
     @property
     def flops(self) -> float:
         """Of the ended runs, and of the others as far as they are."""
-        working = (at.n_tokens * self.cells[at.run_id].run.shape.flops_per_token for at in self.latest.values())
-        return self._ended_flops + sum(working)
+        ended = sum(self.cells[run_id].run.planned_flops for run_id in self.ended)
+        return ended + sum(share * self.cells[run_id].run.planned_flops for run_id, share in self._shares.items())
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate so far; None before there is one."""
-        done, seconds = self.flops - self._flops_then, time.monotonic() - self._begun
-        return (self.total_flops - self.flops) * seconds / done if done > 0 else None
+        """What the runs without a result take on the workers at work; None where nothing is trained, or left."""
+        estimate = self._estimate()
+        return estimate[0] if estimate else None
+
+    def _estimate(self) -> tuple[float, bool] | None:
+        left = [cell.run for run_id, cell in self.cells.items() if run_id not in self.ended]
+        if not left or self.outline.simulated:
+            return None
+        speeds = {at.run_id: at.tokens_per_second for at in self.latest.values()}
+        own = [timing for timing in self._timings if timing.device == self.outline.devices[0]]
+        return seconds_left(
+            [Unfinished(run, self._shares.get(run.run_id, 0.0), speeds.get(run.run_id)) for run in left],
+            own,
+            device_kind=self.outline.device_kind,
+            n_workers=self._n_workers,
+        )
+
+    @property
+    def _n_workers(self) -> int:
+        """Workers at work, or about to be: where memory does not suffice for all, fewer than there are devices."""
+        return sum(until > self._clock() for until in self._at_work.values()) or len(self.outline.devices)
 
     @property
     def headline(self) -> str:
@@ -88,23 +107,37 @@ class SweepProgress:
         done = f"{self.outline.sweep}  {len(self.ended)}/{len(self.cells)} runs"
         if len(self.ended) == len(self.cells):
             return f"{done}: nothing left to train"
-        left = self.seconds_left
-        remaining = f"{format_seconds(left)} left" if left is not None else "starting"
-        return f"{done}  {self.flops / self.total_flops:.0%}  {remaining}"
+        share = f"{done}  {self.flops / self.total_flops:.0%}"
+        if (estimate := self._estimate()) is None:
+            return share
+        seconds, measured = estimate
+        return f"{share}  {format_seconds(seconds)} left{'' if measured else ' (guessed)'}"
 
     def take_in(self, event: Event) -> None:
         """Note what an event says."""
         match event:
+            case AttemptStarted():
+                self._at_work[event.worker] = math.inf
             case Progressed():
                 self.latest[event.worker] = event
+                self._shares[event.run_id] = min(1.0, event.step / self.cells[event.run_id].run.n_steps)
             case RunFinished():
-                self._end(event.result.run_id)
+                self._end(event.result)
                 if event.worker is not None:
                     self.latest.pop(event.worker, None)
             case AttemptEnded():
                 self.latest.pop(event.worker, None)
-            case AttemptStarted() | Waiting():
+                self._at_work[event.worker] = self._clock() + NEXT_RUN_SECONDS
+            case Waiting():
                 pass
+
+    def _end(self, result: RunResult) -> None:
+        self.ended.add(result.run_id)
+        self._shares.pop(result.run_id, None)
+        if result.status is Status.COMPLETED and not result.simulated:
+            shape = self.cells[result.run_id].run.shape
+            timing = Timing(shape, result.n_steps, result.achieved_flops, result.seconds, result.provenance.device)
+            self._timings = (timing, *self._timings)[:NTIMINGS]
 
 
 class _Lines:

@@ -33,6 +33,7 @@ def changes_document(changes: PlanChanges) -> dict[str, object]:
         "kept": [run.run_id for run in changes.kept],
         "new": [run.run_id for run in changes.new],
         "no_longer_asked_for": [run.run_id for run in changes.no_longer_asked_for],
+        "corpus_fingerprint": {"old": changes.corpus[0], "new": changes.corpus[1]} if changes.corpus else None,
         "keys": None if keys is None else {name: {"old": old, "new": new} for name, (old, new) in keys.items()},
     }
 
@@ -45,6 +46,8 @@ def print_changes(changes: PlanChanges, console: Console) -> None:
         console.print(text(f"  {name}: {_value(old)} -> {_value(new)}"))
     if len(keys) > _NAMED:
         console.print(text(f"  ... and {len(keys) - _NAMED} more keys", "dim"))
+    if changes.corpus:
+        console.print(text(f"  text of the corpus, by fingerprint: {changes.corpus[0]} -> {changes.corpus[1]}"))
     if changes.keys is None:
         console.print(text("  The keys of before were written by another version and cannot be compared.", "dim"))
     for title, listed in (("New", changes.new), ("No longer asked for", changes.no_longer_asked_for)):
@@ -74,8 +77,8 @@ def _table(title: str, listed: Sequence[PlannedRun]) -> Table:
     columns = (
         Column("budget"),
         Column("N"),
-        Column("D"),
-        Column("run", numeric=False),
+        Column("D", spare=1),
+        Column("run", numeric=False, whole=True),
         Column("result", numeric=False),
     )
     rows = tuple(

@@ -25,12 +25,12 @@ def plan_tables(plan: Plan, seconds: Mapping[str, float]) -> Iterator[Table]:
 
 def _cells(cells: Sequence[Cell]) -> Table:
     columns = (
-        Column("budget"), Column("N"), Column("D"), Column("D/N"), Column("shape"), Column("heads", essential=False),
-        Column("ff", essential=False), Column("steps"), Column("batch"), Column("rate"),
+        Column("budget"), Column("N", spare=1), Column("D", spare=2), Column("D/N", spare=6), Column("shape"),
+        Column("heads", essential=False), Column("steps", spare=3), Column("batch", spare=5), Column("rate", spare=4),
         Column("epochs", essential=False), Column("seed", essential=False),
-        Column("role", numeric=False, essential=False), Column("run", numeric=False),
+        Column("role", numeric=False, essential=False), Column("run", numeric=False, whole=True),
     )  # fmt: skip
-    note = "Shape: layers x width. Batch and D: in tokens. Rate: peak, before what width and depth make of it."
+    note = "Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak, before what width and depth make of it."
     return Table("Runs", columns, tuple(_cell_row(cell) for cell in cells), note)
 
 
@@ -38,8 +38,8 @@ def _cell_row(cell: Cell) -> tuple[str, ...]:
     run, shape = cell.run, cell.run.shape
     return (
         format_flops(cell.budget_flops), count(shape.n_params_total), count(run.n_tokens),
-        ratio(run.n_tokens / shape.n_params_total), f"{shape.n_layers}x{shape.width}",
-        f"{shape.n_heads}x{shape.head_dim}", str(shape.d_ff), str(run.n_steps), str(run.batch_tokens),
+        ratio(run.n_tokens / shape.n_params_total), f"{shape.n_layers}x{shape.width}/{shape.d_ff}",
+        f"{shape.n_heads}x{shape.head_dim}", str(run.n_steps), str(run.batch_tokens),
         two_digits(run.optimizer.learning_rate), f"{cell.epochs:.2f}", str(run.seed), cell.role.value, run.run_id,
     )  # fmt: skip
 

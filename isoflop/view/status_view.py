@@ -124,9 +124,9 @@ def _tables(status: SweepStatus) -> Iterator[Table]:
 def _running(works: Sequence[tuple[Work, RunCell]], at: datetime) -> Table:
     hosts = {work.host for work, _ in works}
     columns = (
-        Column("run", numeric=False), Column("FLOPs"), Column("N"), Column("step", essential=False), Column("done"),
-        Column("loss"), Column("tokens/s"), Column("heard"), Column("attempt", essential=False),
-        Column("process", numeric=False),
+        Column("run", numeric=False, whole=True), Column("FLOPs", spare=1), Column("N"),
+        Column("step", essential=False), Column("done"), Column("loss", spare=2), Column("tokens/s", spare=3),
+        Column("heard", spare=4), Column("attempt", essential=False), Column("process", numeric=False, spare=5),
     )  # fmt: skip
     rows = tuple(
         (
@@ -152,8 +152,9 @@ def _heard(work: Work) -> str:
 
 def _stopped(works: Sequence[tuple[Work, RunCell]]) -> Table:
     columns = (
-        Column("run", numeric=False), Column("FLOPs"), Column("N"), Column("state", numeric=False), Column("done"),
-        Column("attempt"), Column("last on", numeric=False),
+        Column("run", numeric=False, whole=True), Column("FLOPs", spare=1), Column("N"),
+        Column("state", numeric=False, whole=True), Column("done"), Column("attempt", spare=2),
+        Column("last on", numeric=False, spare=3),
     )  # fmt: skip
     rows = tuple(
         (

@@ -64,7 +64,7 @@ def test_the_changes_in_json_are_those_of_the_tables(changed: Path, tmp_path: Pa
     changes = document(folder)["changes"]
     new = cells(folder)
     assert isinstance(changes, dict)
-    assert set(changes) == {"kept", "new", "no_longer_asked_for", "keys"}
+    assert set(changes) == {"kept", "new", "no_longer_asked_for", "corpus_fingerprint", "keys"}
     assert set(changes["kept"]) == old & new
     assert set(changes["new"]) == new - old
     assert set(changes["no_longer_asked_for"]) == old - new

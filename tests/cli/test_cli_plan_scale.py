@@ -130,7 +130,7 @@ def test_findings_of_many_budgets_are_one_of_a_kind(tmp_path: Path) -> None:
     (tmp_path / "many.toml").write_text(sweep)
     findings = document(tmp_path)["findings"]
     assert isinstance(findings, list)
-    assert [finding["code"] for finding in findings] == ["few_sizes", "no_room_below", "no_room_above"]
+    assert [finding["code"] for finding in findings] == ["few_sizes_planned", "no_room_below", "no_room_above"]
     assert {finding["values"]["n_budgets"] for finding in findings} == {80}
 
 

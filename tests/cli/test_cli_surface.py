@@ -26,8 +26,19 @@ FIT = {
     "--devices", "--corpus-tokens", "--inference-tokens",
 }  # fmt: skip
 SURFACE = {
-    "plan": {"sweep", "--db", "--artifacts", "--device", "--workers", "--dry-run", "--json", "--extend", "--target"},
-    "run": {"sweep", "--db", "--artifacts", "--device", "--workers", "--retry", "--json"},
+    "plan": {
+        "sweep",
+        "--db",
+        "--artifacts",
+        "--device",
+        "--workers",
+        "--dry-run",
+        "--json",
+        "--extend",
+        "--target",
+        "--replan",
+    },
+    "run": {"sweep", "--db", "--artifacts", "--device", "--workers", "--retry", "--replan", "--json"},
     "status": {"sweep", "--db", "--artifacts", "--json"},
     "fit": {"sources", "--db", "--sweep", "--column", "--target", "--level", "--strict", "--json", "--compare", *FIT},
     "report": {"sources", "--out", "--db", "--sweep", "--column", "--target", "--level", "--bootstrap", "--json", *FIT},

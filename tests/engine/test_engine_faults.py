@@ -113,7 +113,11 @@ def test_a_worker_that_outlives_its_server_is_waited_for_and_then_goes_on(sandbo
     assert json.loads(out)["flops_spent"] == planned
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "term", "terminal closed"],
+)
 def test_one_signal_checkpoints_and_the_same_command_goes_on(
     sandbox: Sandbox, number: signal.Signals, code: int
 ) -> None:
@@ -122,7 +126,12 @@ def test_one_signal_checkpoints_and_the_same_command_goes_on(
     sandbox.wait_for(lambda: len(trained_workers(sandbox)) == 2)
     workers = sandbox.workers()
     begun = time.monotonic()
-    assert kill(coordinator, number) == code
+    coordinator.send_signal(number)
+    if number == signal.SIGHUP:  # the shell sends it, then the system
+        coordinator.send_signal(number)
+    _, err = coordinator.communicate(timeout=60)
+    assert coordinator.returncode == code
+    assert "Stopping" in err
     assert within_ten_seconds(begun)
     assert not any(map(alive, workers))
     assert len(list(sandbox.folder.glob("isoflop-artifacts/*/checkpoint/*.safetensors"))) >= 2
@@ -130,6 +139,18 @@ def test_one_signal_checkpoints_and_the_same_command_goes_on(
     assert json.loads(out)["runs"]["completed"] == 4
     resumed = sandbox.rows("select count(*) from results where attempt > 1")
     assert resumed == [(2,)]
+
+
+def test_a_sweep_under_nohup_outlives_its_terminal(sandbox: Sandbox) -> None:
+    command = ["nohup", sys.executable, "-m", "isoflop", "run", "tiny.toml", "--workers", "2"]
+    coordinator = subprocess.Popen(
+        command, cwd=sandbox.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    sandbox.wait_for(lambda: trained_workers(sandbox))
+    coordinator.send_signal(signal.SIGHUP)
+    out, err = coordinator.communicate(timeout=240)
+    assert coordinator.returncode == 0 and "Stopping" not in err
+    assert "6 completed" in out
 
 
 def test_a_second_signal_kills_at_once(sandbox: Sandbox) -> None:

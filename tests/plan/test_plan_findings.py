@@ -1,9 +1,13 @@
 """What a plan warns of: one finding of a kind, whatever the number of budgets."""
 
+from math import log10
+from statistics import fmean
+
 import pytest
 
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding
+from isoflop.fit import fit_sweep
 from isoflop.plan.findings import KeptSizes, grid_findings
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import Limit
@@ -26,10 +30,11 @@ def test_a_roomy_grid_has_no_findings() -> None:
 
 def test_budgets_of_one_kind_share_a_finding_that_names_six_and_counts_the_others() -> None:
     grids = [KeptSizes(10.0**k, 350.0, (200, 300, 400, 500)) for k in range(10, 19)]
-    finding = found(*grids, KeptSizes(1e20, 300.0, ROOMY))["few_sizes"]
+    finding = found(*grids, KeptSizes(1e20, 300.0, ROOMY))["few_sizes_planned"]
     assert finding.message == (
-        "Fewer than 5 sizes are left at 1.00e10 FLOPs (4 sizes), 1.00e11 FLOPs (4 sizes), 1.00e12 FLOPs (4 sizes), "
-        "1.00e13 FLOPs (4 sizes), 1.00e14 FLOPs (4 sizes), 1.00e15 FLOPs (4 sizes) and 3 more budgets."
+        "Fewer than 6 sizes, too few to see a bad run or a skewed valley by, are planned at 1.00e10 FLOPs (4 sizes), "
+        "1.00e11 FLOPs (4 sizes), 1.00e12 FLOPs (4 sizes), 1.00e13 FLOPs (4 sizes), 1.00e14 FLOPs (4 sizes), "
+        "1.00e15 FLOPs (4 sizes) and 3 more budgets."
     )
     assert finding.values == {
         "budgets": [grid.budget_flops for grid in grids], "n_sizes": [4] * 9, "centres": [350.0] * 9, "n_budgets": 9,
@@ -37,27 +42,44 @@ def test_budgets_of_one_kind_share_a_finding_that_names_six_and_counts_the_other
 
 
 def test_values_list_fifty_budgets_and_count_all() -> None:
-    values = found(*(KeptSizes(1e10 * k, 100.0, (100,)) for k in range(1, 71)))["few_sizes"].values
+    values = found(*(KeptSizes(1e10 * k, 100.0, (100,)) for k in range(1, 71)))["few_sizes_planned"].values
     assert values["n_budgets"] == 70
     assert values["budgets"] == [1e10 * k for k in range(1, 51)]
 
 
 def test_one_of_a_thing_is_not_several() -> None:
     findings = found(*(KeptSizes(1e10 * k, 300.0, (200,)) for k in range(1, 8)))
-    assert findings["few_sizes"].message.endswith("6.00e10 FLOPs (1 size) and 1 more budget.")
+    assert findings["few_sizes_planned"].message.endswith("6.00e10 FLOPs (1 size) and 1 more budget.")
     assert "1.00e10 FLOPs (1 size)" in findings["no_room_below"].message
     assert "1.00e10 FLOPs (0 sizes)" in findings["no_room_above"].message
     assert findings["no_room_above"].values["side"] == "above"
 
 
 def test_the_centres_own_size_is_on_neither_side() -> None:
-    grid = KeptSizes(1e12, 300.1, (100, 200, 300, 400, 500))
-    assert (grid.n_below, grid.n_above) == (2, 2)
+    grid = KeptSizes(1e12, 300.1, (100, 200, 300, 400, 500, 600))
+    assert (grid.n_below, grid.n_above) == (2, 3)
     assert found(grid) == {}
 
 
 def test_a_budget_that_keeps_no_size_is_told_once() -> None:
-    assert set(found(KeptSizes(1e12, 300.0, ()))) == {"few_sizes"}
+    assert set(found(KeptSizes(1e12, 300.0, ()))) == {"few_sizes_planned"}
+
+
+@pytest.mark.parametrize("sizes", [4, 5, 6, 7])
+def test_a_plan_warns_of_few_sizes_exactly_where_its_fit_will(sizes: int) -> None:
+    content = {"name": "s", "budgets": [1e12, 3e12, 1e13], "grid": {"sizes": sizes}}
+    plan = make_plan(parse_spec(content, source="t"), CORPUS, vocab_size=257)
+    assert len(plan.cells) == 3 * sizes
+    budgets = [cell.budget_flops for cell in plan.cells]
+    n_params = [float(cell.run.shape.n_params_total) for cell in plan.cells]
+    centres = {
+        budget: fmean(log10(n) for b, n in zip(budgets, n_params, strict=True) if b == budget) for budget in budgets
+    }
+    losses = [2 + (log10(n) - centres[budget]) ** 2 for budget, n in zip(budgets, n_params, strict=True)]
+    fit = fit_sweep(budgets, n_params, [float(cell.run.n_tokens) for cell in plan.cells], losses)
+    warned = any(finding.code == "few_sizes_planned" for finding in plan.findings)
+    assert warned is any(finding.code == "few_sizes" for finding in fit.findings)
+    assert warned is (sizes < 6)
 
 
 def unusual_rates(learning_rate: float) -> dict[str, object] | None:

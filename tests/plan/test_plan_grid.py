@@ -140,7 +140,7 @@ def test_too_few_steps_is_dropped_with_the_reason() -> None:
     plan = plan_of(budgets=[1e10], grid={"center_n_params": 5e4})
     assert plan.dropped
     assert all("recipe.min_steps = 200" in cell.reason for cell in plan.dropped)
-    assert any(finding.code == "few_sizes" for finding in plan.findings)
+    assert any(finding.code == "few_sizes_planned" for finding in plan.findings)
 
 
 def test_too_many_epochs_is_dropped_with_the_reason() -> None:

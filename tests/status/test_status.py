@@ -110,6 +110,8 @@ def test_a_sweep_file_that_changed_is_a_finding_and_one_not_planned_an_error(tmp
     status = status_of(tmp_path, changed)
     assert [finding.code for finding in status.findings] == ["sweep_file_changed"]
     assert "isoflop plan" in shown(status)
+    looked_after = spec.model_copy(update={"run": spec.run.model_copy(update={"keep": "none"})})
+    assert status_of(tmp_path, looked_after).findings == (), "[run] changes no question, and a fit says nothing of it"
     with pytest.raises(IsoflopError, match="not planned yet"):
         status_of(tmp_path, spec.model_copy(update={"name": "other"}))
 

@@ -1,0 +1,109 @@
+"""What a new plan would leave behind: runs that were trained and that no sweep would ask for any more."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from isoflop.errors import IsoflopError
+from isoflop.plan.types import Plan
+from isoflop.rundir import RunDir
+from isoflop.status.work import latest_report
+from isoflop.store import PlanChanges, RunCell, Store, run_cells
+from isoflop.units import format_flops, plural
+
+NOTHING_WRITTEN = "Nothing was written."
+WAYS_ON = (
+    "Undo the change to go on with these runs, give the changed sweep another name to keep both, or repeat the command "
+    "with --replan."
+)
+# Changed keys that a sentence names.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """What is at stake when a sweep is planned anew.
+
+    Attributes:
+        n_completed: runs with a loss.
+        n_begun: runs without a result that have a checkpoint to go on from.
+        n_runs: runs of the plan so far.
+        flops: training FLOPs spent on both.
+        why: what changed, a few words.
+    """
+
+    sweep: str
+    n_completed: int
+    n_begun: int
+    n_runs: int
+    flops: float
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        """What would be lost, and why."""
+        done = [
+            plural(self.n_completed, "trained run") if self.n_completed else "",
+            plural(self.n_begun, "half-trained run") if self.n_begun else "",
+        ]
+        what = " and ".join(filter(None, done))
+        return (
+            f"This plan of {self.sweep} leaves behind {what} of {self.n_runs} "
+            f"({format_flops(self.flops)} FLOPs): {self.why}."
+        )
+
+    def refusal(self) -> IsoflopError:
+        """The error of a plan that nobody agreed to."""
+        return IsoflopError(f"{self.sentence} {NOTHING_WRITTEN}", hint=WAYS_ON)
+
+
+def left_behind(store: Store, plan: Plan, changes: PlanChanges | None, artifacts: Path) -> LeftBehind | None:
+    """What `plan` would leave behind in the database and in the run directories; None for nothing that was trained.
+
+    A run that another sweep asks for stays of use. Simulated runs were not trained.
+    """
+    if changes is None or plan.simulated:
+        return None
+    runs = {cell.run_id: cell for cell in run_cells(store.cells(plan.sweep))}
+    gone = [runs[run.run_id] for run in changes.no_longer_asked_for]
+    completed = {cell.run_id: cell.completed.spent_flops for cell in gone if cell.completed}
+    begun = dict(_begun((cell for cell in gone if cell.status is None), artifacts))
+    lost = {
+        run_id: flops
+        for run_id, flops in {**completed, **begun}.items()
+        if store.sweeps_asking_for([run_id]) == (plan.sweep,)
+    }
+    if not lost:
+        return None
+    return LeftBehind(
+        sweep=plan.sweep,
+        n_completed=len(completed.keys() & lost.keys()),
+        n_begun=len(begun.keys() & lost.keys()),
+        n_runs=len(runs),
+        flops=sum(lost.values()),
+        why=_why(changes),
+    )
+
+
+def _begun(cells: Iterable[RunCell], artifacts: Path) -> Iterator[tuple[str, float]]:
+    """Pending runs with a checkpoint, each with the FLOPs it has come to."""
+    for cell in cells:
+        run_dir = RunDir(artifacts / cell.run_id)
+        if (run_dir.checkpoint_dir / f"{cell.run_id}.safetensors").exists():
+            at = latest_report(run_dir, cell.run_id, this_attempt=False)
+            yield cell.run_id, float(at.n_tokens * cell.shape.flops_per_token) if at else 0.0
+
+
+def _why(changes: PlanChanges) -> str:
+    reasons = []
+    if changes.keys:
+        reasons.append(f"{_listed(changes.keys)} changed in the sweep file")
+    if changes.corpus is not None:
+        reasons.append(f"the corpus changed (fingerprint {changes.corpus[0]} -> {changes.corpus[1]})")
+    return " and ".join(reasons) or "this machine or this version of isoflop plans other runs for the same sweep file"
+
+
+def _listed(keys: Mapping[str, object]) -> str:
+    names = list(keys)
+    more = f" and {len(names) - _NAMED} more keys" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
