@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from isoflop.plan.types import Plan
-from isoflop.rundir import WEIGHTS_SUFFIX, RunDir
+from isoflop.rundir import RunDir
 from isoflop.sources.load import load_source
 from isoflop.sweep.session import open_session
 from tests.store.store_examples import make_result
@@ -156,7 +156,7 @@ def answer(artifacts: Path, plan: Plan, wrong: Mapping[str, Content] | None = No
         content = {"val_loss": 2 + 0.4 * offset**2, **(wrong or {}).get(run_id, {})}
         run_dir = RunDir(artifacts / run_id)
         run_dir.checkpoint_dir.mkdir(parents=True)
-        (run_dir.checkpoint_dir / f"{run_id}{WEIGHTS_SUFFIX}").write_bytes(b"weights")
+        run_dir.weights_path(run_id).write_bytes(b"weights")
         run_dir.result_path(run_id).write_text(make_result(run, **content).model_dump_json())
 
 
@@ -176,6 +176,6 @@ def observe(folder: Path, content: Content) -> Observed:
         findings=plan.findings,
         sizes=source.columns_of_fit["n_params"],
         simulated=source.simulated,
-        weights=len(list(artifacts.glob(f"*/checkpoint/*{WEIGHTS_SUFFIX}"))),
+        weights=len(list(artifacts.glob("*/checkpoint/*.weights.safetensors"))),
         stall_seconds=stall_seconds,
     )

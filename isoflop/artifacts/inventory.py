@@ -17,28 +17,24 @@ from pydantic import ValidationError
 
 from isoflop.artifacts.occupancy import alone_with_corpora, is_claimed
 from isoflop.artifacts.other_databases import OtherDatabases
-from isoflop.artifacts.weights import weights_of
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH
 from isoflop.files import TEMPORARY_SUFFIX
 from isoflop.result import RunResult
-from isoflop.run_spec import RUN_ID_LENGTH, RunSpec
+from isoflop.run_spec import RunSpec
 from isoflop.rundir import RunDir
+from isoflop.rundir.layout import OWN_NAMES, RESULT_NAME, RUN_ID
 from isoflop.store import KnownRun
 
 CORPORA = "corpora"
 
-_RUN = rf"[0-9a-f]{{{RUN_ID_LENGTH}}}"
 _CORPUS = rf"[0-9a-f]{{{FINGERPRINT_LENGTH}}}"
-_RUN_NAME, _CORPUS_NAME = re.compile(_RUN), re.compile(_CORPUS)
+_JOB_NAME, _CORPUS_NAME = re.compile(RUN_ID), re.compile(_CORPUS)
 _TEMPORARY = re.compile(rf"\..+\.\d+{re.escape(TEMPORARY_SUFFIX)}")
 # A directory gets such a name when its removal begins, see `free`.
-_HALF_REMOVED = re.compile(rf"\.({_RUN}|{_CORPUS})\.\d+{re.escape(TEMPORARY_SUFFIX)}")
+_HALF_REMOVED = re.compile(rf"\.({RUN_ID}|{_CORPUS})\.\d+{re.escape(TEMPORARY_SUFFIX)}")
 _ANY_NAME = re.compile(r".*")
 _UNFINISHED_CORPUS = re.compile(r"building-[0-9a-f]{32}")
-_RESULT = re.compile(rf"result-({_RUN})\.json")
-_OURS = re.compile(
-    rf"job\.json|claim\.json|\.lock|heartbeat|events\.jsonl|checkpoint|attempt-\d+|{_RESULT.pattern}|{_TEMPORARY.pattern}"
-)
+_OURS = re.compile(rf"{OWN_NAMES.pattern}|{_TEMPORARY.pattern}")
 
 
 # What stat(2) counts blocks in, whatever the file system's own block is.
@@ -98,7 +94,7 @@ def take_inventory(
     for path in sorted(artifacts.iterdir()):
         if _is_folder(path, _HALF_REMOVED):
             items.append(Item(Kind.TEMPORARY, path, disk_usage(path), path))
-        elif _is_folder(path, _RUN_NAME):
+        elif _is_folder(path, _JOB_NAME):
             run_ids = _run_ids(path)
             reason = _why_untouchable(path, run_ids, known, others)
             if reason is not None:
@@ -138,7 +134,7 @@ def _runs(path: Path) -> tuple[RunSpec, ...]:
 
 def _run_ids(path: Path) -> set[str]:
     """The runs of a directory: those of its job, those that left a result, and the one that it is named after."""
-    results = {match[1] for entry in path.iterdir() if (match := _RESULT.fullmatch(entry.name))}
+    results = {match[1] for entry in path.iterdir() if (match := RESULT_NAME.fullmatch(entry.name))}
     return results | ({run.run_id for run in _runs(path)} or {path.name})
 
 
@@ -156,14 +152,14 @@ def _is_recorded(path: Path, run: KnownRun) -> bool:
 
 def _parts(path: Path, run_ids: set[str], known: Mapping[str, KnownRun], wanted: frozenset[str]) -> Iterator[Item]:
     """What can go of the directory of a run that is asked for."""
-    checkpoints = RunDir(path).checkpoint_dir
+    run_dir = RunDir(path)
     for run_id in sorted(run_ids):
         if known[run_id].status is None:
             continue
         if run_id not in wanted:
-            yield from _files(Kind.WEIGHTS, [weights_of(path, run_id)], path)
-        yield from _files(Kind.CHECKPOINT, [checkpoints / f"{run_id}.safetensors"], path)
-    for folder in (path, checkpoints):
+            yield from _files(Kind.WEIGHTS, [run_dir.weights_path(run_id)], path)
+        yield from _files(Kind.CHECKPOINT, [run_dir.checkpoint_path(run_id)], path)
+    for folder in (path, run_dir.checkpoint_dir):
         if _is_folder(folder):
             leftovers = sorted(entry for entry in folder.iterdir() if _TEMPORARY.fullmatch(entry.name))
             yield from _files(Kind.TEMPORARY, leftovers, path)

@@ -7,7 +7,8 @@ from isoflop.artifacts.other_databases import OtherDatabases, notes, read_other_
 from isoflop.artifacts.retention import Ranking, leaves_weights, weights_any_keeps
 from isoflop.errors import IsoflopError
 from isoflop.result import RunResult
-from isoflop.rundir import WEIGHTS_SUFFIX, RunDir
+from isoflop.rundir import RunDir
+from isoflop.rundir.layout import dir_of_run
 from isoflop.spec import Keep
 from isoflop.store import Store, run_cells
 
@@ -68,17 +69,13 @@ class WeightKeeper:
             return None
 
 
-def weights_of(job_dir: Path, run_id: str) -> Path:
-    """Where a completed run's weights lie."""
-    return RunDir(job_dir).checkpoint_dir / f"{run_id}{WEIGHTS_SUFFIX}"
-
-
 def free_weights(artifacts: Path, run_id: str) -> bool:
-    """Whether the weights of an independent run are gone; False while another process works on the run."""
-    weights = weights_of(artifacts / run_id, run_id)
+    """Whether the weights of a run are gone; False while another process works on its job."""
+    run_dir = RunDir(dir_of_run(artifacts, run_id))
+    weights = run_dir.weights_path(run_id)
     if weights.parent.is_symlink() or not weights.is_file():
         return True
-    with alone_in(artifacts / run_id) as alone:
+    with alone_in(run_dir.path) as alone:
         if alone:
             weights.unlink(missing_ok=True)
         return alone

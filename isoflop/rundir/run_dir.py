@@ -1,4 +1,4 @@
-"""RunDir: the paths of a run directory and its files, read and written whole."""
+"""RunDir: the files of a job's directory, read and written whole."""
 
 import contextlib
 import fcntl
@@ -16,63 +16,22 @@ from isoflop.result import RunResult
 from isoflop.rundir.claim import Claim
 from isoflop.rundir.events import append_event, last_events, read_events
 from isoflop.rundir.job_file import JobFile
+from isoflop.rundir.layout import JobPaths, checkpoints_in
 
 RESULT_SCHEMA_VERSION = 1
-# Ends the name of a completed run's weights, in checkpoint/.
-WEIGHTS_SUFFIX = ".weights.safetensors"
 
 _M = TypeVar("_M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class RunDir:
+class RunDir(JobPaths):
     """Paths and files of one job's directory."""
-
-    path: Path
-
-    @property
-    def claim_path(self) -> Path:
-        """Where the worker says who it is."""
-        return self.path / "claim.json"
-
-    @property
-    def heartbeat_path(self) -> Path:
-        """Touched by a living trainer."""
-        return self.path / "heartbeat"
-
-    @property
-    def events_path(self) -> Path:
-        """Progress, one JSON object per line."""
-        return self.path / "events.jsonl"
-
-    @property
-    def checkpoint_dir(self) -> Path:
-        """What a later attempt resumes from."""
-        return self.path / "checkpoint"
-
-    def result_path(self, run_id: str) -> Path:
-        """The outcome of a run of this job."""
-        return self.path / f"result-{run_id}.json"
-
-    def attempt_dir(self, attempt: int) -> Path:
-        """Files of one attempt."""
-        return self.path / f"attempt-{attempt}"
-
-    def log_path(self, attempt: int) -> Path:
-        """What the attempt printed."""
-        return self.attempt_dir(attempt) / "log.txt"
-
-    @property
-    def last_attempt(self) -> int:
-        """Number of the latest attempt that was started, 0 if none."""
-        numbers = [int(p.name.removeprefix("attempt-")) for p in self.path.glob("attempt-[0-9]*") if p.is_dir()]
-        return max(numbers, default=0)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[bool]:
         """Whether this process alone may write here, for the time of the block; the system frees it at death."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("ab") as file:
+        with self.lock_path.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -83,11 +42,11 @@ class RunDir:
     def write_job(self, content: JobFile) -> None:
         """Create the directory and its job.json."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path / "job.json", content.model_dump_json(indent=1).encode())
+        write_atomically(self.job_path, content.model_dump_json(indent=1).encode())
 
     def read_job(self) -> JobFile | None:
         """job.json; None where there is none of this version."""
-        return _read(self.path / "job.json", JobFile)
+        return _read(self.job_path, JobFile)
 
     def write_claim(self, claim: Claim) -> None:
         """Say which process works here."""
@@ -126,16 +85,15 @@ class RunDir:
 
     def discard_checkpoints(self) -> None:
         """Delete the states to resume from; weights of completed runs stay."""
-        for state in self.checkpoint_dir.glob("*.safetensors"):
-            if not state.name.endswith(WEIGHTS_SUFFIX):
-                state.unlink()
+        for state in checkpoints_in(self.checkpoint_dir):
+            state.unlink()
 
     def set_result_aside(self, run_id: str) -> None:
         """Move an outcome into its attempt's folder, so that the run can be tried again."""
         result = self.read_result(run_id)
         if result is not None:
             self.attempt_dir(result.attempt).mkdir(exist_ok=True)
-            self.result_path(run_id).replace(self.attempt_dir(result.attempt) / f"result-{run_id}.json")
+            self.result_path(run_id).replace(RunDir(self.attempt_dir(result.attempt)).result_path(run_id))
 
     def beat(self, step: int) -> None:
         """Say that the trainer lives and how far it is."""

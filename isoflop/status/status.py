@@ -13,6 +13,7 @@ from isoflop.finding import Finding
 from isoflop.plan.changed_file import file_findings
 from isoflop.result import Status
 from isoflop.rundir import RunDir
+from isoflop.rundir.layout import dir_of_run, dirs_of_runs
 from isoflop.spec import SweepSpec
 from isoflop.status.holder import Holder, read_holder
 from isoflop.status.positions import Position, State, positions
@@ -193,17 +194,10 @@ def _works(cells: Iterable[RunCell], artifacts: Path, *, silent_seconds: float) 
     pending = {cell.run_id for cell in cells if cell.result is None}
     host = socket.gethostname()
     works = (
-        read_work(RunDir(artifacts / run_id), run_id, host=host, silent_seconds=silent_seconds)
-        for run_id in sorted(pending & _folders(artifacts))
+        read_work(RunDir(path), run_id, host=host, silent_seconds=silent_seconds)
+        for run_id, path in dirs_of_runs(artifacts, sorted(pending)).items()
     )
     return {work.run_id: work for work in works if work is not None}
-
-
-def _folders(artifacts: Path) -> set[str]:
-    try:
-        return {path.name for path in artifacts.iterdir()}
-    except FileNotFoundError:
-        return set()
 
 
 def _state(cell: SweepCell, works: Mapping[str, Work]) -> State:
@@ -221,7 +215,7 @@ def _flops_done(cell: RunCell, work: Work | None) -> float:
 def _failures(cells: Iterable[RunCell], artifacts: Path) -> tuple[Failure, ...]:
     # A run that serves several cells failed once.
     failed = {cell.run_id: (cell, cell.broken) for cell in cells if cell.broken}
-    return tuple(_failure(*one, RunDir(artifacts / run_id)) for run_id, one in failed.items())
+    return tuple(_failure(*one, RunDir(dir_of_run(artifacts, run_id))) for run_id, one in failed.items())
 
 
 def _failure(cell: RunCell, broken: BrokenResult, run_dir: RunDir) -> Failure:

@@ -7,6 +7,7 @@ from pathlib import Path
 from isoflop.hardware import cpu_name
 from isoflop.plan.estimate import Unfinished, seconds_left
 from isoflop.rundir import RunDir
+from isoflop.rundir.layout import dir_of_run
 from isoflop.status.work import Activity, Work, share_done
 from isoflop.store import RunCell, Timing
 
@@ -81,7 +82,7 @@ def _device(cells: Sequence[RunCell], works: Mapping[str, Work], artifacts: Path
     kinds = [work.device_kind for work in begun if work.device_kind]
     finished = [(cell.completed, cell.run_id) for cell in cells if cell.completed is not None]
     last, run_id = max(finished, key=lambda one: one[0].finished_at, default=(None, ""))
-    job = RunDir(artifacts / run_id).read_job() if last is not None else None
+    job = RunDir(dir_of_run(artifacts, run_id)).read_job() if last is not None else None
     last_device = _Device(job.execution.device_kind, last.device) if job and last is not None else None
     if last_device is not None and kinds[:1] in ([], [last_device.kind]):
         return last_device

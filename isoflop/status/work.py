@@ -90,7 +90,7 @@ def read_work(run_dir: RunDir, run_id: str, *, host: str, silent_seconds: float)
         reported=latest_report(run_dir, run_id, this_attempt=running),
         heartbeat_seconds=age,
         device_kind=job.execution.device_kind if job else None,
-        resumable=(run_dir.checkpoint_dir / f"{run_id}.safetensors").exists(),
+        resumable=run_dir.checkpoint_path(run_id).exists(),
         log_path=run_dir.log_path(claim.attempt),
     )
 

@@ -22,6 +22,7 @@ from isoflop.plan.types import Plan
 from isoflop.result import Status
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
+from isoflop.rundir.layout import dir_of_run
 from isoflop.spec import load_spec
 from isoflop.status.work import read_work, share_done
 from isoflop.store import PlanChanges, Store, changes_since, open_store, run_cells, sweep_lock
@@ -205,9 +206,9 @@ class Session:
     def retry(self) -> None:
         """Make every diverged or failed run of the sweep pending again; what it was stays among the attempts."""
         status = {cell.run_id: cell.status for cell in run_cells(self.store.cells(self.plan.sweep))}
-        for run_id, run in self.plan.runs.items():
+        for run_id in self.plan.runs:
             if status[run_id] in (Status.DIVERGED, Status.FAILED):
-                RunDir(self.engine.artifacts / Job((run,)).job_id).set_result_aside(run_id)
+                RunDir(dir_of_run(self.engine.artifacts, run_id)).set_result_aside(run_id)
                 self.store.supersede(run_id)
 
     def outcome(self) -> RunOutcome:

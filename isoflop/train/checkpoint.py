@@ -12,20 +12,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from isoflop.files import write_atomically
-from isoflop.rundir import WEIGHTS_SUFFIX
 from isoflop.train.progress import Progress
 
 CHECKPOINT_VERSION = "1"
-
-
-def checkpoint_path(folder: Path, run_id: str) -> Path:
-    """Where a run's state lies while it trains."""
-    return folder / f"{run_id}.safetensors"
-
-
-def weights_path(folder: Path, run_id: str) -> Path:
-    """Where a completed run's weights lie."""
-    return folder / f"{run_id}{WEIGHTS_SUFFIX}"
 
 
 def save_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, at: Progress) -> None:

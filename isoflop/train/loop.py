@@ -11,8 +11,9 @@ from torch import Tensor
 from isoflop.corpus import Corpus, heldout_sequences
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Execution
+from isoflop.rundir.layout import checkpoint_path, weights_path
 from isoflop.train.batches import training_batches
-from isoflop.train.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint, save_weights, weights_path
+from isoflop.train.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from isoflop.train.divergence import average_loss, explosion, heldout_problem, step_problem
 from isoflop.train.evaluate import heldout_loss
 from isoflop.train.model import Decoder, build_model

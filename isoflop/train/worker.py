@@ -122,7 +122,7 @@ def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: E
     result = make_result(run, assignment, execution, trained)
     run_dir.write_result(result)
     run_dir.append_event({"event": "result", **_now(), "run_id": run.run_id, "status": result.status.value})
-    for state in run_dir.checkpoint_dir.glob(f"{run.run_id}.safetensors"):
+    if (state := run_dir.checkpoint_path(run.run_id)).exists():
         state.unlink()  # optimizer state is of no use to a run that has ended
     return EXIT_DONE
 

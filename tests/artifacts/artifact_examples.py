@@ -5,7 +5,6 @@ from pathlib import Path
 
 from isoflop.artifacts.inventory import Inventory, take_inventory
 from isoflop.artifacts.other_databases import needs_of, read_other_databases
-from isoflop.artifacts.weights import weights_of
 from isoflop.plan.types import Cell
 from isoflop.result import RunResult
 from isoflop.rundir import Execution, JobFile, RunDir
@@ -23,7 +22,7 @@ def leave_run(artifacts: Path, cell: Cell, result: RunResult | None = None) -> P
     run_dir.checkpoint_dir.mkdir(parents=True)
     with run_dir.lock():
         run_dir.write_result(result or make_result(cell))
-    weights_of(run_dir.path, cell.run.run_id).write_bytes(b"w" * N_WEIGHT_BYTES)
+    run_dir.weights_path(cell.run.run_id).write_bytes(b"w" * N_WEIGHT_BYTES)
     return run_dir.path
 
 
@@ -35,7 +34,7 @@ def leave_runs(artifacts: Path, cells: Sequence[Cell]) -> None:
 def has_weights(artifacts: Path, cells: Sequence[Cell]) -> set[str]:
     """Ids of the runs whose weights lie there."""
     ids = (cell.run.run_id for cell in cells)
-    return {run_id for run_id in ids if weights_of(artifacts / run_id, run_id).exists()}
+    return {run_id for run_id in ids if RunDir(artifacts / run_id).weights_path(run_id).exists()}
 
 
 def inventory_of(artifacts: Path, db: Path) -> Inventory:

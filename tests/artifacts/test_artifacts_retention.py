@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from isoflop.artifacts.retention import Ranking, weights_any_keeps, weights_to_keep
-from isoflop.artifacts.weights import weights_of
 from isoflop.plan.types import Cell, Plan, Role
 from isoflop.result import RunResult
-from isoflop.rundir import RunDir
 from isoflop.spec import RunPolicy, SweepSpec
 from isoflop.store import SweepCell, open_store
 from tests.report_examples import grid, make_cell, make_result, save_sweep, unfinished
@@ -108,11 +106,3 @@ def test_a_sweep_in_the_words_of_another_version_may_want_anything(db: Path) -> 
         store._db.execute("update sweeps set spec_json = ?", ['{"name": "demo", "budgets": [1e12], "colour": "red"}'])
         store._db.conn.commit()
         assert weights_any_keeps(store, ["demo"]) == {cell.run.run_id for cell in cells}
-
-
-@pytest.mark.slow
-def test_weights_lie_where_the_trainer_writes_them(tmp_path: Path) -> None:
-    from isoflop.train.checkpoint import weights_path
-
-    run_dir = RunDir(tmp_path / "0123456789ab")
-    assert weights_of(run_dir.path, "0123456789ab") == weights_path(run_dir.checkpoint_dir, "0123456789ab")

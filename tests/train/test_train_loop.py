@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from isoflop.corpus import Corpus, batch
 from isoflop.run_spec import RunSpec
-from isoflop.train.checkpoint import checkpoint_path, weights_path
+from isoflop.rundir.layout import checkpoint_path, weights_path
 from isoflop.train.progress import Ending
 from tests.run_examples import OPTIMIZER
 from tests.train.conftest import CPU, make_run, run_it

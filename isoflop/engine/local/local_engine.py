@@ -22,6 +22,7 @@ from isoflop.engine.local.vigil import Vigil
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
 from isoflop.rundir import Assignment, RunDir
+from isoflop.rundir.layout import job_dir, peaks_dir
 from isoflop.shape import ModelShape
 from isoflop.train.worker import EXIT_BUSY, EXIT_CHECKPOINTED, EXIT_OBSTACLE, EXIT_OUT_OF_MEMORY, run_assignment
 
@@ -111,7 +112,7 @@ class LocalEngine:
                 attempt.tell(self._order)
 
     def _found(self, job: Job) -> Iterator[RunFinished]:
-        run_dir = RunDir(self.artifacts / job.job_id)
+        run_dir = RunDir(job_dir(self.artifacts, job.job_id))
         for run in job.runs:
             result = run_dir.read_result(run.run_id)
             if result is not None:
@@ -128,7 +129,7 @@ class LocalEngine:
             if not self._has_room(job, self.slots[free[0]]):
                 too_large.append(job)  # for now: a smaller one may go first
                 continue
-            run_dir = RunDir(self.artifacts / job.job_id)
+            run_dir = RunDir(job_dir(self.artifacts, job.job_id))
             with run_dir.lock() as alone:
                 found = list(self._found(job)) if alone else []
                 if len(found) == len(job.runs):
@@ -177,7 +178,7 @@ class LocalEngine:
             job_dir=run_dir.path,
             attempt=number,
             corpora=self.corpora,
-            peaks=self.artifacts / "peaks",
+            peaks=peaks_dir(self.artifacts),
             coordinator_pid=os.getpid(),
             visible_device=self.slots[slot].visible_device,
             git_commit=self.git.commit,

@@ -1,0 +1,142 @@
+"""What lies where in a folder of artifacts: run id -> job id -> paths. The one module that knows a name on disk.
+
+    <artifacts>/peaks/            the devices' measured rates
+    <artifacts>/<job_id>/
+        job.json                  the job's RunSpecs and its `execution`
+        claim.json                who works on it: host, pid, start time, attempt
+        .lock                     held (flock) by whoever writes here; freed by the system at death
+        heartbeat                 the step last reached; its age says whether the trainer lives
+        events.jsonl              progress, append-only
+        checkpoint/               <run_id>.safetensors to resume from, <run_id>.weights.safetensors to keep
+        result-<run_id>.json      the outcome of one run
+        attempt-K/log.txt         what attempt K printed
+
+Everything but the append-only events is written to a temporary name and renamed into place.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from isoflop.run_spec import RUN_ID_LENGTH
+
+# A run's id and a job's look alike: a job of one run has its run's.
+RUN_ID = rf"[0-9a-f]{{{RUN_ID_LENGTH}}}"
+RESULT_NAME = re.compile(rf"result-({RUN_ID})\.json")
+# What isoflop writes directly in a job's directory, temporary names apart.
+OWN_NAMES = re.compile(
+    rf"job\.json|claim\.json|\.lock|heartbeat|events\.jsonl|checkpoint|attempt-\d+|{RESULT_NAME.pattern}"
+)
+_STATE_SUFFIX, _WEIGHTS_SUFFIX = ".safetensors", ".weights.safetensors"
+
+
+def job_id_of(run_id: str) -> str:
+    """The job that a run belongs to. Every job is of one run, which names it (`Job.job_id`)."""
+    return run_id
+
+
+def job_dir(artifacts: Path, job_id: str) -> Path:
+    """The directory of a job."""
+    return artifacts / job_id
+
+
+def dir_of_run(artifacts: Path, run_id: str) -> Path:
+    """The directory of the job that a run belongs to."""
+    return job_dir(artifacts, job_id_of(run_id))
+
+
+def dirs_of_runs(artifacts: Path, run_ids: Iterable[str]) -> dict[str, Path]:
+    """The same for many runs, of those whose job has a directory; the folder is listed once.
+
+    Raises:
+        OSError: the folder is there and cannot be read.
+    """
+    try:
+        names = {path.name for path in artifacts.iterdir()}
+    except FileNotFoundError:
+        return {}
+    return {run_id: dir_of_run(artifacts, run_id) for run_id in run_ids if job_id_of(run_id) in names}
+
+
+def peaks_dir(artifacts: Path) -> Path:
+    """Where the devices' measured rates lie."""
+    return artifacts / "peaks"
+
+
+def checkpoint_path(checkpoints: Path, run_id: str) -> Path:
+    """Where a run's state lies while it trains."""
+    return checkpoints / f"{run_id}{_STATE_SUFFIX}"
+
+
+def weights_path(checkpoints: Path, run_id: str) -> Path:
+    """Where a completed run's weights lie."""
+    return checkpoints / f"{run_id}{_WEIGHTS_SUFFIX}"
+
+
+def checkpoints_in(checkpoints: Path) -> list[Path]:
+    """The states to resume from in the folder, weights apart."""
+    return [path for path in checkpoints.glob(f"*{_STATE_SUFFIX}") if not path.name.endswith(_WEIGHTS_SUFFIX)]
+
+
+@dataclass(frozen=True)
+class JobPaths:
+    """Paths in one job's directory."""
+
+    path: Path
+
+    @property
+    def job_path(self) -> Path:
+        """The runs and how they are computed."""
+        return self.path / "job.json"
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by whoever writes here."""
+        return self.path / ".lock"
+
+    @property
+    def claim_path(self) -> Path:
+        """Where the worker says who it is."""
+        return self.path / "claim.json"
+
+    @property
+    def heartbeat_path(self) -> Path:
+        """Touched by a living trainer."""
+        return self.path / "heartbeat"
+
+    @property
+    def events_path(self) -> Path:
+        """Progress, one JSON object per line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """What a later attempt resumes from, and weights."""
+        return self.path / "checkpoint"
+
+    def checkpoint_path(self, run_id: str) -> Path:
+        """Where a run's state lies while it trains."""
+        return checkpoint_path(self.checkpoint_dir, run_id)
+
+    def weights_path(self, run_id: str) -> Path:
+        """Where a completed run's weights lie."""
+        return weights_path(self.checkpoint_dir, run_id)
+
+    def result_path(self, run_id: str) -> Path:
+        """The outcome of a run of this job."""
+        return self.path / f"result-{run_id}.json"
+
+    def attempt_dir(self, attempt: int) -> Path:
+        """Files of one attempt."""
+        return self.path / f"attempt-{attempt}"
+
+    def log_path(self, attempt: int) -> Path:
+        """What the attempt printed."""
+        return self.attempt_dir(attempt) / "log.txt"
+
+    @property
+    def last_attempt(self) -> int:
+        """Number of the latest attempt that was started, 0 if none."""
+        numbers = [int(p.name.removeprefix("attempt-")) for p in self.path.glob("attempt-[0-9]*") if p.is_dir()]
+        return max(numbers, default=0)
