@@ -27,8 +27,8 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Packages of one layer never see each other; modules of a layer may.
 PACKAGES = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
-# Events are an engine's words; a display reads them and nothing else of it.
-OF_THE_ENGINE = {("view", "isoflop.engine.events")}
+# Notices are an engine's words; a display reads them and nothing else of it.
+OF_THE_ENGINE = {("view", "isoflop.engine.notices")}
 # The one module an engine hands to a child process; importing it loads no torch (tested below).
 ENTRY_POINT = "isoflop.train.worker"
 

@@ -78,18 +78,6 @@ def test_a_result_set_aside_is_kept_in_its_attempt(tmp_path: Path) -> None:
     assert RunDir(run_dir.attempt_dir(2)).read_result("abc") == failed
 
 
-def test_events_survive_a_torn_line_and_are_read_once(tmp_path: Path) -> None:
-    run_dir = RunDir(tmp_path)
-    run_dir.append_event({"n": 1})
-    with run_dir.events_path.open("a") as file:
-        file.write('{"n": 2, "lo')
-    first, offset = run_dir.read_events(0)
-    run_dir.append_event({"n": 3})
-    second, offset = run_dir.read_events(offset)
-    assert (first, second) == ([{"n": 1}], [{"n": 3}])
-    assert run_dir.read_events(offset) == ([], offset)
-
-
 def test_attempts_are_counted_by_their_folders(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     assert run_dir.last_attempt == 0

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,7 +14,7 @@ from isoflop.errors import IsoflopError
 from isoflop.files import write_atomically
 from isoflop.result import RunResult
 from isoflop.rundir.claim import Claim
-from isoflop.rundir.events import append_event, last_events, read_events
+from isoflop.rundir.events import Event, append_event, last_events, read_events
 from isoflop.rundir.job_file import JobFile
 from isoflop.rundir.layout import JobPaths, checkpoints_in
 
@@ -99,7 +99,7 @@ class RunDir(JobPaths):
         """Say that the trainer lives and how far it is."""
         write_atomically(self.heartbeat_path, f"{step}\n".encode(), durable=False)
 
-    def append_event(self, event: dict[str, Any]) -> None:
+    def append_event(self, event: Event) -> None:
         """Add one line of progress."""
         append_event(self.events_path, event)
 
@@ -108,11 +108,11 @@ class RunDir(JobPaths):
         """Bytes of progress written so far: where a reader of what comes next begins."""
         return self.events_path.stat().st_size if self.events_path.exists() else 0
 
-    def read_events(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+    def read_events(self, offset: int) -> tuple[list[Event], int]:
         """Whole events written since byte `offset`, and the offset to go on from."""
         return read_events(self.events_path, offset)
 
-    def last_events(self) -> Iterator[dict[str, Any]]:
+    def last_events(self) -> Iterator[Event]:
         """The events near the end, newest first."""
         return last_events(self.events_path)
 

@@ -6,9 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError
-
 from isoflop.rundir import Claim, RunDir
+from isoflop.rundir.events import ProgressEvent, StartedEvent
 
 
 class Activity(StrEnum):
@@ -22,15 +21,6 @@ class Activity(StrEnum):
     def words(self) -> str:
         """The value as people write it."""
         return self.value
-
-
-class Reported(BaseModel):
-    """What is read of a progress event. The loss is that of one training step, nats per token."""
-
-    step: int = Field(ge=0)
-    n_tokens: int = Field(ge=0)
-    loss: float = Field(allow_inf_nan=False)
-    tokens_per_second: float = Field(ge=0, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class Work:
     pid: int
     attempt: int
     alive: bool | None
-    reported: Reported | None
+    reported: ProgressEvent | None
     heartbeat_seconds: float | None
     device_kind: str | None
     resumable: bool
@@ -112,14 +102,11 @@ def _heartbeat_seconds(run_dir: RunDir, claim: Claim) -> float | None:
     return max(0.0, time.time() - beaten)
 
 
-def latest_report(run_dir: RunDir, run_id: str, *, this_attempt: bool) -> Reported | None:
+def latest_report(run_dir: RunDir, run_id: str, *, this_attempt: bool) -> ProgressEvent | None:
     """The last progress event of the run near the end of the file; of the last attempt alone if `this_attempt`."""
     for event in run_dir.last_events():
-        if this_attempt and event.get("event") == "started":
+        if this_attempt and isinstance(event, StartedEvent):
             return None
-        if event.get("event") == "progress" and event.get("run_id") == run_id:
-            try:
-                return Reported.model_validate(event)
-            except ValidationError:
-                continue  # a trainer of another make
+        if isinstance(event, ProgressEvent) and event.run_id == run_id:
+            return event
     return None

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from isoflop.artifacts.other_databases import sign_in
 from isoflop.artifacts.weights import WeightKeeper
-from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, RunFinished
 from isoflop.engine.execution import git_state
 from isoflop.engine.local.devices import DeviceChoice
 from isoflop.engine.local.local_engine import DEFAULT_STALL_SECONDS, LocalEngine
 from isoflop.engine.local.open_files import ensure_open_files
+from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, RunFinished
 from isoflop.engine.order import start_order
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import guess_seconds
@@ -126,7 +126,7 @@ class Session:
         """A person's reasons for leaving runs of the plan out of every fit, by run id."""
         return {run_id: reason for run_id, reason in self.store.exclusions().items() if run_id in self.plan.runs}
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[Notice]:
         """Train what is pending; every event is recorded before it is passed on.
 
         Raises:
@@ -162,7 +162,7 @@ class Session:
             seconds=lambda run: guess_seconds(run.shape, run.n_steps, run.planned_flops, kind),
         )
 
-    def _record(self, event: Event) -> None:
+    def _record(self, event: Notice) -> None:
         match event:
             case AttemptStarted():
                 self._started[event.worker] = event.at

@@ -4,6 +4,7 @@ import time
 
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import RunDir
+from isoflop.rundir.events import ProgressEvent
 from isoflop.train.process import Stop
 from isoflop.train.progress import Interrupted, Progress
 
@@ -62,13 +63,12 @@ class Reporter:
         rate = (progress.n_tokens - self._tokens_then) / max(now - self._then, 1e-9)
         self._tokens_then, self._then = progress.n_tokens, now
         self.run_dir.append_event(
-            {
-                "event": "progress",
-                "time": time.time(),
-                "run_id": self.run.run_id,
-                "step": progress.step,
-                "n_tokens": progress.n_tokens,
-                "loss": loss,
-                "tokens_per_second": rate,
-            }
+            ProgressEvent(
+                time=time.time(),
+                run_id=self.run.run_id,
+                step=progress.step,
+                n_tokens=progress.n_tokens,
+                loss=loss,
+                tokens_per_second=rate,
+            )
         )

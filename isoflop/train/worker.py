@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ from isoflop.errors import IsoflopError
 from isoflop.files import remove_temporaries
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment, Execution, RunDir, own_claim
+from isoflop.rundir.events import ObstacleEvent, result_event, started_event
 from isoflop.train.memory import is_out_of_memory
 from isoflop.train.outcome import device_name, make_result
 from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked
@@ -54,7 +54,7 @@ def _report_obstacle(error: IsoflopError, run_dir: RunDir) -> int:
     """Tell the engine what stands in the way of every run; the run itself stays pending."""
     print(f"{error.message}\n{error.hint}", file=sys.stderr)
     with contextlib.suppress(OSError):
-        run_dir.append_event({"event": "obstacle", "message": error.message, "hint": error.hint})
+        run_dir.append_event(ObstacleEvent(error.message, error.hint))
     return EXIT_OBSTACLE
 
 
@@ -89,7 +89,7 @@ def _work_alone(assignment: Assignment, run_dir: RunDir, stop: Stop) -> int:
         print(f"no usable job.json in {run_dir.path}", file=sys.stderr)
         return EXIT_BAD_JOB
     run_dir.write_claim(own_claim(assignment.attempt))
-    run_dir.append_event({"event": "started", **_now(), "attempt": assignment.attempt})
+    run_dir.append_event(started_event(assignment.attempt))
     for run in job_file.runs:
         if run_dir.read_result(run.run_id) is None:
             code = _attempt(run, assignment, run_dir, job_file.execution, stop)
@@ -121,15 +121,10 @@ def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: E
         return EXIT_CHECKPOINTED
     result = make_result(run, assignment, execution, trained)
     run_dir.write_result(result)
-    run_dir.append_event({"event": "result", **_now(), "run_id": run.run_id, "status": result.status.value})
+    run_dir.append_event(result_event(run.run_id, result.status.value))
     if (state := run_dir.checkpoint_path(run.run_id)).exists():
         state.unlink()  # optimizer state is of no use to a run that has ended
     return EXIT_DONE
-
-
-def _now() -> dict[str, float]:
-    """This moment for people, and on the clock that never jumps."""
-    return {"time": time.time(), "monotonic": time.monotonic()}
 
 
 def _train(run: RunSpec, assignment: Assignment, execution: Execution, reporter: Reporter) -> Trained:

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, Progressed, RunFinished, Waiting
+from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, Progressed, RunFinished, Waiting
 from isoflop.plan.estimate import Unfinished, seconds_left
 from isoflop.plan.types import Cell
 from isoflop.result import RunResult, Status
@@ -33,7 +33,7 @@ NEXT_RUN_SECONDS = 5.0
 class Display(Protocol):
     """Shows events."""
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Notice) -> None:
         """Take in one event."""
 
     def say(self, message: str) -> None:
@@ -113,7 +113,7 @@ class SweepProgress:
         seconds, measured = estimate
         return f"{share}  {format_seconds(seconds)} left{'' if measured else ' (guessed)'}"
 
-    def take_in(self, event: Event) -> None:
+    def take_in(self, event: Notice) -> None:
         """Note what an event says."""
         match event:
             case AttemptStarted():
@@ -148,7 +148,7 @@ class _Lines:
         self._next = time.monotonic() + PLAIN_SECONDS
         console.print(text(progress.headline), soft_wrap=True)
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Notice) -> None:
         """Print what is worth a line."""
         self.progress.take_in(event)
         line = event_line(self.progress, event)
@@ -169,7 +169,7 @@ class _Picture:
     def __init__(self, progress: SweepProgress, console: Console) -> None:
         self.progress, self.console = progress, console
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Notice) -> None:
         """Redraw happens by itself; a result gets its line."""
         self.progress.take_in(event)
         line = event_line(self.progress, event)
@@ -207,7 +207,7 @@ def _worker_row(progress: SweepProgress, number: int) -> tuple[Text, ...]:
     )
 
 
-def event_line(progress: SweepProgress, event: Event) -> str | None:
+def event_line(progress: SweepProgress, event: Notice) -> str | None:
     """What an event is worth on a line of its own; None for nothing."""
     match event:
         case RunFinished():

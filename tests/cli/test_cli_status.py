@@ -13,6 +13,7 @@ import pytest
 
 from isoflop.plan.types import Cell, DroppedCell
 from isoflop.rundir import Execution, JobFile, RunDir, own_claim
+from isoflop.rundir.events import ProgressEvent
 from isoflop.spec import load_spec
 from isoflop.store import open_store
 from tests.cli.test_cli_surface import SIMULATED, isoflop
@@ -56,15 +57,14 @@ def begin(folder: Path, cell: Cell) -> None:
     run_dir.write_claim(own_claim(1))
     run_dir.beat(50)
     run_dir.append_event(
-        {
-            "event": "progress",
-            "time": 0.0,
-            "run_id": cell.run.run_id,
-            "step": 50,
-            "n_tokens": 50 * cell.run.batch_tokens,
-            "loss": 3.5,
-            "tokens_per_second": 12345.0,
-        }
+        ProgressEvent(
+            time=0.0,
+            run_id=cell.run.run_id,
+            step=50,
+            n_tokens=50 * cell.run.batch_tokens,
+            loss=3.5,
+            tokens_per_second=12345.0,
+        )
     )
 
 

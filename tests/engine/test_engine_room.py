@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.engine.events import AttemptEnded, AttemptStarted
 from isoflop.engine.execution import GitState, memory_needed
 from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.local.slot import Slot
+from isoflop.engine.notices import AttemptEnded, AttemptStarted
 from isoflop.run_spec import Job
 from tests.engine.conftest import SWEEP, Sandbox
 from tests.run_examples import RUN

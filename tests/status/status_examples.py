@@ -9,6 +9,7 @@ from rich.console import Console
 
 from isoflop.plan.types import Cell
 from isoflop.rundir import Claim, Execution, JobFile, RunDir
+from isoflop.rundir.events import ProgressEvent, StartedEvent
 from isoflop.spec import SweepSpec
 from isoflop.status.status import SweepStatus, read_status
 from isoflop.store import open_store
@@ -42,7 +43,7 @@ def begin(folder: Path, cell: Cell, claim: Claim, *, step: int | None = None, ch
     run_dir = RunDir(folder / "artifacts" / cell.run.run_id)
     run_dir.write_job(JobFile(runs=(cell.run,), execution=CPU))
     run_dir.write_claim(claim)
-    run_dir.append_event({"event": "started", "time": 0.0, "attempt": claim.attempt})
+    run_dir.append_event(StartedEvent(time=0.0, monotonic=None, attempt=claim.attempt))
     if step is not None:
         run_dir.beat(step)
         run_dir.append_event(progress(cell, step))
@@ -52,17 +53,15 @@ def begin(folder: Path, cell: Cell, claim: Claim, *, step: int | None = None, ch
     return run_dir
 
 
-def progress(cell: Cell, step: int, **changes: object) -> dict[str, object]:
-    event = {
-        "event": "progress",
-        "time": 0.0,
-        "run_id": cell.run.run_id,
-        "step": step,
-        "n_tokens": step * cell.run.batch_tokens,
-        "loss": 3.25,
-        "tokens_per_second": 1000.0,
-    }
-    return {**event, **changes}
+def progress(cell: Cell, step: int, *, loss: float = 3.25) -> ProgressEvent:
+    return ProgressEvent(
+        time=0.0,
+        run_id=cell.run.run_id,
+        step=step,
+        n_tokens=step * cell.run.batch_tokens,
+        loss=loss,
+        tokens_per_second=1000.0,
+    )
 
 
 def shown(status: SweepStatus, width: int = 80) -> str:

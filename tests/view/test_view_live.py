@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.engine.events import AttemptEnded, AttemptStarted, Event, Progressed, RunFinished
+from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, Progressed, RunFinished
 from isoflop.plan.types import Cell, Role
 from isoflop.rundir import JobFile, RunDir, own_claim
 from isoflop.store import Timing
@@ -61,7 +61,7 @@ def ended(cell: Cell, worker: int, *, outcome: str = "done") -> AttemptEnded:
     )
 
 
-def after(progress: SweepProgress, *events: Event) -> SweepProgress:
+def after(progress: SweepProgress, *events: Notice) -> SweepProgress:
     for event in events:
         progress.take_in(event)
     return progress

@@ -4,15 +4,15 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from isoflop.engine.events import AttemptStarted, Event, Progressed, RunFinished
 from isoflop.engine.local.orphans import PATIENCE_SECONDS
 from isoflop.engine.local.vigil import Vigil
 from isoflop.engine.local.worker_process import WorkerProcess
+from isoflop.engine.notices import AttemptStarted, Notice, Progressed, RunFinished
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import RunDir
+from isoflop.rundir.events import Event, ObstacleEvent, ProgressEvent, ResultEvent, StartedEvent
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Attempt:
     memory: float
     started_at: float = field(default_factory=time.time)
     begun: float = field(default_factory=time.monotonic)
-    latest: Progressed | None = None
+    latest: ProgressEvent | None = None
     obstacle: IsoflopError | None = None
     hung: str | None = None
     has_own_result: bool = False
@@ -54,32 +54,26 @@ class Attempt:
         """The job's runs without a result so far."""
         return [run for run in self.job.runs if run.run_id not in self._reported]
 
-    def read(self) -> Iterator[Event]:
+    def read(self) -> Iterator[Notice]:
         """What the worker has written since last time."""
         events, self.offset = self.run_dir.read_events(self.offset)
         for event in events:
             yield from self._understood(event)
 
-    def _understood(self, event: dict[str, Any]) -> Iterator[Event]:
-        """What a line says; nothing for one that says nothing to us: trainers are written by others too."""
+    def _understood(self, event: Event) -> Iterator[Notice]:
         match event:
-            case {"event": "started"}:
+            case StartedEvent():
                 yield AttemptStarted(self.job.job_id, self.number, self.slot, self.device, _moment(event))
-            case {
-                "event": "progress",
-                "run_id": str(run_id),
-                "step": int(step),
-                "n_tokens": int(n_tokens),
-                "loss": int() | float() as loss,
-                "tokens_per_second": int() | float() as rate,
-            } if any(run.run_id == run_id for run in self.job.runs):
-                self.latest = Progressed(run_id, self.slot, step, n_tokens, float(loss), float(rate))
-                self.vigil.learn_pace(self.job, self.latest)
-                yield self.latest
-            case {"event": "obstacle", "message": str(message), "hint": str(hint)}:
-                self.obstacle = self.obstacle or IsoflopError(message, hint=hint)
-            case {"event": "result", "run_id": str(run_id)}:
-                yield from self.result(run_id, _moment(event))
+            case ProgressEvent() if any(run.run_id == event.run_id for run in self.job.runs):
+                self.latest = event
+                self.vigil.learn_pace(self.job, event)
+                yield Progressed(
+                    event.run_id, self.slot, event.step, event.n_tokens, event.loss, event.tokens_per_second
+                )
+            case ObstacleEvent():
+                self.obstacle = self.obstacle or IsoflopError(event.message, hint=event.hint)
+            case ResultEvent():
+                yield from self.result(event.run_id, _moment(event))
 
     def result(self, run_id: str, at: float) -> Iterator[RunFinished]:
         """The run's result, once, if there is one; of no worker of ours if another sweep's process came by it."""
@@ -111,7 +105,6 @@ class Attempt:
             self.tell(signal.SIGKILL)
 
 
-def _moment(event: dict[str, Any]) -> float:
+def _moment(event: StartedEvent | ResultEvent) -> float:
     """When a worker says something happened, on the clock that never jumps; now, where it does not say."""
-    at = event.get("monotonic")
-    return float(at) if isinstance(at, int | float) else time.monotonic()
+    return time.monotonic() if event.monotonic is None else event.monotonic

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from isoflop.engine.events import AttemptEnded, Event, RunFinished, Waiting
 from isoflop.engine.execution import GitState, job_file, memory_needed, shrink
 from isoflop.engine.giving_up import failed_result
 from isoflop.engine.local.attempt import Attempt
@@ -19,6 +18,7 @@ from isoflop.engine.local.fork_server import ForkServer
 from isoflop.engine.local.memory import kernel_kills
 from isoflop.engine.local.orphans import OrphanHunt
 from isoflop.engine.local.vigil import Vigil
+from isoflop.engine.notices import AttemptEnded, Notice, RunFinished, Waiting
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
 from isoflop.rundir import Assignment, RunDir
@@ -60,8 +60,8 @@ class LocalEngine:
         self._obstacle: IsoflopError | None = None
         self._next_waiting = time.monotonic() + FIRST_WAIT_SECONDS
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        """Start `jobs` in order, one per slot, and yield events until all have ended or `stop` was called.
+    def run(self, jobs: Sequence[Job]) -> Iterator[Notice]:
+        """Start `jobs` in order, one per slot, and yield notices until all have ended or `stop` was called.
 
         Results already on disk are yielded first and not computed again.
 
@@ -195,7 +195,7 @@ class LocalEngine:
         self._attempts[slot] = Attempt(number, slot, device, job, run_dir, process, offset, vigil, memory)
         return True
 
-    def _look_at(self, attempt: Attempt, queue: deque[Job]) -> Iterator[Event]:
+    def _look_at(self, attempt: Attempt, queue: deque[Job]) -> Iterator[Notice]:
         """What a worker has done since last time, and its end if it has ended."""
         ended = not attempt.process.is_alive()  # before reading, so that nothing is read too early
         yield from attempt.read()
@@ -204,7 +204,7 @@ class LocalEngine:
         elif not self._order:
             attempt.end_if_stuck()
 
-    def _end(self, attempt: Attempt, queue: deque[Job]) -> Iterator[Event]:
+    def _end(self, attempt: Attempt, queue: deque[Job]) -> Iterator[Notice]:
         """What became of a worker whose process has ended; a death without result goes back to the queue."""
         del self._attempts[attempt.slot]
         for run in attempt.job.runs:  # a result whose event was lost with the process

@@ -2,9 +2,9 @@
 
 import time
 
-from isoflop.engine.events import Progressed
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
+from isoflop.rundir.events import ProgressEvent
 
 # A step may take this many times as long as the usual one before it counts as hung.
 USUAL_STEPS = 20
@@ -22,7 +22,7 @@ class Vigil:
         self._since = time.monotonic()
         self._warned: float | None = None
 
-    def learn_pace(self, job: Job, at: Progressed) -> None:
+    def learn_pace(self, job: Job, at: ProgressEvent) -> None:
         """Take in how long a step usually takes."""
         tokens = next((run.batch_tokens for run in job.runs if run.run_id == at.run_id), 0)
         if at.tokens_per_second > 0:

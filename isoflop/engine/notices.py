@@ -1,4 +1,4 @@
-"""What an engine yields. `at` is on the clock of this machine that never jumps (time.monotonic), in seconds."""
+"""What the engine tells of a sweep as it goes. `at`: seconds on this machine's clock that never jumps (monotonic)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,4 +70,4 @@ class Waiting:
     run_ids: tuple[str, ...]
 
 
-Event = AttemptStarted | Progressed | RunFinished | AttemptEnded | Waiting
+Notice = AttemptStarted | Progressed | RunFinished | AttemptEnded | Waiting
