@@ -9,7 +9,7 @@ import pytest
 
 from isoflop.files import remove_temporaries, write_atomically
 from isoflop.result import Provenance, RunResult, Status
-from isoflop.rundir import RunDir, own_claim
+from isoflop.rundir import ExitCode, RunDir, own_claim
 
 PROVENANCE = Provenance(host="h", device="d", isoflop_version="0", python_version="3")
 
@@ -122,3 +122,9 @@ def test_leftovers_of_a_killed_writer_are_removed_and_nothing_else(tmp_path: Pat
         (tmp_path / name).write_text("x")
     remove_temporaries(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"result-x.json", ".keep"}
+
+
+def test_exit_codes_are_those_that_workers_of_every_version_end_with() -> None:
+    assert {code.name: code.value for code in ExitCode} == {
+        "DONE": 0, "OBSTACLE": 74, "CHECKPOINTED": 75, "BUSY": 76, "OUT_OF_MEMORY": 77, "BAD_JOB": 78, "ORPHANED": 79
+    }  # fmt: skip

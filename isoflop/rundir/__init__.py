@@ -1,9 +1,8 @@
 """The run directory: how a coordinator and a trainer talk, whatever the engine. What lies where: `layout`."""
 
-from isoflop.rundir.assignment import Assignment
 from isoflop.rundir.claim import Claim, own_claim
-from isoflop.rundir.execution import DeviceKind, Execution
-from isoflop.rundir.job_file import JobFile
+from isoflop.rundir.exit_codes import ExitCode
+from isoflop.rundir.job_file import Assignment, DeviceKind, Execution, JobFile
 from isoflop.rundir.run_dir import RunDir
 
-__all__ = ["Assignment", "Claim", "DeviceKind", "Execution", "JobFile", "RunDir", "own_claim"]
+__all__ = ["Assignment", "Claim", "DeviceKind", "Execution", "ExitCode", "JobFile", "RunDir", "own_claim"]

@@ -1,11 +1,35 @@
-"""JobFile: what job.json says."""
+"""What a worker is told: the job with its execution (job.json), and the assignment it is started with."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from isoflop.run_spec import Job, RunSpec
-from isoflop.rundir.execution import Execution
+
+DeviceKind = Literal["cpu", "cuda"]
+
+
+class Execution(BaseModel):
+    """Everything that can change a bit of a result, fixed before the first step and reused by later attempts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device_kind: DeviceKind
+    dtype: Literal["float32", "bfloat16"] = Field(description="of matrix products; weights stay float32")
+    n_threads: int = Field(ge=1, description="CPU threads of the trainer")
+    attention: Literal["default", "math"] = Field("default", description="kernel of the attention product")
+    compile: bool = Field(False, description="torch.compile the model")
+    micro_batch_sequences: int = Field(ge=1, description="sequences per forward pass; a batch may be several")
+    eval_batch_tokens: int = Field(8192, ge=1, description="tokens per forward pass of the held-out loss")
+
+    def smaller(self) -> "Execution | None":
+        """The same with half the tokens per forward pass; None where it is one sequence already."""
+        if self.micro_batch_sequences == 1:
+            return None
+        halves = {name: max(1, getattr(self, name) // 2) for name in ("micro_batch_sequences", "eval_batch_tokens")}
+        return self.model_copy(update=halves)
 
 
 class JobFile(BaseModel):
@@ -21,3 +45,27 @@ class JobFile(BaseModel):
     def job(self) -> Job:
         """The runs as an engine sees them."""
         return Job(self.runs)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What an engine tells a worker.
+
+    Attributes:
+        job_dir: the run directory.
+        attempt: number of this attempt, from 1.
+        corpora: folder of tokenised corpora.
+        peaks: folder of the devices' measured rates.
+        coordinator_pid: process that the worker must not outlive.
+        visible_device: value of CUDA_VISIBLE_DEVICES; "" hides every GPU.
+        git_commit, git_dirty: state of the sweep's source tree, None outside a repository.
+    """
+
+    job_dir: Path
+    attempt: int
+    corpora: Path
+    peaks: Path
+    coordinator_pid: int
+    visible_device: str
+    git_commit: str | None
+    git_dirty: bool | None

@@ -13,13 +13,13 @@ from types import FrameType, TracebackType
 import psutil
 
 from isoflop.processes import process_start
+from isoflop.rundir import ExitCode
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # How often a worker looks whether it has been orphaned, and how long it may then take to checkpoint, seconds.
 # Together with the look itself below the five seconds that no orphan survives.
 LOOK_SECONDS = 0.5
 ORPHAN_SECONDS = 3.5
-EXIT_ORPHANED = 79
 # Asks a hung worker for the stack of every thread. Answered in C, whatever Python is doing.
 DUMP_SIGNAL = signal.SIGUSR1
 
@@ -79,7 +79,7 @@ def _watch(parent: int, coordinator: tuple[int, float | None], paused: threading
         time.sleep(LOOK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(ORPHAN_SECONDS)
-    os._exit(EXIT_ORPHANED)
+    os._exit(ExitCode.ORPHANED)
 
 
 def dump_stacks_when_asked() -> None:

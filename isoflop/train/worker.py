@@ -16,7 +16,7 @@ from isoflop.corpus import load_corpus
 from isoflop.errors import IsoflopError
 from isoflop.files import remove_temporaries
 from isoflop.run_spec import RunSpec
-from isoflop.rundir import Assignment, Execution, RunDir, own_claim
+from isoflop.rundir import Assignment, Execution, ExitCode, RunDir, own_claim
 from isoflop.rundir.events import ObstacleEvent, result_event, started_event
 from isoflop.train.memory import is_out_of_memory
 from isoflop.train.outcome import device_name, make_result
@@ -24,7 +24,6 @@ from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked
 from isoflop.train.progress import Ending, Trained
 from isoflop.train.reporter import Reporter
 
-EXIT_DONE, EXIT_OBSTACLE, EXIT_CHECKPOINTED, EXIT_BUSY, EXIT_OUT_OF_MEMORY, EXIT_BAD_JOB = 0, 74, 75, 76, 77, 78
 # What no run can help: every other would meet it too.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
@@ -50,12 +49,12 @@ def run_assignment(assignment: Assignment) -> None:
     sys.exit(code)
 
 
-def _report_obstacle(error: IsoflopError, run_dir: RunDir) -> int:
+def _report_obstacle(error: IsoflopError, run_dir: RunDir) -> ExitCode:
     """Tell the engine what stands in the way of every run; the run itself stays pending."""
     print(f"{error.message}\n{error.hint}", file=sys.stderr)
     with contextlib.suppress(OSError):
         run_dir.append_event(ObstacleEvent(error.message, error.hint))
-    return EXIT_OBSTACLE
+    return ExitCode.OBSTACLE
 
 
 @contextlib.contextmanager
@@ -73,32 +72,32 @@ def _log_to(path: Path) -> Iterator[None]:
         sys.stderr.flush()
 
 
-def _work(assignment: Assignment, run_dir: RunDir, stop: Stop) -> int:
+def _work(assignment: Assignment, run_dir: RunDir, stop: Stop) -> ExitCode:
     with run_dir.lock() as alone:
         if alone:
             return _work_alone(assignment, run_dir, stop)
     print(f"another process works on {run_dir.path}", file=sys.stderr)
-    return EXIT_BUSY
+    return ExitCode.BUSY
 
 
-def _work_alone(assignment: Assignment, run_dir: RunDir, stop: Stop) -> int:
+def _work_alone(assignment: Assignment, run_dir: RunDir, stop: Stop) -> ExitCode:
     remove_temporaries(run_dir.path)
     remove_temporaries(run_dir.checkpoint_dir)
     job_file = run_dir.read_job()
     if job_file is None:
         print(f"no usable job.json in {run_dir.path}", file=sys.stderr)
-        return EXIT_BAD_JOB
+        return ExitCode.BAD_JOB
     run_dir.write_claim(own_claim(assignment.attempt))
     run_dir.append_event(started_event(assignment.attempt))
     for run in job_file.runs:
         if run_dir.read_result(run.run_id) is None:
             code = _attempt(run, assignment, run_dir, job_file.execution, stop)
-            if code != EXIT_DONE:
+            if code != ExitCode.DONE:
                 return code
-    return EXIT_DONE
+    return ExitCode.DONE
 
 
-def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: Execution, stop: Stop) -> int:
+def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: Execution, stop: Stop) -> ExitCode:
     """Train one run and write its result, whatever became of it. The only place that catches everything.
 
     What is not the run's doing leaves no result: no corpus and no room on the disk pass through, too little memory
@@ -114,17 +113,17 @@ def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: E
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
         if is_out_of_memory(error):
-            return EXIT_OUT_OF_MEMORY
+            return ExitCode.OUT_OF_MEMORY
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         trained = Trained(Ending.FAILED, reporter.latest, reason=reason)
     if trained.ending is Ending.INTERRUPTED:
-        return EXIT_CHECKPOINTED
+        return ExitCode.CHECKPOINTED
     result = make_result(run, assignment, execution, trained)
     run_dir.write_result(result)
     run_dir.append_event(result_event(run.run_id, result.status.value))
     if (state := run_dir.checkpoint_path(run.run_id)).exists():
         state.unlink()  # optimizer state is of no use to a run that has ended
-    return EXIT_DONE
+    return ExitCode.DONE
 
 
 def _train(run: RunSpec, assignment: Assignment, execution: Execution, reporter: Reporter) -> Trained:

@@ -21,10 +21,10 @@ from isoflop.engine.local.vigil import Vigil
 from isoflop.engine.notices import AttemptEnded, Notice, RunFinished, Waiting
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
-from isoflop.rundir import Assignment, RunDir
+from isoflop.rundir import Assignment, ExitCode, RunDir
 from isoflop.rundir.layout import job_dir, peaks_dir
 from isoflop.shape import ModelShape
-from isoflop.train.worker import EXIT_BUSY, EXIT_CHECKPOINTED, EXIT_OBSTACLE, EXIT_OUT_OF_MEMORY, run_assignment
+from isoflop.train.worker import run_assignment
 
 # A worker that dies without a result (killed, hung) is tried again from its checkpoint this often in all.
 MAX_DEATHS = 3
@@ -33,7 +33,7 @@ POLL_SECONDS = 0.2
 DEFAULT_STALL_SECONDS = 300.0
 # When to say first, and then how often, that everything left is in other hands, seconds.
 FIRST_WAIT_SECONDS, WAIT_SECONDS = 2.0, 30.0
-_INTERRUPTED = {EXIT_CHECKPOINTED: "asked to stop", EXIT_BUSY: "another process trains it"}
+_INTERRUPTED: dict[int, str] = {ExitCode.CHECKPOINTED: "asked to stop", ExitCode.BUSY: "another process trains it"}
 
 
 class LocalEngine:
@@ -228,8 +228,8 @@ class LocalEngine:
     def _outcome(self, attempt: Attempt, missing: bool) -> tuple[str, str | None]:
         code = attempt.process.exit_code
         if not missing:
-            return ("done", None) if attempt.has_own_result else ("interrupted", _INTERRUPTED[EXIT_BUSY])
-        if code == EXIT_OBSTACLE:
+            return ("done", None) if attempt.has_own_result else ("interrupted", _INTERRUPTED[ExitCode.BUSY])
+        if code == ExitCode.OBSTACLE:
             self.stop()
             hint = f"See {attempt.run_dir.log_path(attempt.number)}."
             unknown = IsoflopError("A worker met an obstacle it could not report.", hint=hint)
@@ -239,7 +239,7 @@ class LocalEngine:
             return "interrupted", _INTERRUPTED.get(code or 0, _how(code))
         if attempt.hung is not None:
             return self._died(attempt, attempt.hung)
-        if code == EXIT_OUT_OF_MEMORY or (code == -signal.SIGKILL and self._kernel_killed()):
+        if code == ExitCode.OUT_OF_MEMORY or (code == -signal.SIGKILL and self._kernel_killed()):
             return self._with_less_memory(attempt)
         return self._died(attempt, f"{_how(code)} without a result")
 
@@ -252,7 +252,7 @@ class LocalEngine:
         """Have the job tried again with fewer sequences per forward pass."""
         halved = shrink(attempt.run_dir)
         if halved is None:
-            return "interrupted", _INTERRUPTED[EXIT_BUSY]
+            return "interrupted", _INTERRUPTED[ExitCode.BUSY]
         before, after = halved
         if after is None:
             return "given_up", f"ran out of memory with {before} sequence per forward pass"

@@ -1,0 +1,22 @@
+"""What the exit code of a worker's process says to an engine. Any other code, or a signal, is a crash."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a worker ended. From 74: sysexits.h leaves most of these to programs, and no signal's shell code is there."""
+
+    DONE = 0
+    """Every run of the job has a result."""
+    OBSTACLE = 74
+    """Something stands in the way of every run (no corpus, no room); events.jsonl says what. No result."""
+    CHECKPOINTED = 75
+    """Asked to stop, and did; the state to go on from is written."""
+    BUSY = 76
+    """Another process works on the job."""
+    OUT_OF_MEMORY = 77
+    """The device, or the machine, had no more memory to give. No result."""
+    BAD_JOB = 78
+    """job.json is missing or none of this version."""
+    ORPHANED = 79
+    """The coordinator died, and the worker did not come to an end by itself in time."""
