@@ -10,7 +10,7 @@ import pytest
 
 from isoflop.corpus import facts_by_token_count, vocab_size
 from isoflop.corpus_facts import CorpusFacts
-from isoflop.engine.local.slot import USABLE_MEMORY
+from isoflop.engine.protocol import USABLE_MEMORY
 from isoflop.plan.estimate import estimate
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import Plan, Role

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from isoflop.engine.local.local_engine import LocalEngine
+    from isoflop.engine.dispatch import Dispatcher
     from isoflop.sweep.session import Session
 
 # What workers have to checkpoint after SIGTERM or SIGHUP, seconds: the command ends within ten.
@@ -129,7 +129,7 @@ def _train(session: "Session", console: "Console") -> list[int]:
 
 
 @contextlib.contextmanager
-def _signals(engine: "LocalEngine") -> Iterator[list[int]]:
+def _signals(engine: "Dispatcher") -> Iterator[list[int]]:
     """Signals received inside the block: the first asks the engine to stop, a second Ctrl-C or SIGTERM makes it kill.
 
     A terminal that closes sends SIGHUP more than once (the shell, then the system), so that never kills.

@@ -1,1 +1,1 @@
-"""Engines dispatch jobs to processes and yield events; they never touch the store."""
+"""Jobs through an engine, told as notices: dispatch.py joins protocol, queue and policy. None touches the store."""

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from isoflop.engine.local.devices import Slot
+from isoflop.engine.protocol import Slot
 from isoflop.plan.estimate import memory_bytes, micro_batch_sequences
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import Execution, JobFile, RunDir

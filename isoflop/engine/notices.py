@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from isoflop.result import RunResult
 
@@ -38,6 +39,10 @@ class RunFinished:
     at: float
 
 
+Outcome = Literal["done", "interrupted", "died", "out_of_memory", "given_up"]
+"""What became of an attempt, see `AttemptEnded`."""
+
+
 @dataclass(frozen=True)
 class AttemptEnded:
     """A worker process has ended, with results or without.
@@ -58,7 +63,7 @@ class AttemptEnded:
     started_at: float
     ended_at: float
     at: float
-    outcome: str
+    outcome: Outcome
     reason: str | None
     log_path: Path
 

@@ -222,7 +222,7 @@ def _failure(cell: RunCell, broken: BrokenResult, run_dir: RunDir) -> Failure:
     """The run's log is the one its last attempt recorded; of a coordinator that died first, the last on disk."""
     log = Path(cell.log_path) if cell.log_path else run_dir.log_path(run_dir.last_attempt)
     known = cell.log_path is not None or log.exists()
-    return Failure(cell, broken.status, broken.reason.removesuffix(f"; log: {log}"), log if known else None)
+    return Failure(cell, broken.status, broken.reason, log if known else None)
 
 
 def _why(cell: SweepCell) -> str | None:

@@ -15,7 +15,7 @@ from isoflop.corpus import (
 )
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.local.devices import DeviceChoice, slot_options
-from isoflop.engine.local.slot import Slot
+from isoflop.engine.protocol import Slot
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate, estimate, run_seconds

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from isoflop.artifacts.other_databases import sign_in
 from isoflop.artifacts.weights import WeightKeeper
+from isoflop.engine.dispatch import DEFAULT_STALL_SECONDS, Dispatcher
 from isoflop.engine.execution import git_state
 from isoflop.engine.local.devices import DeviceChoice
-from isoflop.engine.local.local_engine import DEFAULT_STALL_SECONDS, LocalEngine
+from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.local.open_files import ensure_open_files
 from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, RunFinished
-from isoflop.engine.order import start_order
+from isoflop.engine.queue import start_order
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import guess_seconds
 from isoflop.plan.types import Plan
@@ -63,8 +64,8 @@ def open_session(
             raise lost.refusal()
         store.save_plan(spec, planned.plan)
         git = git_state(sweep.resolve().parent)
-        engine = LocalEngine(
-            planned.slots,
+        engine = Dispatcher(
+            LocalEngine(planned.slots),
             artifacts=artifacts.resolve(),
             corpora=corpora(artifacts).resolve(),
             git=git,
@@ -85,7 +86,7 @@ class Session:
     """
 
     def __init__(
-        self, plan: Plan, changes: PlanChanges | None, store: Store, engine: LocalEngine, weights: WeightKeeper
+        self, plan: Plan, changes: PlanChanges | None, store: Store, engine: Dispatcher, weights: WeightKeeper
     ) -> None:
         self.plan, self.changes, self.store, self.engine, self.slots = plan, changes, store, engine, engine.slots
         self.weights = weights

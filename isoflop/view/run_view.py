@@ -39,8 +39,7 @@ def print_run(outcome: RunOutcome, console: Console) -> None:
     if outcome.excluded:
         console.print(text(excluded_sentence(outcome.excluded)))
     for run in outcome.incomplete:
-        reason = run.reason.removesuffix(f"; log: {run.log_path}")
-        console.print(text(f"{run.status} {run.run_id}: {reason}", "yellow"))
+        console.print(text(f"{run.status} {run.run_id}: {run.reason}", "yellow"))
         if run.log_path:
             console.print(text(f"  log: {run.log_path}", "dim"))
     if outcome.counts["pending"]:

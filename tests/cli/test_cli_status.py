@@ -36,7 +36,7 @@ def make_sweep(folder: Path) -> None:
     """A sweep with completed, failed, excluded, dropped, pending and running cells in `folder`."""
     (folder / "demo.toml").write_text(SWEEP)
     log = folder / "isoflop-artifacts" / FAILED.run.run_id / "attempt-1" / "log.txt"
-    results = [*map(make_result, COMPLETED), unfinished(FAILED, "failed", f"it died; log: {log}")]
+    results = [*map(make_result, COMPLETED), unfinished(FAILED, "failed", "it died")]
     save_sweep(
         folder / "isoflop.db",
         CELLS,
@@ -92,7 +92,7 @@ def test_piped_it_is_plain_text_of_80_columns(
     assert "14 runs: 1 running, 5 used, 6 pending, 1 failed, 1 excluded; 1 cell dropped" in shown.stdout
     assert f"failed {FAILED.run.run_id}, 1.00e12 FLOPs at" in shown.stdout
     assert f"log: isoflop-artifacts/{FAILED.run.run_id}/attempt-1/log.txt" in shown.stdout
-    assert shown.stdout.count("log:") == 1  # the reason names it too
+    assert shown.stdout.count("log:") == 1
     assert f"{RUNNING.run.run_id}   3.00e12" in shown.stdout and "12.3k" in shown.stdout
     assert "wrong [red]corpus" in shown.stdout
 

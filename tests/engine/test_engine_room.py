@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from isoflop.engine.dispatch import Dispatcher
 from isoflop.engine.execution import GitState, memory_needed
 from isoflop.engine.local.local_engine import LocalEngine
-from isoflop.engine.local.slot import Slot
 from isoflop.engine.notices import AttemptEnded, AttemptStarted
+from isoflop.engine.protocol import Slot
 from isoflop.run_spec import Job
 from tests.engine.conftest import SWEEP, Sandbox
 from tests.run_examples import RUN
@@ -29,7 +30,7 @@ def test_runs_that_do_not_fit_beside_each_other_take_turns(tmp_path: Path, room:
     jobs = [Job((RUN.model_copy(update={"trainer": "simulated", "seed": seed}),)) for seed in range(8)]
     slot = Slot("cpu", "test", "", 1e18, bfloat16=False, n_sharing=4)
     slots = (Slot("cpu", "test", "", room * memory_needed(jobs[0], slot), bfloat16=False, n_sharing=1),) * 4
-    engine = LocalEngine(slots, artifacts=tmp_path, corpora=tmp_path / "corpora", git=GitState(None, None))
+    engine = Dispatcher(LocalEngine(slots), artifacts=tmp_path, corpora=tmp_path / "corpora", git=GitState(None, None))
     working: set[str] = set()
     most = 0
     for event in engine.run(jobs):

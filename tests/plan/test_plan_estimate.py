@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from isoflop.corpus_facts import CorpusFacts
-from isoflop.engine.order import start_order
+from isoflop.engine.queue import start_order
 from isoflop.plan.estimate import (
     EVENT_BYTES,
     SMALL_FILE_BYTES_PER_RUN,

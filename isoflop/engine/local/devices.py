@@ -9,7 +9,7 @@ import psutil
 
 from isoflop.engine.local.control_group import cpu_limit, memory_limit
 from isoflop.engine.local.nvidia import find_gpus
-from isoflop.engine.local.slot import USABLE_MEMORY, Slot
+from isoflop.engine.protocol import USABLE_MEMORY, Slot
 from isoflop.errors import IsoflopError
 from isoflop.hardware import cpu_name
 

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from isoflop.engine.local.slot import USABLE_MEMORY, Slot
+from isoflop.engine.protocol import USABLE_MEMORY, Slot
 
 # bfloat16 matrix products in hardware: NVIDIA compute capability 8.0 (Ampere).
 BFLOAT16_CAPABILITY = 8.0

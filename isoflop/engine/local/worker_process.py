@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 
 import psutil
 
@@ -70,6 +71,15 @@ class WorkerProcess:
         if self.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+def kernel_kills() -> int:
+    """Processes the kernel has killed for want of memory since boot, in any control group; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    except (OSError, ValueError):
+        return 0
 
 
 def _start_of(pid: int) -> float | None:

@@ -1,6 +1,7 @@
 """Whether a worker gives signs of life: by its heartbeat, on this process's own clock, whatever the wall clock does."""
 
 import time
+from collections.abc import Callable
 
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
@@ -15,11 +16,11 @@ DUMP_SECONDS = 1.0
 class Vigil:
     """Watches one attempt's heartbeat file."""
 
-    def __init__(self, run_dir: RunDir, stall_seconds: float) -> None:
-        self._run_dir, self._stall_seconds = run_dir, stall_seconds
+    def __init__(self, run_dir: RunDir, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run_dir, self._stall_seconds, self._clock = run_dir, stall_seconds, clock
         self._usual_step = 0.0
         self._mark = self._look()
-        self._since = time.monotonic()
+        self._since = self._clock()
         self._warned: float | None = None
 
     def learn_pace(self, job: Job, at: ProgressEvent) -> None:
@@ -30,7 +31,7 @@ class Vigil:
 
     def too_long(self) -> float | None:
         """Seconds without a sign of life, where that is longer than any step should take; else None."""
-        mark, now = self._look(), time.monotonic()
+        mark, now = self._look(), self._clock()
         if mark != self._mark:
             self._mark, self._since, self._warned = mark, now, None
         silence = now - self._since
@@ -41,7 +42,7 @@ class Vigil:
 
     def dumped(self) -> bool:
         """Whether the worker has had time to write its stack since it was found silent."""
-        return self._warned is not None and time.monotonic() - self._warned > DUMP_SECONDS
+        return self._warned is not None and self._clock() - self._warned > DUMP_SECONDS
 
     def _look(self) -> tuple[int, int] | None:
         try:

@@ -1,14 +1,12 @@
-"""One attempt: a worker process at work on a job, and what has been read of it."""
+"""One attempt: a worker at work on a job, and what has been read of it."""
 
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from isoflop.engine.local.orphans import PATIENCE_SECONDS
-from isoflop.engine.local.vigil import Vigil
-from isoflop.engine.local.worker_process import WorkerProcess
 from isoflop.engine.notices import AttemptStarted, Notice, Progressed, RunFinished
+from isoflop.engine.protocol import Order, WorkerRef
+from isoflop.engine.vigil import Vigil
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import RunDir
@@ -17,18 +15,20 @@ from isoflop.rundir.events import Event, ObstacleEvent, ProgressEvent, ResultEve
 
 @dataclass
 class Attempt:
-    """A worker process and its run directory.
+    """A worker and its run directory.
 
     Attributes:
         number: of the attempt, from 1.
         slot, device: where it runs.
-        memory: bytes of the device it was given.
+        worker: what its engine calls it.
         offset: bytes of events.jsonl read so far.
+        memory: bytes of the device it was given.
         started_at, begun: the same moment in seconds since the epoch, and on the clock that never jumps.
         latest: how far the worker said it was, last.
         obstacle: what the worker met that every other would meet; None for nothing.
         hung: why it was killed as hung; None while it gives signs of life.
         has_own_result: whether it has left a result, and did not only find one of another attempt.
+        told: the order that it was given last.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Attempt:
     device: str
     job: Job
     run_dir: RunDir
-    process: WorkerProcess
+    worker: WorkerRef
     offset: int
     vigil: Vigil
     memory: float
@@ -46,8 +46,8 @@ class Attempt:
     obstacle: IsoflopError | None = None
     hung: str | None = None
     has_own_result: bool = False
+    told: Order | None = None
     _reported: set[str] = field(default_factory=set)
-    _told: signal.Signals | None = None
 
     @property
     def missing(self) -> list[RunSpec]:
@@ -84,25 +84,15 @@ class Attempt:
             self.has_own_result = self.has_own_result or own
             yield RunFinished(result, self.slot if own else None, at)
 
-    def tell(self, order: signal.Signals) -> None:
-        """Send the worker a signal, once."""
-        if self._told != order:
-            self._told = order
-            self.process.send(order)
-
-    def end_if_stuck(self) -> None:
-        """Ask a worker without a sign of life for its stack, and kill it a moment later; kill a stuck orphan."""
-        if self.process.seconds_without_server > PATIENCE_SECONDS:
-            self.tell(signal.SIGKILL)
-            return
+    def order_if_stuck(self) -> Order | None:
+        """For a worker without a sign of life: that it write its stack, and a moment later that it end."""
         silence = self.vigil.too_long()
         if silence is None:
-            return
+            return None
         if self.hung is None:
             self.hung = f"took no step for {silence:.0f} s and was killed; its stack is in the log"
-            self.process.send(signal.SIGUSR1)
-        elif self.vigil.dumped():
-            self.tell(signal.SIGKILL)
+            return Order.DUMP
+        return Order.KILL if self.vigil.dumped() else None
 
 
 def _moment(event: StartedEvent | ResultEvent) -> float:

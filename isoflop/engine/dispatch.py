@@ -1,0 +1,206 @@
+"""The dispatcher: jobs through any engine, a worker per slot, until every one has ended."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from isoflop.engine.attempt import Attempt
+from isoflop.engine.execution import GitState
+from isoflop.engine.notices import AttemptEnded, Notice, RunFinished
+from isoflop.engine.policy import RetryPolicy, Verdict, failed_result
+from isoflop.engine.protocol import Ended, Engine, Launch, Order, WorkerRef
+from isoflop.engine.queue import JobQueue, Ready
+from isoflop.engine.vigil import Vigil
+from isoflop.errors import IsoflopError
+from isoflop.run_spec import Job
+from isoflop.rundir import Assignment
+from isoflop.rundir.layout import peaks_dir
+
+# How often progress is read, seconds.
+POLL_SECONDS = 0.2
+DEFAULT_STALL_SECONDS = 300.0
+
+
+class Dispatcher:
+    """Runs jobs on an engine's slots and tells what happens.
+
+    Args:
+        stall_seconds: a worker without a sign of life for so long has hung.
+        clock: seconds, for what is measured by this process alone; never jumps.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        artifacts: Path,
+        corpora: Path,
+        git: GitState,
+        stall_seconds: float = DEFAULT_STALL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.engine, self.slots, self.artifacts, self.corpora, self.git = engine, engine.slots, artifacts, corpora, git
+        self._stall_seconds, self._clock = stall_seconds, clock
+        self._policy = RetryPolicy()
+        self._queue = JobQueue(artifacts, engine.slots, self._policy.sequences_at_once, clock)
+        self._attempts: dict[int, Attempt] = {}
+        self._order: Order | None = None
+        self._obstacle: IsoflopError | None = None
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Notice]:
+        """Start `jobs` in order, one per slot, and yield notices until all have ended or `stop` was called.
+
+        Results already on disk are yielded first and not computed again.
+
+        Raises:
+            IsoflopError: a worker met what every run would meet (no corpus, no room): all have been stopped; or a
+                result on disk is of a newer version.
+        """
+        yield from self._queue.add(jobs)
+        try:
+            while self._attempts or (self._queue and not self._order):
+                yield from self._fill_slots()
+                yield from self._queue.waiting(idle=not self._attempts and not self._order)
+                self.engine.wait(POLL_SECONDS)
+                self._pass_order_on()
+                ended = self.engine.poll()  # before anything is read, so that nothing is read too early
+                for attempt in list(self._attempts.values()):
+                    yield from self._look_at(attempt, ended.get(attempt.worker))
+        finally:
+            self.kill()
+            self._pass_order_on()
+        if self._obstacle is not None:
+            raise self._obstacle
+
+    def stop(self, *, within: float | None = None) -> None:
+        """Have every worker checkpoint and end, and start no more; kill those that take longer than `within` seconds.
+
+        Returns at once; safe in a signal handler.
+        """
+        self._order = self._order or Order.CHECKPOINT
+        self.engine.close(now=False)
+        if within is not None:
+            timer = threading.Timer(within, self.kill)
+            timer.daemon = True
+            timer.start()
+
+    def kill(self) -> None:
+        """Have every worker end now. Returns at once; nothing finished is lost; safe in a signal handler."""
+        self._order = Order.KILL
+        self.engine.close(now=True)
+
+    def _pass_order_on(self) -> None:
+        if self._order:
+            self._tell([attempt for attempt in self._attempts.values() if attempt.told != self._order], self._order)
+
+    def _tell(self, attempts: Sequence[Attempt], order: Order) -> None:
+        for attempt in attempts:
+            attempt.told = order
+        if attempts:
+            self.engine.tell([attempt.worker for attempt in attempts], order)
+
+    def _fill_slots(self) -> Iterator[RunFinished]:
+        """Start jobs on free slots; what another sweep has finished meanwhile is yielded instead."""
+        free = [number for number in range(len(self.slots)) if number not in self._attempts]
+        ready: list[Ready] = []
+        if free and not self._order:
+            for taken in self._queue.take(free, {slot: attempt.memory for slot, attempt in self._attempts.items()}):
+                if isinstance(taken, Ready):
+                    ready.append(taken)
+                else:
+                    yield taken
+                if self._order:
+                    break
+        if ready:
+            self._start(ready)
+
+    def _start(self, ready: Sequence[Ready]) -> None:
+        """Start the workers; what could not be started keeps its place."""
+        offsets = [job.run_dir.events_size for job in ready]
+        workers = self.engine.start([self._launch(job) for job in ready])
+        self._attempts |= {
+            job.slot: self._attempt(job, offset, worker)
+            for job, offset, worker in zip(ready, offsets, workers, strict=True)
+            if worker is not None
+        }
+        for job, worker in reversed(list(zip(ready, workers, strict=True))):
+            if worker is None:
+                self._queue.put_back(job.job)
+
+    def _launch(self, ready: Ready) -> Launch:
+        assignment = Assignment(
+            job_dir=ready.run_dir.path,
+            attempt=ready.number,
+            corpora=self.corpora,
+            peaks=peaks_dir(self.artifacts),
+            coordinator_pid=os.getpid(),
+            visible_device=self.slots[ready.slot].visible_device,
+            git_commit=self.git.commit,
+            git_dirty=self.git.dirty,
+        )
+        return Launch(ready.slot, assignment, trains=any(run.trainer == "builtin" for run in ready.job.runs))
+
+    def _attempt(self, ready: Ready, offset: int, worker: WorkerRef) -> Attempt:
+        return Attempt(
+            number=ready.number,
+            slot=ready.slot,
+            device=self.slots[ready.slot].name,
+            job=ready.job,
+            run_dir=ready.run_dir,
+            worker=worker,
+            offset=offset,
+            vigil=Vigil(ready.run_dir, self._stall_seconds, self._clock),
+            memory=ready.memory,
+        )
+
+    def _look_at(self, attempt: Attempt, ended: Ended | None) -> Iterator[Notice]:
+        """What a worker has done since last time, and its end if it has ended."""
+        yield from attempt.read()
+        if ended is not None:
+            yield from self._end(attempt, ended)
+        elif not self._order:
+            if (order := attempt.order_if_stuck()) is not None:
+                self._tell([attempt], order)
+
+    def _end(self, attempt: Attempt, ended: Ended) -> Iterator[Notice]:
+        """What became of a worker that has ended; a death without result goes back to the queue."""
+        del self._attempts[attempt.slot]
+        for run in attempt.job.runs:  # a result whose event was lost with the process
+            yield from attempt.result(run.run_id, time.monotonic())
+        verdict = self._policy.judge(attempt, ended, stopping=self._order is not None)
+        if verdict.obstacle is not None:
+            self.stop()
+            self._obstacle = self._obstacle or verdict.obstacle
+        if verdict.outcome == "given_up":
+            yield from self._give_up(attempt, verdict.reason or "")
+        if attempt.missing:
+            self._queue.put_back(attempt.job)
+        yield _ended(attempt, verdict)
+
+    def _give_up(self, attempt: Attempt, reason: str) -> Iterator[RunFinished]:
+        """Failed results for what is missing, unless another process has taken the job over."""
+        with attempt.run_dir.lock() as alone:
+            for run in attempt.missing if alone else []:
+                attempt.run_dir.write_result(failed_result(run, attempt, reason, self.git))
+        for run in attempt.missing:
+            yield from attempt.result(run.run_id, time.monotonic())
+
+
+def _ended(attempt: Attempt, verdict: Verdict) -> AttemptEnded:
+    return AttemptEnded(
+        job_id=attempt.job.job_id,
+        run_ids=tuple(run.run_id for run in attempt.job.runs),
+        attempt=attempt.number,
+        worker=attempt.slot,
+        host=socket.gethostname(),
+        device=attempt.device,
+        started_at=attempt.started_at,
+        ended_at=time.time(),
+        at=time.monotonic(),
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        log_path=attempt.run_dir.log_path(attempt.number),
+    )

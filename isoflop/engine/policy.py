@@ -1,0 +1,122 @@
+"""Whether a job whose worker has ended is tried again, how, and what is recorded of it where it is not."""
+
+import platform
+import socket
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from isoflop import __version__
+from isoflop.engine.attempt import Attempt
+from isoflop.engine.execution import GitState, shrink
+from isoflop.engine.notices import Outcome
+from isoflop.engine.protocol import Ended
+from isoflop.errors import IsoflopError
+from isoflop.result import Provenance, RunResult, Status
+from isoflop.run_spec import Job, RunSpec
+from isoflop.rundir import ExitCode
+from isoflop.shape import ModelShape
+
+# A worker that dies without a result (killed, hung) is tried again from its checkpoint this often in all.
+MAX_DEATHS = 3
+_ANOTHER = "another process trains it"
+_INTERRUPTED: dict[int | None, str] = {ExitCode.CHECKPOINTED: "asked to stop", ExitCode.BUSY: _ANOTHER}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of an attempt, see `AttemptEnded`.
+
+    Attributes:
+        obstacle: what every other run would meet too, so that all must stop; None for nothing.
+    """
+
+    outcome: Outcome
+    reason: str | None = None
+    obstacle: IsoflopError | None = None
+
+
+class RetryPolicy:
+    """Remembers how often a job's workers have died, and with how few sequences at once a shape was found to fit."""
+
+    def __init__(self) -> None:
+        self._deaths: Counter[str] = Counter()
+        self._fitting: dict[ModelShape, int] = {}
+
+    def sequences_at_once(self, job: Job) -> int | None:
+        """At most so many sequences per forward pass: what the job's shapes were found to fit with; None = no limit."""
+        return min((self._fitting[run.shape] for run in job.runs if run.shape in self._fitting), default=None)
+
+    def judge(self, attempt: Attempt, ended: Ended, *, stopping: bool) -> Verdict:
+        """What the end of the attempt means; `stopping` where every worker was told to end.
+
+        Where memory ran out the job's execution is made smaller.
+        """
+        if not attempt.missing:
+            return Verdict("done") if attempt.has_own_result else Verdict("interrupted", _ANOTHER)
+        if ended.exit_code == ExitCode.OBSTACLE:
+            obstacle = attempt.obstacle or _unknown_obstacle(attempt)
+            return Verdict("interrupted", obstacle.message, obstacle)
+        if stopping or ended.exit_code in _INTERRUPTED:
+            return Verdict("interrupted", _INTERRUPTED.get(ended.exit_code, ended.how))
+        if attempt.hung is not None:
+            return self._died(attempt, attempt.hung)
+        if ended.exit_code == ExitCode.OUT_OF_MEMORY or ended.out_of_memory:
+            return self._with_less_memory(attempt)
+        return self._died(attempt, f"{ended.how} without a result")
+
+    def _with_less_memory(self, attempt: Attempt) -> Verdict:
+        """Have the job tried again with fewer sequences per forward pass."""
+        halved = shrink(attempt.run_dir)
+        if halved is None:
+            return Verdict("interrupted", _ANOTHER)
+        before, after = halved
+        if after is None:
+            return Verdict("given_up", f"ran out of memory with {before} sequence per forward pass")
+        for run in attempt.job.runs:
+            self._fitting[run.shape] = after
+        reason = f"ran out of memory with {before} sequences per forward pass; next with {after}"
+        return Verdict("out_of_memory", reason)
+
+    def _died(self, attempt: Attempt, how: str) -> Verdict:
+        self._deaths[attempt.job.job_id] += 1
+        deaths = self._deaths[attempt.job.job_id]
+        if deaths < MAX_DEATHS:
+            return Verdict("died", f"the worker {how}")
+        return Verdict("given_up", f"the worker {how}, {deaths} times")
+
+
+def _unknown_obstacle(attempt: Attempt) -> IsoflopError:
+    hint = f"See {attempt.run_dir.log_path(attempt.number)}."
+    return IsoflopError("A worker met an obstacle it could not report.", hint=hint)
+
+
+def failed_result(run: RunSpec, attempt: Attempt, reason: str, git: GitState) -> RunResult:
+    """The result of a run whose workers died without one; it counts what the last attempt said it had done."""
+    latest = attempt.latest if attempt.latest is not None and attempt.latest.run_id == run.run_id else None
+    n_tokens = latest.n_tokens if latest else 0
+    flops = float(n_tokens * run.shape.flops_per_token)
+    begun = attempt.run_dir.read_job()
+    return RunResult(
+        run_id=run.run_id,
+        status=Status.FAILED,
+        reason=reason,
+        attempt=attempt.number,
+        simulated=run.trainer == "simulated",
+        n_steps=latest.step if latest else 0,
+        n_tokens=n_tokens,
+        achieved_flops=flops,
+        spent_flops=flops,
+        seconds=max(0.0, time.monotonic() - attempt.begun),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        execution=begun.execution.model_dump(mode="json") if begun is not None else {},
+        provenance=Provenance(
+            host=socket.gethostname(),
+            device=attempt.device,
+            isoflop_version=__version__,
+            python_version=platform.python_version(),
+            git_commit=git.commit,
+            git_dirty=git.dirty,
+        ),
+    )

@@ -1,0 +1,126 @@
+"""Engine: a place where workers run. It starts them, passes orders on and says which have ended; it decides nothing.
+
+What a worker did is read from its run directory (attempt.py), what starts next is the queue's (queue.py), whether a job
+is tried again the policy's (policy.py): all of that is the same whatever the engine. An engine tries nothing again.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType, Protocol
+
+from isoflop.rundir import Assignment, DeviceKind
+
+# Of a device's memory, the share a run may plan for; the rest is the context's and the allocator's.
+USABLE_MEMORY = 0.8
+# A worker whose coordinator died checkpoints and ends within five seconds (train/process.py); a stopped one cannot.
+PATIENCE_SECONDS = 10.0
+
+WorkerRef = NewType("WorkerRef", str)
+"""Names a worker to the engine that started it."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Room for one worker.
+
+    Attributes:
+        kind: what a worker here computes on.
+        name: for people.
+        visible_device: value of CUDA_VISIBLE_DEVICES for the worker; "" hides every GPU.
+        memory_bytes: what the runs on its device may use together.
+        n_sharing: slots of that device.
+        bfloat16: whether matrix products run in bfloat16.
+    """
+
+    kind: DeviceKind
+    name: str
+    visible_device: str
+    memory_bytes: float
+    bfloat16: bool
+    n_sharing: int = 1
+
+    @property
+    def share_bytes(self) -> float:
+        """What a run may fill with micro-batches while the other slots of the device work too."""
+        return self.memory_bytes / self.n_sharing
+
+    @property
+    def device(self) -> tuple[str, str]:
+        """What tells devices apart: the slots of one have the same."""
+        return self.kind, self.visible_device
+
+
+class Order(Enum):
+    """What a worker can be told. Orders may be lost, and are never answered: what counts is how it ends."""
+
+    CHECKPOINT = "checkpoint and end"
+    DUMP = "write the stack of every thread into the log"
+    KILL = "end now"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A worker to be started.
+
+    Attributes:
+        slot: number of the slot, in the order of `Engine.slots`.
+        trains: whether it will need torch, which a process that workers are forked from loads beforehand.
+    """
+
+    slot: int
+    assignment: Assignment
+    trains: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a worker ended, as far as its engine knows.
+
+    Attributes:
+        exit_code: of its process (`ExitCode`), negative for a signal; None where nobody can tell.
+        out_of_memory: whether the system, or the engine, ended it for want of memory.
+        lost: where the code is None, what became of the worker: "ended with the process it was forked from".
+    """
+
+    exit_code: int | None
+    out_of_memory: bool = False
+    lost: str = "was lost"
+
+    @property
+    def how(self) -> str:
+        """What the worker did, for a sentence: "ended with exit code 1"."""
+        if self.exit_code is None:
+            return self.lost
+        code = self.exit_code
+        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+class Engine(Protocol):
+    """Where workers run."""
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Its capacity: at most one worker each, at any moment."""
+
+    def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
+        """The workers, in order; None for one that was not started and may be asked for again.
+
+        Raises:
+            IsoflopError: it will never start one.
+        """
+
+    def poll(self) -> Mapping[WorkerRef, Ended]:
+        """The workers that have ended since this was asked last, in one look at all; never waits."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when a worker may have ended, or after that time."""
+
+    def tell(self, workers: Collection[WorkerRef], order: Order) -> None:
+        """Pass an order on to those of the workers that still run. Returns at once."""
+
+    def close(self, *, now: bool) -> None:
+        """Start no more, those of a `start` in progress included; `now` gives up even the one that is being started.
+
+        Safe in a signal handler.
+        """

@@ -1,0 +1,140 @@
+"""An engine without processes: every worker does what a script says, in this process and in no time."""
+
+import signal
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from isoflop.engine.protocol import Ended, Launch, Order, Slot, WorkerRef
+from isoflop.run_spec import RunSpec
+from isoflop.rundir import ExitCode, RunDir
+from isoflop.rundir.events import ObstacleEvent, ProgressEvent, result_event, started_event
+from isoflop.train.outcome import make_result
+from isoflop.train.simulate import simulate
+
+# What a worker can do. Without a script it finishes; `work` and `hang` go on until an order ends them,
+# `work` at the third look after it was asked to.
+FINISH, DIE, CRASH, LOSE, BUSY, OBSTACLE, MEMORY, KERNEL, WORK, HANG, REFUSE, UNTOLD = (
+    "finish", "die", "crash", "lose", "busy", "obstacle", "memory", "kernel", "work", "hang", "refuse", "untold",
+)  # fmt: skip
+ENDS = {
+    DIE: Ended(-signal.SIGKILL),
+    CRASH: Ended(1),
+    LOSE: Ended(None, lost="was lost with node n2"),
+    BUSY: Ended(ExitCode.BUSY),
+    OBSTACLE: Ended(ExitCode.OBSTACLE),
+    MEMORY: Ended(ExitCode.OUT_OF_MEMORY),
+    KERNEL: Ended(-signal.SIGKILL, out_of_memory=True),
+    FINISH: Ended(ExitCode.DONE),
+    UNTOLD: Ended(-signal.SIGKILL),
+}
+
+
+@dataclass
+class Clock:
+    """Seconds that pass only while an engine waits."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Worker:
+    """A worker that was started, and what it is doing."""
+
+    launch: Launch
+    act: str
+    orders: list[Order] = field(default_factory=list)
+    looks: int = 0
+
+    @property
+    def run_dir(self) -> RunDir:
+        return RunDir(self.launch.assignment.job_dir)
+
+    @property
+    def runs(self) -> tuple[RunSpec, ...]:
+        job = self.run_dir.read_job()
+        assert job is not None
+        return job.runs
+
+
+class ScriptedEngine:
+    """Does with the attempts at a run, one after the other, what `script` says by run id; then finishes them.
+
+    Attributes:
+        started: every worker there was.
+        most: workers at once.
+        closings: how it was closed, each time.
+        n_polls: how often it was asked who has ended.
+    """
+
+    def __init__(self, slots: Sequence[Slot], script: Mapping[str, Sequence[str]], clock: Clock) -> None:
+        self.slots, self.clock = tuple(slots), clock
+        self._script = defaultdict(list, {run_id: list(acts) for run_id, acts in script.items()})
+        self._working: dict[WorkerRef, Worker] = {}
+        self.started: list[Worker] = []
+        self.most = self.n_polls = 0
+        self.closings: list[str] = []
+
+    def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
+        return [None if self.closings else self._start(launch) for launch in launches]
+
+    def _start(self, launch: Launch) -> WorkerRef | None:
+        worker = Worker(launch, FINISH)
+        acts = self._script[worker.runs[0].run_id]
+        worker.act = acts.pop(0) if acts else FINISH
+        if worker.act == REFUSE:
+            return None
+        assert launch.slot not in {other.launch.slot for other in self._working.values()}
+        ref = WorkerRef(f"w{len(self.started)}")
+        self.started.append(worker)
+        self._working[ref] = worker
+        self.most = max(self.most, len(self._working))
+        worker.run_dir.append_event(started_event(launch.assignment.attempt))
+        return ref
+
+    def poll(self) -> Mapping[WorkerRef, Ended]:
+        self.n_polls += 1
+        ended = {ref: end for ref, worker in self._working.items() if (end := self._advance(worker)) is not None}
+        for ref in ended:
+            del self._working[ref]
+        return ended
+
+    def _advance(self, worker: Worker) -> Ended | None:
+        if Order.KILL in worker.orders:
+            return Ended(-signal.SIGKILL)
+        if worker.act == WORK:
+            worker.run_dir.beat(int(self.clock.now * 1000))
+        if worker.act in (WORK, HANG):
+            worker.looks += Order.CHECKPOINT in worker.orders
+            return Ended(ExitCode.CHECKPOINTED) if worker.act == WORK and worker.looks == 3 else None
+        if worker.act in (FINISH, UNTOLD):
+            self._finish(worker, told=worker.act == FINISH)
+        elif worker.act == OBSTACLE:
+            worker.run_dir.append_event(ObstacleEvent("No corpus.", "Get one."))
+        elif worker.act in (DIE, CRASH):
+            run = worker.runs[0]
+            worker.run_dir.append_event(ProgressEvent(0.0, run.run_id, 7, 7 * run.batch_tokens, 3.0, 100.0))
+        return ENDS[worker.act]
+
+    def _finish(self, worker: Worker, *, told: bool) -> None:
+        job = worker.run_dir.read_job()
+        assert job is not None
+        for run in job.runs:
+            result = make_result(run, worker.launch.assignment, job.execution, simulate(run))
+            worker.run_dir.write_result(result)
+            if told:
+                worker.run_dir.append_event(result_event(run.run_id, result.status.value))
+
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    def tell(self, workers: Collection[WorkerRef], order: Order) -> None:
+        for ref in workers:
+            if ref in self._working:
+                self._working[ref].orders.append(order)
+
+    def close(self, *, now: bool) -> None:
+        self.closings.append("for all" if now else "for new ones")

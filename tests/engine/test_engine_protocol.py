@@ -1,0 +1,280 @@
+"""What every engine shares (queue, retries, giving up, stopping), through one without processes: in milliseconds."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from isoflop.engine.dispatch import Dispatcher
+from isoflop.engine.execution import GitState, memory_needed
+from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, RunFinished, Waiting
+from isoflop.engine.protocol import Order, Slot
+from isoflop.errors import IsoflopError
+from isoflop.result import Status
+from isoflop.run_spec import Job, RunSpec
+from isoflop.rundir import RunDir
+from tests.engine.scripted_engine import (
+    BUSY,
+    CRASH,
+    DIE,
+    HANG,
+    KERNEL,
+    LOSE,
+    MEMORY,
+    OBSTACLE,
+    REFUSE,
+    UNTOLD,
+    WORK,
+    Clock,
+    ScriptedEngine,
+)
+from tests.run_examples import RUN
+
+
+def variant(**changes: object) -> RunSpec:
+    """A simulated run; not by `model_copy`, which would keep an id that was computed before."""
+    return RunSpec.model_validate({**dict(RUN), "trainer": "simulated", "batch_sequences": 8, **changes})
+
+
+RUNS = [variant(seed=seed) for seed in range(6)]
+FIRST, SECOND, THIRD = (run.run_id for run in RUNS[:3])
+ROOMY = Slot("cpu", "core", "", 1e15, bfloat16=False, n_sharing=2)
+
+
+@dataclass
+class Sweep:
+    """A dispatcher on a scripted engine, and what it told."""
+
+    dispatcher: Dispatcher
+    engine: ScriptedEngine
+    artifacts: Path
+    notices: list[Notice] = field(default_factory=list)
+
+    def go(self, runs: Sequence[RunSpec] = RUNS[:3], react: Callable[[Notice], object] = lambda notice: None) -> None:
+        """Run to the end; `react` is told of every notice."""
+        for notice in itertools.islice(self.dispatcher.run([Job((run,)) for run in runs]), 1000):
+            self.notices.append(notice)
+            react(notice)
+
+    def attempts(self, run_id: str) -> list[tuple[int, str, str | None]]:
+        """Number, outcome and reason of the attempts at a run."""
+        ended = [n for n in self.notices if isinstance(n, AttemptEnded) and run_id in n.run_ids]
+        return [(n.attempt, n.outcome, n.reason) for n in ended]
+
+    def results(self) -> dict[str, Status]:
+        """The run's statuses; each was told once."""
+        finished = [n.result for n in self.notices if isinstance(n, RunFinished)]
+        assert len({result.run_id for result in finished}) == len(finished)
+        return {result.run_id: result.status for result in finished}
+
+    def run_dir(self, run_id: str) -> RunDir:
+        return RunDir(self.artifacts / run_id)
+
+    def micro_batch(self, run_id: str) -> int:
+        job = self.run_dir(run_id).read_job()
+        assert job is not None
+        return job.execution.micro_batch_sequences
+
+
+MakeSweep = Callable[..., Sweep]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> MakeSweep:
+    def make(script: Mapping[str, Sequence[str]] = {}, slots: Sequence[Slot] = (ROOMY, ROOMY)) -> Sweep:
+        clock = Clock()
+        engine = ScriptedEngine(slots, script, clock)
+        dispatcher = Dispatcher(
+            engine, artifacts=tmp_path, corpora=tmp_path, git=GitState(None, None), stall_seconds=5.0, clock=clock
+        )
+        return Sweep(dispatcher, engine, tmp_path)
+
+    return make
+
+
+def completed(*run_ids: str) -> dict[str, Status]:
+    return dict.fromkeys(run_ids, Status.COMPLETED)
+
+
+def test_jobs_start_in_order_one_per_slot_and_end_once(sweep: MakeSweep) -> None:
+    made = sweep()
+    made.go(RUNS)
+    assert made.results() == completed(*(run.run_id for run in RUNS))
+    assert [worker.runs[0] for worker in made.engine.started] == RUNS
+    assert made.engine.most == 2
+    assert all(made.attempts(run.run_id) == [(1, "done", None)] for run in RUNS)
+
+
+def test_however_many_workers_there_are_they_are_looked_at_in_one_call(sweep: MakeSweep) -> None:
+    few, many = sweep(slots=[ROOMY]), sweep(slots=[ROOMY] * 5)
+    few.go(RUNS[:1])
+    many.go(RUNS[1:])
+    assert many.engine.most == 5 and few.engine.n_polls == many.engine.n_polls == 1
+
+
+def test_what_lies_on_the_disk_is_not_done_again(sweep: MakeSweep) -> None:
+    sweep().go(RUNS[:2])
+    again = sweep()
+    again.go()
+    assert [n.worker for n in again.notices if isinstance(n, RunFinished)] == [None, None, 0]
+    assert [worker.runs[0] for worker in again.engine.started] == [RUNS[2]]
+
+
+def test_a_run_whose_worker_dies_is_tried_again_next(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [DIE, CRASH]}, [ROOMY])
+    made.go()
+    assert made.attempts(FIRST) == [
+        (1, "died", "the worker was killed by signal 9 without a result"),
+        (2, "died", "the worker ended with exit code 1 without a result"),
+        (3, "done", None),
+    ]
+    assert [worker.runs[0].run_id for worker in made.engine.started] == [FIRST, FIRST, FIRST, SECOND, THIRD]
+
+
+def test_the_third_death_gives_a_run_up_with_what_it_had_done(sweep: MakeSweep) -> None:
+    made = sweep({SECOND: [DIE] * 9})
+    made.go()
+    assert made.results() == {**completed(FIRST, THIRD), SECOND: Status.FAILED}
+    assert [outcome for _, outcome, _ in made.attempts(SECOND)] == ["died", "died", "given_up"]
+    result = made.run_dir(SECOND).read_result(SECOND)
+    assert result is not None and result.attempt == 3
+    # The log is a value of its own (`AttemptEnded.log_path`), not a part of the sentence.
+    assert result.reason == "the worker was killed by signal 9 without a result, 3 times"
+    assert (result.n_steps, result.n_tokens) == (7, 7 * RUNS[1].batch_tokens)
+    assert result.spent_flops == result.n_tokens * RUNS[1].shape.flops_per_token
+
+
+def test_deaths_of_one_run_do_not_count_for_another(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [DIE] * 2, SECOND: [DIE] * 2, THIRD: [DIE] * 2})
+    made.go()
+    assert made.results() == completed(FIRST, SECOND, THIRD)
+
+
+def test_a_worker_that_the_engine_lost_is_a_death_in_the_engines_words(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [LOSE]})
+    made.go()
+    assert made.attempts(FIRST)[0] == (1, "died", "the worker was lost with node n2 without a result")
+    assert made.results() == completed(FIRST, SECOND, THIRD)
+
+
+def test_a_result_without_its_event_counts_whatever_the_worker_died_of(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [UNTOLD]})
+    made.go()
+    assert made.attempts(FIRST) == [(1, "done", None)]
+    assert made.results() == completed(FIRST, SECOND, THIRD)
+
+
+@pytest.mark.parametrize("act", [MEMORY, KERNEL])
+def test_without_memory_a_run_and_those_of_its_shape_pass_half_as_much_at_once(sweep: MakeSweep, act: str) -> None:
+    made = sweep({FIRST: [act, act]}, [ROOMY])
+    made.go()
+    assert made.attempts(FIRST) == [
+        (1, "out_of_memory", "ran out of memory with 8 sequences per forward pass; next with 4"),
+        (2, "out_of_memory", "ran out of memory with 4 sequences per forward pass; next with 2"),
+        (3, "done", None),
+    ]
+    assert [made.micro_batch(run_id) for run_id in (FIRST, SECOND, THIRD)] == [2, 2, 2]
+
+
+def test_a_run_that_does_not_fit_with_one_sequence_is_given_up(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [MEMORY] * 9})
+    made.go()
+    assert [outcome for _, outcome, _ in made.attempts(FIRST)] == ["out_of_memory"] * 3 + ["given_up"]
+    assert made.attempts(FIRST)[-1][2] == "ran out of memory with 1 sequence per forward pass"
+    assert made.results() == {FIRST: Status.FAILED, **completed(SECOND, THIRD)}
+
+
+def test_a_run_that_another_process_took_is_no_death(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [BUSY] * 5})
+    made.go()
+    assert made.attempts(FIRST) == [
+        *((number, "interrupted", "another process trains it") for number in range(1, 6)),
+        (6, "done", None),
+    ]
+
+
+def test_a_start_that_is_refused_costs_no_attempt_and_no_place(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [REFUSE] * 5, SECOND: [REFUSE] * 5})
+    made.go()
+    assert [outcome for _, outcome, _ in made.attempts(FIRST)] == ["done"]
+    assert [worker.runs[0].run_id for worker in made.engine.started] == [FIRST, SECOND, THIRD]
+
+
+def test_a_worker_without_a_sign_of_life_is_asked_for_its_stack_and_killed(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [HANG]})
+    made.go()
+    assert made.engine.started[0].orders == [Order.DUMP, Order.KILL]
+    [(_, outcome, reason), (_, then, _)] = made.attempts(FIRST)
+    assert (outcome, then) == ("died", "done")
+    assert reason == "the worker took no step for 5 s and was killed; its stack is in the log"
+
+
+def test_what_every_run_would_meet_stops_them_all_and_leaves_them_pending(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [OBSTACLE], SECOND: [WORK]})
+    with pytest.raises(IsoflopError, match="No corpus"):
+        made.go()
+    assert made.attempts(FIRST) == [(1, "interrupted", "No corpus.")]
+    assert made.attempts(SECOND) == [(1, "interrupted", "asked to stop")]
+    assert made.results() == {} and len(made.engine.started) == 2
+
+
+def at_first(kind: type[Notice], act: Callable[[], None]) -> Callable[[Notice], None]:
+    """Does `act` at the first notice of the kind."""
+    acts: Iterator[Callable[[], None]] = iter([act])
+    return lambda notice: next(acts, lambda: None)() if isinstance(notice, kind) else None
+
+
+def test_stopping_tells_every_worker_once_and_starts_no_more(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [WORK], SECOND: [WORK]})
+    made.go(RUNS, at_first(AttemptStarted, made.dispatcher.stop))
+    assert [worker.orders for worker in made.engine.started] == [[Order.CHECKPOINT]] * 2
+    assert made.engine.closings[0] == "for new ones" and made.results() == {}
+    assert made.attempts(FIRST) == made.attempts(SECOND) == [(1, "interrupted", "asked to stop")]
+
+
+def test_killing_ends_what_does_not_stop(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [HANG], SECOND: [WORK]})
+    begun = at_first(AttemptStarted, made.dispatcher.stop)
+    ended = at_first(AttemptEnded, made.dispatcher.kill)
+    made.go(RUNS, lambda notice: (begun(notice), ended(notice)))
+    assert made.engine.started[0].orders == [Order.CHECKPOINT, Order.KILL]
+    assert made.attempts(SECOND) == [(1, "interrupted", "asked to stop")]
+    assert made.attempts(FIRST) == [(1, "interrupted", "was killed by signal 9")]
+
+
+def test_workers_are_killed_where_nobody_listens_any_more(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [WORK], SECOND: [WORK]})
+    notices = made.dispatcher.run([Job((run,)) for run in RUNS])
+    next(notices)
+    notices.close()  # type: ignore[attr-defined]
+    assert [worker.orders for worker in made.engine.started] == [[Order.KILL]] * 2
+
+
+def test_a_job_in_other_hands_is_waited_for_and_named(sweep: MakeSweep) -> None:
+    made = sweep()
+    with made.run_dir(FIRST).lock() as alone:
+        assert alone
+        for notice in made.dispatcher.run([Job((run,)) for run in RUNS[:2]]):
+            made.notices.append(notice)
+            if isinstance(notice, Waiting) and len(made.notices) > 5:
+                break
+    assert made.results() == completed(SECOND)
+    waits = [notice for notice in made.notices if isinstance(notice, Waiting)]
+    assert len(waits) == 3 and all(wait.run_ids == (FIRST,) for wait in waits)
+    assert 2.0 + 2 * 30.0 <= made.engine.clock.now < 2.0 + 2 * 31.0
+    later = sweep()
+    later.go(RUNS[:2])
+    assert later.results() == completed(FIRST, SECOND)
+
+
+def test_a_run_too_large_for_now_lets_smaller_ones_go_first(sweep: MakeSweep) -> None:
+    wide = variant(shape=replace(RUN.shape, width=256, head_dim=256))
+    sharing = Slot("cpu", "core", "", 0.0, bfloat16=False, n_sharing=10**9)
+    room = memory_needed(Job((wide,)), sharing) + 0.5 * memory_needed(Job((RUNS[0],)), sharing)
+    slot = Slot("cpu", "core", "", room, bfloat16=False, n_sharing=10**9)
+    made = sweep(slots=[slot, slot])
+    made.go([RUNS[0], wide, RUNS[2], RUNS[3]])
+    assert [worker.runs[0] for worker in made.engine.started] == [RUNS[0], RUNS[2], wide, RUNS[3]]
+    assert made.results() == completed(*(run.run_id for run in (RUNS[0], wide, RUNS[2], RUNS[3])))
