@@ -1,10 +1,24 @@
 """The command: `isoflop`, and `python -m isoflop`."""
 
-import signal
+import sys  # nothing else: see `leave_the_working_folder`
+
+
+def leave_the_working_folder() -> None:
+    """Import nothing more from the working folder, which `python -m` looks through first: it may hold a `json.py`.
+
+    An isoflop that lies there, a checkout that was not installed, is looked for last.
+    """
+    if not sys.flags.safe_path and sys.path:
+        root = __file__.rpartition("isoflop")[0].rstrip("/")
+        del sys.path[0]
+        if root not in sys.path:
+            sys.path.append(root)
 
 
 def main() -> None:
     """Run the command line; Ctrl-C while it is still being imported ends it at once, and without a traceback."""
+    import signal
+
     answer = signal.signal(signal.SIGINT, signal.SIG_DFL)
     from isoflop.cli import app
     from isoflop.cli.streams import prepare
@@ -15,4 +29,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    leave_the_working_folder()
     main()

@@ -161,9 +161,8 @@ class Dispatcher:
         yield from attempt.read()
         if ended is not None:
             yield from self._end(attempt, ended)
-        elif not self._order:
-            if (order := attempt.order_if_stuck()) is not None:
-                self._tell([attempt], order)
+        elif not self._order and (order := attempt.order_if_stuck()) is not None:
+            self._tell([attempt], order)
 
     def _end(self, attempt: Attempt, ended: Ended) -> Iterator[Notice]:
         """What became of a worker that has ended; a death without result goes back to the queue."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import Sandbox, alive
-from tests.faults.processes import fork_server, has_stepped, reap
+from tests.faults.processes import descendants, fork_server, freeze, has_stepped, reap, slowness
 
 # One step takes seconds: 60 thousand tokens through a million parameters, in as few passes as memory allows.
 STEP = """
@@ -44,8 +44,21 @@ EVALUATION = (
     .replace("= 1e7", "= 1e4")
 )
 SWEEPS = {"step": STEP, "evaluation": EVALUATION}
-ORPHAN_SECONDS = 5.0
-TERM_SECONDS = 10.0
+# Promised: five seconds, and ten. What the code waits for are these; the rest is work, which takes longer on a machine
+# that is busy with something else.
+ORPHAN_WAIT, TERM_WAIT = 4.0, 8.0
+ORPHAN_WORK, TERM_WORK = 1.0, 2.0
+# Python imports a module of this name at every start: torch takes as long to import as from a slow disk.
+SLOW_TORCH = """
+import os, sys, time
+
+def slow(event, arguments):
+    if event == "import" and arguments[0] == "torch":
+        open(os.environ["IMPORTING"], "w").close()
+        time.sleep(30)
+
+sys.addaudithook(slow)
+"""
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,34 @@ def test_no_worker_survives_its_coordinator_or_server_by_five_seconds(
     begun = time.monotonic()
     disturb(busy)
     while left := [pid for pid in busy.workers if alive(pid)]:
-        assert time.monotonic() - begun < ORPHAN_SECONDS, f"workers outlive it: {left}"
+        took = time.monotonic() - begun
+        assert took < ORPHAN_WAIT + ORPHAN_WORK or took < ORPHAN_WAIT + ORPHAN_WORK * slowness(), f"they live: {left}"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("state", ["importing", "stopped"])
+def test_nothing_survives_a_coordinator_that_is_killed_while_its_server_imports_torch(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """The server hears of its coordinator's end only between two requests; the first is waiting for it to be ready."""
+    (sandbox.folder / "site").mkdir()
+    (sandbox.folder / "site" / "sitecustomize.py").write_text(SLOW_TORCH)
+    paths = [str(sandbox.folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    monkeypatch.setenv("IMPORTING", str(sandbox.folder / "importing"))
+    coordinator = sandbox.start("run", "tiny.toml", "--workers", "1")
+    sandbox.wait_for((sandbox.folder / "importing").exists)
+    left = descendants(coordinator.pid)
+    server = fork_server(coordinator.pid)
+    assert server in left
+    if state == "stopped":
+        assert freeze(server)
+    begun = time.monotonic()
+    coordinator.kill()
+    reap(coordinator)
+    while alive_ones := [pid for pid in left if alive(pid)]:
+        took = time.monotonic() - begun
+        assert took < 1.0 or took < slowness(), f"they live: {alive_ones}"
         time.sleep(0.02)
 
 
@@ -138,6 +178,7 @@ def test_sigterm_ends_the_command_within_ten_seconds_whatever_its_workers_do(bus
     for process in busy.coordinators:
         process.send_signal(signal.SIGTERM)
     codes = [reap(process) for process in busy.coordinators]
-    assert time.monotonic() - begun < TERM_SECONDS
+    took = time.monotonic() - begun
+    assert took < TERM_WAIT + TERM_WORK or took < TERM_WAIT + TERM_WORK * slowness()
     assert codes == [143, 143]
     assert not any(map(alive, busy.workers))

@@ -65,6 +65,6 @@ def _torch_sees_cuda() -> bool:
     """Asked in a process of its own, so that neither torch nor CUDA starts in this one."""
     code = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)"
     try:
-        return subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0  # noqa: S603
+        return subprocess.run([sys.executable, "-P", "-c", code], timeout=120, check=False).returncode == 0  # noqa: S603
     except subprocess.SubprocessError:
         return False

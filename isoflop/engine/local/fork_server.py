@@ -8,9 +8,11 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver, resource_tracker
 
+from isoflop.engine.local import server_start
 from isoflop.engine.local.worker_process import WorkerProcess
 from isoflop.errors import IsoflopError
 from isoflop.rundir import Assignment
@@ -65,10 +67,33 @@ class ForkServer:
         It ends when this process does, by no signal to the group: its children have checkpoints to write. They
         inherit the mask and take SIGTERM again once they can answer it.
         """
-        self._context.set_forkserver_preload(preload)
-        resource_tracker.ensure_running()  # started by ensure_running below, it would undo the mask
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._context.set_forkserver_preload([server_start.__name__, *preload])
+        with _environment(**_of_the_server()):
+            resource_tracker.ensure_running()  # started by ensure_running below, it would undo the mask
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
+            try:
+                forkserver.ensure_running()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _of_the_server() -> dict[str, str]:
+    """Variables for the server: it imports nothing from the working folder, and knows whose death is its own."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    safe_path = {} if os.environ.get(server_start.SAFE_PATH) else {server_start.SAFE_PATH: server_start.OURS}
+    return safe_path | ({server_start.PARENT: str(os.getpid())} if in_main_thread else {})
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """A block in which the environment of this process, and of what it starts, has these variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
