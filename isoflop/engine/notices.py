@@ -69,10 +69,30 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """A process that works on runs this sweep waits for.
+
+    Attributes:
+        orphan: whether the process that started it has died; it ends within seconds, or is ended.
+        stopped: whether it was suspended (SIGSTOP, a debugger), so that it does not go on by itself.
+    """
+
+    pid: int
+    run_ids: tuple[str, ...]
+    orphan: bool
+    stopped: bool
+
+
+@dataclass(frozen=True)
 class Waiting:
-    """Nothing can start: other processes, of another sweep, train what is left."""
+    """Nothing can start: other processes, of another sweep or of one that was killed, work on what is left.
+
+    Attributes:
+        holders: those of them that are known.
+    """
 
     run_ids: tuple[str, ...]
+    holders: tuple[Holder, ...] = ()
 
 
 Notice = AttemptStarted | Progressed | RunFinished | AttemptEnded | Waiting

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.engine.execution import job_file, memory_needed
-from isoflop.engine.notices import RunFinished, Waiting
+from isoflop.engine.notices import Holder, RunFinished, Waiting
 from isoflop.engine.protocol import PATIENCE_SECONDS, Slot
 from isoflop.plan.types import Cell
 from isoflop.run_spec import Job, RunSpec
@@ -131,7 +131,8 @@ class JobQueue:
             self._next_waiting = now + FIRST_WAIT_SECONDS
         elif now > self._next_waiting:
             self._next_waiting = now + WAIT_SECONDS
-            yield Waiting(tuple(run.run_id for job in self._jobs for run in job.runs))
+            holders = tuple(holder for job in self._jobs if (holder := self._holder(job)) is not None)
+            yield Waiting(tuple(run.run_id for job in self._jobs for run in job.runs), holders)
 
     def _results(self, job: Job) -> Iterator[RunFinished]:
         run_dir = self._run_dir(job)
@@ -153,6 +154,7 @@ class JobQueue:
         run_dir, slot = self._run_dir(job), self._slots[number]
         with run_dir.lock() as alone:
             if not alone:
+                self._in_the_way(run_dir)  # a stopped orphan holds the directory for ever
                 return None
             found = list(self._results(job))
             if len(found) == len(job.runs):
@@ -178,6 +180,13 @@ class JobQueue:
         if claim.is_orphan:
             self._end_in_time(claim)
         return True
+
+    def _holder(self, job: Job) -> Holder | None:
+        """The process of this machine that has claimed the job, where one lives."""
+        claim = self._run_dir(job).read_claim()
+        if claim is None or not claim.is_alive:
+            return None
+        return Holder(claim.pid, tuple(run.run_id for run in job.runs), claim.is_orphan, claim.is_stopped)
 
     def _end_in_time(self, orphan: Claim) -> None:
         since = self._orphan_since.setdefault(orphan.pid, self._clock())

@@ -35,6 +35,17 @@ class Claim(BaseModel):
         except psutil.NoSuchProcess:
             return False
 
+    @property
+    def is_stopped(self) -> bool:
+        """True while the process lives and was suspended, so that it does not go on by itself."""
+        try:
+            return self.is_alive and psutil.Process(self.pid).status() in (
+                psutil.STATUS_STOPPED,
+                psutil.STATUS_TRACING_STOP,
+            )
+        except psutil.NoSuchProcess:
+            return False
+
 
 def own_claim(attempt: int) -> Claim:
     """The claim of this process."""

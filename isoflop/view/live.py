@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, Progressed, RunFinished, Waiting
+from isoflop.engine.notices import AttemptEnded, AttemptStarted, Holder, Notice, Progressed, RunFinished, Waiting
 from isoflop.plan.estimate import Unfinished, seconds_left
 from isoflop.plan.types import Cell
 from isoflop.result import RunResult, Status
@@ -218,9 +218,20 @@ def event_line(progress: SweepProgress, event: Notice) -> str | None:
         case AttemptEnded(outcome="died" | "given_up" | "out_of_memory"):
             return f"attempt {event.attempt} at {', '.join(event.run_ids)}: {event.reason}; log: {event.log_path}"
         case Waiting():
-            return f"waiting for another process that trains {runs(len(event.run_ids))} of this sweep"
+            waiting = f"waiting for another process that trains {runs(len(event.run_ids))} of this sweep"
+            return "; ".join([waiting, *map(_holder_line, event.holders)])
         case _:
             return None
+
+
+def _holder_line(holder: Holder) -> str:
+    """Which process it is, and what can be done about one that does not go on by itself."""
+    who = f"process {holder.pid} works on {', '.join(holder.run_ids)}"
+    if holder.orphan:
+        return f"{who}: a killed `isoflop run` left it; where it does not end within seconds it is killed"
+    if holder.stopped:
+        return f"{who} and is stopped: `kill -CONT {holder.pid}` lets it go on, `kill -9 {holder.pid}` ends it"
+    return who
 
 
 def _verdict(result: RunResult) -> str:

@@ -1,6 +1,11 @@
 """What every engine shares (queue, retries, giving up, stopping), through one without processes: in milliseconds."""
 
+import contextlib
 import itertools
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,8 +14,8 @@ import pytest
 
 from isoflop.engine.dispatch import Dispatcher
 from isoflop.engine.execution import GitState, memory_needed
-from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, RunFinished, Waiting
-from isoflop.engine.protocol import Order, Slot
+from isoflop.engine.notices import AttemptEnded, AttemptStarted, Holder, Notice, RunFinished, Waiting
+from isoflop.engine.protocol import PATIENCE_SECONDS, Order, Slot
 from isoflop.errors import IsoflopError
 from isoflop.result import Status
 from isoflop.run_spec import Job, RunSpec
@@ -267,6 +272,52 @@ def test_a_job_in_other_hands_is_waited_for_and_named(sweep: MakeSweep) -> None:
     later = sweep()
     later.go(RUNS[:2])
     assert later.results() == completed(FIRST, SECOND)
+
+
+# A worker that was stopped: it holds its directory, and cannot hear that its coordinator has died.
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+from isoflop.rundir import RunDir, own_claim
+run_dir = RunDir(Path(sys.argv[1]))
+with run_dir.lock():
+    run_dir.write_claim(own_claim(1).model_copy(update={"parent_pid": int(sys.argv[2])}))
+    os.kill(os.getpid(), signal.SIGSTOP)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def stopped_worker(run_dir: RunDir, parent: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", STOPPED, str(run_dir.path), str(parent)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    try:
+        assert os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED) is not None
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_stopped_worker_of_a_killed_coordinator_is_named_and_ended(sweep: MakeSweep) -> None:
+    made = sweep()
+    with stopped_worker(made.run_dir(FIRST), parent=2**22 + 1) as process:  # no such process: above the largest id
+        made.go(RUNS[:1])
+        assert process.wait(timeout=60) == -signal.SIGKILL
+    assert made.results() == completed(FIRST)
+    said = [notice for notice in made.notices if isinstance(notice, Waiting)]
+    assert said[0].holders == (Holder(process.pid, (FIRST,), orphan=True, stopped=True),)
+    assert made.engine.clock.now > PATIENCE_SECONDS
+
+
+def test_a_stopped_worker_of_a_living_coordinator_is_named_and_left_alone(sweep: MakeSweep) -> None:
+    made = sweep()
+    with stopped_worker(made.run_dir(FIRST), parent=os.getpid()) as process:
+        notices = made.dispatcher.run([Job((RUNS[0],))])
+        waits = [next(notices) for _ in range(3)]
+        assert made.engine.clock.now > 2 * PATIENCE_SECONDS and process.poll() is None
+    holder = Holder(process.pid, (FIRST,), orphan=False, stopped=True)
+    assert [wait.holders for wait in waits if isinstance(wait, Waiting)] == [(holder,)] * 3
 
 
 def test_a_run_too_large_for_now_lets_smaller_ones_go_first(sweep: MakeSweep) -> None:

@@ -1,0 +1,35 @@
+"""What `run` says while others work on its runs: which process, and what to do about one that does not go on."""
+
+import pytest
+
+from isoflop.engine.notices import Holder, Waiting
+from isoflop.sweep.outcome import Outline
+from isoflop.view.live import SweepProgress, event_line
+
+NOBODY = SweepProgress(Outline(sweep="s", simulated=False, cells=(), done=frozenset(), devices=()))
+
+
+@pytest.mark.parametrize(
+    ("holder", "said"),
+    [
+        (Holder(77, ("abc",), orphan=False, stopped=False), "process 77 works on abc"),
+        (
+            Holder(77, ("abc",), orphan=False, stopped=True),
+            "process 77 works on abc and is stopped: `kill -CONT 77` lets it go on, `kill -9 77` ends it",
+        ),
+        (
+            Holder(77, ("abc",), orphan=True, stopped=True),
+            "process 77 works on abc: a killed `isoflop run` left it; where it does not end within seconds it is "
+            "killed",
+        ),
+    ],
+    ids=["at work", "stopped", "orphan"],
+)
+def test_a_process_that_is_waited_for_is_named_with_what_can_be_done(holder: Holder, said: str) -> None:
+    line = event_line(NOBODY, Waiting(("abc",), (holder,)))
+    assert line == f"waiting for another process that trains 1 run of this sweep; {said}"
+
+
+def test_without_a_known_process_the_runs_are_counted() -> None:
+    line = event_line(NOBODY, Waiting(("abc", "def")))
+    assert line == "waiting for another process that trains 2 runs of this sweep"
