@@ -57,6 +57,9 @@ def run(
     workers: Workers = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run diverged and failed runs again.")] = False,
     replan: Replan = False,
+    share_devices: Annotated[
+        bool, typer.Option("--share-devices", help="Train also on GPUs that another sweep trains on.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
@@ -82,6 +85,7 @@ def run(
         workers=workers,
         retry=retry,
         may_leave=may_leave(replan),
+        share_devices=share_devices,
         on_progress=tokenising_line(),
     ) as session:
         _tell_what_changed(session)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from isoflop.engine.attempt import Attempt
 from isoflop.engine.execution import GitState
-from isoflop.engine.notices import AttemptEnded, Notice, RunFinished
+from isoflop.engine.notices import AttemptEnded, DeviceHeld, Notice, RunFinished
 from isoflop.engine.policy import RetryPolicy, Verdict, failed_result
 from isoflop.engine.protocol import Ended, Engine, Launch, Order, WorkerRef
 from isoflop.engine.queue import JobQueue, Ready
@@ -47,6 +47,8 @@ class Dispatcher:
         self._policy = RetryPolicy()
         self._queue = JobQueue(artifacts, engine.slots, self._policy.sequences_at_once, clock)
         self._attempts: dict[int, Attempt] = {}
+        self._usable: frozenset[int] = frozenset()
+        self._told_of: set[DeviceHeld] = set()
         self._order: Order | None = None
         self._obstacle: IsoflopError | None = None
 
@@ -63,7 +65,7 @@ class Dispatcher:
         try:
             while self._attempts or (self._queue and not self._order):
                 yield from self._fill_slots()
-                yield from self._queue.waiting(idle=not self._attempts and not self._order)
+                yield from self._queue.waiting(idle=bool(self._usable) and not self._attempts and not self._order)
                 self.engine.wait(POLL_SECONDS)
                 self._pass_order_on()
                 ended = self.engine.poll()  # before anything is read, so that nothing is read too early
@@ -102,11 +104,14 @@ class Dispatcher:
         if attempts:
             self.engine.tell([attempt.worker for attempt in attempts], order)
 
-    def _fill_slots(self) -> Iterator[RunFinished]:
+    def _fill_slots(self) -> Iterator[RunFinished | DeviceHeld]:
         """Start jobs on free slots; what another sweep has finished meanwhile is yielded instead."""
-        free = [number for number in range(len(self.slots)) if number not in self._attempts]
+        if not self._queue or self._order:
+            return
+        yield from self._look_for_devices()
+        free = sorted(self._usable - self._attempts.keys())
         ready: list[Ready] = []
-        if free and not self._order:
+        if free:
             for taken in self._queue.take(free, {slot: attempt.memory for slot, attempt in self._attempts.items()}):
                 if isinstance(taken, Ready):
                     ready.append(taken)
@@ -116,6 +121,15 @@ class Dispatcher:
                     break
         if ready:
             self._start(ready)
+
+    def _look_for_devices(self) -> Iterator[DeviceHeld]:
+        """See which slots may be used; a device that another sweep has is told once."""
+        capacity = self.engine.capacity()
+        self._usable = capacity.usable
+        for held in capacity.held:
+            if held not in self._told_of:
+                self._told_of.add(held)
+                yield held
 
     def _start(self, ready: Sequence[Ready]) -> None:
         """Start the workers; what could not be started keeps its place."""

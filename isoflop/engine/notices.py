@@ -95,4 +95,19 @@ class Waiting:
     holders: tuple[Holder, ...] = ()
 
 
-Notice = AttemptStarted | Progressed | RunFinished | AttemptEnded | Waiting
+@dataclass(frozen=True)
+class DeviceHeld:
+    """Another sweep trains on a device.
+
+    Attributes:
+        device: its name, for people.
+        pid: of the process that runs that sweep; 0 where it is not known.
+        waits: whether this sweep starts nothing there meanwhile.
+    """
+
+    device: str
+    pid: int
+    waits: bool
+
+
+Notice = AttemptStarted | Progressed | RunFinished | AttemptEnded | Waiting | DeviceHeld

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType, Protocol
 
+from isoflop.engine.notices import DeviceHeld
 from isoflop.rundir import Assignment, DeviceKind
 
 # Of a device's memory, the share a run may plan for; the rest is the context's and the allocator's.
@@ -96,12 +97,28 @@ class Ended:
         return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """Where workers may be started now.
+
+    Attributes:
+        usable: numbers of slots, those at work included.
+        held: devices that other sweeps train on.
+    """
+
+    usable: frozenset[int]
+    held: tuple[DeviceHeld, ...] = ()
+
+
 class Engine(Protocol):
     """Where workers run."""
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Its capacity: at most one worker each, at any moment."""
+        """Room for workers: at most one each, at any moment."""
+
+    def capacity(self) -> Capacity:
+        """Which slots may be used now; asked before every start, and takes devices that have become free."""
 
     def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
         """The workers, in order; None for one that was not started and may be asked for again.

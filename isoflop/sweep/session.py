@@ -13,6 +13,7 @@ from isoflop.artifacts.weights import WeightKeeper
 from isoflop.engine.dispatch import DEFAULT_STALL_SECONDS, Dispatcher
 from isoflop.engine.execution import git_state
 from isoflop.engine.local.devices import DeviceChoice
+from isoflop.engine.local.leases import device_leases
 from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.local.open_files import ensure_open_files
 from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, RunFinished
@@ -43,6 +44,7 @@ def open_session(
     workers: int | None,
     retry: bool,
     may_leave: Callable[[LeftBehind], bool] = lambda lost: False,
+    share_devices: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator["Session"]:
     """A session with the sweep planned and locked; `on_progress` as of `sweep_corpus`.
@@ -64,18 +66,20 @@ def open_session(
             raise lost.refusal()
         store.save_plan(spec, planned.plan)
         git = git_state(sweep.resolve().parent)
-        engine = Dispatcher(
-            LocalEngine(planned.slots),
-            artifacts=artifacts.resolve(),
-            corpora=corpora(artifacts).resolve(),
-            git=git,
-            stall_seconds=spec.run.stall_seconds,
-        )
-        weights = WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts)
-        session = Session(planned.plan, changes, store, engine, weights)
-        if retry:
-            session.retry()
-        yield session
+        share = share_devices or planned.plan.simulated  # a simulated run computes nothing
+        with device_leases(planned.slots, share=share) as leases:
+            engine = Dispatcher(
+                LocalEngine(planned.slots, leases),
+                artifacts=artifacts.resolve(),
+                corpora=corpora(artifacts).resolve(),
+                git=git,
+                stall_seconds=spec.run.stall_seconds,
+            )
+            weights = WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts)
+            session = Session(planned.plan, changes, store, engine, weights)
+            if retry:
+                session.retry()
+            yield session
 
 
 class Session:

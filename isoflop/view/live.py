@@ -12,7 +12,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from isoflop.engine.notices import AttemptEnded, AttemptStarted, Holder, Notice, Progressed, RunFinished, Waiting
+from isoflop.engine.notices import (
+    AttemptEnded,
+    AttemptStarted,
+    DeviceHeld,
+    Holder,
+    Notice,
+    Progressed,
+    RunFinished,
+    Waiting,
+)
 from isoflop.plan.estimate import Unfinished, seconds_left
 from isoflop.plan.types import Cell
 from isoflop.result import RunResult, Status
@@ -128,7 +137,7 @@ class SweepProgress:
             case AttemptEnded():
                 self.latest.pop(event.worker, None)
                 self._at_work[event.worker] = self._clock() + NEXT_RUN_SECONDS
-            case Waiting():
+            case Waiting() | DeviceHeld():
                 pass
 
     def _end(self, result: RunResult) -> None:
@@ -220,8 +229,17 @@ def event_line(progress: SweepProgress, event: Notice) -> str | None:
         case Waiting():
             waiting = f"waiting for another process that trains {runs(len(event.run_ids))} of this sweep"
             return "; ".join([waiting, *map(_holder_line, event.holders)])
+        case DeviceHeld():
+            return _device_line(event)
         case _:
             return None
+
+
+def _device_line(held: DeviceHeld) -> str:
+    process = f"process {held.pid}" if held.pid else "another process"
+    if held.waits:
+        return f"waiting for {held.device}: {process} trains on it; `--share-devices` trains beside it"
+    return f"{process} trains on the cores of this machine too: both sweeps take longer than alone"
 
 
 def _holder_line(holder: Holder) -> str:

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from isoflop.engine.protocol import Ended, Launch, Order, Slot, WorkerRef
+from isoflop.engine.notices import DeviceHeld
+from isoflop.engine.protocol import Capacity, Ended, Launch, Order, Slot, WorkerRef
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import ExitCode, RunDir
 from isoflop.rundir.events import ObstacleEvent, ProgressEvent, result_event, started_event
@@ -66,6 +67,7 @@ class ScriptedEngine:
     Attributes:
         started: every worker there was.
         most: workers at once.
+        held_until: until when, by the clock, another sweep has the device of a slot.
         closings: how it was closed, each time.
         n_polls: how often it was asked who has ended.
     """
@@ -76,7 +78,13 @@ class ScriptedEngine:
         self._working: dict[WorkerRef, Worker] = {}
         self.started: list[Worker] = []
         self.most = self.n_polls = 0
+        self.held_until: dict[int, float] = {}
         self.closings: list[str] = []
+
+    def capacity(self) -> Capacity:
+        free = [number for number in range(len(self.slots)) if self.clock.now >= self.held_until.get(number, 0.0)]
+        held = (DeviceHeld(f"device {number}", 77, waits=True) for number in self.held_until if number not in free)
+        return Capacity(frozenset(free), tuple(held))
 
     def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
         return [None if self.closings else self._start(launch) for launch in launches]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import SWEEP, Sandbox, alive, kill, within_ten_seconds
+from tests.engine.conftest import SWEEP, Sandbox, alive, in_time, kill
 from tests.faults.processes import fork_server, freeze, thaw
 
 # Four runs of seconds each, so that there is something to kill.
@@ -132,7 +132,7 @@ def test_one_signal_checkpoints_and_the_same_command_goes_on(
     _, err = coordinator.communicate(timeout=60)
     assert coordinator.returncode == code
     assert "Stopping" in err
-    assert within_ten_seconds(begun)
+    assert in_time(begun, 10)
     assert not any(map(alive, workers))
     assert len(list(sandbox.folder.glob("isoflop-artifacts/*/checkpoint/*.safetensors"))) >= 2
     out, _ = sandbox.run("run", "tiny.toml", "--json")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import SWEEP, Sandbox, alive, kill, make_sandbox, within_ten_seconds
+from tests.engine.conftest import SWEEP, Sandbox, alive, in_time, kill, make_sandbox
 
 # One run whose batch of 67 thousand tokens needs about a gigabyte for one forward and backward pass.
 LARGE_BATCH = (
@@ -134,7 +134,7 @@ def test_sigterm_ends_within_ten_seconds_though_a_step_takes_longer(tmp_path: Pa
     time.sleep(3)
     begun = time.monotonic()
     assert kill(coordinator, signal.SIGTERM) == 143
-    assert within_ten_seconds(begun)
+    assert in_time(begun, 10)
     assert not any(map(alive, workers))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from isoflop.engine.dispatch import Dispatcher
 from isoflop.engine.execution import GitState, memory_needed
-from isoflop.engine.notices import AttemptEnded, AttemptStarted, Holder, Notice, RunFinished, Waiting
+from isoflop.engine.notices import AttemptEnded, AttemptStarted, DeviceHeld, Holder, Notice, RunFinished, Waiting
 from isoflop.engine.protocol import PATIENCE_SECONDS, Order, Slot
 from isoflop.errors import IsoflopError
 from isoflop.result import Status
@@ -318,6 +318,18 @@ def test_a_stopped_worker_of_a_living_coordinator_is_named_and_left_alone(sweep:
         assert made.engine.clock.now > 2 * PATIENCE_SECONDS and process.poll() is None
     holder = Holder(process.pid, (FIRST,), orphan=False, stopped=True)
     assert [wait.holders for wait in waits if isinstance(wait, Waiting)] == [(holder,)] * 3
+
+
+def test_a_device_that_another_sweep_has_is_named_once_and_used_when_it_is_free(sweep: MakeSweep) -> None:
+    made = sweep()
+    made.engine.held_until = {0: 100.0, 1: 40.0}
+    made.go()
+    assert made.results() == completed(FIRST, SECOND, THIRD)
+    assert {worker.launch.slot for worker in made.engine.started} == {1}
+    assert 40.0 <= made.engine.clock.now < 45.0
+    named = [notice.device for notice in made.notices if isinstance(notice, DeviceHeld)]
+    assert named == ["device 0", "device 1"]
+    assert not [notice for notice in made.notices if isinstance(notice, Waiting)]  # no run is in other hands
 
 
 def test_a_run_too_large_for_now_lets_smaller_ones_go_first(sweep: MakeSweep) -> None:

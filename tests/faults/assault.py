@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from tests.engine.conftest import Sandbox, alive
+from tests.engine.conftest import Sandbox, alive, in_time
 from tests.faults.processes import (
     descendants,
     fork_server,
@@ -233,12 +233,12 @@ class Assault:
         self._start()
 
     def _doom(self, pids: list[int]) -> None:
-        self._doomed.append((time.monotonic() + ORPHAN_SECONDS, pids))
+        self._doomed.append((time.monotonic(), pids))
 
     def _settle(self) -> None:
         """Wait for orphans to end, each within five seconds of what made it one."""
-        for deadline, pids in self._doomed:
+        for became, pids in self._doomed:
             while left := [pid for pid in pids if alive(pid)]:
-                assert time.monotonic() < deadline, f"orphans outlive their coordinator: {left}; {self.tally}"
+                assert in_time(became, ORPHAN_SECONDS), f"orphans outlive their coordinator: {left}; {self.tally}"
                 time.sleep(0.02)
         self._doomed.clear()

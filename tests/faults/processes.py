@@ -74,14 +74,6 @@ def reap(process: "subprocess.Popen[str]") -> int:
     return process.returncode
 
 
-def slowness() -> float:
-    """How many times as long as alone a process takes at the moment: 1 on a machine with a free core."""
-    begun, used = time.monotonic(), time.process_time()
-    while time.process_time() - used < 0.3:
-        pass
-    return max(1.0, (time.monotonic() - begun) / 0.3)
-
-
 def in_transaction(db: Path) -> bool:
     """Somebody holds the database's write lock."""
     connection = sqlite3.connect(db, timeout=0, isolation_level=None)

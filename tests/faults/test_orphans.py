@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Sandbox, alive
-from tests.faults.processes import descendants, fork_server, freeze, has_stepped, reap, slowness
+from tests.engine.conftest import Sandbox, alive, in_time
+from tests.faults.processes import descendants, fork_server, freeze, has_stepped, reap
 
 # One step takes seconds: 60 thousand tokens through a million parameters, in as few passes as memory allows.
 STEP = """
@@ -44,10 +44,8 @@ EVALUATION = (
     .replace("= 1e7", "= 1e4")
 )
 SWEEPS = {"step": STEP, "evaluation": EVALUATION}
-# Promised: five seconds, and ten. What the code waits for are these; the rest is work, which takes longer on a machine
-# that is busy with something else.
-ORPHAN_WAIT, TERM_WAIT = 4.0, 8.0
-ORPHAN_WORK, TERM_WORK = 1.0, 2.0
+ORPHAN_SECONDS = 5.0
+TERM_SECONDS = 10.0
 # Python imports a module of this name at every start: torch takes as long to import as from a slow disk.
 SLOW_TORCH = """
 import os, sys, time
@@ -142,8 +140,7 @@ def test_no_worker_survives_its_coordinator_or_server_by_five_seconds(
     begun = time.monotonic()
     disturb(busy)
     while left := [pid for pid in busy.workers if alive(pid)]:
-        took = time.monotonic() - begun
-        assert took < ORPHAN_WAIT + ORPHAN_WORK or took < ORPHAN_WAIT + ORPHAN_WORK * slowness(), f"they live: {left}"
+        assert in_time(begun, ORPHAN_SECONDS), f"workers outlive it: {left}"
         time.sleep(0.02)
 
 
@@ -167,9 +164,8 @@ def test_nothing_survives_a_coordinator_that_is_killed_while_its_server_imports_
     begun = time.monotonic()
     coordinator.kill()
     reap(coordinator)
-    while alive_ones := [pid for pid in left if alive(pid)]:
-        took = time.monotonic() - begun
-        assert took < 1.0 or took < slowness(), f"they live: {alive_ones}"
+    while outliving := [pid for pid in left if alive(pid)]:
+        assert in_time(begun, 1.0), f"they outlive it: {outliving}"
         time.sleep(0.02)
 
 
@@ -178,7 +174,6 @@ def test_sigterm_ends_the_command_within_ten_seconds_whatever_its_workers_do(bus
     for process in busy.coordinators:
         process.send_signal(signal.SIGTERM)
     codes = [reap(process) for process in busy.coordinators]
-    took = time.monotonic() - begun
-    assert took < TERM_WAIT + TERM_WORK or took < TERM_WAIT + TERM_WORK * slowness()
+    assert in_time(begun, TERM_SECONDS)
     assert codes == [143, 143]
     assert not any(map(alive, busy.workers))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from isoflop.engine.notices import Holder, Waiting
+from isoflop.engine.notices import DeviceHeld, Holder, Waiting
 from isoflop.sweep.outcome import Outline
 from isoflop.view.live import SweepProgress, event_line
 
@@ -28,6 +28,22 @@ NOBODY = SweepProgress(Outline(sweep="s", simulated=False, cells=(), done=frozen
 def test_a_process_that_is_waited_for_is_named_with_what_can_be_done(holder: Holder, said: str) -> None:
     line = event_line(NOBODY, Waiting(("abc",), (holder,)))
     assert line == f"waiting for another process that trains 1 run of this sweep; {said}"
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (DeviceHeld("H100", 77, waits=True), "waiting for H100: process 77 trains on it; "
+         "`--share-devices` trains beside it"),
+        (DeviceHeld("H100", 0, waits=True), "waiting for H100: another process trains on it; "
+         "`--share-devices` trains beside it"),
+        (DeviceHeld("Xeon", 77, waits=False), "process 77 trains on the cores of this machine too: "
+         "both sweeps take longer than alone"),
+    ],
+    ids=["GPU", "unknown", "cores"],
+)  # fmt: skip
+def test_a_device_in_other_hands_is_named(held: DeviceHeld, said: str) -> None:
+    assert event_line(NOBODY, held) == said
 
 
 def test_without_a_known_process_the_runs_are_counted() -> None:

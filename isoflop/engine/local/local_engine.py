@@ -6,8 +6,9 @@ from itertools import count
 from multiprocessing.connection import wait
 
 from isoflop.engine.local.fork_server import ForkServer
+from isoflop.engine.local.leases import DeviceLeases
 from isoflop.engine.local.worker_process import WorkerProcess, kernel_kills
-from isoflop.engine.protocol import PATIENCE_SECONDS, Ended, Launch, Order, Slot, WorkerRef
+from isoflop.engine.protocol import PATIENCE_SECONDS, Capacity, Ended, Launch, Order, Slot, WorkerRef
 from isoflop.errors import IsoflopError
 from isoflop.train.worker import run_assignment
 
@@ -15,15 +16,19 @@ _SIGNALS = {Order.CHECKPOINT: signal.SIGTERM, Order.DUMP: signal.SIGUSR1, Order.
 
 
 class LocalEngine:
-    """Workers on the slots of this machine."""
+    """Workers on the slots of this machine; without `leases` its devices are shared with whoever uses them too."""
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
-        self.slots = tuple(slots)
+    def __init__(self, slots: Sequence[Slot], leases: DeviceLeases | None = None) -> None:
+        self.slots, self._leases = tuple(slots), leases
         self._server = ForkServer(run_assignment)
         self._workers: dict[WorkerRef, WorkerProcess] = {}
         self._numbers = count(1)
         self._kernel_kills = kernel_kills()
         self._closed = False
+
+    def capacity(self) -> Capacity:
+        """See `Engine`."""
+        return self._leases.capacity() if self._leases else Capacity(frozenset(range(len(self.slots))))
 
     def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
         """See `Engine`; None also where the server that workers are forked from had died (another starts next time)."""
