@@ -7,6 +7,7 @@ from pathlib import Path
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Plan
 from isoflop.rundir import RunDir
+from isoflop.rundir.layout import dir_of_run
 from isoflop.status.work import latest_report
 from isoflop.store import PlanChanges, RunCell, Store, run_cells
 from isoflop.units import format_flops, plural
@@ -88,7 +89,7 @@ def left_behind(store: Store, plan: Plan, changes: PlanChanges | None, artifacts
 def _begun(cells: Iterable[RunCell], artifacts: Path) -> Iterator[tuple[str, float]]:
     """Pending runs with a checkpoint, each with the FLOPs it has come to."""
     for cell in cells:
-        run_dir = RunDir(artifacts / cell.run_id)
+        run_dir = RunDir(dir_of_run(artifacts, cell.run_id))
         if (run_dir.checkpoint_dir / f"{cell.run_id}.safetensors").exists():
             at = latest_report(run_dir, cell.run_id, this_attempt=False)
             yield cell.run_id, float(at.n_tokens * cell.shape.flops_per_token) if at else 0.0

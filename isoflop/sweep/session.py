@@ -121,7 +121,7 @@ class Session:
         """What need not be done again of runs that somebody began."""
         host = socket.gethostname()
         for run_id in pending:
-            run_dir = RunDir(self.engine.artifacts / run_id)
+            run_dir = RunDir(dir_of_run(self.engine.artifacts, run_id))
             work = read_work(run_dir, run_id, host=host, silent_seconds=DEFAULT_STALL_SECONDS)
             if share := share_done(self.plan.runs[run_id].n_steps, work):
                 yield run_id, share

@@ -6,7 +6,11 @@ from isoflop.engine.notices import DeviceHeld, Holder, Waiting
 from isoflop.sweep.outcome import Outline
 from isoflop.view.live import SweepProgress, event_line
 
-NOBODY = SweepProgress(Outline(sweep="s", simulated=False, cells=(), done=frozenset(), devices=()))
+NOBODY = SweepProgress(
+    Outline(
+        sweep="s", simulated=False, cells=(), done=frozenset(), shares={}, devices=(), device_kind="cpu", timings=()
+    )
+)
 
 
 @pytest.mark.parametrize(

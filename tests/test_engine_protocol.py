@@ -20,7 +20,8 @@ from isoflop.errors import IsoflopError
 from isoflop.result import Status
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import RunDir
-from tests.engine.scripted_engine import (
+from tests.run_examples import RUN
+from tests.scripted_engine import (
     BUSY,
     CRASH,
     DIE,
@@ -35,7 +36,6 @@ from tests.engine.scripted_engine import (
     Clock,
     ScriptedEngine,
 )
-from tests.run_examples import RUN
 
 
 def variant(**changes: object) -> RunSpec:
@@ -299,6 +299,7 @@ def stopped_worker(run_dir: RunDir, parent: int) -> Iterator[subprocess.Popen[by
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_of_a_killed_coordinator_is_named_and_ended(sweep: MakeSweep) -> None:
     made = sweep()
     with stopped_worker(made.run_dir(FIRST), parent=2**22 + 1) as process:  # no such process: above the largest id
@@ -310,6 +311,7 @@ def test_a_stopped_worker_of_a_killed_coordinator_is_named_and_ended(sweep: Make
     assert made.engine.clock.now > PATIENCE_SECONDS
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_of_a_living_coordinator_is_named_and_left_alone(sweep: MakeSweep) -> None:
     made = sweep()
     with stopped_worker(made.run_dir(FIRST), parent=os.getpid()) as process:
