@@ -74,7 +74,8 @@ def test_a_checkout_that_is_not_installed_still_runs(tmp_path: Path) -> None:
     import isoflop
 
     (tmp_path / "isoflop").symlink_to(Path(isoflop.__file__).parent)
-    (tmp_path / "json.py").write_text(TRAP)
+    for name in NAMES:
+        (tmp_path / f"{name}.py").write_text(TRAP)
     command = [sys.executable, "-m", "isoflop", "plan", "--help"]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "Usage" in done.stdout, done.stderr
