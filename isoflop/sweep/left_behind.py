@@ -90,7 +90,7 @@ def _begun(cells: Iterable[RunCell], artifacts: Path) -> Iterator[tuple[str, flo
     """Pending runs with a checkpoint, each with the FLOPs it has come to."""
     for cell in cells:
         run_dir = RunDir(dir_of_run(artifacts, cell.run_id))
-        if (run_dir.checkpoint_dir / f"{cell.run_id}.safetensors").exists():
+        if run_dir.checkpoint_path(cell.run_id).exists():
             at = latest_report(run_dir, cell.run_id, this_attempt=False)
             yield cell.run_id, float(at.n_tokens * cell.shape.flops_per_token) if at else 0.0
 
