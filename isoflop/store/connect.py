@@ -107,14 +107,16 @@ def _open_to_write(path: Path) -> Database:
             # SQLite itself would say so only at the first result.
             raise _problem(path, sqlite3.SQLITE_READONLY, "no permission")
         _refuse_other_schemas(db, path)
+        old = migrations.pending(db)
+        if not old:
+            refuse_damage(db, path)  # before the first change
         _enable_wal(db)
         db.execute("pragma foreign_keys = on")
         # Spares an fsync per result: a power cut may undo the last commits, never harm the file, and each result is
         # also a file of its own.
         db.execute("pragma synchronous = normal")
-        if migrations.pending(db):
+        if old:
             _migrate(db, path)
-        refuse_damage(db, path)
     return db
 
 
@@ -124,6 +126,7 @@ def _migrate(db: Database, path: Path) -> None:
             migrations.apply(db)
     except sqlite3.OperationalError as error:  # a table that is gone, or a column that is there already
         raise damaged(path, str(error)) from error
+    refuse_damage(db, path)
 
 
 def _enable_wal(db: Database) -> None:

@@ -6,6 +6,7 @@ both are asked, and what a row says twice is compared. A number that changed int
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -26,6 +27,7 @@ REBUILD = (
 # Half a million points of 10,000 runs take a quarter of a second to look through; they are when they are read.
 CURVES = "curves"
 
+_QUOTE = "'"
 _Columns = frozenset[tuple[str, str, int, int]]
 
 
@@ -41,7 +43,7 @@ def refuse_damage(db: Database, path: Path) -> None:
         IsoflopError: the first thing that is not so.
     """
     found = {row[1]: (row[2], row[5]) for row in db.execute("pragma table_list").fetchall()}
-    for table, columns in _expected().items():
+    for table, columns in _tables().items():
         kind, strict = found.get(table, (None, 0))
         if kind is None:
             raise damaged(path, f"its table {table} is missing")
@@ -49,7 +51,7 @@ def refuse_damage(db: Database, path: Path) -> None:
             raise damaged(path, f"its table {table} was replaced")
         if lost := sorted(columns - _columns(db, table)):
             raise damaged(path, f"its table {table} lacks the column {lost[0][0]} as isoflop makes it")
-    for table in _expected():
+    for table in _tables():
         if table != CURVES:
             refuse_unreadable(db, path, table)
     for (run_id,) in db.execute(ALTERED_RUN).fetchall():
@@ -65,6 +67,8 @@ def refuse_unreadable(db: Database, path: Path, table: str) -> None:
     (answer,) = db.execute(f"pragma integrity_check({table})").fetchone()
     if answer != "ok":
         raise damaged(path, " ".join(str(answer).split()))
+    for (rule,) in db.execute(_broken_rule(table)).fetchall():
+        raise damaged(path, f"a row of {table} does not keep to {rule}")
     orphan = db.execute(f"pragma foreign_key_check({table})").fetchone()
     if orphan is not None:
         raise damaged(path, f"a row of {table} refers to one of {orphan[2]} that is missing")
@@ -108,12 +112,38 @@ def refuse_altered_sweep(name: str, spec_json: str, spec_hash: str, path: Path) 
 
 
 @cache
-def _expected() -> dict[str, _Columns]:
+def _tables() -> dict[str, _Columns]:
     """The columns of every table, as the migrations make them."""
     with Database(memory=True) as db:
         migrations.apply(db)
         tables = [name for name in db.table_names() if name != migrations.migrations_table]
         return {table: _columns(db, table) for table in tables}
+
+
+@cache
+def _broken_rule(table: str) -> str:
+    """SQL for the first rule of `table` that a row breaks: one of its checks, which SQLite forgets where it only reads.
+
+    As with a check, a rule that is neither true nor false is kept.
+    """
+    with Database(memory=True) as db:
+        migrations.apply(db)
+        rules = _checks(db.table(table).schema)
+    cases = [f"when not ({rule}) then '{rule.replace(_QUOTE, _QUOTE * 2)}'" for rule in rules] or ["when false then ''"]
+    broken = f"select case {' '.join(cases)} end as rule from {table}"  # noqa: S608  all of it is our own
+    return f"select rule from ({broken}) where rule is not null limit 1"  # noqa: S608
+
+
+def _checks(schema: str) -> list[str]:
+    """The expressions of all checks; none of ours has a parenthesis in a text."""
+    found = []
+    for start in re.finditer(r"check \(", schema):
+        depth, end = 1, start.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(schema[end], 0)
+            end += 1
+        found.append(schema[start.end() : end - 1])
+    return found
 
 
 def _columns(db: Database, table: str) -> _Columns:

@@ -299,9 +299,7 @@ class Store:
 
     def throughput(self) -> tuple[Timing, ...]:
         """What the latest 200 completed runs took, newest first. Simulated runs took nothing and are not among them."""
-        return tuple(
-            self._typed(lambda row: Timing(**{**row, "shape": parse_shape(row["shape"])}), TIMINGS, NTIMINGS)
-        )
+        return tuple(self._typed(lambda row: Timing(**{**row, "shape": parse_shape(row["shape"])}), TIMINGS, NTIMINGS))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
