@@ -89,6 +89,15 @@ def file_identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def checkpoint(db: Database, path: Path) -> None:
+    """Move what was committed from the log (-wal) into the file, as far as no reader holds that up; waits for the disk.
+
+    A copy of the file alone then has it.
+    """
+    with explained(path):
+        db.execute("pragma wal_checkpoint(passive)")
+
+
 @contextmanager
 def transaction(db: Database, path: Path) -> Iterator[None]:
     """A block that takes the write lock at once and commits whole or not at all.
@@ -126,6 +135,7 @@ def _migrate(db: Database, path: Path) -> None:
             migrations.apply(db)
     except sqlite3.OperationalError as error:  # a table that is gone, or a column that is there already
         raise damaged(path, str(error)) from error
+    checkpoint(db, path)
     refuse_damage(db, path)
 
 
