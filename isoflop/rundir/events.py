@@ -20,7 +20,7 @@ def append_event(path: Path, event: dict[str, Any]) -> None:
 
 def read_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
     """Whole events written since byte `offset`, and the offset to go on from."""
-    if not path.exists():
+    if not path.is_file():  # nor is a folder or a pipe in its place read
         return [], offset
     with path.open("rb") as file:
         file.seek(offset)
@@ -31,6 +31,8 @@ def read_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
 
 def last_events(path: Path) -> Iterator[dict[str, Any]]:
     """The events near the end of the file, newest first; half lines at both ends of what is read are passed over."""
+    if not path.is_file():
+        return
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
@@ -46,7 +48,7 @@ def _parse_event(line: bytes) -> dict[str, Any] | None:
     """The event of a line; None for half a line of a killed worker."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
 

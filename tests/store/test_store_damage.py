@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from isoflop.cli import app
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import DroppedCell
-from isoflop.store import Store, open_store, read_untouched
+from isoflop.store import Store, open_store, read_snapshot
 from tests.faults.said import is_sentence
 from tests.store import garbled
 from tests.store.garbled import Harm
@@ -64,12 +64,12 @@ def everything(store: Store) -> object:
 
 @pytest.mark.parametrize("harm", [*NOTICED, *OF_THE_DISK], ids=lambda harm: harm.__name__)
 def test_a_damaged_database_is_refused_or_says_what_it_said(whole: Path, tmp_path: Path, harm: Harm) -> None:
-    before = read_untouched(whole, everything)
+    before = read_snapshot(whole, everything)
     for seed in range(30):
         path = copied(whole, tmp_path, seed)
         what = harm(path, random.Random(seed))
         try:
-            assert read_untouched(path, everything) == before and harm not in NOTICED, what
+            assert read_snapshot(path, everything) == before and harm not in NOTICED, what
         except IsoflopError as error:
             assert str(path) in error.message, what
             assert "Traceback" not in error.message and "\n" not in error.message, what
@@ -82,7 +82,7 @@ def test_no_flipped_bit_is_a_bug(whole: Path, tmp_path: Path) -> None:
         path = copied(whole, tmp_path, seed)
         garbled.flipped_bits(path, random.Random(seed))
         try:
-            read_untouched(path, everything)
+            read_snapshot(path, everything)
         except IsoflopError:
             refused += 1
     assert refused > 75
@@ -134,4 +134,4 @@ def test_columns_and_tables_that_a_person_added_do_not_matter(whole: Path, tmp_p
         connection.execute("create table notes (run_id text, note text)")
         connection.execute("create index by_loss on results(val_loss)")
     with open_store(path, write=True) as store:
-        assert everything(store) == read_untouched(whole, everything)
+        assert everything(store) == read_snapshot(whole, everything)
