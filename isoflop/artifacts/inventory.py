@@ -95,7 +95,7 @@ def take_inventory(
         IsoflopError: a folder or a file may not be looked into.
     """
     try:
-        return _inventory(artifacts, known, wanted, elsewhere)
+        return _inventory(artifacts, known, wanted, others)
     except OSError as error:
         raise IsoflopError(
             f"Cannot look into {str(error.filename or artifacts)!r}: {error.strerror or error}.",
@@ -104,7 +104,7 @@ def take_inventory(
 
 
 def _inventory(
-    artifacts: Path, known: Mapping[str, KnownRun], wanted: frozenset[str], elsewhere: OtherDatabases
+    artifacts: Path, known: Mapping[str, KnownRun], wanted: frozenset[str], others: OtherDatabases
 ) -> Inventory:
     items: list[Item] = []
     left_alone: list[LeftAlone] = []

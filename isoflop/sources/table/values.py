@@ -92,10 +92,10 @@ def _is_bad(ours: str, numbers: Numbers, values: Sequence[object]) -> npt.NDArra
     finite = np.isfinite(numbers)
     if ours == "loss":
         return ~(finite & (np.abs(numbers) <= LARGEST_LOSS))
-    possible = finite & (numbers >= SMALLEST) & (numbers <= LARGEST)
+    bad: npt.NDArray[np.bool_] = ~(finite & (numbers >= SMALLEST) & (numbers <= LARGEST))
     if ours in REQUIRED:
-        return ~possible
-    bad = ~(possible | (numbers == 0))
+        return bad
+    bad &= numbers != 0
     bad[bad] = [not is_missing(values[row]) for row in np.flatnonzero(bad).tolist()]
     return bad
 
