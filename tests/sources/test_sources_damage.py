@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.source import load_source
+from isoflop.sources.load import load_source
 
 pa = pytest.importorskip("pyarrow", reason="reads Parquet")
 
