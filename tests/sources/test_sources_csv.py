@@ -187,4 +187,4 @@ def test_a_number_from_where_squares_end_is_refused_with_its_place(tmp_path, col
 
 
 def test_a_loss_without_error_is_no_error_of_the_table(tmp_path):
-    assert load(save(tmp_path, f"{HEADER},loss_se", f"{ROW},0", f"{ROW},")).points[0].loss_se == 0
+    assert load(save(tmp_path, f"{HEADER},loss_se", f"{ROW},0", f"{ROW},")).rows[0].loss_se == 0
