@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,10 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Budget = Annotated[float, Field(ge=1, le=1e40, allow_inf_nan=False)]
 Size = Annotated[float, Field(ge=1, le=1e20, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+# Room for thousands of paths. The parser's time grows with the square of the parts of a key; no key of ours has three.
+LARGEST_FILE, MOST_PARTS = 1 << 20, 64
+_KEY = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_DEEP_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+{_KEY}(?:[ \t]*+\.[ \t]*+{_KEY}){{{MOST_PARTS}}}", re.MULTILINE)
 Keep = Literal["best-per-budget", "all", "none"]
 
 
@@ -251,7 +256,7 @@ def load_spec(path: Path) -> SweepSpec:
     """
     shown = str(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = tomllib.loads(_bounded(path))
     except FileNotFoundError:
         raise IsoflopError(f"There is no sweep file {shown!r}.", hint="Check the path; sweeps/ has examples.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -259,6 +264,28 @@ def load_spec(path: Path) -> SweepSpec:
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number or nesting beyond what Python reads
         raise IsoflopError(f"{shown!r} is not valid TOML: {error}.", hint=f"{EXAMPLE} shows the layout.") from None
     return parse_spec(content, source=shown)
+
+
+def _bounded(path: Path) -> str:
+    """The text of a sweep file, of which the parser is known to make something in seconds.
+
+    Raises:
+        OSError, UnicodeDecodeError, ValueError: it cannot be read, or has a key of too many parts.
+        IsoflopError: it is too large.
+    """
+    with path.open("rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise IsoflopError(
+            f"{str(path)!r} has more than {LARGEST_FILE} bytes, too many for a sweep file.",
+            hint=f"Give a sweep file; {EXAMPLE} shows the layout.",
+        )
+    text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    deep = _DEEP_KEY.search(text)
+    if deep is not None:
+        line = text.count("\n", 0, deep.end()) + 1
+        raise ValueError(f"a key of more than {MOST_PARTS} parts (at line {line})")
+    return text
 
 
 def parse_spec(content: Mapping[str, Any], *, source: str) -> SweepSpec:

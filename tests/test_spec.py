@@ -1,5 +1,6 @@
 """The sweep file: what it accepts, and one clear sentence for what it does not."""
 
+import time
 from datetime import date
 from pathlib import Path
 
@@ -150,3 +151,35 @@ def test_every_key_has_a_sentence_of_documentation() -> None:
                 assert f"`{key}`" in document, f"[{name}] {key}"
         else:
             assert f"`{name}`" in document, name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + ".a" * 100_000 + " = 1",
+        "a" + " . a" * 100_000 + " = 1",
+        "[" + "a." * 100_000 + "a]",
+        '"a".' * 50_000 + "b = 1",
+        "name = {" + "a." * 100_000 + "a = 1}",
+        "name = " + "[" * 100_000,
+        "# " + "x" * 10_000_000,
+    ],
+    ids=["dotted key", "with spaces", "header", "quoted parts", "inline table", "nested lists", "ten megabytes"],
+)
+def test_a_sweep_file_that_would_keep_the_parser_busy_is_refused_at_once(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    begun = time.process_time()
+    with pytest.raises(IsoflopError):
+        load_spec(file)
+    assert time.process_time() - begun < 5
+
+
+def test_dots_in_texts_are_no_parts_of_keys(tmp_path: Path) -> None:
+    path = ".".join("a" * 200)
+    file = tmp_path / "s.toml"
+    file.write_text(
+        f'name = "dots" # {path}\nbudgets = [1e12]\n[corpus]\nsource = "files"\npaths = [\n  "{path}", "{path}",\n'
+        f"  '{path}',\n]\n"
+    )
+    assert load_spec(file).corpus.paths == (path,) * 3

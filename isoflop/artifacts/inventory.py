@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from isoflop.artifacts.occupancy import alone_with_corpora, is_claimed
 from isoflop.artifacts.other_databases import OtherDatabases
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH
+from isoflop.errors import IsoflopError
 from isoflop.files import TEMPORARY_SUFFIX
-from isoflop.result import RunResult
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import OWN_NAMES, RESULT_NAME, RUN_ID
@@ -88,7 +86,22 @@ def take_inventory(
     """What of `artifacts` is not needed: `known` are the database's runs, `wanted` those whose weights are kept.
 
     What other databases want stays.
+
+    Raises:
+        IsoflopError: a folder or a file may not be looked into.
     """
+    try:
+        return _inventory(artifacts, known, wanted, others)
+    except OSError as error:
+        raise IsoflopError(
+            f"Cannot look into {str(error.filename or artifacts)!r}: {error.strerror or error}.",
+            hint="Mend its permissions, or move it out of the folder of artifacts.",
+        ) from error
+
+
+def _inventory(
+    artifacts: Path, known: Mapping[str, KnownRun], wanted: frozenset[str], others: OtherDatabases
+) -> Inventory:
     items: list[Item] = []
     left_alone: list[LeftAlone] = []
     for path in sorted(artifacts.iterdir()):
@@ -140,12 +153,10 @@ def _run_ids(path: Path) -> set[str]:
 
 def _is_recorded(path: Path, run: KnownRun) -> bool:
     """Whether the run's result file, if there is one, is the result that the database has."""
-    file = RunDir(path).result_path(run.run_id)
-    try:
-        result = RunResult.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
+    if not os.path.lexists(RunDir(path).result_path(run.run_id)):
         return True
-    except ValidationError:
+    result = RunDir(path).read_result(run.run_id)
+    if result is None:
         return False  # of a newer version, or damaged: not ours to judge
     return (result.status, result.finished_at) == (run.status, run.finished_at)
 

@@ -90,7 +90,7 @@ def append_event(path: Path, event: Event) -> None:
 
 def read_events(path: Path, offset: int) -> tuple[list[Event], int]:
     """Whole events written since byte `offset`, and the offset to go on from."""
-    if not path.exists():
+    if not path.is_file():  # nor is a folder or a pipe in its place read
         return [], offset
     with path.open("rb") as file:
         file.seek(offset)
@@ -101,6 +101,8 @@ def read_events(path: Path, offset: int) -> tuple[list[Event], int]:
 
 def last_events(path: Path) -> Iterator[Event]:
     """The events near the end of the file, newest first; half lines at both ends of what is read are passed over."""
+    if not path.is_file():
+        return
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))

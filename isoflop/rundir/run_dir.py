@@ -119,15 +119,16 @@ class RunDir(JobPaths):
 
 def _schema_version(path: Path) -> int:
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError:
+        content = json.loads(path.read_bytes()) if path.is_file() else None
+    except (ValueError, RecursionError):
         return 0
     version = content.get("schema_version") if isinstance(content, dict) else None
     return version if isinstance(version, int) else 0
 
 
 def _read(path: Path, model: type[_M]) -> _M | None:
+    """What the file says; None where it says nothing of the kind, is a folder, a pipe or a device, or is not there."""
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(path.read_bytes()) if path.is_file() else None
     except (FileNotFoundError, ValidationError):
         return None

@@ -11,6 +11,7 @@ from sqlite_utils import Database
 
 from isoflop.errors import IsoflopError
 from isoflop.files import is_folder
+from isoflop.store.damage import REBUILD, damaged, refuse_damage
 from isoflop.store.migrations import ORDERED, migrations
 
 # A writer holds the database for the milliseconds of one transaction; 30 s outlasts a slow disk.
@@ -19,7 +20,7 @@ BUSY_TIMEOUT_SECONDS = 30.0
 _NOT_OURS = "Give the file that `isoflop plan` made, or another path with --db."
 _PROBLEMS = {
     sqlite3.SQLITE_NOTADB: ("is not a SQLite database", _NOT_OURS),
-    sqlite3.SQLITE_CORRUPT: ("is damaged or cut short", "Restore a copy; artifacts keep each finished run's result."),
+    sqlite3.SQLITE_CORRUPT: ("is damaged or cut short", REBUILD),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "Check that its folder exists and that you may use it."),
     sqlite3.SQLITE_READONLY: ("cannot be written", "Check the permissions of the file and of its folder."),
     sqlite3.SQLITE_PERM: ("cannot be opened", "Check the permissions of the file and of its folder."),
@@ -38,7 +39,13 @@ def explained(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeDecodeError as error:  # of SQLite's own words, which name what it could not read
+        raise damaged(path, str(error)) from error
     except sqlite3.DatabaseError as error:
+        if not _primary_code(error) and isinstance(error, sqlite3.OperationalError):
+            raise damaged(path, str(error)) from error  # the Python module's own: text that is not UTF-8
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+            raise _refused_by_trigger(path, str(error)) from error
         if _primary_code(error) not in _PROBLEMS:
             raise
         raise _problem(path, _primary_code(error), str(error)) from error
@@ -82,6 +89,15 @@ def file_identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def checkpoint(db: Database, path: Path) -> None:
+    """Move what was committed from the log (-wal) into the file, as far as no reader holds that up; waits for the disk.
+
+    A copy of the file alone then has it.
+    """
+    with explained(path):
+        db.execute("pragma wal_checkpoint(passive)")
+
+
 @contextmanager
 def transaction(db: Database, path: Path) -> Iterator[None]:
     """A block that takes the write lock at once and commits whole or not at all.
@@ -100,15 +116,27 @@ def _open_to_write(path: Path) -> Database:
             # SQLite itself would say so only at the first result.
             raise _problem(path, sqlite3.SQLITE_READONLY, "no permission")
         _refuse_other_schemas(db, path)
+        old = migrations.pending(db)
+        if not old:
+            refuse_damage(db, path)  # before the first change
         _enable_wal(db)
         db.execute("pragma foreign_keys = on")
         # Spares an fsync per result: a power cut may undo the last commits, never harm the file, and each result is
         # also a file of its own.
         db.execute("pragma synchronous = normal")
-        if migrations.pending(db):
-            with transaction(db, path):
-                migrations.apply(db)
+        if old:
+            _migrate(db, path)
     return db
+
+
+def _migrate(db: Database, path: Path) -> None:
+    try:
+        with transaction(db, path):
+            migrations.apply(db)
+    except sqlite3.OperationalError as error:  # a table that is gone, or a column that is there already
+        raise damaged(path, str(error)) from error
+    checkpoint(db, path)
+    refuse_damage(db, path)
 
 
 def _enable_wal(db: Database) -> None:
@@ -149,6 +177,7 @@ def reader(uri: str, path: Path) -> Database:
                 f"The database {str(path)!r} lacks tables of this version ({missing[0].name}).",
                 hint="`isoflop plan SWEEP` adds them.",
             )
+        refuse_damage(db, path)
     return db
 
 
@@ -182,6 +211,13 @@ def _refuse_other_schemas(db: Database, path: Path) -> None:
 def _problem(path: Path, code: int, detail: str) -> IsoflopError:
     sentence, hint = _PROBLEMS[code]
     return IsoflopError(f"The database {str(path)!r} {sentence} ({detail}).", hint=hint)
+
+
+def _refused_by_trigger(path: Path, detail: str) -> IsoflopError:
+    return IsoflopError(
+        f"A trigger in the database {str(path)!r}, which isoflop did not make, refuses the change ({detail}).",
+        hint="Drop the trigger, or name another database with --db.",
+    )
 
 
 def _has_wal(path: Path) -> bool:

@@ -4,12 +4,13 @@ One process writes a sweep at a time, under its lock; readers need none. A `Stor
 """
 
 import json
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from sqlite_utils import Database
 
@@ -31,7 +32,9 @@ from isoflop.store.columns import (
     sweep_cell,
     utc_now,
 )
-from isoflop.store.connect import connect, explained, file_identity, transaction
+from isoflop.store.connect import checkpoint, connect, explained, file_identity, transaction
+from isoflop.store.damage import CURVES as CURVES_TABLE
+from isoflop.store.damage import as_written, checked_run, refuse_altered_sweep, refuse_unreadable
 from isoflop.store.queries import (
     CELLS,
     CURVES,
@@ -44,8 +47,14 @@ from isoflop.store.queries import (
 )
 from isoflop.store.runs import KnownRun, Timing
 
+_T = TypeVar("_T")
+
 # Enough to see every size of a sweep on every device; older runs tell of older code.
 NTIMINGS = 200
+
+# A copy of the file alone shall hold what was recorded so far; that waits for the disk, 1 to 20 ms each time. Results
+# that come faster than anyone trains (a simulated sweep) wait for each other, so that it takes this share of the time.
+CHECKPOINT_SHARE, CHECKPOINT_GRACE_SECONDS = 0.05, 1.0
 
 
 def open_store(path: Path, *, write: bool) -> "Store":
@@ -74,6 +83,7 @@ class Store:
         self._db = db
         self.path = path
         self._file = file_identity(path)
+        self._opened, self._checkpoint_seconds = time.monotonic(), 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -119,8 +129,12 @@ class Store:
             IsoflopError: no sweep of that name, or one that this version cannot read.
         """
         self._require(name)
-        (row,) = self._rows("select spec_json from sweeps where name = ?", name)
-        return parse_spec(json.loads(row["spec_json"]), source=f"{self.path} (sweep {name})")
+        (row,) = self._rows("select spec_json, spec_hash from sweeps where name = ?", name)
+        with as_written(self.path, f"the specification of sweep {name!r}"):
+            content = json.loads(row["spec_json"])
+        spec = parse_spec(content, source=f"{self.path} (sweep {name})")
+        refuse_altered_sweep(name, row["spec_json"], row["spec_hash"], self.path)
+        return spec
 
     def run_spec(self, run_id: str) -> RunSpec:
         """The run of that id.
@@ -129,7 +143,7 @@ class Store:
             IsoflopError: no run of that id.
         """
         for row in self._rows("select spec_json from runs where run_id = ?", run_id):
-            return RunSpec.model_validate_json(row["spec_json"])
+            return checked_run(run_id, row["spec_json"], self.path)
         raise IsoflopError(
             f"The database {str(self.path)!r} has no run {run_id!r}.",
             hint="`isoflop plan SWEEP --json` lists the runs of a sweep.",
@@ -143,7 +157,7 @@ class Store:
         """
         self._require(sweep)
         shape_of = cache(parse_shape)
-        cells = [sweep_cell(row, shape_of(row["shape"])) for row in self._rows(CELLS, sweep)]
+        cells = self._typed(lambda row: sweep_cell(row, shape_of(row["shape"])), CELLS, sweep)
         return tuple(sorted(cells, key=_by_budget_size_and_seed))
 
     def pending(self, sweep: str) -> tuple[str, ...]:
@@ -187,9 +201,8 @@ class Store:
         raise ValueError(f"run {result.run_id} was never planned")
 
     def _status(self, run_id: str) -> Status | None:
-        for row in self._rows("select status from results where run_id = ?", run_id):
-            return Status(row["status"])
-        return None
+        found = self._typed(_status, "select run_id, status from results where run_id = ?", run_id)
+        return found[0] if found else None
 
     def supersede(self, run_id: str) -> None:
         """Take back the run's diverged or failed result, so that the run is pending again.
@@ -270,13 +283,11 @@ class Store:
 
     def statuses(self) -> dict[str, Status]:
         """How every run with a result ended, by id."""
-        rows = self._rows("select run_id, status from results")
-        return {row["run_id"]: Status(row["status"]) for row in rows}
+        return dict(self._typed(lambda row: (row["run_id"], _status(row)), "select run_id, status from results"))
 
     def known_runs(self) -> dict[str, KnownRun]:
         """Every run that was ever planned here, by id."""
-        rows = self._rows(KNOWN_RUNS)
-        return {row["run_id"]: known_run(row) for row in rows}
+        return {run.run_id: run for run in self._typed(known_run, KNOWN_RUNS)}
 
     def curves(self, sweep: str) -> dict[str, tuple[CurvePoint, ...]]:
         """The training losses of the sweep's runs with a result, by id, each by step.
@@ -285,6 +296,8 @@ class Store:
             IsoflopError: no sweep of that name.
         """
         self._require(sweep)
+        with explained(self.path):
+            refuse_unreadable(self._db, self.path, CURVES_TABLE)
         found: dict[str, list[CurvePoint]] = {}
         for row in self._rows(CURVES, sweep):
             found.setdefault(row.pop("run_id"), []).append(CurvePoint.model_construct(**row))
@@ -292,8 +305,7 @@ class Store:
 
     def throughput(self) -> tuple[Timing, ...]:
         """What the latest 200 completed runs took, newest first. Simulated runs took nothing and are not among them."""
-        rows = self._rows(TIMINGS, NTIMINGS)
-        return tuple(Timing(**{**row, "shape": parse_shape(row["shape"])}) for row in rows)
+        return tuple(self._typed(lambda row: Timing(**{**row, "shape": parse_shape(row["shape"])}), TIMINGS, NTIMINGS))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -304,13 +316,32 @@ class Store:
             )
         with transaction(self._db, self.path):
             yield
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        begun = time.monotonic()
+        if self._checkpoint_seconds <= CHECKPOINT_GRACE_SECONDS + CHECKPOINT_SHARE * (begun - self._opened):
+            checkpoint(self._db, self.path)
+            self._checkpoint_seconds += time.monotonic() - begun
 
     def _rows(self, sql: str, *parameters: object) -> list[Row]:
         with explained(self.path):
             return list(self._db.query(sql, parameters))
 
+    def _typed(self, convert: Callable[[Row], _T], sql: str, *parameters: object) -> list[_T]:
+        """What `convert` makes of every row."""
+        found = []
+        for row in self._rows(sql, *parameters):
+            with as_written(self.path, f"the row of run {row['run_id']}" if "run_id" in row else "the row of a result"):
+                found.append(convert(row))
+        return found
+
     def _insert(self, table: str, rows: Iterable[Row]) -> None:
         self._db.table(table).insert_all(finite(row) for row in rows)
+
+
+def _status(row: Row) -> Status:
+    return Status(row["status"])
 
 
 def _by_budget_size_and_seed(cell: SweepCell) -> tuple[float, int, int]:

@@ -49,6 +49,7 @@ class RunOutcome:
         excluded: reasons of the runs that a person left out of the fit, by run id.
         seconds: wall time of this command.
         flops_spent: by this command.
+        n_read: results that lay in the run directories and were recorded by this command; nothing was trained for them.
         busy_share: worker seconds from start of training to result, over workers x sweep seconds; process start
             excluded; None where nothing was trained.
     """
@@ -60,6 +61,7 @@ class RunOutcome:
     incomplete: tuple[Incomplete, ...]
     seconds: float
     flops_spent: float
+    n_read: int
     busy_share: float | None
 
     @property

@@ -100,6 +100,7 @@ class Session:
         self._last_end: float | None = None
         self._result_at: dict[int, float] = {}
         self._flops_spent = 0.0
+        self._n_read = 0
         self._begun = time.monotonic()
 
     @property
@@ -173,9 +174,11 @@ class Session:
                 self._started[event.worker] = event.at
                 self._first_start = self._first_start or event.at
             case RunFinished():
-                self.store.record(event.result)
+                recorded = self.store.record(event.result)
                 self.weights.take(event.result)
-                if event.worker is not None:
+                if event.worker is None:
+                    self._n_read += recorded
+                else:
                     self._flops_spent += event.result.spent_flops
                     self._result_at[event.worker] = event.at
             case AttemptEnded():
@@ -232,6 +235,7 @@ class Session:
             ),
             seconds=time.monotonic() - self._begun,
             flops_spent=self._flops_spent,
+            n_read=self._n_read,
             busy_share=self._busy_share(),
         )
 

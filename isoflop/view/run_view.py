@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from isoflop.sweep.outcome import RunOutcome
-from isoflop.units import format_flops, format_seconds
+from isoflop.units import format_flops, format_seconds, plural
 from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.drawing import text
 from isoflop.wording import SIMULATED_SENTENCE, excluded_sentence
@@ -23,6 +23,7 @@ def run_document(outcome: RunOutcome) -> dict[str, object]:
         ],
         "seconds": outcome.seconds,
         "flops_spent": outcome.flops_spent,
+        "results_read": outcome.n_read,
         "busy_share": outcome.busy_share,
     }
 
@@ -33,6 +34,8 @@ def print_run(outcome: RunOutcome, console: Console) -> None:
     console.print(text(f"{outcome.sweep}: {counts or 'nothing planned'}", "bold"))
     if outcome.simulated:
         console.print(text(SIMULATED_SENTENCE, "bold magenta"))
+    if outcome.n_read:
+        console.print(text(f"{plural(outcome.n_read, 'result')} read from run directories; none was trained again."))
     spent = f"{format_flops(outcome.flops_spent)} FLOPs in {format_seconds(outcome.seconds)}"
     busy = f", workers busy {outcome.busy_share:.0%}" if outcome.busy_share is not None else ""
     console.print(text(spent + busy))

@@ -10,9 +10,12 @@ import pytest
 
 from tests.cli.test_cli_surface import SIMULATED, isoflop
 
+# Each test starts the command, or plans a corpus: about a second of a core.
+pytestmark = pytest.mark.slow
+
 # Every command that can print much, and what is printed before any command.
 CLOSED = ["plan drawn.toml", "run drawn.toml", "status drawn.toml", "fit drawn.toml", "clean", "--help", "--version"]
-FULL = ["run drawn.toml --json", "fit drawn.toml --json", "run --help"]
+FULL = ["run drawn.toml --json", "fit drawn.toml --json", "--help"]
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,9 @@ from tests.cli.test_cli_surface import SIMULATED, isoflop
 from tests.config_changes import BASE, answer, as_toml, changed
 from tests.databases import opened
 
+# Each test starts the command, or plans a corpus: about a second of a core.
+pytestmark = pytest.mark.slow
+
 # Where `answer` has the floors of its valleys.
 CENTRES = {4e10: 2e4, 1e11: 3.2e4, 2.5e11: 5e4, 6e11: 7.8e4}
 

@@ -118,8 +118,19 @@ def test_json_of_run(drawn: Path) -> None:
         "incomplete": [],
         "seconds": document["seconds"],
         "flops_spent": 0.0,
+        "results_read": 0,
         "busy_share": None,
     }
+
+
+def test_a_new_database_is_filled_from_the_results_in_the_run_directories(drawn: Path) -> None:
+    first = isoflop("run", "drawn.toml", "--db", "new.db", folder=drawn).stdout
+    assert "21 results read from run directories" in first
+    document = json.loads(isoflop("run", "drawn.toml", "--db", "newer.db", "--json", folder=drawn).stdout)
+    assert document["runs"]["completed"] == document["results_read"] == 21
+    fits = [isoflop("fit", name, "--json", folder=drawn).stdout for name in ("isoflop.db", "newer.db")]
+    assert len({fit.replace("newer.db", "isoflop.db") for fit in fits}) == 1
+    assert "read from run directories" not in isoflop("run", "drawn.toml", "--db", "new.db", folder=drawn).stdout
 
 
 def test_json_of_fit(drawn: Path) -> None:

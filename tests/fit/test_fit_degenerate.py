@@ -215,3 +215,11 @@ def test_exact_losses_of_a_law_have_no_outliers_and_intervals_without_width(half
         fit = fit_sweep(*surface_sweep(budgets, half_width=half_width, n_sizes=n_sizes), targets=[1e21], suggest=2)
         assert fit.estimators.recommended.outliers == ()
         assert fit.estimators.recommended.estimate.exponent_a == pytest.approx(CHINCHILLA.exponent_a, abs=1e-5)
+
+
+def test_equal_losses_with_as_many_tokens_as_parameters_have_a_fit() -> None:
+    """Rounding makes the variance of the exponent negative there."""
+    budgets = [c for c in (1e17, 3e17, 1e18, 3e18) for _ in range(6)]
+    sizes = [(c / 6) ** 0.5 for c in budgets]
+    for loss in (2.0, 3.5):
+        fit_sweep(budgets, sizes, sizes, [loss] * 24, targets=[1e20])

@@ -10,7 +10,7 @@ from isoflop.report.page.html import render_html
 from isoflop.sources.load import load_source
 from tests.report.chromium import PATIENCE, Chromium, missing
 from tests.report.test_report_page import EVIL, SHOWN, attack
-from tests.report_examples import points_of, save_troubled_sweep, summary_of
+from tests.report_examples import LLAMA3, points_of, save_troubled_sweep, summary_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
@@ -179,3 +179,21 @@ def test_a_table_of_ten_thousand_runs_opens(opened, tmp_path):
     page = opened(tmp_path / "index.html")
     assert page.evaluate("document.querySelectorAll('#valleys .scatterlayer .point').length") > 2000
     assert page.complaints() == []
+
+
+def test_axis_titles_keep_eight_pixels_from_the_heading_on_a_narrow_screen(opened, tmp_path):
+    table = summary_of(load_source(str(LLAMA3), db=tmp_path / "isoflop.db", sweep=None))
+    (tmp_path / "index.html").write_text(render_html(table, svg=render_figure(table).svg))
+    page = opened(tmp_path / "index.html", width=400)
+    crossed = page.evaluate(
+        """[...document.querySelectorAll(".plots .js-plotly-plot")].flatMap((plot) => {
+          const [heading, ...axes] = [".gtitle", ".ytitle", ".xtitle"].map((name) => plot.querySelector(name));
+          const h = heading.getBoundingClientRect();
+          return axes.filter((axis) => {
+            const a = axis.getBoundingClientRect();
+            return a.left < h.right && h.left < a.right && a.top < h.bottom + 8 && h.top < a.bottom + 8;
+          }).map((axis) => axis.textContent);
+        })"""
+    )
+    assert crossed == []
+    assert page.evaluate("document.querySelectorAll('.plots .ytitle').length") == 3

@@ -169,3 +169,22 @@ def test_a_name_with_a_null_byte_is_refused(tmp_path):
 def test_a_table_has_no_sweep_to_choose(tmp_path):
     with pytest.raises(IsoflopError, match="has no sweep 'demo'"):
         load_sources([str(save(tmp_path, HEADER, ROW))], db=tmp_path / "isoflop.db", sweep="demo")
+
+
+@pytest.mark.parametrize("value", ["5e-324", "1e-200", "1e101", "1e308"])
+@pytest.mark.parametrize("column", ["budget_flops", "n_params", "n_tokens", "loss_se"])
+def test_a_number_from_where_squares_end_is_refused_with_its_place(tmp_path, column, value):
+    row = {
+        "budget_flops": "1e18",
+        "n_params": "1e8",
+        "n_tokens": "2e9",
+        "loss": "2.5",
+        "loss_se": "0.01",
+        column: value,
+    }
+    said = refusal(save(tmp_path, ",".join(row), ",".join(row.values())))
+    assert f"line 2: {column} = '{value}' is not between 1e-100 and 1e+100" in said
+
+
+def test_a_loss_without_error_is_no_error_of_the_table(tmp_path):
+    assert load(save(tmp_path, f"{HEADER},loss_se", f"{ROW},0", f"{ROW},")).rows[0].loss_se == 0

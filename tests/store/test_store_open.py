@@ -1,11 +1,13 @@
 """What opens, what is refused, and what readers see."""
 
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from isoflop.result import RunResult, Status
 from isoflop.run_spec import RunSpec
 from isoflop.store import Store, open_store
 from isoflop.store.migrations import ORDERED, migrations
-from tests.store.store_examples import make_plan, make_spec
+from tests.store.store_examples import make_plan, make_result, make_spec
 
 NOBODY = 65534
 REPOSITORY = Path(__file__).parents[2]
@@ -283,3 +285,33 @@ def test_the_store_needs_no_torch() -> None:
     # numpy is not in the list: sqlite-utils imports it wherever it is installed.
     check = "assert not {'torch', 'scipy', 'matplotlib'} & set(sys.modules)"
     subprocess.run(snippet(check), check=True)
+
+
+def test_a_copy_of_the_file_alone_has_what_was_recorded_so_far(
+    store: Store, path: Path, run: RunSpec, tmp_path: Path
+) -> None:
+    """As `cp isoflop.db` makes it while a sweep runs: without the log beside it."""
+
+    def copied(name: str) -> Store:
+        return open_store(Path(shutil.copy(path, tmp_path / name)), write=False)
+
+    with copied("made.db") as made:
+        assert made.sweep_names() == []
+    store.save_plan(make_spec(), make_plan(run))
+    with copied("planned.db") as planned:
+        assert planned.pending("demo") == (run.run_id,)
+    store.record(make_result(run))
+    with copied("recorded.db") as recorded:
+        assert recorded.statuses() == {run.run_id: Status.COMPLETED}
+        assert recorded.cells("demo") == store.cells("demo")
+
+
+def test_beside_a_reader_that_stays_a_writer_goes_on(planned: Store, path: Path, run: RunSpec) -> None:
+    """What the reader still looks at cannot move into the file; it does with the next change."""
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("begin")
+        reader.execute("select * from runs").fetchall()
+        assert planned.record(make_result(run))
+    planned.exclude(run.run_id, reason="why not")
+    with open_store(Path(shutil.copy(path, path.with_name("copy.db"))), write=False) as copy:
+        assert copy.exclusions() == {run.run_id: "why not"}

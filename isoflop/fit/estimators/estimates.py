@@ -107,7 +107,7 @@ def envelope_estimate(envelope: Envelope | None, budgets: Sequence[float]) -> Es
 
 def _exponent(law: PowerLaw, quantile: float) -> tuple[float, Interval]:
     value, variance = law.exponent
-    half = quantile * math.sqrt(variance)
+    half = quantile * math.sqrt(max(0.0, variance))  # rounding, where losses are all equal
     return value, (value - half, value + half)
 
 

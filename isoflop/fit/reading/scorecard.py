@@ -18,6 +18,8 @@ MIN_FITTED = 3
 _MOST_CUTS = 6
 # Decimals of decades to which steps of log C are alike.
 _SAME_DISTANCE = 6
+# One of five misses at 0.9 is half of one: 1 - 0.9 is a hair less than a tenth in a float.
+_ROUNDING = 1e-9
 
 
 def make_scorecard(whole: Choice, valleys: Sequence[Valley], level: float) -> tuple[Forecast, ...]:
@@ -88,6 +90,6 @@ def credible_decades(scorecard: Sequence[Forecast], level: float) -> float | Non
     for distance, alike in itertools.groupby(nearest_first, key=lambda one: round(one.decades, _SAME_DISTANCE)):
         held = [forecast.held for forecast in alike]
         number, misses = number + len(held), misses + held.count(False)
-        if misses <= math.floor((1 - level) * number + 0.5):
+        if misses <= math.floor((1 - level) * number + 0.5 + _ROUNDING):
             reached = distance
     return reached

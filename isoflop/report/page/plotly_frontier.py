@@ -37,7 +37,7 @@ def frontier_plot(optimum: Optimum, summary: Summary) -> Plot:
         f"{optimum.name} against compute",
         _traces(optimum, summary),
         Axis("training FLOPs C", across, flops_tick),
-        Axis(f"compute-optimal {optimum.unit}", up, count_tick),
+        Axis(f"{optimum.name}, {optimum.unit}", up, count_tick),
         legend=_LEGEND,
         simulated=summary.simulated,
     )

@@ -25,10 +25,10 @@ def read_parquet(content: bytes, renames: Mapping[str, str], *, name: str) -> Ra
         ) from None
     try:
         table = parquet.ParquetFile(pa.BufferReader(content)).read()
-    except (pa.ArrowException, OSError) as error:
+        header = table.column_names
+        columns = choose_columns(header, renames, name=name)
+        values = {ours: table.column(header.index(theirs)).to_pylist() for ours, theirs in columns.chosen.items()}
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: text that is not UTF-8
         why = str(error).partition("\n")[0].rstrip(".")
         raise IsoflopError(f"{name!r} cannot be read as Parquet: {why}.", hint="Write the file again.") from None
-    header = table.column_names
-    columns = choose_columns(header, renames, name=name)
-    values = {ours: table.column(header.index(theirs)).to_pylist() for ours, theirs in columns.chosen.items()}
     return RawTable(name, "parquet", columns, values, range(1, table.num_rows + 1))

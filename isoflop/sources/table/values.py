@@ -14,6 +14,8 @@ from isoflop.sources.table.raw import RawTable
 
 # Of a vocabulary of e^1000 tokens a uniform guess costs 1000 nats; what is far beyond is no loss per token.
 LARGEST_LOSS = 1e6
+# Far beyond any count or budget, whatever its unit, and far from where squares end.
+SMALLEST, LARGEST = 1e-100, 1e100
 
 _LONGEST_SHOWN = 60
 _KINDS = {
@@ -90,9 +92,10 @@ def _is_bad(ours: str, numbers: Numbers, values: Sequence[object]) -> npt.NDArra
     finite = np.isfinite(numbers)
     if ours == "loss":
         return ~(finite & (np.abs(numbers) <= LARGEST_LOSS))
+    bad: npt.NDArray[np.bool_] = ~(finite & (numbers >= SMALLEST) & (numbers <= LARGEST))
     if ours in REQUIRED:
-        return ~(finite & (numbers > 0))
-    bad = ~(finite & (numbers >= 0))
+        return bad
+    bad &= numbers != 0
     bad[bad] = [not is_missing(values[row]) for row in np.flatnonzero(bad).tolist()]
     return bad
 
@@ -102,6 +105,11 @@ def _refused(place: str, ours: str, value: object) -> IsoflopError:
         return IsoflopError(
             f"{place}: loss = {_shown(value)} is no loss: it is beyond {LARGEST_LOSS:g}.",
             hint="Give losses in nats (or bits) per token, and leave out runs that diverged.",
+        )
+    if math.isfinite(number(value)) and number(value) > 0:
+        return IsoflopError(
+            f"{place}: {ours} = {_shown(value)} is not between {SMALLEST:g} and {LARGEST:g}.",
+            hint="Correct the line or leave the run out.",
         )
     return IsoflopError(
         f"{place}: {ours} = {_shown(value)} is not a {_KINDS[ours]}.",
