@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from isoflop.engine.events import Progressed
-from isoflop.engine.local.vigil import Vigil
 
-from isoflop.engine.local import vigil
+from isoflop.engine.vigil import Vigil
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
+from isoflop.rundir.events import ProgressEvent
 from tests.run_examples import RUN
 
 # The run takes 128 tokens per step: at 64 tokens per second a step usually takes 2 s, and 20 of them 40 s.
@@ -22,24 +20,22 @@ OTHER = RUN.model_copy(update={"batch_sequences": 16})
 class Clock:
     now: float = 1000.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(vigil, "time", SimpleNamespace(monotonic=clock.monotonic))
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
-def progress(rate: float = TOKENS_PER_SECOND, run=RUN) -> Progressed:
-    return Progressed(run.run_id, worker=0, step=3, n_tokens=384, loss=4.0, tokens_per_second=rate)
+def progress(rate: float = TOKENS_PER_SECOND, run=RUN) -> ProgressEvent:
+    return ProgressEvent(0.0, run.run_id, step=3, n_tokens=384, loss=4.0, tokens_per_second=rate)
 
 
-def watched(folder: Path, *, stall_seconds: float, rate: float = TOKENS_PER_SECOND) -> Vigil:
+def watched(folder: Path, clock: Clock, *, stall_seconds: float, rate: float = TOKENS_PER_SECOND) -> Vigil:
     RunDir(folder).beat(1)
-    watch = Vigil(RunDir(folder), stall_seconds)
+    watch = Vigil(RunDir(folder), stall_seconds, clock)
     watch.learn_pace(Job((OTHER, RUN)), progress(rate))
     return watch
 
@@ -54,7 +50,7 @@ def silent_after(watch: Vigil, clock: Clock) -> float:
 
 
 def test_a_worker_may_be_silent_for_twenty_usual_steps(tmp_path: Path, clock: Clock) -> None:
-    watch = watched(tmp_path, stall_seconds=10)
+    watch = watched(tmp_path, clock, stall_seconds=10)
     clock.now += TWENTY_STEPS
     assert watch.too_long() is None
     clock.now += 0.5
@@ -69,7 +65,7 @@ def test_a_worker_may_be_silent_for_twenty_usual_steps(tmp_path: Path, clock: Cl
 def test_the_longer_of_limit_and_twenty_steps_counts(
     tmp_path: Path, clock: Clock, stall_seconds: float, rate: float, expected: float
 ) -> None:
-    assert silent_after(watched(tmp_path, stall_seconds=stall_seconds, rate=rate), clock) == pytest.approx(
+    assert silent_after(watched(tmp_path, clock, stall_seconds=stall_seconds, rate=rate), clock) == pytest.approx(
         expected, abs=0.2
     )
 
@@ -77,14 +73,14 @@ def test_the_longer_of_limit_and_twenty_steps_counts(
 def test_a_pace_is_that_of_the_run_that_reports_it_and_a_report_without_one_changes_nothing(
     tmp_path: Path, clock: Clock
 ) -> None:
-    watch = watched(tmp_path, stall_seconds=1)
+    watch = watched(tmp_path, clock, stall_seconds=1)
     watch.learn_pace(Job((RUN, OTHER)), progress(run=OTHER))  # 1024 tokens per step
     watch.learn_pace(Job((RUN, OTHER)), progress(rate=0.0))
     assert silent_after(watch, clock) == pytest.approx(8 * TWENTY_STEPS, abs=0.2)
 
 
 def test_a_heartbeat_starts_the_wait_again(tmp_path: Path, clock: Clock) -> None:
-    watch = watched(tmp_path, stall_seconds=10)
+    watch = watched(tmp_path, clock, stall_seconds=10)
     clock.now += 39
     RunDir(tmp_path).beat(2)
     assert watch.too_long() is None
@@ -94,7 +90,7 @@ def test_a_heartbeat_starts_the_wait_again(tmp_path: Path, clock: Clock) -> None
 def test_a_silent_worker_has_a_second_to_write_its_stack_and_one_that_beats_again_a_new_one(
     tmp_path: Path, clock: Clock
 ) -> None:
-    watch = watched(tmp_path, stall_seconds=10)
+    watch = watched(tmp_path, clock, stall_seconds=10)
     assert not watch.dumped()
     silent_after(watch, clock)
     clock.now += 0.9
