@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from isoflop.rundir import RunDir
+from isoflop.rundir.events import ProgressEvent
 from isoflop.train.process import Stop
 from isoflop.train.progress import Progress
 from isoflop.train.reporter import Reporter
@@ -79,9 +80,10 @@ def test_a_resting_run_shows_signs_of_life_and_its_speed_is_that_of_the_work(tmp
     while time.monotonic() - worked < 0.6:  # until the next event is due
         time.sleep(0.1)
     reporter.after_step(Progress(step=3, n_tokens=10_200), 2.0)
-    events, _ = run_dir.read_events(0)
+    last = run_dir.read_events(0)[0][-1]
+    assert isinstance(last, ProgressEvent)
     # 10,100 tokens in the 0.6 s since the rest, with room for a busy machine; with the rest, in 2.6 s at least.
-    assert events[-1]["tokens_per_second"] > 10_100 / 2.5
+    assert last.tokens_per_second > 10_100 / 2.5
 
 
 def test_a_resting_run_that_is_asked_to_stop_stops(tmp_path: Path) -> None:

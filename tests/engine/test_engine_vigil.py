@@ -104,5 +104,5 @@ def test_a_silent_worker_has_a_second_to_write_its_stack_and_one_that_beats_agai
 
 
 def test_a_worker_without_a_heartbeat_file_is_as_silent_as_any(tmp_path: Path, clock: Clock) -> None:
-    watch = Vigil(RunDir(tmp_path), 10)
+    watch = Vigil(RunDir(tmp_path), 10, clock)
     assert silent_after(watch, clock) == pytest.approx(10, abs=0.2)
