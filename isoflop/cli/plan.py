@@ -54,7 +54,7 @@ def plan(
 
     Records the plan in the database. Planning again changes nothing unless the sweep file or the text changed; it then
     shows first what changed: runs kept, new and no longer asked for. A plan that would leave trained runs behind is
-    shown, and recorded only with --replan or a yes at the terminal. The time is that of the runs without a result.
+    shown, and recorded only with --replan or a yes at the terminal. The time covers only runs that have no result yet.
     """
     from contextlib import ExitStack
     from functools import partial
