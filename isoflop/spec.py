@@ -58,16 +58,16 @@ class GridSpec(_Section):
     half_width: float = Field(0.65, ge=0, le=3)
     """Half-width of the grid in decades of N."""
     center_tokens_per_param: Positive | None = None
-    """First guess of the optimum as D/N; centres every budget's grid. 20 where no centre is given."""
+    """First guess of the optimum as D/N; centres every budget's grid. Default: 20 where no centre is given."""
     center_n_params: Annotated[tuple[Size, ...], Field(min_length=1)] | None = None
-    """Or the centre as explicit sizes: one per budget, or one for the smallest, growing as C^0.5."""
+    """Or the centre as explicit sizes: one per budget, or one for the smallest budget, growing as C^0.5 from there."""
     lattice: bool | tuple[Size, ...] = False
     """One list of sizes for all budgets: `true` = evenly spaced, each budget takes its window of it;
     a list = these sizes at every budget."""
     seeds: int = Field(1, ge=1, le=100)
     """Runs per cell, each with a seed of its own."""
     center_seeds: int = Field(0, ge=0, le=100)
-    """Further seeds at the size nearest each centre: the noise floor."""
+    """Further seeds at the size nearest each centre, which measure the noise."""
     first_seed: int = Field(0, ge=0, le=2**32)
     """The smallest seed used."""
 
@@ -98,9 +98,9 @@ class ModelSpec(_Section):
     context_length: int = Field(256, ge=2, le=1 << 20)
     """Tokens per training sequence."""
     head_dim: int | None = Field(None, ge=2, le=512, multiple_of=2)
-    """Size of an attention head for every shape; absent: by the shape rule, growing with width."""
+    """Size of an attention head in every shape. Default: by the shape rule, growing with width."""
     aspect_ratio: float | None = Field(None, ge=0.25, le=1e5)
-    """Width per layer the shape rule aims at; absent: its own curve (docs/decisions.md)."""
+    """Width per layer that the shape rule aims at. Default: the rule's own curve (docs/decisions.md)."""
 
 
 class CorpusSpec(_Section):
@@ -115,7 +115,7 @@ class CorpusSpec(_Section):
     heldout_fraction: float = Field(0.02, gt=0, lt=0.5)
     """Share of the documents held out for the final loss."""
     tokens: Annotated[int, Field(ge=1, le=10**18)] | None = None
-    """Tokens of the text, to plan where it is not at hand; where it is, it is counted."""
+    """Number of tokens of the text, for plans on a machine without the text; elsewhere the text is counted."""
 
     @field_validator("pattern", mode="before")
     @classmethod
@@ -128,7 +128,7 @@ class CorpusSpec(_Section):
     @model_validator(mode="after")
     def _paths_belong_to_files(self) -> "CorpusSpec":
         if (self.source == "files") != bool(self.paths):
-            raise ValueError('source = "files" needs paths, and only it takes them')
+            raise ValueError('paths are needed with source = "files", and allowed with no other source')
         return self
 
 
@@ -145,8 +145,8 @@ class RecipeSpec(_Section):
     learning_rate: float = Field(0.007, ge=1e-12, le=1e40)
     """Peak rate at `base_width` and `base_batch_tokens`; grows with the square root of the batch."""
     base_width: int = Field(32, ge=1, le=1 << 20)
-    """Width at which hidden matrices (of 2 layers) and head have that rate; elsewhere base_width/width times it,
-    and for hidden matrices sqrt(2/layers)."""
+    """Width at which hidden matrices (of 2 layers) and head have the rate `learning_rate`; elsewhere base_width/width
+    times that rate, and for hidden matrices also times sqrt(2/layers)."""
     base_batch_tokens: float = Field(192, ge=1, le=1e12)
     """Batch in tokens of a run of `base_tokens`."""
     base_tokens: float = Field(1e6, ge=1, le=1e18)
@@ -160,7 +160,7 @@ class RecipeSpec(_Section):
     cooldown_shape: CooldownShape = "linear"
     """Shape of the cooldown."""
     decay_per_run: float = Field(0.5, ge=0, allow_inf_nan=False)
-    """rate x weight decay x steps, equal in every cell (Wang & Aitchison 2024, arXiv 2405.13698)."""
+    """Learning rate x weight decay x steps, equal in every cell (Wang & Aitchison 2024, arXiv 2405.13698)."""
     beta1: float = Field(0.9, ge=0, lt=1)
     """AdamW's first moment."""
     beta2: float = Field(0.98, ge=0, lt=1)
@@ -192,9 +192,10 @@ class RunPolicy(_Section):
     """How the runs are looked after; nothing here changes a result."""
 
     keep: Keep = "best-per-budget"
-    """Whose final weights stay on disk: of the lowest loss of each budget, of every run, or of none."""
+    """Runs whose final weights stay on disk: the run with the lowest loss of each budget, every run, or none."""
     stall_seconds: float = Field(300, ge=5, le=1e6)
-    """A worker that takes no step for so long (and 20 of its usual steps) has hung: it is killed and tried again."""
+    """A worker that finishes no step for this many seconds, or for 20 times its usual step if that is longer, counts as
+    hung: it is killed and tried again."""
 
 
 class FitSpec(_Section):

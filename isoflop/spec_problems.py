@@ -34,7 +34,7 @@ _REASONS = {
     "bool_type": "it must be true or false",
     "bool_parsing": "it must be true or false",
     "string_type": "it must be text, in quotes",
-    "string_pattern_mismatch": "it does not have the form that is asked for",
+    "string_pattern_mismatch": "it does not have the required form",
     "string_too_short": "it must not be empty",
     "literal_error": "it must be {expected}",
     "model_type": "it must be a table",

@@ -34,7 +34,7 @@ def test_defaults_fill_a_minimal_file_and_budgets_are_sorted() -> None:
         ({"name": "../x"}, "name = '../x'", "name: Name of the sweep: at most 64 letters, digits"),
         ({"grid": {"center_tokens_per_param": 20, "center_n_params": 1e4}}, "not both", "complete example"),
         ({"grid": {"center_n_params": [1e4, 2e4, 3e4]}}, "lists 3 sizes for 2 budgets", "complete example"),
-        ({"corpus": {"source": "files"}}, "needs paths", "complete example"),
+        ({"corpus": {"source": "files"}}, "paths are needed", "complete example"),
         ({"recipe": {"warmup_fraction": 0.3, "cooldown_fraction": 0.9}}, "exceed 1", "complete example"),
         ({"fit": {"params": "all"}}, "it must be 'total', 'non_embedding' or 'matmul'", "fit.params: Which"),
         ({"model": {"head_dim": 7}}, "model.head_dim = 7", "Size of an attention head"),

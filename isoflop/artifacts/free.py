@@ -37,7 +37,7 @@ def _free(item: Item) -> bool:
     except OSError as error:
         raise IsoflopError(
             f"Cannot delete {str(item.path)!r}: {error.strerror}.",
-            hint="Mend the permissions, then run `isoflop clean` again; what it has freed is gone.",
+            hint="Correct the permissions, then run `isoflop clean` again; files deleted so far stay deleted.",
         ) from error
 
 

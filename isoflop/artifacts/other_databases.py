@@ -65,8 +65,8 @@ def read_other_databases(artifacts: Path, db: Path) -> OtherDatabases:
         except (IsoflopError, OSError, ValueError, RecursionError) as error:
             reason = error.message if isinstance(error, IsoflopError) else str(error)
             raise IsoflopError(
-                f"A database that trains into {str(artifacts)!r} too cannot be asked what it keeps: {reason}",
-                hint=f"Mend it, or delete {str(note)!r} if it no longer matters.",
+                f"Another database that trains into {str(artifacts)!r} cannot be read for what it keeps: {reason}",
+                hint=f"Repair that database, or delete {str(note)!r} if the database no longer matters.",
             ) from error
         asked_for = {run_id: run for run_id, run in runs.items() if run.asked_for}
         found = OtherDatabases(

@@ -10,14 +10,14 @@ from isoflop.cli.options import DEFAULT_ARTIFACTS, DEFAULT_DB, Artifacts, AsJson
 def clean(
     db: Database = DEFAULT_DB,
     artifacts: Artifacts = DEFAULT_ARTIFACTS,
-    yes: Annotated[bool, typer.Option("--yes", help="Free what is listed; without it, nothing is deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete what is listed; without --yes, nothing is.")] = False,
     json: AsJson = False,
 ) -> None:
-    """List what no sweep of the database needs, with its size on the disk; --yes frees it.
+    """List the files that no sweep of the database needs, with their size on the disk; --yes deletes them.
 
-    Final weights that `run.keep` does not ask for, checkpoints of ended runs, runs and corpora that no sweep asks for,
-    leftovers of killed processes. Results, curves and logs of runs that a sweep asks for stay. What this database
-    does not know is left alone, and so is what another that trains into the same folder keeps.
+    These are final weights that `run.keep` does not ask for, checkpoints of runs that have ended, runs and corpora that
+    no sweep asks for, and temporary files of killed processes. Results, curves and logs of runs that a sweep asks for
+    stay. Files unknown to this database stay too, as do files that another database with the same folder needs.
     """
     from contextlib import ExitStack
 
@@ -33,7 +33,7 @@ def clean(
 
     if not artifacts.is_dir():
         raise IsoflopError(
-            f"There is no folder {str(artifacts)!r}.", hint="--artifacts says where run directories are."
+            f"There is no folder {str(artifacts)!r}.", hint="Name the folder of run directories with --artifacts."
         )
     with ExitStack() as held:
         if yes:

@@ -9,18 +9,24 @@ from isoflop.cli.options import DEFAULT_DB, AsJson, Database
 if TYPE_CHECKING:
     from isoflop.sweep.selection import Chosen
 
-Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Run ids, or their first digits.", show_default=False)]
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN", help="Run ids, or at least their first four digits.", show_default=False)
+]
 
 
 def exclude(
     runs: Runs,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for every reader of the fit.", show_default=False)],
+    reason: Annotated[
+        str,
+        typer.Option("--reason", help="Why the runs are left out; shown in every fit and report.", show_default=False),
+    ],
     db: Database = DEFAULT_DB,
     json: AsJson = False,
 ) -> None:
-    """Leave runs out of every fit, for a reason that is shown wherever they would have counted.
+    """Leave runs out of every fit, with a reason that every fit and report shows.
 
-    Results stay, and `isoflop include` takes the decision back. Excluding a run again replaces the reason.
+    The results stay in the database, and `isoflop include` lets the runs count again. Excluding a run again replaces
+    its reason.
     """
     from isoflop.errors import IsoflopError
     from isoflop.sweep.selection import chosen_runs
@@ -67,4 +73,4 @@ def _say(chosen: "Chosen", decision: str, *, json: bool, reason: str | None) -> 
     for run_id in chosen.run_ids:
         was = f" (was excluded: {chosen.before[run_id]})" if run_id in chosen.before else ""
         stdout().print(text(f"{run_id} {decision}{was}"), soft_wrap=True)
-    stdout().print(text(f"Sweeps concerned: {', '.join(chosen.sweeps) or 'none asks for it now'}", "dim"))
+    stdout().print(text(f"Sweeps that ask for these runs: {', '.join(chosen.sweeps) or 'none'}", "dim"))

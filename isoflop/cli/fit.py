@@ -56,13 +56,15 @@ def fit(
     devices: NDevices = 1,
     corpus_tokens: CorpusTokens = None,
     inference_tokens: InferenceTokens = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Fit every source alone; show how they differ.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 4 when a finding of severity error stands.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Fit each source alone and show the differences.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 if there is a finding of severity error.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Find the frontier by every estimator: N_opt and D_opt as power laws of C, with intervals and findings.
 
-    A target comes with shapes to build on either side, smaller models to train longer, costs and repeats.
+    Each target comes with shapes that can be built, smaller models trained longer, costs, and repeats of the corpus.
     """
     from isoflop.cli.boundary import EXIT_FINDINGS
     from isoflop.cli.console import stdout

@@ -17,7 +17,7 @@ def named_path(given: str | Path) -> Path:
     """
     text = str(given)  # a default comes as it is
     if not text:
-        raise typer.BadParameter("an empty path names nothing")
+        raise typer.BadParameter("the path is empty")
     try:
         text.encode()
         Path(text).stat()
@@ -39,18 +39,20 @@ Sources = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="Sweep files, databases, or tables (CSV, JSON lines, Parquet) with budget_flops,n_params,n_tokens,loss. "
-        "Several make one fit; LABEL=PATH names one.",
+        "Several sources are fitted together; LABEL=PATH gives a source a label.",
         show_default=False,
     ),
 ]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
-        "--column", metavar="NAME=THEIRS", help="What a table calls a column, as n_params=N; may be repeated."
+        "--column",
+        metavar="NAME=THEIRS",
+        help="The table's own name of a column, such as n_params=N; may be repeated.",
     ),
 ]
 Database = Annotated[
-    Path, typer.Option("--db", parser=named_path, metavar="<path>", envvar="ISOFLOP_DB", help="Database.")
+    Path, typer.Option("--db", parser=named_path, metavar="<path>", envvar="ISOFLOP_DB", help="Database file (SQLite).")
 ]
 Artifacts = Annotated[
     Path,
@@ -64,10 +66,12 @@ Artifacts = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 SweepName = Annotated[
-    str | None, typer.Option("--sweep", help="Which sweep of a database with several; of each database given.")
+    str | None,
+    typer.Option("--sweep", help="Sweep to read where a database holds several; applies to every database given."),
 ]
 Targets = Annotated[
-    list[str] | None, typer.Option("--target", help="Budget in FLOPs to read the frontier at; may be repeated.")
+    list[str] | None,
+    typer.Option("--target", help="Budget in FLOPs whose best size and token count are wanted; may be repeated."),
 ]
 Level = Annotated[float, typer.Option("--level", help="Nominal coverage of every interval, between 0.5 and 0.999.")]
 Window = Annotated[
@@ -75,7 +79,8 @@ Window = Annotated[
     typer.Option(
         "--window",
         metavar="<decades>",
-        help="Recommended estimate from runs within so many decades of N of their budget's best, on wide grids.",
+        help="Use only runs within this many decades of N of each budget's best run (recommended estimate, grids wider "
+        "than 0.9 decades).",
     ),
 ]
 
@@ -92,7 +97,8 @@ SurfaceLoss = Annotated[
     SurfaceLossName,
     typer.Option(
         "--surface-loss",
-        help="Residuals of log loss the surface minimises: Huber's (1e-3), squares or absolute values.",
+        help="What the surface minimises of the residuals of log loss: Huber's function (1e-3), squares or absolute "
+        "values.",
     ),
 ]
 
@@ -104,7 +110,7 @@ Suggest = Annotated[
         min=0,
         max=200,
         metavar="<K>",
-        help="Name the K runs that would tell most about the first target per FLOP.",
+        help="List the K runs that would narrow the first target's interval most per FLOP spent.",
     ),
 ]
 
@@ -126,30 +132,46 @@ class FlopsName(StrEnum):
 
 
 Params = Annotated[
-    ParamsName | None, typer.Option("--params", help="Which parameters N counts, other than the sweep's own choice.")
+    ParamsName | None, typer.Option("--params", help="Parameters that N counts, in place of the sweep file's choice.")
 ]
-Flops = Annotated[FlopsName, typer.Option("--flops", help="How C counts: all matrix products, no attention, 6ND.")]
+Flops = Annotated[
+    FlopsName, typer.Option("--flops", help="FLOPs that C counts: all matrix products, all but attention, or 6ND.")
+]
 Laws = Annotated[
     list[str] | None,
     typer.Option(
-        "--law", metavar="<name>", help="Published law beside the fit, such as chinchilla-2, or all; repeatable."
+        "--law",
+        metavar="<name>",
+        help="Published law to show beside the fit, such as chinchilla-2, or all; may be repeated.",
     ),
 ]
 Peak = Annotated[
-    str | None, typer.Option("--peak", metavar="<FLOP/s>", help="Peak of a device: a target's cost is shown with it.")
+    str | None,
+    typer.Option("--peak", metavar="<FLOP/s>", help="Peak FLOP/s of one device; adds time and cost to every target."),
 ]
 Utilisation = Annotated[float, typer.Option("--utilisation", help="Share of the peak that training reaches.")]
-Price = Annotated[float, typer.Option("--price", help="Price of a device-hour, in any currency.")]
-NDevices = Annotated[int, typer.Option("--devices", min=1, help="Devices at work side by side.")]
+Price = Annotated[float, typer.Option("--price", help="Price of one device for one hour, in any currency.")]
+NDevices = Annotated[int, typer.Option("--devices", min=1, help="Number of devices that train in parallel.")]
 CorpusTokens = Annotated[
     str | None,
-    typer.Option("--corpus-tokens", metavar="<tokens>", help="Unique tokens at hand: what repeats would cost."),
+    typer.Option(
+        "--corpus-tokens",
+        metavar="<tokens>",
+        help="Unique tokens available; shows what repeating them would cost at each target.",
+    ),
 ]
 InferenceTokens = Annotated[
     str | None,
-    typer.Option("--inference-tokens", metavar="<tokens>", help="Tokens in use: which smaller model would pay."),
+    typer.Option(
+        "--inference-tokens",
+        metavar="<tokens>",
+        help="Tokens served in deployment; shows which smaller model is cheaper over its lifetime.",
+    ),
 ]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers; default: one per GPU, else per core.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Worker processes; default: one per GPU, or per CPU core without a GPU."),
+]
 
 
 class DeviceName(StrEnum):
@@ -160,7 +182,10 @@ class DeviceName(StrEnum):
     CUDA = "cuda"
 
 
-Device = Annotated[DeviceName, typer.Option("--device", help="Devices to train on; auto: those guessed faster.")]
+Device = Annotated[
+    DeviceName,
+    typer.Option("--device", help="Devices to train on; auto: whichever is estimated to finish sooner."),
+]
 
 DEFAULT_DB = Path("isoflop.db")
 DEFAULT_ARTIFACTS = Path("isoflop-artifacts")

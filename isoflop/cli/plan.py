@@ -39,21 +39,22 @@ def plan(
             min=0,
             max=200,
             metavar="<K>",
-            help="Add the K runs that the results so far ask for (see `fit --suggest`).",
+            help="Add the K runs that would narrow the interval at --target most per FLOP (see `fit --suggest`).",
         ),
     ] = 0,
     target: Annotated[
-        str | None, typer.Option("--target", metavar="<FLOPs>", help="Budget that --extend is to tell most about.")
+        str | None,
+        typer.Option("--target", metavar="<FLOPs>", help="Budget (FLOPs) whose interval --extend should narrow."),
     ] = None,
     replan: Replan = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, write nothing.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Lay out the grid: which sizes on how many tokens at each budget, what is dropped and why, time and disk.
+    """Lay out the grid: sizes and token counts at each budget, dropped cells with reasons, time and disk space.
 
     Records the plan in the database. Planning again changes nothing unless the sweep file or the text changed; it then
     shows first what changed: runs kept, new and no longer asked for. A plan that would leave trained runs behind is
-    shown, and recorded only with --replan or a yes at the terminal. The time is that of the runs without a result.
+    shown, and recorded only with --replan or a yes at the terminal. The time covers only runs that have no result yet.
     """
     from contextlib import ExitStack
     from functools import partial
@@ -72,7 +73,7 @@ def plan(
 
     if target is not None and not extend:
         raise IsoflopError(
-            "--target says nothing without --extend.", hint="Give the number of runs to add: --extend 7."
+            "--target has no effect without --extend.", hint="Give the number of runs to add: --extend 7."
         )
 
     def show(view: "PlanView") -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from isoflop.sweep.left_behind import LeftBehind
 
 Replan = Annotated[
-    bool, typer.Option("--replan", help="Go on although runs that were trained are no longer asked for.")
+    bool, typer.Option("--replan", help="Plan also where the sweep then no longer asks for runs that were trained.")
 ]
 
 

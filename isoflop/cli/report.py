@@ -63,7 +63,7 @@ def report(
             min=0,
             max=1000,
             metavar="<R>",
-            help="Draw R frontiers of the surface, each of resampled runs, into the figure.",
+            help="Draw into the figure R frontiers of the surface, each fitted to resampled runs.",
         ),
     ] = 0,
     json: AsJson = False,

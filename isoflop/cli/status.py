@@ -9,9 +9,9 @@ def status(
     artifacts: Artifacts = DEFAULT_ARTIFACTS,
     json: AsJson = False,
 ) -> None:
-    """Show how a sweep stands: budgets x sizes, what runs where, time left, failures with reasons and logs.
+    """Show the state of a sweep: losses by budget and size, running workers, time left, failures with reasons and logs.
 
-    Reads only: beside a run at work, after one that was killed, or with nothing but the database.
+    Only reads. Works while `isoflop run` trains, after it was killed, and from the database alone.
     """
     from isoflop.cli.console import stdout
     from isoflop.spec import load_spec

@@ -83,13 +83,13 @@ def read_and_fit_each(sources: Sequence[str], asked: Asked) -> list[Summary]:
         if getattr(asked, option):
             name = "law" if option == "laws" else option.replace("_", "-")
             raise IsoflopError(
-                f"--compare does not show what --{name} asks for.",
-                hint="Ask it of one source at a time, without --compare.",
+                f"--compare cannot be combined with --{name}.",
+                hint=f"Leave out --compare, and give --{name} with one source at a time.",
             )
     budgets = target_budgets(asked)
     parts = load_each(sources, db=asked.db, sweep=asked.sweep, renames=parse_renames(asked.columns))
     if len(parts) < 2:
-        raise IsoflopError("--compare needs two sources or more.", hint="Name them one after the other: A B.")
+        raise IsoflopError("--compare needs two sources or more.", hint="Give them one after the other: A B.")
     return [_summary(part, asked, budgets) for part in parts]
 
 
@@ -106,8 +106,8 @@ def target_budgets(asked: Asked) -> list[float]:
         )
     if asked.window is not None and not LEAST_WINDOW <= asked.window <= MOST_WINDOW:
         raise IsoflopError(
-            f"--window {asked.window:g} is no distance to keep runs within.",
-            hint=f"Give decades of N between {LEAST_WINDOW:g} and {MOST_WINDOW:g}; 0.6 did best on published sweeps.",
+            f"--window {asked.window:g} is not a usable number of decades.",
+            hint=f"Give decades of N between {LEAST_WINDOW:g} and {MOST_WINDOW:g}; 0.6 predicts published sweeps best.",
         )
     return [_bounded(target, "--target in FLOPs", _TRAININGS) for target in asked.targets]
 
@@ -149,7 +149,8 @@ def _bounded(given: str, what: str, bounds: tuple[float, float]) -> float:
     low, high = bounds
     if not low <= value <= high:
         raise IsoflopError(
-            f"{what} is {given}, which nobody trains with.", hint=f"Give a number between {low:g} and {high:g}."
+            f"{what} is {given}, outside the range that makes sense here.",
+            hint=f"Give a number between {low:g} and {high:g}.",
         )
     return value
 
@@ -158,7 +159,7 @@ def _rates(asked: Asked) -> CostRates | None:
     if asked.peak is None:
         if (asked.utilisation, asked.price, asked.devices) != (Asked.utilisation, Asked.price, Asked.devices):
             raise IsoflopError(
-                "--utilisation, --price and --devices say nothing without --peak.",
+                "--utilisation, --price and --devices have no effect without --peak.",
                 hint="Give the peak of a device in FLOP/s, such as --peak 989e12.",
             )
         return None
@@ -175,6 +176,6 @@ def _laws(names: Sequence[str]) -> tuple[PublishedLaw, ...]:
             near = get_close_matches(name, known, n=1)
             raise IsoflopError(
                 f"There is no published law {name!r}.",
-                hint=f"{f'Did you mean {near[0]}? ' if near else ''}There are {', '.join(known)}, and `all` of them.",
+                hint=f"{f'Did you mean {near[0]}? ' if near else ''}Choose from {', '.join(known)}, or `all`.",
             )
     return tuple(known[name] for name in dict.fromkeys(names))

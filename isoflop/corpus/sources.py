@@ -176,7 +176,7 @@ def _matches(path: Path, entry: str, patterns: Sequence[str]) -> list[Path]:
         raise IsoflopError(
             f"corpus.paths lists {entry!r}, but there is no {str(path)!r}.",
             hint="Paths are relative to the sweep file's folder; correct corpus.paths. `isoflop plan` does without the "
-            "text where corpus.tokens says how long it is.",
+            "text if corpus.tokens gives its number of tokens.",
         )
     if not path.is_dir():
         raise IsoflopError(
@@ -188,7 +188,7 @@ def _matches(path: Path, entry: str, patterns: Sequence[str]) -> list[Path]:
     if not files:
         raise IsoflopError(
             f"The folder {str(path)!r} has no file that matches {' or '.join(map(repr, patterns))}.",
-            hint="Set corpus.pattern to what its files are called, such as **/*.md.",
+            hint="Set corpus.pattern to match the names of its files, such as **/*.md.",
         )
     return files
 

@@ -123,9 +123,9 @@ def _is_utf8(head: bytes) -> bool:
 
 
 def _hint(signature: Signature | None) -> str:
-    leave_out = "leave it out by corpus.paths or corpus.pattern"
+    leave_out = "leave the file out with corpus.paths or corpus.pattern"
     if signature is not None and signature.packed:
         return f"Unpack it and train on the text inside, or {leave_out}."
     if signature is not None and signature.format.startswith("UTF-"):
         return f"Convert it to UTF-8 (iconv -t UTF-8), or {leave_out}."
-    return f"A corpus is of plain text files: extract the text, or {leave_out}."
+    return f"A corpus consists of plain text files: extract the text, or {leave_out}."

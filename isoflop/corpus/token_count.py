@@ -27,8 +27,8 @@ def absence_finding(spec: CorpusSpec, facts: CorpusFacts) -> Finding:
     return Finding(
         "corpus_absent",
         Severity.WARNING,
-        f"The text of corpus.paths is not here: planned for its stated {format_count(spec.tokens or 0)} tokens, "
-        "nothing is recorded, and every run id is provisional.",
+        "The text of corpus.paths is not on this machine: the plan rests on corpus.tokens = "
+        f"{format_count(spec.tokens or 0)}, is not recorded, and has provisional run ids.",
         "Plan again where the text is: run ids hash the tokens themselves.",
         {
             "paths": list(spec.paths),
@@ -50,6 +50,6 @@ def token_count_findings(spec: CorpusSpec, facts: CorpusFacts) -> Iterator[Findi
         "corpus_tokens_differ",
         Severity.WARNING,
         f"The text has {format_count(counted)} tokens, corpus.tokens says {format_count(spec.tokens)}.",
-        "The text was counted and the count holds; correct corpus.tokens so that a plan made without the text agrees.",
+        "This plan uses the counted tokens; correct corpus.tokens so that a plan made without the text agrees.",
         {"counted_tokens": counted, "stated_tokens": spec.tokens},
     )

@@ -83,7 +83,7 @@ def _without_near_duplicates(split: Split, lines_in_train: set[bytes]) -> tuple[
     kept = tuple(document for document in split.heldout if not is_near_duplicate(document.read(), lines_in_train))
     if not kept:
         raise IsoflopError(
-            f"Nothing is left to hold out: each of {len(split.heldout)} held-out documents has most of its lines "
+            f"No held-out text remains: each of {len(split.heldout)} held-out documents has most of its lines "
             "in the training text.",
             hint="Remove copies from the corpus, or raise corpus.heldout_fraction.",
         )

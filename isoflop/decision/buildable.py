@@ -100,8 +100,8 @@ def family_sentences(family: Family, budget_flops: float) -> tuple[str, ...]:
     """What is assumed about the family, and how far beyond its experience the recipe is read."""
     model, decades = family.rule.model, math.log10(budget_flops / family.tuned_flops)
     assumed = (
-        f"No sweep is known: these are shapes of the default rule with a context of {model.context_length} tokens and "
-        f"a vocabulary of {family.rule.vocab_size}, as Chinchilla's."
+        "The rows name no sweep file, so these shapes follow the default rule with a context of "
+        f"{model.context_length} tokens and a vocabulary of {family.rule.vocab_size}, as in Chinchilla."
     )
     recipe, known = (
         ("default recipe", "the budgets it was tuned at") if family.default
@@ -109,7 +109,7 @@ def family_sentences(family: Family, budget_flops: float) -> tuple[str, ...]:
     )  # fmt: skip
     far = (
         f"Batch and peak rate follow the {recipe} {decades:.1f} decades beyond {known} "
-        f"({format_flops(family.tuned_flops)} FLOPs): where to begin with probes, not a measured optimum."
+        f"({format_flops(family.tuned_flops)} FLOPs): values to begin probes with, not a measured optimum."
     )
     return (*([assumed] if family.default else []), *([far] if decades > FAR_DECADES else []))
 

@@ -39,7 +39,7 @@ class CostRates:
         if not 0 <= self.price_per_device_hour <= HIGHEST_PRICE:
             raise IsoflopError(
                 f"The price of a device-hour is {self.price_per_device_hour:g}.",
-                hint="Give what an hour of one device costs, such as 2.5; 0 for devices that are paid for.",
+                hint="Give the price of one device for one hour, such as 2.5, or 0 for devices that are paid for.",
             )
         if not 1 <= self.n_devices <= MOST_DEVICES:
             raise IsoflopError(

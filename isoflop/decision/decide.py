@@ -17,9 +17,12 @@ from isoflop.spec import SweepSpec
 _LARGEST_LOG_LOSS = 100.0
 # What the shapes count where a table does not say, or sources differ: every parameter.
 _COUNTED: dict[Convention, ParamCount] = {"total": "total", "non_embedding": "non_embedding", "matmul": "matmul"}
-_ROUGH = "Losses and tokens of other sizes, and of repeats, are read off the surface, which these runs reject: rough."
+_ROUGH = (
+    "Losses and tokens of other sizes, and of repeated tokens, are rough: they are read from the surface, which these "
+    "runs reject."
+)
 _NO_SHAPE = "No shape of the family is within a factor of ten of N_opt."
-_AS_GIVEN = "N is counted as the file gives it, and of the shapes every parameter: compare with care."
+_AS_GIVEN = "N_opt counts parameters as the file does, N of the shapes counts every parameter: compare with care."
 
 
 @dataclass(frozen=True)

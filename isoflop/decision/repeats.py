@@ -83,10 +83,10 @@ def repeats_sentence(repeats: Repeats) -> str:
     cost = repeats.cost_nats
     price = (
         f"are worth {count(repeats.effective_tokens)} fresh tokens" if cost is None
-        else f"cost about {two_digits(cost)} nats, as if {count(repeats.effective_tokens)} tokens were fresh"
+        else f"cost about {two_digits(cost)} nats and are worth {count(repeats.effective_tokens)} fresh tokens"
     )  # fmt: skip
-    enough = (
-        f"up to {NEARLY_FREE_EPOCHS} epochs are nearly free" if repeats.epochs <= NEARLY_FREE_EPOCHS
-        else f"{count(repeats.corpus_for_nearly_free)} unique tokens would make them {NEARLY_FREE_EPOCHS}, nearly free"
-    )  # fmt: skip
+    enough = f"up to {NEARLY_FREE_EPOCHS} epochs are nearly free"
+    if repeats.epochs > NEARLY_FREE_EPOCHS:
+        unique = count(repeats.corpus_for_nearly_free)
+        enough = f"{unique} unique tokens would need {NEARLY_FREE_EPOCHS} epochs, which are nearly free"
     return f"{ratio(repeats.epochs)} epochs of your corpus {price}; {enough}."

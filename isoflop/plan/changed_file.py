@@ -17,7 +17,8 @@ def file_findings(planned: SweepSpec, asked: SweepSpec, file: Path) -> tuple[Fin
         Finding(
             "sweep_file_changed",
             Severity.WARNING,
-            f"{str(file)!r} is no longer the sweep {planned.name!r} that was planned; this is of what was planned.",
+            f"{str(file)!r} is no longer the sweep {planned.name!r} that was planned; this output is of the planned "
+            "sweep.",
             "`isoflop plan` shows what changed and records it.",
         ),
     )

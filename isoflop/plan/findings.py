@@ -48,7 +48,7 @@ def grid_findings(grids: Sequence[KeptSizes]) -> Iterator[Finding]:
     """At most one finding of a kind, whatever the number of budgets it applies to."""
     yield from _per_budget(
         ("few_sizes_planned", Severity.WARNING),
-        f"Fewer than {FEWEST_SIZES} sizes, too few to see a bad run or a skewed valley by, are planned",
+        f"Fewer than {FEWEST_SIZES} sizes, too few to see a bad run or a skewed valley, are planned",
         [(grid, len(grid.sizes)) for grid in grids if len(grid.sizes) < FEWEST_SIZES],
         "Raise grid.sizes, move the centre, or see the reasons of the dropped cells.",
     )

@@ -52,11 +52,11 @@ def shortage(spec: SweepSpec, corpus: CorpusFacts, wanted: int) -> str:
         n_held = documents.n_heldout + documents.n_near_duplicates
         reasons.append(
             f"{documents.n_near_duplicates} of {plural(n_held, 'held-out document')} had most lines in the training "
-            "text and went"
+            "text and were dropped"
         )
     elif documents and documents.split != "by_position" and corpus.n_heldout_tokens < share:
         n_all = documents.n_train + documents.n_heldout
-        reasons.append(f"chance, by their hashes, chose {documents.n_heldout} short ones of {n_all} documents")
+        reasons.append(f"the hashes of {n_all} documents happened to choose {documents.n_heldout} short ones")
     return f": {', and '.join(reasons)}" if reasons else ""
 
 

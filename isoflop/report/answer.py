@@ -52,7 +52,7 @@ def _parabola_law(fit: SweepFit, found: Recommended, n_budgets: int) -> tuple[st
     if parabola is None or (found.estimator == PARABOLA and same_law(found.n_line, parabola.n_line)):
         return ()
     return (
-        f"The parabola by budget says: N_opt = {power_law(parabola.coef_n, parabola.exponent_a)} parameters, "
+        f"The parabola by budget gives: N_opt = {power_law(parabola.coef_n, parabola.exponent_a)} parameters, "
         f"D_opt = {power_law(parabola.coef_d, parabola.exponent_b)} tokens, "
         f"through the floors of {len(_inside(fit))} of {n_budgets} budgets.",
     )
@@ -96,5 +96,5 @@ def _extrapolation(target: Target, fit: SweepFit) -> str:
     if not target.extrapolation_decades or found is None:
         return ""
     side = "above the largest" if target.budget_flops > found.fitted_budgets[1] else "below the smallest"
-    doubt = ", farther than this sweep's own forecasts held" if target.credible is False else ""
+    doubt = ", farther out than this sweep's own forecasts proved right" if target.credible is False else ""
     return f"; an extrapolation, {target.extrapolation_decades:.1f} decades {side} fitted budget{doubt}"

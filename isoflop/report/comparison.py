@@ -68,13 +68,15 @@ def print_comparison(summaries: Sequence[Summary], against: Sequence[Against], c
     for one in against:
         if one.n_shared:
             shared = f"{one.label} shares {runs(one.n_shared)} with {one.baseline}"
-            console.print(text(f"{shared}: they are not independent, and the intervals of differences do not hold."))
+            console.print(text(f"{shared}: they are not independent, and the intervals of differences are not valid."))
     for summary in summaries:
         if summary.fit.estimators.recommended is None:
             console.print(text(f"{summary.source.label}: {summary.answer.sentences[0]}"))
         codes = [found.code for found in summary.findings if found.severity is not Severity.INFO]
         if codes:
-            console.print(text(f"{summary.source.label}: {', '.join(codes)} (`isoflop fit` of it alone says more)"))
+            console.print(
+                text(f"{summary.source.label}: {', '.join(codes)} (`isoflop fit` of this source alone explains them)")
+            )
 
 
 def laws_table(summaries: Sequence[Summary]) -> Table:
@@ -110,8 +112,8 @@ def difference_table(against: Sequence[Against], level: float) -> Table:
             Column("statistical", essential=False),
         ),
         rows=tuple(row for one in against for row in _difference_rows(one)),
-        note="Intervals of ratios hold statistical and model error of both; runs of different sources are taken "
-        "to be independent.",
+        note="Intervals of ratios cover statistical and model error of both sources; runs of different sources are "
+        "taken to be independent.",
     )
 
 

@@ -26,8 +26,9 @@ def convention_table(matrix: Sequence[ConventionFit], level: float) -> Table | N
             Column(wide, essential=False),
         ),
         rows=tuple(_row(fit) for fit in matrix),
-        note="The same runs, counted otherwise: compare exponents only with sweeps that count alike. exact: all matrix "
-        "products; 6nd: 6 N D with N as counted. --params and --flops refit everything so.",
+        note="The same runs with N and C counted in other ways: compare exponents only with sweeps that count N and C "
+        "alike. exact: all matrix products; 6nd: 6 N D with N as counted. --params and --flops refit everything with "
+        "one count.",
     )
 
 

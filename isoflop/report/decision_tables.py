@@ -11,15 +11,15 @@ from isoflop.view.table import Column, Table
 from isoflop.wording import ABSENT, count, ratio, two_digits
 
 _SMALLER_NOTE = (
-    "On the fitted surface, C = 6 N D (Sardana et al. 2024). Same loss: the lowest that the budget reaches; "
-    "a dash: no number of tokens brings this size there. Beyond the D/N of the fitted runs, surfaces are too hopeful "
-    "about more tokens (ibid.)."
+    "Read from the fitted surface, C = 6 N D (Sardana et al. 2024). Same loss: the lowest loss that the budget "
+    "reaches; a dash: no number of tokens brings this size to that loss. Beyond the D/N of the fitted runs, surfaces "
+    "are too optimistic about more tokens (ibid.)."
 )
 _INFERENCE_NOTE = (
-    "Lowest 6 N D + 2 N T at the lowest loss of the budget, T tokens in use (Sardana et al. 2024). Saved: of the "
-    "lifetime FLOPs of the model that the surface itself has as compute-optimal."
+    "The model with the lowest 6 N D + 2 N T at the lowest loss of the budget, T: tokens served (Sardana et al. 2024). "
+    "Saved: share of the lifetime FLOPs of the model that is compute-optimal on the surface."
 )
-_REPEATS_NOTE = "Worth: fresh tokens that count as much (Muennighoff et al. 2023, R* = 15.4 epochs)."
+_REPEATS_NOTE = "Worth: the number of fresh tokens with the same effect (Muennighoff et al. 2023, R* = 15.4 epochs)."
 
 
 def decision_tables(decision: Decision) -> tuple[Table, ...]:
@@ -96,7 +96,7 @@ def _cost_table(rates: CostRates, cost: TrainingCost) -> Table:
                 f"{rates.price_per_device_hour:g}",
             ),
         ),
-        note="Money in the currency of the price; utilisation taken as the same on any number of devices.",
+        note="Money in the currency of the price; the utilisation is assumed to be the same on any number of devices.",
     )
 
 
@@ -126,9 +126,9 @@ def _smaller_table(models: tuple[SmallerModel, ...]) -> Table:
 
 def _inference_table(best: InferenceOptimum) -> Table:
     return Table(
-        title="Model for its use",
+        title="Model for deployment",
         columns=(
-            Column("tokens in use"),
+            Column("tokens served"),
             Column("N"),
             Column("D"),
             Column("training FLOPs"),

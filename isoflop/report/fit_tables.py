@@ -27,17 +27,18 @@ PROFILES_SHOWN = 50
 UNFITTED_SHOWN = 5
 
 _TARGET_NOTE = (
-    "Intervals hold statistical and model error, of the loss too. Beyond: decades outside the fitted budgets, ! where "
-    "farther than this sweep's own forecasts held."
+    "All intervals, that of the loss included, cover statistical and model error. Beyond: decades outside the fitted "
+    "budgets; ! marks a target farther out than this sweep's own forecasts proved right."
 )
 _MARGIN = {"noise": "within the noise"}
-_UNASKED = "No target was given: read at the largest fitted budget and at ten times that."
+_UNASKED = "No target was given: these are the largest fitted budget and ten times that budget."
 _ENVELOPE_NOTE = (
     " Envelopes (approach 1) count readings, not runs; un-annealed: training losses "
-    "in the middle of a schedule are too high for their compute, and enter no verdict."
+    "in the middle of a schedule are too high for their compute; they are shown only and change no finding or "
+    "recommendation."
 )
 _PROFILE_NOTE = (
-    "One parabola per budget: loss on log10 N. D/N: tokens per parameter. rmse: of its residuals. "
+    "One parabola per budget: loss on log10 N. D/N: tokens per parameter. rmse: root mean square residual. "
     "Intervals are statistical only."
 )
 
@@ -59,7 +60,7 @@ def estimator_table(fit: SweepFit, convention: Convention) -> Table:
         ),
         rows=tuple(_estimate_row(name, estimate) for name, estimate in _estimates(fit)),
         note=f"N_opt ~ C^a, D_opt ~ C^b; C: training FLOPs, N: {PARAM_COUNT[convention]}. Intervals here are "
-        "statistical only. By budget, N_opt is that budget's own floor."
+        "statistical only. N_opt of parabolas and cubic is that budget's own floor."
         + (_ENVELOPE_NOTE if fit.estimators.envelope_unannealed else ""),
     )
 
@@ -193,8 +194,8 @@ def band_table(targets: Sequence[Target]) -> Table | None:
         title="Sizes nearly as good",
         columns=(Column("FLOPs"), Column("N_opt"), *(Column(_MARGIN.get(name, f"within {name}")) for name in margins)),
         rows=tuple(_band_row(target, margins) for target in known),
-        note="Sizes whose loss is above the optimum's by no more than one standard deviation of a run, or by that "
-        "share of the loss. How sure N_opt itself is: table of targets.",
+        note="Sizes whose loss exceeds the loss at the optimum by at most one standard deviation of a run, or by at "
+        "most that share of the loss. The interval of N_opt itself is in the table of targets.",
     )
 
 
@@ -219,9 +220,9 @@ def scorecard_table(fit: SweepFit) -> Table | None:
             Column("loss off by"),
         ),
         rows=tuple(_cut_row(cut, [one for one in fit.scorecard if one.n_fitted == cut]) for cut in cuts),
-        note=f"Floors of later budgets as cheaper ones predict them. Held: inside the {percent(fit.level)} interval, "
-        "widened by that floor's own error. Farthest held: decades of compute ahead. Off by: root mean square; N_opt "
-        "in decades, loss in its unit.",
+        note=f"Floors of later budgets, predicted from cheaper ones. Held: floors inside the {percent(fit.level)} "
+        "interval, widened by the floor's own error. Farthest held: decades of compute ahead. Off by: root mean "
+        "square error; N_opt in decades, loss in its unit.",
     )
 
 
@@ -239,8 +240,8 @@ def suggestion_table(suggested: Sequence[Suggestion], level: float) -> Table:
             Column("statistical", essential=False),
         ),
         rows=tuple(_suggestion_row(one) for one in suggested),
-        note=f"What narrows log10 N_opt there most per FLOP. Intervals: half-width at {percent(level)}, "
-        "decades, with model error; the runs of a new budget count together.",
+        note=f"The runs that narrow the interval of log10 N_opt there most per FLOP. Intervals: half-width at "
+        f"{percent(level)}, decades, with model error; the runs of a new budget count together.",
     )
 
 

@@ -27,7 +27,7 @@ def law_table(laws: Sequence[PublishedLaw], targets: Sequence[Target]) -> Table 
             Column("N counts", numeric=False, essential=False),
         ),
         rows=tuple(_row(law, target) for target in targets for law in laws),
-        note="Read at C = 6 N D, with N counted as each paper does; losses are those of its own data and tokens. "
+        note="Each law is read at C = 6 N D, with N counted as in its paper; losses are of its own data and tokens. "
         "fit / law: ratio of N_opt.",
     )
 

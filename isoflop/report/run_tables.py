@@ -39,9 +39,10 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
             Column("of peak"),
         ),
         rows=tuple((*((cell.sweep,) if several else ()), *_run_row(cell)) for cell in cells),
-        note="N: every parameter. Batch: tokens per step. Rate: peak, of embedding and norm gains; that of matrices "
-        "follows width and depth. Loss: held-out, nats per token, with its standard error, and bits per byte. Of peak: "
-        "model FLOPs utilisation, training FLOPs per second over the rate of a large product on the same device.",
+        note="N: every parameter. Batch: tokens per step. Rate: peak learning rate of embedding and norm gains; the "
+        "rate of matrices follows width and depth. Loss: held-out, nats per token, with its standard error, and bits "
+        "per byte. Of peak: model FLOPs utilisation, training FLOPs per second over the rate of a large matrix "
+        "product on the same device.",
     )
 
 

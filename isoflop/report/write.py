@@ -31,7 +31,9 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
             written.
     """
     if (obstacle := _no_folder(out)) is not None:
-        raise IsoflopError(f"{str(obstacle)!r} is no folder, as a report is.", hint="Name another folder with --out.")
+        raise IsoflopError(
+            f"{str(obstacle)!r} is not a folder; --out must name one.", hint="Name another folder with --out."
+        )
     contents = _render(summary)
     _refuse_another(fit_document(summary), out, contents)
     try:
@@ -63,12 +65,13 @@ def _refuse_another(own: Mapping[str, object], out: Path, names: Iterable[str]) 
     found = _read(out / _DOCUMENT)
     if not isinstance(found, dict) or not found.keys() >= _MARKS:
         raise IsoflopError(
-            f"{str(out / there[0])!r} is there already and is not a report's.", hint="Name another folder with --out."
+            f"{str(out / there[0])!r} exists already and is not part of a report.",
+            hint="Name another folder with --out.",
         )
     if _subject(found) != _subject(own):
         raise IsoflopError(
             f"{str(out)!r} holds the report of {' '.join(_subject(found))}.",
-            hint="Name another folder with --out, or remove that one.",
+            hint="Name another folder with --out, or remove that report.",
         )
 
 

@@ -28,7 +28,7 @@ def from_sweep_file(file: Path, db: Path, sweep: str | None, label: str | None) 
     spec = load_spec(file)
     if sweep not in (None, spec.name):
         raise IsoflopError(
-            f"{str(file)!r} is the sweep {spec.name!r}, not {sweep!r}.",
+            f"{str(file)!r} is the file of the sweep {spec.name!r}, not of {sweep!r}.",
             hint=f"Leave out --sweep, or give the database {str(db)!r} as the source.",
         )
 

@@ -77,7 +77,7 @@ def load_source(
     table = read_table(path, content, renames, label=label or path.name)
     if table is None:
         raise IsoflopError(
-            f"{str(path)!r} is no sweep file, no database, no CSV or JSON lines in UTF-8 and no Parquet.",
+            f"{str(path)!r} is not a sweep file, a database, a Parquet file, or CSV or JSON lines in UTF-8.",
             hint=_KINDS,
         )
     return table
@@ -126,7 +126,7 @@ def _refuse_idle_options(parts: Sequence[Source], sweep: str | None, renames: Ma
         )
     if renames and not tables:
         raise IsoflopError(
-            f"--column names a column of a table, and {str(parts[0].path)!r} is a sweep, whose columns are known.",
+            f"--column renames a column of a table, and {str(parts[0].path)!r} is a sweep.",
             hint="Leave out --column, or give a table of runs (CSV, JSON lines or Parquet).",
         )
     for ours, theirs in renames.items():
@@ -148,7 +148,9 @@ def _labelled(parts: Sequence[Source], chosen: Sequence[bool]) -> list[Source]:
     ]
     for label, number in Counter(labels).items():
         if number > 1:
-            raise IsoflopError(f"{number} sources have the label {label!r}.", hint="Give each its own: LABEL=PATH.")
+            raise IsoflopError(
+                f"{number} sources have the label {label!r}.", hint="Give each source its own label: LABEL=PATH."
+            )
     return [_renamed(part, label) for part, label in zip(parts, labels, strict=True)]
 
 

@@ -72,7 +72,7 @@ def _without_disputed_runs(parts: Sequence[Source]) -> tuple[list[Source], tuple
     kept = [_without(part, disputed) for part in parts]
     if not any(part.rows for part in kept):
         raise IsoflopError(
-            "No run is left to fit: each is excluded in one of the sources.",
+            "No run remains to be fitted: each is excluded in one of the sources.",
             hint="`isoflop include RUN` takes an exclusion back; --compare fits every source alone.",
         )
     return kept, (_disputed(sorted(disputed)),)
@@ -115,7 +115,7 @@ def _shared(run_ids: Sequence[str]) -> Finding:
         code="shared_runs",
         severity=Severity.INFO,
         message=f"{runs(len(run_ids))} of the fit {'is' if len(run_ids) == 1 else 'are'} in more than one source and "
-        "counted once, as in the first.",
-        hint="Nothing needs to be done: the same run twice would not be a replicate.",
+        "counted once, as in the first of them.",
+        hint="Nothing needs to be done: the same run is not a replicate of itself.",
         values={"n_runs": len(run_ids), "run_ids": list(run_ids)},
     )

@@ -51,7 +51,8 @@ def under_convention(source: Source | Pool, params: ParamCount | None, flops: Fl
     if not has_shapes(source):
         raise IsoflopError(
             "--params and --flops need the shapes of the models, which a table does not have.",
-            hint="Count as you wish in the table's own columns; sweeps of isoflop keep every count.",
+            hint="Write n_params and budget_flops of the table as you want them counted; sweeps of isoflop keep every "
+            "count.",
         )
     counted: dict[float, list[tuple[Row, float]]] = {}
     for row, cell, own in source.runs:

@@ -149,7 +149,7 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
     except OSError as error:
         raise IsoflopError(
             f"Cannot read the run directories in {str(artifacts)!r}: {error}.",
-            hint="--artifacts names their folder; you must be allowed to read it.",
+            hint="Name their folder with --artifacts, and make sure that you may read it.",
         ) from error
     findings = file_findings(planned, spec, file)
     return _status(planned, cells, works, failures=failures, left=left, holder=read_holder(lock), findings=findings)

@@ -75,7 +75,9 @@ def refuse_no_file(path: Path) -> None:
         IsoflopError: it is a folder, a pipe or a device.
     """
     if os.path.exists(path) and not is_folder(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
-        raise IsoflopError(f"{str(path)!r} is no regular file, as a database is.", hint="Name another with --db.")
+        raise IsoflopError(
+            f"{str(path)!r} is a pipe or a device; --db must name a regular file.", hint="Name another file with --db."
+        )
     if is_folder(path):
         raise IsoflopError(f"{str(path)!r} is a folder, not a database file.", hint="Name a file with --db.")
 
@@ -199,7 +201,7 @@ def _refuse_other_schemas(db: Database, path: Path) -> None:
         raise _problem(path, sqlite3.SQLITE_CORRUPT, "its last page is incomplete")
     applied = [migration.name for migration in migrations.applied(db)]
     if tables and not applied:
-        raise IsoflopError(f"The database {str(path)!r} is another program's.", hint=_NOT_OURS)
+        raise IsoflopError(f"The database {str(path)!r} belongs to another program.", hint=_NOT_OURS)
     known = {migration.__name__ for migration in ORDERED}
     if newer := [name for name in applied if name not in known]:
         raise IsoflopError(

@@ -21,8 +21,8 @@ from isoflop.store.migrations import migrations
 from isoflop.store.queries import ALTERED_RUN
 
 REBUILD = (
-    "Restore a copy; or move it away and give `isoflop run SWEEP` again: it reads the results that lie in the run "
-    "directories and trains none of them twice. Exclusions are to be made anew."
+    "Restore a copy, or move the database away and give `isoflop run SWEEP` again: it reads the results in the run "
+    "directories and trains none of them twice. Exclusions must be made again."
 )
 # Half a million points of 10,000 runs take a quarter of a second to look through; they are when they are read.
 CURVES = "curves"

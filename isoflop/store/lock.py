@@ -141,7 +141,7 @@ def _held(path: Path, sweep: str) -> IsoflopError:
     since = holder.started_at.isoformat(timespec="milliseconds")
     return IsoflopError(
         f"Sweep {sweep!r} is held by process {holder.pid} on {holder.host} since {since} ({holder.command}).",
-        hint=f"Wait for it, or end it (`kill {holder.pid}` on {holder.host}): what has finished is kept.",
+        hint=f"Wait for that process, or end it (`kill {holder.pid}` on {holder.host}): finished runs are kept.",
     )
 
 

@@ -312,7 +312,8 @@ class Store:
         if file_identity(self.path) != self._file:
             raise IsoflopError(
                 f"The database {str(self.path)!r} was deleted or replaced while it was in use.",
-                hint="The same command makes it again; results are also files in the artifacts and are not repeated.",
+                hint="Give the same command again to make a new one; results are also files in the artifacts and are "
+                "not repeated.",
             )
         with transaction(self._db, self.path):
             yield

@@ -66,7 +66,7 @@ def extend_sweep(
 
     if not db.exists():
         raise IsoflopError(
-            f"There is no database {str(db)!r}, so no results that could ask for more runs.",
+            f"There is no database {str(db)!r}, so there are no results from which to choose more runs.",
             hint="Train the sweep first: isoflop run with the same sweep file and --db.",
         )
     rows = load_source(str(db), db=db, sweep=spec.name)
@@ -84,7 +84,9 @@ def extend_sweep(
     fit = fit_input(rows, Question(targets=targets, suggest=count, planned=waiting, trainable=trainable))
     said = [finding for finding in fit.findings if finding.code in _ON_SUGGESTIONS]
     if not fit.suggested:
-        raise IsoflopError(f"The results of {spec.name!r} ask for no runs. {said[0].message}", hint=said[0].hint)
+        raise IsoflopError(
+            f"The results of {spec.name!r} suggest no further runs. {said[0].message}", hint=said[0].hint
+        )
     taken = {(cell.budget_flops, cell.shape, cell.seed) for cell in cells}
     extras: list[Extra] = []
     for suggestion in fit.suggested:

@@ -180,5 +180,7 @@ def lock_path(db: Path, sweep: str) -> Path:
     """
     refuse_no_file(db)
     if not db.parent.is_dir():
-        raise IsoflopError(f"There is no folder {str(db.parent)!r} for the database.", hint="Make it, or name another.")
+        raise IsoflopError(
+            f"There is no folder {str(db.parent)!r} for the database.", hint="Make it, or name another with --db."
+        )
     return db.with_name(f"{db.name}.{sweep}.lock")

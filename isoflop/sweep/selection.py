@@ -70,5 +70,5 @@ def _run_id(store: Store, name: str) -> str:
         raise IsoflopError(f"The database has no run {name!r}.", hint=listed)
     if len(found) > 1:
         named = ", ".join(found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
-        raise IsoflopError(f"{name!r} begins {len(found)} run ids: {named}.", hint="Give more digits.")
+        raise IsoflopError(f"{len(found)} run ids begin with {name!r}: {named}.", hint="Give more digits.")
     return found[0]

@@ -148,7 +148,7 @@ class Session:
         except OSError as error:
             raise IsoflopError(
                 f"Cannot write to {str(self.engine.artifacts)!r}: {error}.",
-                hint="Make room or mend permissions; finished results are safe and the same command goes on.",
+                hint="Make room or correct the permissions; finished results are safe, and the same command continues.",
             ) from error
 
     def _sign_in(self, *, needed: bool) -> None:

@@ -42,7 +42,7 @@ def run_assignment(assignment: Assignment) -> None:
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            hint = "Make room or mend permissions; finished results are safe and the same command goes on."
+            hint = "Make room or correct the permissions; finished results are safe, and the same command continues."
             code = _report_obstacle(
                 IsoflopError(f"Cannot write to {str(run_dir.path)!r}: {error}.", hint=hint), run_dir
             )

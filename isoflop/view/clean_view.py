@@ -41,7 +41,7 @@ def print_inventory(inventory: Inventory, artifacts: Path, db: Path, console: Co
     size, items = format_bytes(_total(inventory.items)), inventory.items
     needed = "needed" if freed else "needs"
     if not items:
-        console.print(text(f"{artifacts} holds nothing to free that no sweep of {db} {needed}."))
+        console.print(text(f"There is nothing to free in {artifacts} that no sweep of {db} {needed}."))
     else:
         console.print(text(f"{'Freed' if freed else 'To be freed'}: {size} that no sweep of {db} {needed}", "bold"))
         console.print(table_block(_by_kind(items), console))
@@ -52,7 +52,7 @@ def print_inventory(inventory: Inventory, artifacts: Path, db: Path, console: Co
             console.print(text(f"{entry.path}: {entry.reason}"))
         _print_rest(len(inventory.left_alone), console)
     if items and not freed:
-        console.print(text(""), text(f"Nothing was freed: the same command with --yes frees {size}."), sep="\n")
+        console.print(text(""), text(f"Nothing was deleted: the same command with --yes deletes {size}."), sep="\n")
 
 
 def _print_rest(number: int, console: Console) -> None:

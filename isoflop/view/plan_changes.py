@@ -49,7 +49,7 @@ def print_changes(changes: PlanChanges, console: Console) -> None:
     if changes.corpus:
         console.print(text(f"  text of the corpus, by fingerprint: {changes.corpus[0]} -> {changes.corpus[1]}"))
     if changes.keys is None:
-        console.print(text("  The keys of before were written by another version and cannot be compared.", "dim"))
+        console.print(text("  The old keys were written by another version of isoflop and cannot be compared.", "dim"))
     for title, listed in (("New", changes.new), ("No longer asked for", changes.no_longer_asked_for)):
         if listed:
             console.print(table_block(_table(title, listed), console))

@@ -160,7 +160,7 @@ def _done(view: PlanView) -> str:
 
 def _time(view: PlanView) -> str:
     estimate = view.estimate
-    left = " for what is left" if view.done else ""
+    left = " for the remaining runs" if view.done else ""
     workers = f"{len(estimate.devices)} x {estimate.devices[0]}"
     return f"{format_seconds(estimate.seconds)}{left} on {workers} ({'measured' if estimate.measured else 'guessed'})"
 

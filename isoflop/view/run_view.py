@@ -46,6 +46,6 @@ def print_run(outcome: RunOutcome, console: Console) -> None:
         if run.log_path:
             console.print(text(f"  log: {run.log_path}", "dim"))
     if outcome.counts["pending"]:
-        console.print(text("The same command goes on with what is pending.", "dim"))
+        console.print(text("The same command continues with the pending runs.", "dim"))
     if outcome.incomplete:
-        console.print(text("See the logs; `isoflop run --retry` tries these again.", "dim"))
+        console.print(text("See the logs; `isoflop run --retry` tries these runs again.", "dim"))

@@ -22,7 +22,7 @@ from isoflop.wording import ABSENT, SIMULATED_SENTENCE, count, runs
 MOST_LISTED = 20
 
 _BEGUN = {
-    Activity.STOPPED: "Stopped: goes on from its checkpoint.",
+    Activity.STOPPED: "Stopped: continues from its checkpoint.",
     Activity.ENDED: "Ended: its result is on disk and not yet recorded.",
 }
 
@@ -58,7 +58,10 @@ def _headlines(status: SweepStatus) -> Iterator[str]:
     if status.abandoned_by is not None:
         yield _abandoned(status.abandoned_by)
     if status.unattended:
-        yield "Nobody holds it now: what runs is left of a run that was killed, or serves another sweep too."
+        yield (
+            "No `isoflop run` holds this sweep now; the workers below were left by one that was killed, or work for "
+            "another sweep."
+        )
 
 
 def _progress(status: SweepStatus) -> str:
@@ -73,18 +76,18 @@ def _progress(status: SweepStatus) -> str:
 
 def _left(left: TimeLeft, *, held: bool) -> str:
     workers = f"{left.n_workers} x {left.device_name}"
-    when = f"left on {workers}" if left.at_work or held else f"on {workers} once it goes on"
+    when = f"left on {workers}" if left.at_work or held else f"on {workers} once it continues"
     return f"about {format_seconds(left.seconds)} {when} ({'measured' if left.measured else 'guessed'})"
 
 
 def _held(holder: Holder) -> str:
     signed = holder.signature
     if signed is None:
-        return "Held by a process that has not said who it is: one that starts this moment, or of another version."
+        return "Held by a process that has not yet written its id: it is just starting, or is another version."
     since = f"since {signed.started_at:%Y-%m-%d %H:%M:%S} UTC ({_shown(signed)})"
     if holder.alive:
         return f"Held by process {signed.pid}{_elsewhere(signed)} {since}."
-    return f"Held by process {signed.pid} on {signed.host} {since}; whether that lives cannot be told from here."
+    return f"Held by process {signed.pid} on {signed.host} {since}; whether it still runs cannot be seen from here."
 
 
 def _elsewhere(signed: LockContent) -> str:
@@ -94,7 +97,7 @@ def _elsewhere(signed: LockContent) -> str:
 def _abandoned(holder: Holder) -> str:
     gone = holder.signature
     assert gone is not None, "only a process that said who it is can be seen to be gone"
-    return f"Process {gone.pid} on {gone.host}, which held it ({_shown(gone)}), is gone; what has finished is kept."
+    return f"Process {gone.pid} on {gone.host}, which held it ({_shown(gone)}), is gone; finished runs are kept."
 
 
 def _shown(signed: LockContent) -> str:
@@ -138,7 +141,7 @@ def _running(works: Sequence[tuple[Work, RunCell]], at: datetime) -> Table:
         for work, cell in works[:MOST_LISTED]
     )  # fmt: skip
     title = f"Running on {next(iter(hosts))}" if len(hosts) == 1 else "Running"
-    note = "Loss: of one training step. Heard: since the last heartbeat." + _more(len(works))
+    note = "Loss: of one training step. Heard: time since the worker's last heartbeat." + _more(len(works))
     return Table(title, columns, rows, note)
 
 
@@ -204,15 +207,15 @@ def _more(number: int) -> str:
 def _next(status: SweepStatus, arguments: Sequence[str]) -> str:
     """What to type next, as a sentence."""
     sweep = shlex.join(arguments)
-    failed = "; with --retry also what failed" if status.failures else ""
+    failed = "; with --retry also failed runs" if status.failures else ""
     match status.next:
         case Next.WAIT:
-            return f"It is at work: `isoflop status {sweep}` shows it again."
+            return f"The sweep is running: `isoflop status {sweep}` shows it again."
         case Next.RUN:
-            return f"Next: `isoflop run {sweep}` trains what is left{failed}."
+            return f"Next: `isoflop run {sweep}` trains the remaining runs{failed}."
         case Next.RETRY:
             others = f"; `isoflop fit {sweep}` fits the others" if Standing.USED in status.counts else ""
-            return f"Next: `isoflop run {sweep} --retry` tries again what failed{others}."
+            return f"Next: `isoflop run {sweep} --retry` tries failed runs again{others}."
         case Next.FIT:
             if Standing.USED in status.counts:
                 return f"Next: `isoflop fit {sweep}`."

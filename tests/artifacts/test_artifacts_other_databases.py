@@ -83,7 +83,7 @@ def test_clean_leaves_the_runs_that_another_database_asks_for(artifacts: Path, t
 def test_where_another_database_cannot_be_read_nothing_is_freed(artifacts: Path, tmp_path: Path) -> None:
     (tmp_path / "keeps").write_bytes(b"no database" * 100)
     assert free_as_a_run_does(artifacts, tmp_path / "frees") == set(IDS)
-    with pytest.raises(IsoflopError, match="cannot be asked") as caught:
+    with pytest.raises(IsoflopError, match="cannot be read for what it keeps") as caught:
         inventory_of(artifacts, tmp_path / "frees")
     assert str(artifacts / DATABASES) in caught.value.hint
 
@@ -124,7 +124,7 @@ def test_a_damaged_note_keeps_everything_and_is_named(artifacts: Path, tmp_path:
     else:
         note.write_bytes(content)
     assert free_as_a_run_does(artifacts, tmp_path / "frees") == set(IDS)
-    with pytest.raises(IsoflopError, match="cannot be asked") as caught:
+    with pytest.raises(IsoflopError, match="cannot be read for what it keeps") as caught:
         inventory_of(artifacts, tmp_path / "frees")
     assert str(note) in caught.value.hint
 

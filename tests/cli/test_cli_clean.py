@@ -122,7 +122,7 @@ def test_weights_that_another_sweep_keeps_stay_until_it_no_longer_does(trained: 
 
 def test_without_yes_nothing_goes_and_the_sizes_are_those_on_the_disk(drawn: Path) -> None:
     shown = isoflop("clean", folder=drawn).stdout
-    assert "Nothing was freed: the same command with --yes frees" in " ".join(shown.split())
+    assert "Nothing was deleted: the same command with --yes deletes" in " ".join(shown.split())
     document = cleaned(drawn)
     items = document["items"]
     assert isinstance(items, list)

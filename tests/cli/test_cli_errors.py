@@ -77,7 +77,7 @@ def test_an_empty_corpus(folder: Path) -> None:
         (HEADER + "1e18,1e8,2e9,3.0\n1e18,-1,2e9,3.0\n", "line 3"),
         (HEADER + "1e18,1e8,inf,3.0\n", "line 2"),
         (HEADER + "1e18,1e8,x,3.0\n", "line 2"),
-        (HEADER + "1e18,1e8,2e9,1e300\n", "line 2: loss = '1e300' is no loss"),
+        (HEADER + "1e18,1e8,2e9,1e300\n", "line 2: loss = '1e300' is beyond"),
         ("hello\n", "budget_flops"),
     ],
     ids=["empty", "missing-column", "no-rows", "nan", "negative", "infinite", "text", "huge-loss", "no-header"],
@@ -100,7 +100,7 @@ def test_a_folder_as_database_is_called_one_and_gets_no_lock_file(folder: Path, 
 )
 def test_an_empty_path_does_not_mean_the_current_folder(folder: Path, arguments: tuple[str, ...]) -> None:
     done = isoflop(*arguments, folder=folder, code=2)
-    assert "an empty path names nothing" in " ".join(done.stderr.replace("│", " ").split())
+    assert "the path is empty" in " ".join(done.stderr.replace("│", " ").split())
     assert [path.name for path in folder.iterdir()] == ["drawn.toml"]
 
 

@@ -117,7 +117,7 @@ def test_a_name_that_is_not_one_run_is_refused_and_nothing_changes(folder: Path)
         copied = f"insert into runs (run_id, {listed}) select ?, {listed} from runs where run_id = ?"
         connection.execute(copied, [twin, runs[0]])
     said = refused(folder, "exclude", runs[0][:8], "--reason", "x")
-    assert "begins 2 run ids" in said and runs[0] in said and twin in said
+    assert "2 run ids begin with" in said and runs[0] in said and twin in said
     assert exclusions(folder) == {}
 
 

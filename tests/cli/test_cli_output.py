@@ -73,9 +73,9 @@ def test_a_sweep_whose_reader_goes_is_trained_to_its_end(tmp_path: Path) -> None
 @pytest.mark.parametrize("columns", ["0", "1", "99999", "1" * 30, "²", "wide"])
 def test_a_width_that_no_terminal_has_is_none(drawn: Path, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    lines = isoflop("status", "drawn.toml", folder=drawn).stdout.splitlines()
+    lines = isoflop_process("status", "drawn.toml", folder=drawn).stdout.splitlines()
     assert 60 < max(map(len, lines)) <= 80
-    assert max(map(len, isoflop("run", "--help", folder=drawn).stdout.splitlines())) == 80
+    assert max(map(len, isoflop_process("run", "--help", folder=drawn).stdout.splitlines())) == 80
 
 
 def test_a_narrow_terminal_is_believed(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:

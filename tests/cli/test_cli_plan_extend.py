@@ -115,7 +115,7 @@ def test_what_is_planned_already_is_not_asked_for_again(done: Path) -> None:
 
 def test_a_target_without_an_extension_is_refused(folder: Path) -> None:
     assert (
-        "--target says nothing without --extend"
+        "--target has no effect without --extend"
         in isoflop("plan", "grown.toml", "--target", "1e20", folder=folder, code=1).stderr
     )
 

@@ -155,12 +155,12 @@ def test_what_has_a_result_is_done_and_needs_no_time(trained: Path) -> None:
     runs, first = before["runs"], before["estimate"]
     assert isinstance(runs, list) and isinstance(first, dict)
     assert (first["n_done"], first["n_pending"]) == (0, len(runs))
-    assert " done" not in shown and "(guessed)" in shown and "what is left" not in shown
+    assert " done" not in shown and "(guessed)" in shown and "remaining runs" not in shown
     ids = [run["run_id"] for run in runs]
     record(trained, [result(trained, ids[0]), result(trained, ids[1], "diverged")])
     shown, half = plan(trained), document(trained)["estimate"]
     assert isinstance(half, dict)
-    assert f"2 of {len(ids)} runs done (1 diverged)" in shown and "for what is left on 1 x" in shown
+    assert f"2 of {len(ids)} runs done (1 diverged)" in shown and "for the remaining runs on 1 x" in shown
     assert (half["n_done"], half["n_pending"]) == (2, len(ids) - 2)
     assert 0 < half["seconds"] < first["seconds"]
     assert half["disk_bytes"] == first["disk_bytes"], "room is for the whole sweep"

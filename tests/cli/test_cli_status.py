@@ -178,7 +178,7 @@ def test_json_of_a_holder(folder: Path) -> None:
     document = json.loads(isoflop("status", "demo.toml", "--json", folder=folder).stdout)
     assert document["holder"] == {**content, "started_at": "2026-01-02T03:04:05+00:00", "alive": None}
     assert document["next"] == "wait"
-    assert "cannot be told" in isoflop("status", "demo.toml", folder=folder).stdout
+    assert "cannot be seen" in isoflop("status", "demo.toml", folder=folder).stdout
 
 
 def test_a_sweep_that_is_not_planned_is_one_sentence_and_a_hint(folder: Path, tmp_path: Path) -> None:

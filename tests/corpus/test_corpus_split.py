@@ -119,7 +119,7 @@ def test_documents_of_short_lines_are_compared_whole(build) -> None:
 
 def test_held_out_documents_that_are_all_near_duplicates_are_an_error_of_the_user(build) -> None:
     shared = b"\n".join(LINES)
-    with pytest.raises(IsoflopError, match="Nothing is left to hold out") as caught:
+    with pytest.raises(IsoflopError, match="No held-out text remains") as caught:
         build({f"{n}.txt": shared + b"\nand number %d" % n for n in range(10)})
     assert "heldout_fraction" in caught.value.hint
 

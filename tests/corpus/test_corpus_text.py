@@ -149,7 +149,7 @@ def test_a_binary_file_is_refused_by_its_content_with_its_path_and_format(
         open_corpus(spec, TokenizerSpec(), root=tmp_path / "root", base=tmp_path)
     assert f"{str(tmp_path / 'texts' / '10 binary.txt')!r} is not text: " in caught.value.message
     assert said in caught.value.message
-    assert "leave it out" in caught.value.hint
+    assert "leave the file out" in caught.value.hint
     assert not list((tmp_path / "root").rglob("*.bin"))
 
 

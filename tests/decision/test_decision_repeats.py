@@ -69,8 +69,8 @@ def test_a_corpus_of_a_quarter_of_the_tokens_is_read_four_times():
     [
         (
             1e11, LAW,
-            "14.0 epochs of your corpus cost about 0.011 nats, as if 978B tokens were fresh; 350B unique tokens would "
-            "make them 4, nearly free.",
+            "14.0 epochs of your corpus cost about 0.011 nats and are worth 978B fresh tokens; 350B unique tokens "
+            "would need 4 epochs, which are nearly free.",
         ),
         (
             5e11, None,

@@ -32,7 +32,7 @@ def test_budgets_of_one_kind_share_a_finding_that_names_six_and_counts_the_other
     grids = [KeptSizes(10.0**k, 350.0, (200, 300, 400, 500)) for k in range(10, 19)]
     finding = found(*grids, KeptSizes(1e20, 300.0, ROOMY))["few_sizes_planned"]
     assert finding.message == (
-        "Fewer than 6 sizes, too few to see a bad run or a skewed valley by, are planned at 1.00e10 FLOPs (4 sizes), "
+        "Fewer than 6 sizes, too few to see a bad run or a skewed valley, are planned at 1.00e10 FLOPs (4 sizes), "
         "1.00e11 FLOPs (4 sizes), 1.00e12 FLOPs (4 sizes), 1.00e13 FLOPs (4 sizes), 1.00e14 FLOPs (4 sizes), "
         "1.00e15 FLOPs (4 sizes) and 3 more budgets."
     )

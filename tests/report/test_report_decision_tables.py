@@ -38,7 +38,7 @@ def bare():
 
 def test_what_is_known_has_a_table_and_what_is_not_has_none():
     assert [table.title for table in decision_tables(full())] == [
-        "Shapes for 5.76e23 FLOPs", "Cost", "Smaller models", "Model for its use", "Repeated data",
+        "Shapes for 5.76e23 FLOPs", "Cost", "Smaller models", "Model for deployment", "Repeated data",
     ]  # fmt: skip
     assert [table.title for table in decision_tables(bare())] == ["Shapes for 1.00e13 FLOPs"]
 
@@ -101,7 +101,7 @@ def test_a_number_that_json_has_no_word_for_is_null():
 def test_a_table_from_elsewhere_counts_every_parameter_and_says_so():
     decision = decide(budget_flops=1e21, n_opt=1e9, d_opt=1e11, param_count="as_given")
     assert decision.param_count == "total"
-    assert any("as the file gives it" in note for note in decision.notes)
+    assert any("as the file does" in note for note in decision.notes)
 
 
 @pytest.mark.parametrize("n_opt", [1.0, 1e3, 1e15, 1e20])
@@ -117,7 +117,7 @@ def test_an_absurd_target_still_gives_tables_and_finite_numbers(budget, n_opt):
 
 def test_the_notes_say_what_is_assumed_and_what_repetition_costs():
     notes = full().notes
-    assert [note.split()[0] for note in notes] == ["No", "Batch", "13.3"]
+    assert [note.split()[0] for note in notes] == ["The", "Batch", "13.3"]
     assert bare().notes == ()
 
 

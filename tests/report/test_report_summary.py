@@ -20,7 +20,7 @@ def test_the_answer_is_the_published_law_and_its_reading(llama3):
     assert "D_opt = 0.299 C^0.537 tokens" in beside
     assert "10 of 10 budgets" in beside
     assert "an extrapolation, 3.6 decades above the largest fitted budget" in reading
-    assert "farther than this sweep's own forecasts held" in reading
+    assert "farther out than this sweep's own forecasts proved right" in reading
     assert float(column(llama3.readings, "parabola")[0].removesuffix("B")) == pytest.approx(402, rel=0.03)
     low, high = llama3.targets[0].n_opt_ci
     assert low < 402e9 < high

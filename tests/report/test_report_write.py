@@ -48,7 +48,7 @@ def test_the_same_report_twice_is_the_same_bytes_and_leaves_strangers_alone(summ
 def test_a_file_in_place_of_the_folder_or_of_one_above_is_refused(summary, tmp_path, below):
     out = tmp_path / "report"
     out.write_text("mine")
-    with pytest.raises(IsoflopError, match="report' is no folder") as refused:
+    with pytest.raises(IsoflopError, match="report' is not a folder") as refused:
         write_report(summary, out / below)
     assert "--out" in refused.value.hint
     assert out.read_text() == "mine"
@@ -57,7 +57,7 @@ def test_a_file_in_place_of_the_folder_or_of_one_above_is_refused(summary, tmp_p
 @pytest.mark.parametrize("below", ["", "deeper"])
 def test_a_link_that_leads_nowhere_is_refused(summary, tmp_path, below):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(IsoflopError, match="link' is no folder"):
+    with pytest.raises(IsoflopError, match="link' is not a folder"):
         write_report(summary, tmp_path / "link" / below)
     assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
@@ -87,7 +87,7 @@ def test_the_report_of_something_else_is_not_overwritten(summary, tmp_path, chan
 @pytest.mark.parametrize("content", ['{"schema_version": 1, "sweep": "x"}', "[]", ""], ids=["json", "list", "nothing"])
 def test_a_strangers_file_is_not_overwritten(summary, tmp_path, name, content):
     (tmp_path / name).write_text(content)
-    with pytest.raises(IsoflopError, match="is not a report's") as refused:
+    with pytest.raises(IsoflopError, match="is not part of a report") as refused:
         write_report(summary, tmp_path)
     assert name in refused.value.message and "--out" in refused.value.hint
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: content}
@@ -104,7 +104,7 @@ def test_a_table_is_the_same_by_whichever_path_it_is_named(summary, tmp_path):
 @pytest.mark.slow
 def test_a_file_that_cannot_be_replaced_leaves_no_debris(summary, tmp_path):
     (tmp_path / "report.md").mkdir()
-    with pytest.raises(IsoflopError, match="is not a report's"):
+    with pytest.raises(IsoflopError, match="is not part of a report"):
         write_report(summary, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} <= FILES
 

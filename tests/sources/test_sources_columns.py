@@ -53,10 +53,10 @@ def test_optional_columns_may_have_other_names_too(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message", "hint"),
     [
-        (["params=N"], "there is no column 'params' to fill", "budget_flops, n_params, n_tokens, loss, loss_se"),
+        (["params=N"], "isoflop reads no column 'params'", "budget_flops, n_params, n_tokens, loss, loss_se"),
         (["loss=a", "loss=b"], "--column gives loss twice: 'a' and 'b'", "Leave one"),
-        (["loss"], "--column 'loss' does not say NAME=THEIRS", "--column n_params=N"),
-        (["loss="], "--column 'loss=' does not say NAME=THEIRS", "--column n_params=N"),
+        (["loss"], "--column 'loss' does not have the form NAME=THEIRS", "--column n_params=N"),
+        (["loss="], "--column 'loss=' does not have the form NAME=THEIRS", "--column n_params=N"),
         (["loss=val_los"], "lacks the column 'val_los', which --column gives for loss", "mean --column loss=val_loss?"),
         (["loss=zzz"], "lacks the column 'zzz'", "It has C, N params, D, val_loss."),
         (["trunk=zzz", *ALL], "lacks the column 'zzz', which --column gives for trunk", "It has C, N params"),
@@ -82,7 +82,7 @@ def test_a_wide_table_lists_its_first_columns(tmp_path):
 def test_tokens_are_not_guessed(tmp_path):
     refused = refusal(save(tmp_path, "budget_flops,n_params,loss", "1e18,1e8,2.5"))
     assert "lacks the column n_tokens" in refused.message
-    assert "FLOPs are only about 6 x parameters x tokens" in refused.hint
+    assert "FLOPs / (6 x parameters) would only be a guess" in refused.hint
 
 
 def test_of_several_tables_each_is_read_by_the_name_it_has(tmp_path):
@@ -94,7 +94,7 @@ def test_of_several_tables_each_is_read_by_the_name_it_has(tmp_path):
 def test_columns_of_sweeps_are_known(tmp_path):
     db = tmp_path / "isoflop.db"
     save_complete_sweep(db)
-    assert "--column names a column of a table" in refusal(str(db), columns=["loss=val_loss"]).message
+    assert "--column renames a column of a table" in refusal(str(db), columns=["loss=val_loss"]).message
 
 
 def test_the_command_to_reproduce_names_the_columns(tmp_path):

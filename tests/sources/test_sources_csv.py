@@ -91,7 +91,7 @@ def test_a_pipe_is_read_to_its_end(tmp_path):
         ("1e18,1_000,2e9,2.5", "n_params = '1_000' is not a finite positive number"),
         ("1e18,\uff11\uff12\uff13,2e9,2.5", "n_params = '\uff11\uff12\uff13' is not a finite positive number"),
         ("1e18,True,2e9,2.5", "n_params = 'True' is not a finite positive number"),
-        ("1e18,1e8,2e9," + "9" * 80, f"loss = '{'9' * 59}... is no loss: it is beyond 1e+06"),
+        ("1e18,1e8,2e9," + "9" * 80, f"loss = '{'9' * 59}... is beyond ±1e+06, so it cannot be a loss per token"),
     ],
     ids=[
         "nan",
@@ -147,8 +147,8 @@ def test_an_empty_file_is_refused(tmp_path):
 def test_any_other_file_is_refused(tmp_path):
     path = tmp_path / "figure.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
-    assert "no sweep file, no database, no CSV" in refusal(path)
-    assert "no sweep file, no database, no CSV" in refusal(save(tmp_path, "just words", name="notes.txt"))
+    assert "not a sweep file, a database" in refusal(path)
+    assert "not a sweep file, a database" in refusal(save(tmp_path, "just words", name="notes.txt"))
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "missing.db", "missing.toml", "missing"])

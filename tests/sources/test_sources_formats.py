@@ -107,7 +107,7 @@ def test_numbers_that_json_cannot_mean_are_refused(tmp_path, text):
     ("line", "said"),
     [
         ("{", "line 2, is not JSON: "),
-        ("[1, 2]", "line 2, is no JSON object."),
+        ("[1, 2]", "line 2, is not a JSON object."),
         ('{"loss": 1, "loss": 2}', "line 2, is not JSON: it names 'loss' twice"),
         ('{"loss": ' + "[" * 100_000, "line 2, is not JSON: nested too deep."),
         ('{"loss": ' + "9" * 5000 + "}", "line 2, is not JSON: "),
@@ -201,7 +201,7 @@ def test_without_pyarrow_a_parquet_file_says_what_to_install(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=path.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "Error: 'runs.parquet' is a Parquet file, and pyarrow, which reads them, is not installed.",
+        "Error: 'runs.parquet' is a Parquet file, and pyarrow, which reads such files, is not installed.",
         "Hint: `pip install 'isoflop[parquet]'`, or give the table as CSV or JSON lines.",
     ]
 

@@ -260,7 +260,7 @@ def test_where_every_run_is_excluded_in_some_source_there_is_nothing_to_fit(tmp_
         shutil.copy(db, half)
         with open_store(half, write=True) as store:
             store.exclude(*mine, reason="doubtful")
-    assert "No run is left to fit" in refusal(*halves).message
+    assert "No run remains to be fitted" in refusal(*halves).message
 
 
 def test_a_copy_of_a_database_does_not_make_shapes_unknown(tmp_path, db):

@@ -131,7 +131,7 @@ CPU = {"device_kind": "cpu", "dtype": "float32", "micro_batch_sequences": 4, "n_
         ({"execution": {**CPU, "compile": True}}, "float32, compiled"),
         ({"execution": {**CPU, "attention": "math"}}, "float32, math attention"),
         ({"torch_version": "2.7.0"}, "torch 2.6.0, 2.7.0"),
-        ({"device": "Other GPU"}, "come from Other GPU, Some CPU"),
+        ({"device": "Other GPU"}, "were trained on Other GPU, Some CPU"),
     ],
     ids=["precision", "compiler", "kernel", "torch", "device"],
 )
@@ -196,7 +196,7 @@ def test_a_sweep_file_without_a_database_is_refused(db, sweep_file):
 
 def test_a_sweep_file_and_another_sweep_are_refused(db, sweep_file):
     save_complete_sweep(db)
-    assert "is the sweep 'demo', not 'other'" in refusal(sweep_file, db, sweep="other").message
+    assert "is the file of the sweep 'demo', not of 'other'" in refusal(sweep_file, db, sweep="other").message
     assert load_source(str(sweep_file), db=db, sweep="demo").label == "demo"
 
 

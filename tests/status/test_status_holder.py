@@ -124,7 +124,7 @@ def test_a_lock_file_that_says_nothing_names_no_holder_but_is_seen_to_be_held(tm
     with held_by_another(tmp_path / "x.lock"):
         status = status_of(tmp_path, spec)
     assert status.holder == Holder(None, alive=True) and status.next is Next.WAIT
-    assert "has not said who it is" in " ".join(shown(status).split())
+    assert "has not yet written its id" in " ".join(shown(status).split())
 
 
 def test_looking_at_the_lock_keeps_nobody_from_taking_it(tmp_path: Path) -> None:

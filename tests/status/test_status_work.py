@@ -31,7 +31,7 @@ def test_a_live_claim_is_a_running_run_with_its_latest_progress(tmp_path: Path) 
     assert status.counts == {Activity.RUNNING: 1, Standing.PENDING: 6}
     assert status.unattended and status.next is Next.RUN
     text = shown(status)
-    assert "Nobody holds it now" in text
+    assert "No `isoflop run` holds this sweep now" in text
     assert f"{40 / cells[2].run.n_steps:.0%}" in text
 
 
@@ -59,7 +59,7 @@ def test_a_dead_claim_is_a_stopped_run_of_which_a_checkpoint_keeps_what_was_done
     assert states(status)[cells[0].run.run_id] == "stopped"
     kept = cells[0].run.planned_flops * step / cells[0].run.n_steps if checkpoint else 0.0
     assert status.flops_done == pytest.approx(kept)
-    assert "goes on from its checkpoint" in shown(status)
+    assert "continues from its checkpoint" in shown(status)
 
 
 def test_a_result_that_is_not_recorded_yet_is_an_ended_run(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_text_has_totals_time_and_disk() -> None:
 def test_the_text_tells_what_is_done_and_how_it_ended() -> None:
     lines = printed(print_plan, view(done={SMALL.run.run_id: Status.COMPLETED}, excluded={"0123456789ab": "odd"}))
     assert "2 runs at 3 budgets, 1.10e13 FLOPs in all; 1 of 2 runs done" in lines
-    assert "about 2h 03m for what is left on 3 x Some CPU (guessed), 12.3 MB of disk" in lines
+    assert "about 2h 03m for the remaining runs on 3 x Some CPU (guessed), 12.3 MB of disk" in lines
     assert "1 run excluded from fits by hand (0123456789ab: odd)" in lines
     ended = {SMALL.run.run_id: Status.DIVERGED, LARGE.run.run_id: Status.FAILED}
     lines = printed(print_plan, view(done=ended))

@@ -173,11 +173,11 @@ def _of_joint(rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNo
 def _why_joint(fit: JointFit) -> str:
     if fit.weight == 0:
         return (
-            f"The joint valley explains the runs no better than the surface (F {fit.lack_of_fit:.2g}), so this is the "
-            "surface by least squares."
+            f"The joint valley explains the runs no better than the surface (F {fit.lack_of_fit:.2g}), so the estimate "
+            "is the surface by least squares."
         )
     return (
-        f"All budgets share one skewed valley, which counts {fit.weight:.0%} against the surface "
+        f"All budgets share one skewed valley, which has a weight of {fit.weight:.0%} against the surface "
         f"(lack of fit F {fit.lack_of_fit:.3g})."
     )
 
@@ -207,8 +207,8 @@ def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
     inside = np.isin(rows.budget_flops, [floor.budget_flops for floor in floors])
     return Choice(
         estimator=PARABOLA,
-        reason="Parabola by budget: the rows determine no joint valley (too few, no logarithms, no ridge, or a surface "
-        "at the edge of what is searched).",
+        reason="Parabola by budget: the runs do not determine one valley for all budgets (too few runs, losses that "
+        "have no logarithm, no ridge, or a fit at the edge of its search range).",
         rows=rows.take(inside),
         outliers=(),
         on_params=lines[0],
@@ -237,7 +237,8 @@ def _surface(rows: Rows) -> Choice | None:
     residual = rows.loss - np.exp(solution.log_loss(log_n, log_d))
     return Choice(
         estimator=SURFACE,
-        reason="No budget has a valley of its own: least squares of the surface, whose shape nothing here tests.",
+        reason="No budget has runs enough for a valley of its own: the surface by least squares, whose shape these "
+        "runs cannot test.",
         rows=rows,
         outliers=(),
         on_params=lines[0],

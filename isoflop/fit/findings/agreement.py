@@ -42,9 +42,10 @@ def _on_estimators(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "estimators_disagree",
             Severity.WARNING,
-            f"The exponent a differs, beyond statistical errors, from the recommended {own.exponent_a:.3f}: {listed}.",
-            "The runs do not obey what at least one of them assumes: see the findings on skew, lack of fit, outliers "
-            "and width, and take the spread as part of the uncertainty.",
+            f"Estimators differ from the recommended exponent a = {own.exponent_a:.3f} by more than statistical "
+            f"errors: {listed}.",
+            "The runs do not obey what at least one estimator assumes: see the findings on skew, lack of fit, outliers "
+            "and width, and take the spread of the estimators as part of the uncertainty.",
             {"recommended": own.exponent_a, **apart},
         )
 
@@ -66,9 +67,9 @@ def _on_surface(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "surface_at_bound",
             Severity.WARNING,
-            f"An exponent of the surface ends at the edge of what was searched (alpha {surface.law.alpha:.3g}, beta "
+            f"An exponent of the surface ends at the edge of its search range (alpha {surface.law.alpha:.3g}, beta "
             f"{surface.law.beta:.3g}): the runs do not determine it.",
-            "Do not quote the surface; add budgets or sizes that separate the part of size from that of data.",
+            "Do not quote the surface; add budgets or sizes that separate the effect of size from the effect of data.",
             {"alpha": surface.law.alpha, "beta": surface.law.beta},
         )
     if joint is None:
@@ -78,10 +79,10 @@ def _on_surface(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "surface_rejected",
             Severity.INFO,
-            f"One additive surface does not describe these runs (lack of fit F {joint.lack_of_fit:.1f}, chance "
-            f"{p_value:.1g}), so its narrow intervals mean little.",
+            f"One additive surface does not describe these runs (lack of fit F {joint.lack_of_fit:.1f}, p "
+            f"{p_value:.1g}), so its narrow intervals cannot be trusted.",
             "Quote the recommended estimate. Most published sweeps reject the surface; grids wider than a decade and "
-            "rates not tuned by size are common causes.",
+            "learning rates that are not tuned for each size are common causes.",
             {"lack_of_fit_f": joint.lack_of_fit, "p_value": p_value},
         )
 
@@ -95,9 +96,9 @@ def _on_floors(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "scattered_floors",
             Severity.WARNING,
-            f"The floors lie {scatter.sd:.2f} decades off one power law beyond their own errors (chance "
-            f"{scatter.p_value:.1g}); intervals allow for it.",
-            "A straight frontier is an assumption: look at its figure for a bend, and for budgets trained with another "
+            f"The floors scatter by {scatter.sd:.2f} decades about one power law, more than their own errors explain "
+            f"(p {scatter.p_value:.1g}); intervals allow for this scatter.",
+            "A straight frontier is an assumption: look for a bend in its figure, and for budgets trained with another "
             "recipe.",
             {"scatter_decades": scatter.sd, "p_value": scatter.p_value},
         )
@@ -110,7 +111,7 @@ def _on_outliers(seen: Evidence) -> Iterator[Finding]:
     joint = seen.estimators.joint
     without, with_them = found.estimate.exponent_a, joint.estimate.exponent_a if joint else None
     both = (
-        f" The exponent a is {without:.3f} without and {with_them:.3f} with them."
+        f" The exponent a is {without:.3f} without these runs and {with_them:.3f} with them."
         if without is not None and with_them is not None
         else ""
     )
@@ -120,7 +121,7 @@ def _on_outliers(seen: Evidence) -> Iterator[Finding]:
         Severity.WARNING,
         f"{n} {'run lies' if n == 1 else 'runs lie'} too far off the valley to be noise and "
         f"{'is' if n == 1 else 'are'} left out of the recommended estimate.{both}",
-        "Look at how they trained; `isoflop exclude RUN` leaves a bad run out of every estimator.",
+        "Look at how these runs trained; `isoflop exclude RUN` leaves a bad run out of every estimator.",
         {
             "rows": list(found.outliers[:MAX_LISTED]),
             "n_rows": n,
@@ -139,7 +140,8 @@ def _on_sum(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "not_6nd",
             Severity.INFO,
-            f"a + b is {total:.3f}: a token does not cost 6 N FLOPs at every size here.",
-            "Take D_opt from the table, not as C / (6 N_opt); compare exponents only with sweeps that count alike.",
+            f"a + b is {total:.3f}: a token does not cost 6 N FLOPs at every size of these runs.",
+            "Take D_opt from the table, not as C / (6 N_opt); compare exponents only with sweeps that count N and C "
+            "alike.",
             {"sum": total},
         )

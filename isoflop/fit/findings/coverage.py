@@ -50,8 +50,9 @@ def no_profiles(seen: Evidence) -> Finding:
     return Finding(
         "no_profiles",
         Severity.ERROR,
-        f"No budget of {len(seen.valleys)} has {MIN_POINTS} runs of 3 sizes and 3 token counts, as its parabolas need.",
-        "Train more sizes per budget; rows of a table belong together where their budget_flops are exactly equal.",
+        f"None of {len(seen.valleys)} budgets has the {MIN_POINTS} runs, 3 sizes and 3 token counts that a parabola "
+        "needs.",
+        "Train more sizes per budget; rows of a table form one budget only if their budget_flops are exactly equal.",
         {"n_budgets": len(seen.valleys), "n_listed": len(seen.profiles)},
     )
 
@@ -69,10 +70,10 @@ def on_near_budgets(seen: Evidence) -> Iterator[Finding]:
     yield Finding(
         "near_budgets",
         Severity.WARNING,
-        f"{n_budgets} budgets would be {len(groups)} if those that differ by {100 * (widest - 1):.2g} % or less were "
-        f"one, such as {example[0].budget_flops!r} and {example[1].budget_flops!r} FLOPs.",
-        "Rows are grouped by exactly equal budgets, and nothing is rounded: write the FLOPs that were planned into "
-        "budget_flops, not those that N and D multiply to.",
+        f"{n_budgets} budgets would be {len(groups)} if budgets that differ by {100 * (widest - 1):.2g} % or less "
+        f"counted as one, such as {example[0].budget_flops!r} and {example[1].budget_flops!r} FLOPs.",
+        "Rows form one budget only if their budget_flops are exactly equal: write the planned FLOPs into budget_flops, "
+        "not FLOPs computed from N and D.",
         {"n_budgets": n_budgets, "n_groups": len(groups), "largest_ratio": widest},
     )
 
@@ -115,7 +116,7 @@ def on_losses(seen: Evidence) -> Iterator[Finding]:
             Severity.WARNING,
             f"{n_rows} losses are zero or negative, so the surface and the joint valley, which take logarithms, are "
             "left out.",
-            "Give losses in nats per token; parabola and cubic do with any scale.",
+            "Give losses in nats per token; parabola and cubic work on any scale.",
             {"n_rows": n_rows},
         )
 
@@ -129,9 +130,9 @@ def on_rows(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "identical_rows",
             Severity.WARNING,
-            f"{copies} rows repeat another in budget, size, tokens and loss to the last digit; each counts, so if they "
-            "are copies, intervals are too narrow.",
-            "Remove copies; runs with another seed never end on the same digits.",
+            f"{copies} rows equal another row in budget, size, tokens and loss to the last digit; every row counts, so "
+            "copies make intervals too narrow.",
+            "Remove copies; runs with another seed never end with exactly the same loss.",
             {"n_copies": copies},
         )
     scatter = cost_scatter(rows)
@@ -139,8 +140,9 @@ def on_rows(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "tokens_unrelated",
             Severity.WARNING,
-            f"FLOPs per token scatter by {scatter:.0%} about any power of N: D does not follow from budget and size.",
-            "Check the columns: n_tokens must be what the run trained on, budget_flops what it was to spend.",
+            f"FLOPs per token scatter by {scatter:.0%} about any power of N: budget and size do not determine D.",
+            "Check the columns: n_tokens must be the tokens that the run trained on, budget_flops its planned training "
+            "FLOPs.",
             {"scatter": scatter},
         )
 
@@ -158,7 +160,7 @@ def _on_frontier(seen: Evidence) -> Iterator[Finding]:
             "few_budgets",
             Severity.ERROR if n_inside < MIN_PROFILES else Severity.WARNING,
             f"{n_inside} of {len(seen.valleys)} budgets have their floor inside their sizes; "
-            f"a frontier needs {MIN_PROFILES} and is tested only by {RECOMMENDED_PROFILES} or more.",
+            f"a frontier needs {MIN_PROFILES}, and only {RECOMMENDED_PROFILES} or more can test it.",
             "Add budgets, or sizes on the side where the floor is missing.",
             values,
         )
@@ -167,7 +169,7 @@ def _on_frontier(seen: Evidence) -> Iterator[Finding]:
             "no_frontier",
             Severity.ERROR,
             f"The {n_inside} budgets with a floor lie too close together for a power law.",
-            "Spread the budgets over at least a decade; rows of a table belong together where their budget_flops are "
+            "Spread the budgets over at least a decade; rows of a table form one budget only if their budget_flops are "
             "exactly equal.",
             values,
         )
@@ -183,9 +185,9 @@ def _on_width(seen: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "window_idle",
                 Severity.INFO,
-                f"The window of {window:g} decades leaves nothing out: it cuts budgets whose sizes reach more "
-                f"than {WIDE_REACH:g} decades from the best run, and keeps the {FEWEST_IN_WINDOW} nearest.",
-                "Nothing needs to be done: a window is for grids that reach farther.",
+                f"The window of {window:g} decades leaves out no run: it applies to budgets whose sizes reach more "
+                f"than {WIDE_REACH:g} decades from the best run, and always keeps the {FEWEST_IN_WINDOW} nearest runs.",
+                "Nothing needs to be done: a window matters only on wider grids.",
                 {"window_decades": window},
             )
         return
@@ -195,7 +197,7 @@ def _on_width(seen: Evidence) -> Iterator[Finding]:
         [budget for budget, _ in far],
         f"Sizes reach more than {WIDE_REACH:g} decades from the best run, up to "
         f"{max((distance for _, distance in far), default=0.0):.2f}, at",
-        "Runs so far from the floor obey other laws and bend every fit: compare with --window 0.6, which halved the "
+        "Runs that far from the floor obey other laws and bend every fit: compare with --window 0.6, which halved the "
         "errors of predictions on published sweeps.",
         widest_decades=max((distance for _, distance in far), default=0.0),
     )
@@ -215,8 +217,9 @@ def on_noise(seen: Evidence) -> Iterator[Finding]:
             "unequal_noise",
             Severity.INFO,
             f"Runs scatter by {noise.budget_sd[worst]:.2g} nats at {flops(budgets[worst])} FLOPs and by "
-            f"{noise.budget_sd[best]:.2g} at {flops(budgets[best])}; the recommended estimate weighs them accordingly.",
-            "Nothing, if noise changes steadily; else look at the noisiest budget for runs that did not train well.",
+            f"{noise.budget_sd[best]:.2g} at {flops(budgets[best])}; the recommended estimate weighs runs accordingly.",
+            "If the noise changes steadily, do nothing; otherwise look at the noisiest budget for runs that did not "
+            "train well.",
             {
                 "budgets": budgets.tolist(),
                 "residual_sd": noise.budget_sd.tolist(),
@@ -229,8 +232,9 @@ def on_noise(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "shared_trunks",
             Severity.INFO,
-            f"Errors of runs that share a trunk correlate by {noise.trunk_correlation:.2f}; intervals allow for it.",
-            "A run from scratch in the place of a branched one shows whether branching moves the loss.",
+            f"Errors of runs that share a trunk have a correlation of {noise.trunk_correlation:.2f}; intervals allow "
+            "for it.",
+            "Train one of the branched runs from scratch to see whether branching moves the loss.",
             {"correlation": noise.trunk_correlation},
         )
 
@@ -250,9 +254,9 @@ def _on_flat_valleys(seen: Evidence) -> Iterator[Finding]:
             and valley.on_params
             and valley.on_params.coefficients[2] <= limit * valley.on_params.curvature_spread
         ],
-        f"Against the noise of the whole sweep the curvature is not clear of zero (level {seen.question.level:g}), so "
-        "floor and interval mean little, at",
-        "Widen the sizes or repeat runs with other seeds.",
+        f"Given the noise of the whole sweep, the curvature may be zero (level {seen.question.level:g}), so floor and "
+        "interval cannot be trusted, at",
+        "Widen the range of sizes, or repeat runs with other seeds.",
     )
 
 
@@ -265,8 +269,9 @@ def _on_replicates(seen: Evidence) -> Iterator[Finding]:
         "noise_fills_valley",
         Severity.ERROR,
         shallow,
-        f"Runs that differ only in seed scatter by {seen.replicates.sd:.2g} nats, no less than the valley is deep, at",
-        "Widen the sizes, evaluate on more tokens, or average several seeds per size.",
+        f"Runs that differ only in seed scatter by {seen.replicates.sd:.2g} nats, more than the depth of the valley, "
+        "at",
+        "Widen the range of sizes, evaluate on more tokens, or average several seeds per size.",
         replicate_sd=seen.replicates.sd,
         degrees_of_freedom=seen.replicates.degrees_of_freedom,
     )

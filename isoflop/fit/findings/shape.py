@@ -42,7 +42,7 @@ def on_shape(seen: Evidence) -> Iterator[Finding]:
             f"The floor lies outside the runs, towards {side}, at",
             "These budgets are left out of the frontier: add "
             + (
-                f"{max(known)} {more} model{'s' if max(known) > 1 else ''}, spaced as the others."
+                f"{max(known)} {more} model{'s' if max(known) > 1 else ''}, with the spacing of the other sizes."
                 if known
                 else f"{more} models."
             ),
@@ -54,14 +54,15 @@ def on_shape(seen: Evidence) -> Iterator[Finding]:
         Severity.WARNING,
         [valley.budget_flops for valley in seen.valleys if valley.vertex is Vertex.CONCAVE],
         "The parabola has no minimum at",
-        "These budgets are left out of the frontier: look for runs that did not train well, and widen the sizes.",
+        "These budgets are left out of the frontier: look for runs that did not train well, and widen the range of "
+        "sizes.",
     )
     yield from per_budget(
         "off_centre",
         Severity.INFO,
         [valley.budget_flops for valley in seen.valleys if _is_off_centre(valley)],
         f"The floor lies outside the middle {CENTRAL_SHARE:.0%} of the sizes, in log N, at",
-        "A skewed valley biases such a floor most: centre the sizes of a further run of these budgets on it.",
+        "A skewed valley biases such a floor most: centre the sizes of further runs at these budgets on the floor.",
     )
     yield from _on_bias(seen)
 
@@ -109,10 +110,10 @@ def _on_bias(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "drifting_centre",
             Severity.WARNING if abs(on_exponent) > NOTABLE_BIAS else Severity.INFO,
-            f"The sizes move against their floors by {drift:+.2f} ± {drift_half:.2f} decades per decade of compute; "
-            f"with the skew of this valley that moves the parabola's exponent a by {on_exponent:+.3f}.",
+            f"The centres of the grids drift from the floors by {drift:+.2f} ± {drift_half:.2f} decades per decade of "
+            f"compute; with the skew of this valley the drift moves the parabola's exponent a by {on_exponent:+.3f}.",
             "Centre every budget on the floors found so far (`fit --suggest`), or quote the recommended exponent, "
-            "which knows the skew.",
+            "which allows for the skew.",
             values,
         )
     half = _interval_half(seen)
@@ -123,7 +124,8 @@ def _on_bias(seen: Evidence) -> Iterator[Finding]:
             f"The valley is skewed (the loss rises with exponent {below:.2f} towards small and {above:.2f} towards "
             f"large models): on these sizes a parabola puts N_opt at {flops(largest)} FLOPs "
             f"{abs(10**at_largest - 1):.0%} too {'high' if at_largest > 0 else 'low'}.",
-            "Quote the recommended estimate, or narrow the sizes: the bias falls with the square of their width.",
+            "Quote the recommended estimate, or narrow the range of sizes: the bias falls with the square of its "
+            "width.",
             values,
         )
 

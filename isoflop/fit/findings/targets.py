@@ -32,8 +32,8 @@ def on_targets(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "surface_only",
             Severity.WARNING,
-            "Targets are answered by the surface alone, whose shape nothing here tests.",
-            "Train valleys: at least two budgets of six sizes with the floor inside.",
+            "Targets are read from the surface alone, and these runs cannot test its shape.",
+            "Train at least two budgets of six sizes each, with the floor inside the sizes.",
         )
 
 
@@ -53,8 +53,9 @@ def on_scorecard(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "scorecard_missed",
             Severity.WARNING,
-            f"Of {len(seen.scorecard)} floors predicted from cheaper budgets {held} held, each to its own error; "
-            f"that reached {seen.credible_decades:.1f} decades ahead (a factor of {10**seen.credible_decades:.1f}).",
+            f"{held} of {len(seen.scorecard)} floors fell, within their own errors, inside the interval predicted from "
+            f"cheaper budgets; predictions were right up to {seen.credible_decades:.1f} decades ahead (a factor of "
+            f"{10**seen.credible_decades:.1f}).",
             "Do not extrapolate farther than that on the strength of this sweep; add a budget nearer to the target.",
             values,
         )
@@ -62,9 +63,9 @@ def on_scorecard(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "credible_extrapolation",
             Severity.INFO,
-            f"Of {len(seen.scorecard)} floors predicted from cheaper budgets {held} held, each to its own error, up to "
-            f"{farthest:.1f} decades ahead (a factor of {10**farthest:.1f}).",
-            "Farther than that nothing in this sweep speaks for an extrapolation.",
+            f"{held} of {len(seen.scorecard)} floors fell, within their own errors, inside the interval predicted from "
+            f"cheaper budgets, up to {farthest:.1f} decades ahead (a factor of {10**farthest:.1f}).",
+            "This sweep gives no evidence for extrapolations farther than that.",
             values,
         )
 
@@ -78,13 +79,13 @@ def on_suggestions(seen: Evidence) -> Iterator[Finding]:
             Severity.INFO,
             f"{seen.unanswered_suggestions} of the runs asked for cannot be suggested: "
             + (
-                "the rows determine no joint valley to design by."
+                "the runs do not determine one valley for all budgets, from which runs are chosen."
                 if unknown
                 else "no further run that can be trained would narrow the interval at the target."
             ),
             "Two budgets with a floor inside six sizes each, and positive losses, are enough for a joint valley."
             if unknown
-            else "Train those that are planned first, or ask for another target.",
+            else "Train the planned runs first, or ask for another target.",
             {"missing": seen.unanswered_suggestions},
         )
     elif seen.suggested:
@@ -98,21 +99,24 @@ def _on_gain(seen: Evidence, suggested: Sequence[Suggestion]) -> Iterator[Findin
     if narrowed >= LITTLE_GAIN:
         return
     if last.half_width_statistical > last.half_width / 2:
-        hint = "Noise is much of what is left: ask for more runs."
+        hint = "Noise is a large part of the remaining interval: ask for more runs."
     elif first.target_flops <= max(seen.largest_planned, *(one.budget_flops for one in suggested)):
-        hint = "Model error is left, which more runs of this sweep do not lessen."
+        hint = "Most of the remaining interval is model error, which more runs of this sweep do not lessen."
     elif len(suggested) < len(VALLEY_OFFSETS):
         hint = (
-            f"Model error of the extrapolation is left, which a valley nearer to the target shortens: ask for "
-            f"{len(VALLEY_OFFSETS)} runs or more."
+            "Most of the remaining interval is model error of the extrapolation, which a valley nearer to the target "
+            f"lessens: ask for {len(VALLEY_OFFSETS)} runs or more."
         )
     else:
-        hint = "Model error of the extrapolation is left: add a budget nearer to the target to the sweep."
+        hint = (
+            "Most of the remaining interval is model error of the extrapolation: add to the sweep a budget nearer to "
+            "the target."
+        )
     yield Finding(
         "little_to_gain",
         Severity.INFO,
         f"The suggested runs ({len(suggested)}) narrow the interval at {flops(first.target_flops)} FLOPs by "
-        f"{narrowed:.1%} only.",
+        f"only {narrowed:.1%}.",
         hint,
         {
             "target_flops": first.target_flops,
@@ -129,8 +133,12 @@ def _on_target(seen: Evidence, target: Target) -> Iterator[Finding]:
         yield Finding(
             "no_target",
             Severity.ERROR,
-            f"Nothing can be said about {flops(target.budget_flops)} FLOPs: "
-            + ("there is no frontier." if seen.choice is None else "the frontier leaves the range of a float there."),
+            f"There is no estimate for {flops(target.budget_flops)} FLOPs: "
+            + (
+                "the fit has no frontier."
+                if seen.choice is None
+                else "the frontier leaves the range of floating-point numbers there."
+            ),
             "See the other findings." if seen.choice is None else "Ask for a budget nearer to the fitted ones.",
             {"budget_flops": target.budget_flops},
         )
@@ -139,8 +147,8 @@ def _on_target(seen: Evidence, target: Target) -> Iterator[Finding]:
             "far_extrapolation",
             Severity.WARNING,
             f"{flops(target.budget_flops)} FLOPs is {beyond:.1f} decades beyond the fitted budgets.",
-            f"Add a budget within {FAR_DECADES:g} decade of it: farther floors of published sweeps were missed by "
-            "0.2 decades or more.",
+            f"Add a budget within {FAR_DECADES:g} decade of this target: on published sweeps, predictions of farther "
+            "floors were off by 0.2 decades or more.",
             {"budget_flops": target.budget_flops, "extrapolation_decades": beyond},
         )
 
@@ -157,7 +165,8 @@ def on_intervals(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             "no_interval",
             Severity.WARNING,
-            f"An interval is left empty, its ends being beyond the range of a float, at {name_budgets(unbounded)}.",
-            "The valleys are too flat for their noise: widen the sizes or repeat runs with other seeds.",
+            "An interval is empty because its ends leave the range of floating-point numbers, at "
+            f"{name_budgets(unbounded)}.",
+            "The valleys are too flat for their noise: widen the range of sizes, or repeat runs with other seeds.",
             {"budgets": unbounded[:MAX_LISTED], "n_budgets": len(unbounded)},
         )

@@ -93,7 +93,7 @@ def _figure(summary: Summary, svg: str, panels: dict[str, Plot]) -> str:
 def _caption(summary: Summary, panels: dict[str, Plot]) -> str:
     marks = (
         "Points are runs, lines the fitted parabolas, diamonds their floors with "
-        f"{percent(summary.fit.level)} intervals; a budget without a floor among its sizes is hollow and dashed."
+        f"{percent(summary.fit.level)} intervals; hollow and dashed: a budget without a floor among its sizes."
     )
     marks += " Squares are completed runs that are left out of the fit." if _has_omissions(summary) else ""
     absent = "" if len(panels) > 1 else " No floor lies inside the sizes trained, so there is no frontier to draw."

@@ -32,9 +32,10 @@ def _execution(sources: Sequence[Source]) -> Finding | None:
     return Finding(
         code="mixed_execution",
         severity=Severity.WARNING,
-        message=f"The fitted runs come from {', '.join(devices)} with torch {', '.join(versions)}, "
+        message=f"The fitted runs were trained on {', '.join(devices)} with torch {', '.join(versions)}, "
         f"computed in {' and in '.join(kinds)}.",
-        hint="Differences of arithmetic enter the valleys; to be sure, train all on one kind of device, alike.",
+        hint="Differences of arithmetic can move the valleys; to rule that out, train all runs on one kind of device "
+        "and in one way.",
         values={"devices": devices, "torch_versions": versions, "arithmetic": kinds},
     )
 
@@ -58,7 +59,7 @@ def _tokenizers(sources: Sequence[Source]) -> Finding | None:
         _TOKENIZERS,
         {source.label: source.tokenizers for source in sources},
         what="The fitted rows come from different tokenizers",
-        hint="A loss per token and a count of tokens mean something else for each: fit each tokenizer alone.",
+        hint="Losses per token and token counts of different tokenizers do not compare: fit each tokenizer alone.",
     )
 
 
@@ -90,8 +91,8 @@ def _unnamed(sources: Sequence[Source]) -> Finding | None:
         code="unnamed_conventions",
         severity=Severity.INFO,
         message=f"{', '.join(labels[:_NAMED])}{more} {'does' if len(labels) == 1 else 'do'} not say "
-        f"{' nor '.join(silent)}, which others say; the fit takes them as alike.",
-        hint="Columns `param_count` and `tokenizer` of a table say it; fit sources alone that do not belong together.",
+        f"{' nor '.join(silent)}, which other sources say; the fit assumes that all agree.",
+        hint="Add the columns `param_count` and `tokenizer` to tables; fit sources that do not agree each alone.",
         values={"sources": labels[:_LISTED]},
     )
 

@@ -15,24 +15,24 @@ _FINDINGS = {
         "runs_pending",
         Severity.WARNING,
         "no result yet",
-        "`isoflop run` trains what is missing; this fit uses the runs that are there.",
+        "`isoflop run` trains the missing runs; this fit uses only runs that have a result.",
     ),
     Standing.DIVERGED: (
         "runs_diverged",
         Severity.WARNING,
         "diverged",
-        "`isoflop report` names their logs; where a whole corner diverges, lower recipe.learning_rate.",
+        "`isoflop report` names their logs; where a whole corner of the grid diverges, lower recipe.learning_rate.",
     ),
     Standing.FAILED: (
         "runs_failed",
         Severity.WARNING,
         "failed",
-        "`isoflop report` names their logs; mend the cause, then run these again.",
+        "`isoflop report` names their logs; remove the cause, then train these runs again with `isoflop run --retry`.",
     ),
     Standing.OFF_PLAN: (
         "flops_mismatch",
         Severity.ERROR,
-        "trained on FLOPs or tokens more than 0.5 % off its plan, so not at its budget, and left out",
+        "trained on FLOPs or tokens more than 0.5 % off the plan, so not at the planned budget, and left out",
         "Check how the trainer counts steps and tokens; such a run belongs to no profile.",
     ),
     Standing.EXCLUDED: (

@@ -30,13 +30,14 @@ def recipe_findings(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Findi
         ("few_steps", Severity.WARNING),
         [cell for cell in used if cell.n_steps < FEWEST_STEPS],
         f"Runs of fewer than {FEWEST_STEPS} optimizer steps are in the fit, at",
-        "They tell of warm-up and cooldown more than of size and data: raise recipe.min_steps, or lower the batch.",
+        "Their losses depend on warm-up and cooldown more than on size and data: raise recipe.min_steps, or lower the "
+        "batch.",
     )
     yield from _on_budgets(
         ("many_epochs", Severity.WARNING),
         [cell for cell in used if cell.epochs > MOST_EPOCHS],
         f"Runs that see their corpus more than {MOST_EPOCHS:g} times are in the fit, at",
-        "Repeated tokens are worth less than fresh ones, most at small sizes: use a larger corpus.",
+        "Repeated tokens are worth less than fresh ones, and small models repeat most: use a larger corpus.",
     )
     yield from _on_probes(planned, fit)
 
@@ -65,9 +66,10 @@ def _on_probes(cells: Sequence[RunCell], fit: SweepFit) -> Iterator[Finding]:
         yield Finding(
             "recipe_tilts",
             Severity.WARNING,
-            f"Probes gain more at one end of the sizes than at the other, which would move the floor by {named}.",
-            "An exponent from rates that are not tuned by size is not that of the architecture: scale the rate as the "
-            "probes say and train the sweep again.",
+            "Probes lower the loss more at one end of the sizes than at the other, which would move the floor by "
+            f"{named}.",
+            "With rates that are not tuned at each size, the exponent is not that of the architecture: scale the rate "
+            "as the probes say and train the sweep again.",
             {
                 "budgets": list(tilted),
                 "shift_decades": list(tilted.values()),

@@ -10,7 +10,7 @@ REQUIRED = ("budget_flops", "n_params", "n_tokens", "loss")
 OPTIONAL = ("loss_se", "trunk", "tokenizer", "param_count", "seed")
 
 _SHOWN_COLUMNS = 20
-_NO_TOKENS = "n_tokens is what was trained on, and is not guessed: FLOPs are only about 6 x parameters x tokens."
+_NO_TOKENS = "n_tokens is the number of training tokens; FLOPs / (6 x parameters) would only be a guess."
 _EXAMPLE = "Write --column n_params=N for a file that calls its parameters N."
 
 
@@ -37,10 +37,10 @@ def parse_renames(given: Sequence[str]) -> dict[str, str]:
     for text in given:
         ours, equals, theirs = (part.strip() for part in text.partition("="))
         if not (equals and theirs):
-            raise IsoflopError(f"--column {text!r} does not say NAME=THEIRS.", hint=_EXAMPLE)
+            raise IsoflopError(f"--column {text!r} does not have the form NAME=THEIRS.", hint=_EXAMPLE)
         if ours not in REQUIRED + OPTIONAL:
-            names = f"Ours are {', '.join(REQUIRED + OPTIONAL)}; the file's own name comes after the sign."
-            raise IsoflopError(f"--column {text!r}: there is no column {ours!r} to fill.", hint=names)
+            names = f"NAME is one of {', '.join(REQUIRED + OPTIONAL)}; THEIRS is the file's own name of that column."
+            raise IsoflopError(f"--column {text!r}: isoflop reads no column {ours!r}.", hint=names)
         if ours in renames:
             raise IsoflopError(
                 f"--column gives {ours} twice: {renames[ours]!r} and {theirs!r}.", hint="Leave one of the two out."
@@ -97,7 +97,7 @@ def _lacks(missing: Sequence[str], name: str, header: Sequence[str]) -> IsoflopE
     tokens = f" {_NO_TOKENS}" if list(missing) == ["n_tokens"] else ""
     return IsoflopError(
         f"{name!r} lacks the {what} {', '.join(missing)}; it has {_listed(header)}.",
-        hint=f"Say what the file calls it, as in --column {ours}={theirs}; a CSV file names its columns in the first "
+        hint=f"Give the file's own name, as in --column {ours}={theirs}; a CSV file names its columns in the first "
         f"line, separated by commas.{tokens}",
     )
 

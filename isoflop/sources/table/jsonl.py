@@ -36,7 +36,7 @@ def _lines(text: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:
             why = str(error) if isinstance(error, ValueError) else "nested too deep"
             raise IsoflopError(f"{name!r}, line {number}, is not JSON: {why}.", hint=_LAYOUT) from None
         if not isinstance(row, dict):
-            raise IsoflopError(f"{name!r}, line {number}, is no JSON object.", hint=_LAYOUT)
+            raise IsoflopError(f"{name!r}, line {number}, is not a JSON object.", hint=_LAYOUT)
         yield number, row
 
 

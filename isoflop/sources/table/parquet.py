@@ -20,7 +20,7 @@ def read_parquet(content: bytes, renames: Mapping[str, str], *, name: str) -> Ra
         from pyarrow import parquet
     except ImportError:
         raise IsoflopError(
-            f"{name!r} is a Parquet file, and pyarrow, which reads them, is not installed.",
+            f"{name!r} is a Parquet file, and pyarrow, which reads such files, is not installed.",
             hint="`pip install 'isoflop[parquet]'`, or give the table as CSV or JSON lines.",
         ) from None
     try:

@@ -83,7 +83,7 @@ def texts(table: RawTable, ours: str) -> list[str | None]:
     for row in (row for row, text in enumerate(found) if text == ""):
         raise IsoflopError(
             f"{table.place(row)}: {ours} = {_shown(values[row])} is neither text nor a number.",
-            hint="Leave it empty where it is not known.",
+            hint="Leave the field empty where the value is not known.",
         )
     return found
 
@@ -103,7 +103,7 @@ def _is_bad(ours: str, numbers: Numbers, values: Sequence[object]) -> npt.NDArra
 def _refused(place: str, ours: str, value: object) -> IsoflopError:
     if ours == "loss" and math.isfinite(number(value)):
         return IsoflopError(
-            f"{place}: loss = {_shown(value)} is no loss: it is beyond {LARGEST_LOSS:g}.",
+            f"{place}: loss = {_shown(value)} is beyond ±{LARGEST_LOSS:g}, so it cannot be a loss per token.",
             hint="Give losses in nats (or bits) per token, and leave out runs that diverged.",
         )
     if math.isfinite(number(value)) and number(value) > 0:
