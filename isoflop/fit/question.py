@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
+
+from numpy.typing import ArrayLike
 
 from isoflop.fit.estimators.surface import HUBER, RESIDUALS
 from isoflop.fit.rows import Columns, Curves, check_columns
@@ -59,6 +61,22 @@ class Question:
             raise ValueError(f"counts of runs and of frontiers asked for are {counts}, of which one is negative")
         if self.residuals not in RESIDUALS:
             raise ValueError(f"residuals is {self.residuals!r}, not one of {', '.join(RESIDUALS)}")
+
+
+class Options(TypedDict, total=False):
+    """What a call with arrays may name beside them, as in `Columns` and `Question`."""
+
+    loss_se: ArrayLike | None
+    trunk: Sequence[str | None] | None
+    targets: Sequence[float]
+    level: float
+    window: float | None
+    residuals: str
+    suggest: int
+    planned: Sequence[tuple[float, float]]
+    trainable: Trainable | None
+    curves: Curves | None
+    bootstrap: int
 
 
 def read_call(given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Columns, Question]:

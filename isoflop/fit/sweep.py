@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 from numpy.typing import ArrayLike
 
@@ -33,7 +33,7 @@ from isoflop.fit.estimators.parabola import (
 from isoflop.fit.estimators.surface import HUBER, SurfaceSolution
 from isoflop.fit.findings import diagnose
 from isoflop.fit.findings.evidence import Evidence
-from isoflop.fit.question import Question, read_call
+from isoflop.fit.question import Options, Question, read_call
 from isoflop.fit.reading.scorecard import credible_decades, make_scorecard
 from isoflop.fit.reading.targets import TargetReader
 from isoflop.fit.results.estimate import Estimate, Estimators, Recommended
@@ -52,7 +52,7 @@ MAX_UNFITTED_PROFILES = 50
 def fit_sweep(columns: Columns, question: Question | None = None) -> SweepFit: ...
 @overload
 def fit_sweep(
-    budget_flops: ArrayLike, n_params: ArrayLike, n_tokens: ArrayLike, loss: ArrayLike, **others: Any
+    budget_flops: ArrayLike, n_params: ArrayLike, n_tokens: ArrayLike, loss: ArrayLike, **options: Unpack[Options]
 ) -> SweepFit: ...
 def fit_sweep(*given: Any, **named: Any) -> SweepFit:
     """Profiles, every estimator, targets, scorecard and findings of the completed runs of one sweep.
@@ -110,7 +110,7 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
 def fit_exponents(columns: Columns, question: Question | None = None) -> tuple[Estimate, Estimate | None]: ...
 @overload
 def fit_exponents(
-    budget_flops: ArrayLike, n_params: ArrayLike, n_tokens: ArrayLike, loss: ArrayLike, **others: Any
+    budget_flops: ArrayLike, n_params: ArrayLike, n_tokens: ArrayLike, loss: ArrayLike, **options: Unpack[Options]
 ) -> tuple[Estimate, Estimate | None]: ...
 def fit_exponents(*given: Any, **named: Any) -> tuple[Estimate, Estimate | None]:
     """The parabola's frontier and the recommended one, None where there is none, without all that is read off them.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli_surface import SIMULATED, isoflop
+from tests.cli.test_cli_surface import SIMULATED
+from tests.commands import isoflop, isoflop_process
 
 # Each test starts the command, or plans a corpus: about a second of a core.
 pytestmark = pytest.mark.slow
