@@ -64,11 +64,12 @@ def run(
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
 
-    The same command resumes: finished runs are never repeated, killed ones go on from their checkpoint. Where the sweep
-    file or the text changed so that trained runs would be left behind, it asks at a terminal, and elsewhere refuses.
+    The same command resumes: finished runs are never repeated, killed runs continue from their checkpoint. Where the
+    sweep file or the text changed so that trained runs would be left behind, the command asks at a terminal, and
+    refuses elsewhere.
 
-    Ctrl-C once checkpoints and stops, twice kills. SIGTERM and a terminal that closes checkpoint and stop within ten
-    seconds. Ctrl-Z pauses. A reader that goes (`| head`) stops nothing.
+    One Ctrl-C stops the sweep after a checkpoint, a second one kills the workers. SIGTERM and a terminal that closes
+    stop it after a checkpoint, within ten seconds. Ctrl-Z pauses it. A reader that ends (`| head`) stops nothing.
 
     Exits 3 when some runs did not complete, 130, 143 or 129 when it was stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
@@ -191,7 +192,7 @@ def _stopping(number: int) -> str:
     if number == signal.SIGINT:
         return "Stopping: workers checkpoint. Ctrl-C again kills them."
     name = signal.Signals(number).name
-    return f"Stopping after {name}: workers have {TERM_SECONDS:.0f} s to checkpoint; the same command goes on."
+    return f"Stopping after {name}: workers have {TERM_SECONDS:.0f} s to checkpoint; the same command continues."
 
 
 def _exit_code(received: list[int], *, complete: bool) -> int:

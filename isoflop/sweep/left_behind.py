@@ -14,7 +14,7 @@ from isoflop.units import format_flops, plural
 
 NOTHING_WRITTEN = "Nothing was written."
 WAYS_ON = (
-    "Undo the change to go on with these runs, give the changed sweep another name to keep both, or repeat the command "
+    "Undo the change to keep these runs, give the changed sweep another name to keep both, or repeat the command "
     "with --replan."
 )
 # Changed keys that a sentence names.

@@ -248,7 +248,7 @@ def _holder_line(holder: Holder) -> str:
     if holder.orphan:
         return f"{who}: a killed `isoflop run` left it; where it does not end within seconds it is killed"
     if holder.stopped:
-        return f"{who} and is stopped: `kill -CONT {holder.pid}` lets it go on, `kill -9 {holder.pid}` ends it"
+        return f"{who} and is stopped: `kill -CONT {holder.pid}` continues it, `kill -9 {holder.pid}` ends it"
     return who
 
 

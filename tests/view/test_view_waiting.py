@@ -19,7 +19,7 @@ NOBODY = SweepProgress(
         (Holder(77, ("abc",), orphan=False, stopped=False), "process 77 works on abc"),
         (
             Holder(77, ("abc",), orphan=False, stopped=True),
-            "process 77 works on abc and is stopped: `kill -CONT 77` lets it go on, `kill -9 77` ends it",
+            "process 77 works on abc and is stopped: `kill -CONT 77` continues it, `kill -9 77` ends it",
         ),
         (
             Holder(77, ("abc",), orphan=True, stopped=True),
