@@ -33,7 +33,7 @@ from isoflop.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from isoflop.cli.summary import Asked
+    from isoflop.cli.request import Request
     from isoflop.report.summary import Summary
 
 
@@ -68,14 +68,14 @@ def fit(
     """
     from isoflop.cli.boundary import EXIT_FINDINGS
     from isoflop.cli.console import stdout
-    from isoflop.cli.summary import Asked, read_and_fit
+    from isoflop.cli.request import Request, read_and_fit
     from isoflop.counting import FlopCount
     from isoflop.finding import Severity
     from isoflop.report.fit_document import fit_document
     from isoflop.report.terminal import print_summary
     from isoflop.view.document import dumps
 
-    asked = Asked(
+    request = Request(
         db=db,
         sweep=sweep,
         columns=column or [],
@@ -95,9 +95,9 @@ def fit(
         inference_tokens=inference_tokens,
     )
     if compare:
-        summaries = _compare(sources, asked, json=json)
+        summaries = _compare(sources, request, json=json)
     else:
-        summaries = [read_and_fit(sources, asked)]
+        summaries = [read_and_fit(sources, request)]
         if json:
             print(dumps(fit_document(summaries[0])))
         else:
@@ -107,15 +107,15 @@ def fit(
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _compare(sources: Sequence[str], asked: "Asked", *, json: bool) -> "list[Summary]":
+def _compare(sources: Sequence[str], request: "Request", *, json: bool) -> "list[Summary]":
     """Every source by itself, and by how much each differs from the first."""
     from isoflop.cli.console import stdout
-    from isoflop.cli.summary import read_and_fit_each, target_budgets
+    from isoflop.cli.request import read_and_fit_each, target_budgets
     from isoflop.report.comparison import compare_summaries, comparison_document, print_comparison
     from isoflop.view.document import dumps
 
-    summaries = read_and_fit_each(sources, asked)
-    against = compare_summaries(summaries, target_budgets(asked))
+    summaries = read_and_fit_each(sources, request)
+    against = compare_summaries(summaries, target_budgets(request))
     if json:
         print(dumps(comparison_document(summaries, against)))
     else:

@@ -65,7 +65,8 @@ def plan(
     from isoflop.store import open_store, sweep_lock
     from isoflop.sweep.extend import extend_sweep, planned_extras
     from isoflop.sweep.left_behind import left_behind
-    from isoflop.sweep.planning import lock_path, plan_sweep, sweep_corpus, text_is_here
+    from isoflop.sweep.locks import lock_path
+    from isoflop.sweep.planning import plan_sweep, sweep_corpus, text_is_here
     from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text

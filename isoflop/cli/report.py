@@ -69,12 +69,12 @@ def report(
     json: AsJson = False,
 ) -> None:
     """Write the fit as index.html, report.md, report.json, frontier.csv, figure.svg and figure.png."""
-    from isoflop.cli.summary import Asked, read_and_fit
+    from isoflop.cli.request import Request, read_and_fit
     from isoflop.counting import FlopCount
     from isoflop.report.write import write_report
     from isoflop.view.document import SCHEMA_VERSION, dumps
 
-    asked = Asked(
+    request = Request(
         db=db,
         sweep=sweep,
         columns=column or [],
@@ -94,7 +94,7 @@ def report(
         corpus_tokens=corpus_tokens,
         inference_tokens=inference_tokens,
     )
-    summary = read_and_fit(sources, asked)
+    summary = read_and_fit(sources, request)
     paths = [str(path) for path in write_report(summary, out)]
     if json:
         print(dumps({"schema_version": SCHEMA_VERSION, "simulated": summary.simulated, "paths": paths}))

@@ -1,11 +1,11 @@
-"""The locks of several sweeps at once, for what touches more than one."""
+"""The locks of sweeps: where each lies, and several at once for what touches more than one."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from isoflop.store import sweep_lock
-from isoflop.sweep.planning import lock_path
+from isoflop.errors import IsoflopError
+from isoflop.store import refuse_no_file, sweep_lock
 
 
 @contextlib.contextmanager
@@ -19,3 +19,17 @@ def sweep_locks(db: Path, sweeps: Iterable[str]) -> Iterator[None]:
         for sweep in sorted(set(sweeps)):
             locks.enter_context(sweep_lock(lock_path(db, sweep), sweep))
         yield
+
+
+def lock_path(db: Path, sweep: str) -> Path:
+    """The lock file of a sweep, beside its database.
+
+    Raises:
+        IsoflopError: `db` is a folder, or in one that is not there.
+    """
+    refuse_no_file(db)
+    if not db.parent.is_dir():
+        raise IsoflopError(
+            f"There is no folder {str(db.parent)!r} for the database.", hint="Make it, or name another with --db."
+        )
+    return db.with_name(f"{db.name}.{sweep}.lock")

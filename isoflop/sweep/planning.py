@@ -23,7 +23,7 @@ from isoflop.plan.planner import make_plan, why_not
 from isoflop.plan.types import DroppedCell, Extra, Plan
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
-from isoflop.store import Timing, refuse_no_file
+from isoflop.store import Timing
 from isoflop.units import format_flops
 
 # A simulated sweep reads no corpus; its plan is that of one no run can exhaust.
@@ -170,17 +170,3 @@ def _own(planned: PlannedSweep, timings: Iterable[Timing]) -> list[Timing]:
 def corpora(artifacts: Path) -> Path:
     """Where tokenised corpora lie."""
     return artifacts / "corpora"
-
-
-def lock_path(db: Path, sweep: str) -> Path:
-    """The lock file of a sweep, beside its database.
-
-    Raises:
-        IsoflopError: `db` is a folder, or in one that is not there.
-    """
-    refuse_no_file(db)
-    if not db.parent.is_dir():
-        raise IsoflopError(
-            f"There is no folder {str(db.parent)!r} for the database.", hint="Make it, or name another with --db."
-        )
-    return db.with_name(f"{db.name}.{sweep}.lock")

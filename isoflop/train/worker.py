@@ -18,7 +18,6 @@ from isoflop.files import remove_temporaries
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment, Execution, ExitCode, RunDir, own_claim
 from isoflop.rundir.events import ObstacleEvent, result_event, started_event
-from isoflop.train.memory import is_out_of_memory
 from isoflop.train.outcome import device_name, make_result
 from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked
 from isoflop.train.progress import Ending, Trained
@@ -26,6 +25,8 @@ from isoflop.train.reporter import Reporter
 
 # What no run can help: every other would meet it too.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+# What torch's CPU allocator says, in a plain RuntimeError.
+_CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 
 def run_assignment(assignment: Assignment) -> None:
@@ -140,3 +141,13 @@ def _train(run: RunSpec, assignment: Assignment, execution: Execution, reporter:
     checkpoints = RunDir(assignment.job_dir).checkpoint_dir
     trained = train(run, corpus, execution, checkpoints=checkpoints, watcher=reporter)
     return replace(trained, peak_flops_per_second=peak)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that the device, or this machine, has no more memory to give."""
+    if isinstance(error, MemoryError):
+        return True
+    torch = sys.modules.get("torch")  # without torch, nothing of torch was raised
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from isoflop.report.figure.valley_panel import draw_valleys
-from isoflop.report.page.interactive import plots
+from isoflop.report.page.html import plots
 from isoflop.report.page.plotly_valleys import MOST_RUNS
 from isoflop.report.page.scripts import plot_data
 from isoflop.report.ticks import MAX_TICKS, count_tick, flops_tick, tick_choices

@@ -7,9 +7,10 @@ from html import escape
 from isoflop import __version__
 from isoflop.finding import Finding, Severity
 from isoflop.report.fit_wording import percent
-from isoflop.report.page.interactive import plots
+from isoflop.report.frontier_curves import optimal_params, optimal_tokens
+from isoflop.report.page.plotly_frontier import frontier_plot
 from isoflop.report.page.plotly_plot import Plot
-from isoflop.report.page.plotly_valleys import MOST_RUNS
+from isoflop.report.page.plotly_valleys import MOST_RUNS, valley_plot
 from isoflop.report.page.scripts import MARK_LIVE, content_policy, page_script, page_style, plot_data, plotly_script
 from isoflop.report.reproduce import reproduction
 from isoflop.report.summary import Summary
@@ -155,3 +156,12 @@ def _cell(tag: str, text: str, *, numeric: bool) -> str:
 
 def _escape(text: str) -> str:
     return escape(one_line(text))
+
+
+def plots(summary: Summary) -> dict[str, Plot]:
+    """The panels by the id of their place on the page; without any floor only the valleys."""
+    fit, targets, laws = summary.fit, summary.targets, summary.laws
+    optima = {"params": optimal_params(fit, targets, laws), "tokens": optimal_tokens(fit, targets, laws)}
+    shown = {name: optimum for name, optimum in optima.items() if optimum.floors or optimum.law}
+    frontier = {name: frontier_plot(optimum, summary) for name, optimum in shown.items()}
+    return {"valleys": valley_plot(summary), **frontier}

@@ -30,7 +30,7 @@ _TRAININGS, _TOKENS, _PEAKS = (1e3, 1e40), (1.0, 1e20), (1e6, 1e22)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What the command line asks of its sources, as it was typed.
 
     Attributes:
@@ -62,71 +62,71 @@ class Asked:
     inference_tokens: str | None = None
 
 
-def read_and_fit(sources: Sequence[str], asked: Asked) -> Summary:
+def read_and_fit(sources: Sequence[str], request: Request) -> Summary:
     """Read the rows of all `sources`, fit them as one and say what came out.
 
     Raises:
         IsoflopError: an unusable source or option.
     """
-    budgets = target_budgets(asked)
-    rows = load_sources(sources, db=asked.db, sweep=asked.sweep, renames=parse_renames(asked.columns))
-    return _summary(rows, asked, budgets)
+    budgets = target_budgets(request)
+    rows = load_sources(sources, db=request.db, sweep=request.sweep, renames=parse_renames(request.columns))
+    return _summary(rows, request, budgets)
 
 
-def read_and_fit_each(sources: Sequence[str], asked: Asked) -> list[Summary]:
+def read_and_fit_each(sources: Sequence[str], request: Request) -> list[Summary]:
     """The same of every source by itself.
 
     Raises:
         IsoflopError: fewer than two sources, or an unusable source or option.
     """
     for option in ("suggest", "laws", "peak", "corpus_tokens", "inference_tokens"):
-        if getattr(asked, option):
+        if getattr(request, option):
             name = "law" if option == "laws" else option.replace("_", "-")
             raise IsoflopError(
                 f"--compare cannot be combined with --{name}.",
                 hint=f"Leave out --compare, and give --{name} with one source at a time.",
             )
-    budgets = target_budgets(asked)
-    parts = load_each(sources, db=asked.db, sweep=asked.sweep, renames=parse_renames(asked.columns))
+    budgets = target_budgets(request)
+    parts = load_each(sources, db=request.db, sweep=request.sweep, renames=parse_renames(request.columns))
     if len(parts) < 2:
         raise IsoflopError("--compare needs two sources or more.", hint="Give them one after the other: A B.")
-    return [_summary(part, asked, budgets) for part in parts]
+    return [_summary(part, request, budgets) for part in parts]
 
 
-def target_budgets(asked: Asked) -> list[float]:
+def target_budgets(request: Request) -> list[float]:
     """The targets in FLOPs.
 
     Raises:
         IsoflopError: a target is no number, or level or window is none that a fit can have.
     """
-    if not LOWEST_LEVEL <= asked.level <= HIGHEST_LEVEL:
+    if not LOWEST_LEVEL <= request.level <= HIGHEST_LEVEL:
         raise IsoflopError(
-            f"--level {asked.level:g} is not a coverage this fit can give.",
+            f"--level {request.level:g} is not a coverage this fit can give.",
             hint=f"Choose one between {LOWEST_LEVEL:g} and {HIGHEST_LEVEL:g}, such as 0.9.",
         )
-    if asked.window is not None and not LEAST_WINDOW <= asked.window <= MOST_WINDOW:
+    if request.window is not None and not LEAST_WINDOW <= request.window <= MOST_WINDOW:
         raise IsoflopError(
-            f"--window {asked.window:g} is not a usable number of decades.",
+            f"--window {request.window:g} is not a usable number of decades.",
             hint=f"Give decades of N between {LEAST_WINDOW:g} and {MOST_WINDOW:g}; 0.6 predicts published sweeps best.",
         )
-    return [_bounded(target, "--target in FLOPs", _TRAININGS) for target in asked.targets]
+    return [_bounded(target, "--target in FLOPs", _TRAININGS) for target in request.targets]
 
 
-def _summary(source: Source | Pool, asked: Asked, budgets: Sequence[float]) -> Summary:
+def _summary(source: Source | Pool, request: Request, budgets: Sequence[float]) -> Summary:
     questions = Questions(
-        laws=_laws(asked.laws),
-        rates=_rates(asked),
-        corpus_tokens=_tokens(asked.corpus_tokens, "--corpus-tokens"),
-        inference_tokens=_tokens(asked.inference_tokens, "--inference-tokens"),
+        laws=_laws(request.laws),
+        rates=_rates(request),
+        corpus_tokens=_tokens(request.corpus_tokens, "--corpus-tokens"),
+        inference_tokens=_tokens(request.inference_tokens, "--inference-tokens"),
     )
-    rows = under_convention(source, asked.params, asked.flops)
+    rows = under_convention(source, request.params, request.flops)
     question = Question(
         targets=budgets,
-        level=asked.level,
-        window=asked.window,
-        residuals=asked.surface_loss,
-        suggest=asked.suggest,
-        bootstrap=asked.bootstrap,
+        level=request.level,
+        window=request.window,
+        residuals=request.surface_loss,
+        suggest=request.suggest,
+        bootstrap=request.bootstrap,
     )
     fit = fit_input(rows, question)
     return summarize(
@@ -135,7 +135,7 @@ def _summary(source: Source | Pool, asked: Asked, budgets: Sequence[float]) -> S
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         commands=[["isoflop", *sys.argv[1:]]],
         questions=questions,
-        convention_fits=convention_matrix(source, asked.level, asked.window),
+        convention_fits=convention_matrix(source, request.level, request.window),
     )
 
 
@@ -155,16 +155,20 @@ def _bounded(given: str, what: str, bounds: tuple[float, float]) -> float:
     return value
 
 
-def _rates(asked: Asked) -> CostRates | None:
-    if asked.peak is None:
-        if (asked.utilisation, asked.price, asked.devices) != (Asked.utilisation, Asked.price, Asked.devices):
+def _rates(request: Request) -> CostRates | None:
+    if request.peak is None:
+        if (request.utilisation, request.price, request.devices) != (
+            Request.utilisation,
+            Request.price,
+            Request.devices,
+        ):
             raise IsoflopError(
                 "--utilisation, --price and --devices have no effect without --peak.",
                 hint="Give the peak of a device in FLOP/s, such as --peak 989e12.",
             )
         return None
-    peak = _bounded(asked.peak, "--peak in FLOP/s", _PEAKS)
-    return CostRates(peak, asked.utilisation, asked.price, asked.devices)
+    peak = _bounded(request.peak, "--peak in FLOP/s", _PEAKS)
+    return CostRates(peak, request.utilisation, request.price, request.devices)
 
 
 def _laws(names: Sequence[str]) -> tuple[PublishedLaw, ...]:
