@@ -64,9 +64,9 @@ def plan(
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
     from isoflop.sweep.extend import extend_sweep, planned_extras
-    from isoflop.sweep.left_behind import left_behind
     from isoflop.sweep.locks import lock_path
     from isoflop.sweep.planning import plan_sweep, sweep_corpus, text_is_here
+    from isoflop.sweep.stakes import left_behind
     from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from isoflop.sweep.left_behind import LeftBehind
+    from isoflop.sweep.stakes import LeftBehind
 
 Replan = Annotated[
     bool, typer.Option("--replan", help="Plan also where the sweep then no longer asks for runs that were trained.")
@@ -19,7 +19,7 @@ def may_leave(replan: bool) -> "Callable[[LeftBehind], bool]":
 
     def answer(lost: "LeftBehind") -> bool:
         from isoflop.errors import IsoflopError
-        from isoflop.sweep.left_behind import NOTHING_WRITTEN, WAYS_ON
+        from isoflop.sweep.stakes import NOTHING_WRITTEN, WAYS_ON
 
         if replan or not _is_attended():
             return replan

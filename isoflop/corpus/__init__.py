@@ -3,8 +3,8 @@
 from isoflop.corpus.batches import batch, batch_starts, heldout_sequences
 from isoflop.corpus.build import count_corpus, open_corpus
 from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
+from isoflop.corpus.findings import absence_finding, facts_by_token_count, token_count_findings
 from isoflop.corpus.sources import is_absent
-from isoflop.corpus.token_count import absence_finding, facts_by_token_count, token_count_findings
 from isoflop.corpus.tokenizer import Tokenizer, make_tokenizer, vocab_size
 
 __all__ = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
-from isoflop.plan.changed_file import file_findings
+from isoflop.plan.file_findings import file_findings
 from isoflop.shape import ParamCount
 from isoflop.sources.findings.omissions import omission_findings
 from isoflop.sources.row import Row

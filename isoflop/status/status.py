@@ -10,7 +10,7 @@ from pathlib import Path
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
-from isoflop.plan.changed_file import file_findings
+from isoflop.plan.file_findings import file_findings
 from isoflop.result import Status
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import dir_of_run, dirs_of_runs

@@ -12,8 +12,8 @@ from isoflop.store.cell import (
 )
 from isoflop.store.changes import PlanChanges, PlannedRun, changes_since
 from isoflop.store.connect import refuse_no_file
+from isoflop.store.known_runs import KnownRun, Timing
 from isoflop.store.lock import LockContent, is_held, read_lock, sweep_lock
-from isoflop.store.runs import KnownRun, Timing
 from isoflop.store.snapshot import read_snapshot
 from isoflop.store.store import Store, open_store
 

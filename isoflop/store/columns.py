@@ -13,7 +13,7 @@ from isoflop.result import RunResult, Status
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
 from isoflop.store.cell import BrokenResult, CompletedResult, EmptyCell, RunCell, SweepCell, cell_result
-from isoflop.store.runs import KnownRun
+from isoflop.store.known_runs import KnownRun
 
 Row = dict[str, Any]
 

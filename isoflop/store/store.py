@@ -35,6 +35,7 @@ from isoflop.store.columns import (
 from isoflop.store.connect import checkpoint, connect, explained, file_identity, transaction
 from isoflop.store.damage import CURVES as CURVES_TABLE
 from isoflop.store.damage import as_written, checked_run, refuse_altered_sweep, refuse_unreadable
+from isoflop.store.known_runs import KnownRun, Timing
 from isoflop.store.queries import (
     CELLS,
     CURVES,
@@ -45,7 +46,6 @@ from isoflop.store.queries import (
     SWEEPS_ASKING_FOR,
     TIMINGS,
 )
-from isoflop.store.runs import KnownRun, Timing
 
 _T = TypeVar("_T")
 

@@ -18,8 +18,8 @@ import pytest
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Plan
 from isoflop.rundir import RunDir, own_claim
-from isoflop.sweep.left_behind import LeftBehind
 from isoflop.sweep.session import open_session
+from isoflop.sweep.stakes import LeftBehind
 from tests.cli.test_cli_errors import refused
 from tests.cli.test_cli_surface import SIMULATED, isoflop
 from tests.config_changes import BASE, answer, as_toml, changed
