@@ -18,6 +18,7 @@ import pytest
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Plan
 from isoflop.rundir import RunDir, own_claim
+from isoflop.rundir.events import ProgressEvent
 from isoflop.sweep.session import open_session
 from isoflop.sweep.stakes import LeftBehind
 from tests.cli.test_cli_errors import refused
@@ -191,9 +192,7 @@ def test_runs_without_a_result_count_once_they_have_a_checkpoint(folder: Path) -
         connection.execute("delete from results where run_id in (?, ?)", [absent, begun])
     run_dir = RunDir(folder / "isoflop-artifacts" / begun)
     run_dir.write_claim(own_claim(1))
-    run_dir.append_event(
-        {"event": "progress", "run_id": begun, "step": 5, "n_tokens": 1000, "loss": 3.0, "tokens_per_second": 1.0}
-    )
+    run_dir.append_event(ProgressEvent(0.0, begun, step=5, n_tokens=1000, loss=3.0, tokens_per_second=1.0))
     (run_dir.checkpoint_dir / f"{begun}.safetensors").touch()
     flops = spent(folder, f"planned_flops > 2e11 and status = 'completed' and run_id <> '{begun}'")
     with session(folder) as unchanged:

@@ -260,7 +260,7 @@ def test_a_corpus_that_changed_gives_new_runs_and_old_results_are_kept_apart(
         with (done.folder / "text" / "00.txt").open("a") as file:
             file.write(f"\n{addition} line added")
         if "planned" in addition:
-            done.run("plan", "tiny.toml")
+            done.run("plan", "tiny.toml", "--replan")
     out, _ = done.run("run", "tiny.toml", "--json")
     assert n_completed(out) == 3
     losses = done.losses()
@@ -277,7 +277,7 @@ def test_the_plan_says_that_results_of_the_text_as_it_was_are_no_longer_asked_fo
     with (done.folder / "text" / "00.txt").open("a") as file:
         file.write("\nanother line")
     forget(done, 1)
-    out, _ = done.run("plan", "tiny.toml")
+    out, _ = done.run("plan", "tiny.toml", "--replan")
     assert "6 no longer asked for" in out and "5" in out
     _, err = done.run("fit", "tiny.toml", code=1)  # none of the new runs has a result yet
     assert is_sentence(err) and "6 pending" in err
