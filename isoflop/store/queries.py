@@ -47,7 +47,7 @@ on conflict (run_id, attempt) do update set ended_at = coalesce(ended_at, exclud
 """
 
 # 'g' comes right after the last hexadecimal digit.
-RUNS_STARTING_WITH = "select run_id from runs where run_id >= ?1 and run_id < ?1 || 'g' order by run_id"
+RUNS_STARTING_WITH = "select run_id from runs where run_id >= ? and run_id < ? || 'g' order by run_id"
 
 # The list comes as one JSON text: SQLite bounds the number of parameters.
 SWEEPS_ASKING_FOR = """

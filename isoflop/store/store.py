@@ -275,7 +275,7 @@ class Store:
 
     def runs_starting_with(self, prefix: str) -> tuple[str, ...]:
         """The ids, of runs of any sweep or of a former plan, that start with `prefix`."""
-        return tuple(row["run_id"] for row in self._rows(RUNS_STARTING_WITH, prefix))
+        return tuple(row["run_id"] for row in self._rows(RUNS_STARTING_WITH, prefix, prefix))
 
     def sweeps_asking_for(self, run_ids: Iterable[str]) -> tuple[str, ...]:
         """The names, in alphabetical order, of the sweeps that ask for any of these runs."""
