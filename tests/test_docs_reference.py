@@ -2,7 +2,6 @@
 
 import json
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from isoflop.cli import boundary
 from isoflop.rundir import Claim, JobFile
 from tests.commands import isoflop
+from tests.databases import opened
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -116,12 +116,12 @@ def test_a_field_that_is_not_on_the_page_and_one_of_another_type_are_noticed() -
 
 
 def test_every_table_and_column_of_the_database_is_on_the_page(folder: Path) -> None:
-    db = sqlite3.connect(folder / "isoflop.db")
-    tables = [name for (name,) in db.execute("select name from sqlite_master where type = 'table'")]
-    ours = [name for name in tables if not name.startswith(("sqlite_", "_"))]
-    assert {f"table {name}" for name in ours} == set(re.findall(r"^### (table \w+)$", PAGE, re.MULTILINE))
-    for name in ours:
-        assert list(rows(f"table {name}")) == [column[1] for column in db.execute(f"pragma table_info({name})")]
+    with opened(folder / "isoflop.db") as db:
+        tables = [name for (name,) in db.execute("select name from sqlite_master where type = 'table'")]
+        ours = [name for name in tables if not name.startswith(("sqlite_", "_"))]
+        assert {f"table {name}" for name in ours} == set(re.findall(r"^### (table \w+)$", PAGE, re.MULTILINE))
+        for name in ours:
+            assert list(rows(f"table {name}")) == [column[1] for column in db.execute(f"pragma table_info({name})")]
 
 
 def test_every_file_of_a_run_directory_is_on_the_page(folder: Path) -> None:
