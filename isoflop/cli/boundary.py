@@ -35,8 +35,12 @@ def output_of(code: int) -> Iterator[None]:
 
 
 def _say_lost(error: OSError) -> None:
-    cause = "standard output is closed" if error.errno == errno.EBADF else error.strerror or str(error)
-    _say(f"Cannot write the output: {cause}.", "Make room, or write elsewhere.")
+    closed = error.errno == errno.EBADF
+    cause = "standard output is closed" if closed else error.strerror or str(error)
+    _say(
+        f"Cannot write the output: {cause}.",
+        "Send it to a file or a pipe." if closed else "Make room, or write elsewhere.",
+    )
 
 
 def _say(message: str, hint: str) -> None:

@@ -104,13 +104,15 @@ def run(
 def _tell_what_changed(session: "Session") -> None:
     """One line on stderr for each: a plan unlike the one before, runs that a person excluded, warnings of the plan."""
     from isoflop.finding import Severity
+    from isoflop.sweep.stakes import why_changed
     from isoflop.units import plural
     from isoflop.view.plan_changes import changes_sentence
     from isoflop.wording import excluded_sentence, one_line
 
     plan, changes = session.plan, session.changes
     if changes is not None and changes.differ:
-        print(f"{plan.sweep} changed since it was last planned: {changes_sentence(changes)}.", file=sys.stderr)
+        said = f"{plan.sweep} changed since it was last planned: {changes_sentence(changes)}; {why_changed(changes)}."
+        print(one_line(said), file=sys.stderr)
     if excluded := session.excluded:
         print(f"{plan.sweep}: {one_line(excluded_sentence(excluded))}.", file=sys.stderr)
     warnings = [finding for finding in plan.findings if finding.severity is not Severity.INFO]

@@ -1,4 +1,4 @@
-"""What a new plan would leave behind: runs that were trained and that no sweep would ask for any more."""
+"""What a new plan would leave behind: runs that were trained and that the sweep would ask for no more."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class LeftBehind:
 def left_behind(store: Store, plan: Plan, changes: PlanChanges | None, artifacts: Path) -> LeftBehind | None:
     """What `plan` would leave behind in the database and in the run directories; None for nothing that was trained.
 
-    A run that another sweep asks for stays of use. Simulated runs were not trained.
+    A run that another sweep asks for is left behind too: this sweep's fit loses it. Simulated runs were not trained.
     """
     if changes is None or plan.simulated:
         return None
@@ -69,20 +69,15 @@ def left_behind(store: Store, plan: Plan, changes: PlanChanges | None, artifacts
     gone = [runs[run.run_id] for run in changes.no_longer_asked_for]
     completed = {cell.run_id: cell.completed.spent_flops for cell in gone if cell.completed}
     begun = dict(_begun((cell for cell in gone if cell.status is None), artifacts))
-    lost = {
-        run_id: flops
-        for run_id, flops in {**completed, **begun}.items()
-        if store.sweeps_asking_for([run_id]) == (plan.sweep,)
-    }
-    if not lost:
+    if not completed and not begun:
         return None
     return LeftBehind(
         sweep=plan.sweep,
-        n_completed=len(completed.keys() & lost.keys()),
-        n_begun=len(begun.keys() & lost.keys()),
+        n_completed=len(completed),
+        n_begun=len(begun),
         n_runs=len(runs),
-        flops=sum(lost.values()),
-        why=_why(changes),
+        flops=sum(completed.values()) + sum(begun.values()),
+        why=why_changed(changes),
     )
 
 
@@ -95,7 +90,8 @@ def _begun(cells: Iterable[RunCell], artifacts: Path) -> Iterator[tuple[str, flo
             yield cell.run_id, float(at.n_tokens * cell.shape.flops_per_token) if at else 0.0
 
 
-def _why(changes: PlanChanges) -> str:
+def why_changed(changes: PlanChanges) -> str:
+    """Why the plan is another one: keys of the sweep file, the corpus, or what else decides."""
     reasons = []
     if changes.keys:
         reasons.append(f"{_listed(changes.keys)} changed in the sweep file")

@@ -97,6 +97,7 @@ def test_run_says_in_one_line_what_changed(changed: Path, tmp_path: Path) -> Non
     said = [line for line in done.stderr.splitlines() if "changed since it was last planned" in line]
     assert len(said) == 1
     assert "2 runs kept, 16 new, 19 no longer asked for" in said[0]
+    assert said[0].endswith(" changed in the sweep file.")
     json.loads(done.stdout)
     assert "changed since" not in isoflop("run", "drawn.toml", folder=folder).stderr
 

@@ -166,12 +166,14 @@ def test_a_change_that_loses_nothing_asks_nothing(folder: Path, content: Mapping
     assert at_stake(folder) is None
 
 
-def test_runs_that_another_sweep_asks_for_are_not_lost(folder: Path) -> None:
+def test_runs_are_at_stake_also_where_another_sweep_asks_for_them(folder: Path) -> None:
+    """A copy that was only planned, to try a name, must not switch the question off."""
     (folder / "s.toml").write_text(as_toml({**SWEEP, "name": "another"}))
     with session(folder):
         pass
     (folder / "s.toml").write_text(as_toml(sweep_of(4e10)))
-    assert at_stake(folder) is None
+    lost = at_stake(folder)
+    assert lost is not None and (lost.n_completed, lost.n_runs) == (12, 18)
 
 
 def test_a_sweep_that_was_extended_is_planned_and_run_without_a_question(folder: Path) -> None:
