@@ -90,7 +90,8 @@ def grid(*budgets: float, trainer="builtin") -> list[Cell]:
 
 def save_sweep(path: Path, cells, results, *, spec=None, dropped=(), excluded=None) -> SweepSpec:
     """The sweep, now planned in the database at `path` with these results; `excluded`: reasons by run id."""
-    spec = spec or SweepSpec(name="demo", budgets=tuple({cell.budget_flops for cell in cells}))
+    budgets = tuple(sorted({cell.budget_flops for cell in (*cells, *dropped)}))
+    spec = spec.model_copy(update={"budgets": budgets}) if spec else SweepSpec(name="demo", budgets=budgets)
     with open_store(path, write=True) as store:
         store.save_plan(spec, Plan(spec.name, tuple(cells), tuple(dropped), ()))
         for result in results:

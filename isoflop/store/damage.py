@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import RunSpec
 from isoflop.store.migrations import migrations
-from isoflop.store.queries import ALTERED_RUN
+from isoflop.store.queries import ALTERED_RUN, GRID_BUDGETS
 
 REBUILD = (
     "Restore a copy, or move the database away and give `isoflop run SWEEP` again: it reads the results in the run "
@@ -56,6 +56,17 @@ def refuse_damage(db: Database, path: Path) -> None:
             refuse_unreadable(db, path, table)
     for (run_id,) in db.execute(ALTERED_RUN).fetchall():
         raise damaged(path, f"the columns of run {run_id} contradict its specification")
+    _refuse_foreign_budgets(db, path)
+
+
+def _refuse_foreign_budgets(db: Database, path: Path) -> None:
+    """Nothing, where every cell of a grid belongs to a budget that its sweep names: a fit groups by it."""
+    specs = dict(db.execute("select name, spec_json from sweeps").fetchall())
+    for sweep, budget in db.execute(GRID_BUDGETS).fetchall():
+        with as_written(path, f"the specification of sweep {sweep!r}"):
+            known = json.loads(specs[sweep])["budgets"]
+        if budget not in known:
+            raise damaged(path, f"a cell of sweep {sweep!r} has the budget {budget!r}, which the sweep does not name")
 
 
 def refuse_unreadable(db: Database, path: Path, table: str) -> None:

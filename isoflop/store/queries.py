@@ -76,3 +76,8 @@ select run_id from runs where case when json_valid(spec_json) and json_valid(sha
     or json_extract(spec_json, '$.tokenizer') is not tokenizer
 else true end limit 1
 """
+
+# Suggested runs, probes and controls may open budgets of their own.
+GRID_BUDGETS = """
+select distinct sweep, budget_flops from cells where role is null or role in ('grid', 'replicate')
+"""

@@ -39,9 +39,9 @@ def test_what_is_no_file_of_a_run_stops_nobody(tmp_path: Path, name: str, kind: 
     cell, other = make_cell(1e12, 16), make_cell(1e12, 32)
     db, artifacts = tmp_path / "isoflop.db", tmp_path / "artifacts"
     with open_store(db, write=True) as store:
-        store.save_plan(make_spec(), Plan("demo", (cell,), (), ()))
+        store.save_plan(make_spec(budgets=(1e12,)), Plan("demo", (cell,), (), ()))
         store.record(make_result(cell))
-        store.save_plan(make_spec(), Plan("demo", (other,), (), ()))
+        store.save_plan(make_spec(budgets=(1e12,)), Plan("demo", (other,), (), ()))
     run_dir = RunDir(leave_run(artifacts, cell))
     path = run_dir.result_path(cell.run.run_id) if name == "result" else run_dir.path / name
     if path.is_dir():

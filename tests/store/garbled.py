@@ -2,6 +2,7 @@
 
 import random
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -86,6 +87,16 @@ def a_text_past_the_rules(path: Path, random_: random.Random) -> str:
         row = _any_row(random_, table, connection, column)
         connection.execute(f"update {table} set {column} = {value} where {row}")
     return f"{table}.{column} = {value}"
+
+
+def a_budget_that_the_sweep_does_not_name(path: Path, random_: random.Random) -> str:
+    """One bit of a cell's budget, which a fit groups by, is another."""
+    with _loose(path) as connection:
+        cell, budget = random_.choice(connection.execute("select id, budget_flops from cells order by id").fetchall())
+        (bits,) = struct.unpack("<q", struct.pack("<d", budget))
+        (other,) = struct.unpack("<d", struct.pack("<q", bits ^ (1 << random_.randrange(50))))
+        connection.execute("update cells set budget_flops = ? where id = ?", [other, cell])
+    return f"cell {cell}: {budget!r} -> {other!r}"
 
 
 def a_run_unlike_its_specification(path: Path, random_: random.Random) -> str:

@@ -28,6 +28,7 @@ NOTICED = (
     garbled.a_value_without_rules,
     garbled.a_text_past_the_rules,
     garbled.a_run_unlike_its_specification,
+    garbled.a_budget_that_the_sweep_does_not_name,
     garbled.rows_that_nothing_refers_to,
 )
 # These may also meet what nobody reads: a page that is free, the end of one.
