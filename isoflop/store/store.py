@@ -52,7 +52,7 @@ _T = TypeVar("_T")
 # Enough to see every size of a sweep on every device; older runs tell of older code.
 NTIMINGS = 200
 
-# A copy of the file alone shall hold what was recorded so far; that waits for the disk, 1 to 20 ms each time. Results
+# A copy of the file alone shall hold what was recorded so far; that waits for the disk, some 20 ms. Results
 # that come faster than anyone trains (a simulated sweep) wait for each other, so that it takes this share of the time.
 CHECKPOINT_SHARE, CHECKPOINT_GRACE_SECONDS = 0.05, 1.0
 
