@@ -15,8 +15,9 @@ from isoflop.train.simulate import simulate
 
 # What a worker can do. Without a script it finishes; `work` and `hang` go on until an order ends them,
 # `work` at the third look after it was asked to.
-FINISH, DIE, CRASH, LOSE, BUSY, OBSTACLE, MEMORY, KERNEL, WORK, HANG, REFUSE, UNTOLD = (
-    "finish", "die", "crash", "lose", "busy", "obstacle", "memory", "kernel", "work", "hang", "refuse", "untold",
+FINISH, DIE, CRASH, LOSE, BUSY, OBSTACLE, MEMORY, KERNEL, RECORD, WORK, HANG, REFUSE, UNTOLD = (
+    "finish", "die", "crash", "lose", "busy", "obstacle", "memory", "kernel", "record", "work", "hang", "refuse",
+    "untold",
 )  # fmt: skip
 ENDS = {
     DIE: Ended(-signal.SIGKILL),
@@ -25,6 +26,7 @@ ENDS = {
     BUSY: Ended(ExitCode.BUSY),
     OBSTACLE: Ended(ExitCode.OBSTACLE),
     MEMORY: Ended(ExitCode.OUT_OF_MEMORY),
+    RECORD: Ended(ExitCode.NOT_RECORDED),
     KERNEL: Ended(-signal.SIGKILL, out_of_memory=True),
     FINISH: Ended(ExitCode.DONE),
     UNTOLD: Ended(-signal.SIGKILL),

@@ -17,6 +17,7 @@ from isoflop.engine.execution import GitState, memory_needed
 from isoflop.engine.notices import AttemptEnded, AttemptStarted, DeviceHeld, Holder, Notice, RunFinished, Waiting
 from isoflop.engine.protocol import PATIENCE_SECONDS, Order, Slot
 from isoflop.errors import IsoflopError
+from isoflop.plan.estimate import memory_bytes
 from isoflop.result import Status
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import RunDir
@@ -30,6 +31,7 @@ from tests.scripted_engine import (
     LOSE,
     MEMORY,
     OBSTACLE,
+    RECORD,
     REFUSE,
     UNTOLD,
     WORK,
@@ -76,6 +78,11 @@ class Sweep:
 
     def run_dir(self, run_id: str) -> RunDir:
         return RunDir(self.artifacts / run_id)
+
+    def step(self, run_id: str) -> str:
+        job = self.run_dir(run_id).read_job()
+        assert job is not None
+        return job.execution.step
 
     def micro_batch(self, run_id: str) -> int:
         job = self.run_dir(run_id).read_job()
@@ -181,6 +188,32 @@ def test_without_memory_a_run_and_those_of_its_shape_pass_half_as_much_at_once(s
         (3, "done", None),
     ]
     assert [made.micro_batch(run_id) for run_id in (FIRST, SECOND, THIRD)] == [2, 2, 2]
+
+
+def test_a_step_that_a_gpu_cannot_record_is_taken_without_a_graph(sweep: MakeSweep) -> None:
+    gpu = replace(ROOMY, kind="cuda", visible_device="0")
+    made = sweep({FIRST: [RECORD]}, [gpu])
+    made.go()
+    assert made.attempts(FIRST) == [
+        (1, "not_recorded", "the step could not be recorded as a CUDA graph; next without"),
+        (2, "done", None),
+    ]
+    assert [made.step(run_id) for run_id in (FIRST, SECOND)] == ["eager", "graph"]
+
+
+def test_a_worker_that_cannot_record_what_it_was_not_told_to_record_has_died(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [RECORD] * 3}, [ROOMY])
+    made.go()
+    assert [outcome for _, outcome, _ in made.attempts(FIRST)] == ["died", "died", "given_up"]
+    assert made.step(FIRST) == "eager"
+
+
+def test_a_batch_of_many_parts_is_not_recorded(sweep: MakeSweep) -> None:
+    little = memory_bytes(RUNS[0].shape, 1)
+    wide = variant(batch_sequences=9)
+    made = sweep(slots=[Slot("cuda", "gpu", "0", little, bfloat16=True)])
+    made.go([RUNS[0], wide])
+    assert [made.step(run.run_id) for run in (RUNS[0], wide)] == ["graph", "eager"]
 
 
 def test_a_run_that_does_not_fit_with_one_sequence_is_given_up(sweep: MakeSweep) -> None:

@@ -1,5 +1,6 @@
 """How a job is computed: fixed before its first step, reused by every later attempt."""
 
+import math
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,10 @@ from isoflop.engine.protocol import Slot
 from isoflop.plan.estimate import memory_bytes, micro_batch_sequences
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import Execution, JobFile, RunDir
+
+# Micro-batches that a recorded step may have: their passes are recorded one after the other, and a batch that needs
+# more belongs to a model whose kernels run longer than their launch.
+MOST_GRAPH_PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -61,17 +66,37 @@ def shrink(run_dir: RunDir) -> tuple[int, int | None] | None:
         smaller = begun.execution.smaller()
         if smaller is None:
             return begun.execution.micro_batch_sequences, None
-        run_dir.discard_checkpoints()
-        run_dir.write_job(begun.model_copy(update={"execution": smaller}))
+        _begin_again(run_dir, begun, smaller)
         return begun.execution.micro_batch_sequences, smaller.micro_batch_sequences
 
 
+def without_graph(run_dir: RunDir) -> bool:
+    """Have a job's steps taken operation by operation from now on; False where they are, or another process works.
+
+    The job starts again: a graph scales gradients by another rounding.
+    """
+    with run_dir.lock() as alone:
+        begun = run_dir.read_job()
+        if not alone or begun is None or begun.execution.step == "eager":
+            return False
+        _begin_again(run_dir, begun, begun.execution.model_copy(update={"step": "eager"}))
+        return True
+
+
+def _begin_again(run_dir: RunDir, begun: JobFile, execution: Execution) -> None:
+    run_dir.discard_checkpoints()
+    run_dir.write_job(begun.model_copy(update={"execution": execution}))
+
+
 def _execution(job: Job, slot: Slot, at_most: int | None) -> Execution:
+    micro_batch = min(_micro_batch(job, slot), at_most or sys.maxsize)
+    n_parts = math.ceil(_largest(job).batch_sequences / micro_batch)
     return Execution(
         device_kind=slot.kind,
         dtype="bfloat16" if slot.bfloat16 else "float32",
         n_threads=1,
-        micro_batch_sequences=min(_micro_batch(job, slot), at_most or sys.maxsize),
+        step="graph" if slot.kind == "cuda" and n_parts <= MOST_GRAPH_PARTS else "eager",
+        micro_batch_sequences=micro_batch,
     )
 
 

@@ -39,7 +39,7 @@ class RunFinished:
     at: float
 
 
-Outcome = Literal["done", "interrupted", "died", "out_of_memory", "given_up"]
+Outcome = Literal["done", "interrupted", "died", "out_of_memory", "not_recorded", "given_up"]
 """What became of an attempt, see `AttemptEnded`."""
 
 
@@ -49,7 +49,8 @@ class AttemptEnded:
 
     Attributes:
         outcome: `done`, `interrupted` (checkpointed on request), `died` (no result, will be tried again),
-            `out_of_memory` (will be tried again with smaller micro-batches) or `given_up`.
+            `out_of_memory` (will be tried again with smaller micro-batches), `not_recorded` (will be tried again
+            without a CUDA graph) or `given_up`.
         started_at, ended_at: seconds since the epoch.
         reason: one sentence where the outcome is not `done`.
     """

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from isoflop import __version__
 from isoflop.engine.attempt import Attempt
-from isoflop.engine.execution import GitState, shrink
+from isoflop.engine.execution import GitState, shrink, without_graph
 from isoflop.engine.notices import Outcome
 from isoflop.engine.protocol import Ended
 from isoflop.errors import IsoflopError
@@ -60,10 +60,16 @@ class RetryPolicy:
             return Verdict("interrupted", obstacle.message, obstacle)
         if stopping or ended.exit_code in _INTERRUPTED:
             return Verdict("interrupted", _INTERRUPTED.get(ended.exit_code, ended.how))
+        return self._without_result(attempt, ended)
+
+    def _without_result(self, attempt: Attempt, ended: Ended) -> Verdict:
+        """What a worker's end means that nobody asked for: another attempt, changed where that helps, or none."""
         if attempt.hung is not None:
             return self._died(attempt, attempt.hung)
         if ended.exit_code == ExitCode.OUT_OF_MEMORY or ended.out_of_memory:
             return self._with_less_memory(attempt)
+        if ended.exit_code == ExitCode.NOT_RECORDED and without_graph(attempt.run_dir):
+            return Verdict("not_recorded", "the step could not be recorded as a CUDA graph; next without")
         return self._died(attempt, f"{ended.how} without a result")
 
     def _with_less_memory(self, attempt: Attempt) -> Verdict:

@@ -20,6 +20,9 @@ class Execution(BaseModel):
     dtype: Literal["float32", "bfloat16"] = Field(description="of matrix products; weights stay float32")
     n_threads: int = Field(ge=1, description="CPU threads of the trainer")
     attention: Literal["default", "math"] = Field("default", description="kernel of the attention product")
+    step: Literal["eager", "graph"] = Field(
+        "eager", description="an optimizer step operation by operation, or recorded and replayed as one CUDA graph"
+    )
     compile: bool = Field(False, description="torch.compile the model")
     micro_batch_sequences: int = Field(ge=1, description="sequences per forward pass; a batch may be several")
     eval_batch_tokens: int = Field(8192, ge=1, description="tokens per forward pass of the held-out loss")

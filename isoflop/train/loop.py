@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,15 +18,18 @@ from isoflop.train.checkpoint import load_checkpoint, save_checkpoint, save_weig
 from isoflop.train.divergence import average_loss, explosion, heldout_problem, step_problem
 from isoflop.train.evaluate import heldout_loss
 from isoflop.train.model import Decoder, build_model
-from isoflop.train.optimizer import build_optimizer, clip_gradients, set_rate
+from isoflop.train.optimizer import build_optimizer, clip_gradients, rates, set_rate
 from isoflop.train.precision import configure, forward_context
 from isoflop.train.progress import Ending, HeldoutLoss, Interrupted, Progress, Trained, Watcher
 from isoflop.train.schedule import rate_factor
+from isoflop.train.step_graph import MOST_SECONDS, StepGraph
 
 CURVE_POINTS = 64
 # A checkpoint at most this often, and never more than 2 % of the time spent writing them.
 CHECKPOINT_SECONDS = 15.0
 CHECKPOINT_SHARE = 0.02
+# Steps of the first chunk of a graph, by which its pace is told.
+FIRST_CHUNK = 4
 
 
 def train(run: RunSpec, corpus: Corpus, execution: Execution, *, checkpoints: Path, watcher: Watcher) -> Trained:
@@ -56,7 +60,7 @@ def _take_steps(training: "Training", saved: Path) -> str | None:
     next_save = time.monotonic() + CHECKPOINT_SECONDS
     while training.progress.step < training.run.n_steps:
         training.watcher.between()
-        problem = training.step()
+        problem = training.advance()
         if problem is not None:
             return problem
         training.watcher.after_step(training.progress, training.last_loss)
@@ -79,17 +83,21 @@ class Training:
         self.batches = training_batches(run, corpus, device)
         self.progress = Progress()
         self.last_loss = math.nan
+        self.graph: StepGraph | None = None
+        self.n_at_once = FIRST_CHUNK
+
+    def advance(self) -> str | None:
+        """Take one step, or where steps are a graph as many as replay in a tenth of a second; why not on, or None.
+
+        A step whose numbers are not finite is not taken. An interruption leaves the step it falls into untaken.
+        """
+        return self.step() if self.execution.step == "eager" else self._chunk()
 
     def step(self) -> str | None:
-        """Take one optimizer step and count it; why the run cannot go on, or None.
-
-        A step whose numbers are not finite is not taken. An interruption between two micro-batches leaves the step
-        untaken too.
-        """
+        """Take one optimizer step, operation by operation, and count it; why the run cannot go on, or None."""
         started = time.perf_counter()
         at, run = self.progress, self.run
-        sequences = self.batches(at.step)  # (n, T + 1)
-        loss = self._accumulate(sequences)
+        loss = self._accumulate(self.batches(at.step), self.watcher.between)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         loss_value, norm_value = torch.stack((loss, norm)).tolist()  # one transfer from the device
@@ -100,17 +108,49 @@ class Training:
         set_rate(self.optimizer, rate_factor(at.step, run.n_steps, run.schedule))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._count(sequences[:, 1:].numel(), loss_value)
+        exploded = self._count(loss_value)
         at.seconds += time.perf_counter() - started
-        exploded = explosion(at, run.shape.vocab_size)
-        return f"step {at.step} of {run.n_steps}: {exploded}" if exploded else None
+        return exploded
 
-    def _accumulate(self, sequences: Tensor) -> Tensor:
+    def _chunk(self) -> str | None:
+        """Replay the recorded step some times, then read and count what came of each."""
+        started = time.perf_counter()
+        at, run = self.progress, self.run
+        if self.graph is None:  # not before: it holds on to the tensors that a checkpoint replaces
+            self.graph = self._record()
+        steps = range(at.step, min(at.step + self.n_at_once, run.n_steps))
+        factors = (rate_factor(step, run.n_steps, run.schedule) for step in steps)
+        sequences = self.batches(at.step, len(steps))
+        sequences = sequences.view(len(steps), run.batch_sequences, -1)  # (r, n, T + 1)
+        begun = time.perf_counter()
+        log = self.graph.take(sequences, [rates(self.optimizer, factor) for factor in factors])
+        per_step = (time.perf_counter() - begun) / len(steps)
+        self.n_at_once = max(1, min(self.graph.n_rows, int(MOST_SECONDS / per_step)))
+        at.seconds += time.perf_counter() - started
+        return next(filter(None, map(self._note, log)), None)
+
+    def _record(self) -> StepGraph:
+        return StepGraph(
+            self._accumulate,
+            self.weights,
+            self.optimizer,
+            grad_clip=self.run.optimizer.grad_clip,
+            batch_shape=(self.run.batch_sequences, self.run.shape.context_length + 1),
+        )
+
+    def _note(self, numbers: tuple[float, float]) -> str | None:
+        """Count a step by its loss and gradient norm; why it was not taken or the run cannot go on, or None."""
+        problem = step_problem(*numbers)
+        if problem is not None:
+            return f"step {self.progress.step + 1} of {self.run.n_steps}: {problem}"
+        return self._count(numbers[0])
+
+    def _accumulate(self, sequences: Tensor, between: Callable[[], None] = lambda: None) -> Tensor:
         """Gradient of the mean loss over the batch (n, T + 1), in micro-batches; returns that loss."""
         total = torch.zeros((), device=self.device)
         for number, tokens in enumerate(torch.split(sequences, self.execution.micro_batch_sequences)):  # (m, T + 1)
             if number:
-                self.watcher.between()
+                between()
             with forward_context(self.execution):
                 logits = self.forward(tokens[:, :-1])  # (m, T, V)
             loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
@@ -119,10 +159,11 @@ class Training:
             total += loss.detach()
         return total
 
-    def _count(self, n_tokens: int, loss: float) -> None:
+    def _count(self, loss: float) -> str | None:
+        """Count a step that was taken; why the run cannot go on, or None."""
         at = self.progress
         at.step += 1
-        at.n_tokens += n_tokens
+        at.n_tokens += self.run.batch_tokens
         at.loss_average = average_loss(at.loss_average, loss)
         at.loss_sum += loss
         at.loss_steps += 1
@@ -130,10 +171,13 @@ class Training:
             at.curve.append((at.step, at.n_tokens, at.loss_sum / at.loss_steps))
             at.loss_sum, at.loss_steps = 0.0, 0
         self.last_loss = loss
+        exploded = explosion(at, self.run.shape.vocab_size)
+        return f"step {at.step} of {self.run.n_steps}: {exploded}" if exploded else None
 
     def evaluate(self) -> HeldoutLoss:
         """The held-out loss; its time counts towards the run."""
         started = time.perf_counter()
+        self.graph = None  # its memory is of use now
         length = self.run.shape.context_length
         windows = heldout_sequences(self.corpus, n_tokens=self.run.eval_tokens, context_length=length)
         sequences = torch.from_numpy(windows)

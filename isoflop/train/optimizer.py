@@ -44,6 +44,23 @@ def _kind(name: str, weight: Tensor) -> str:
     return "head" if name == "lm_head.weight" else "hidden"
 
 
+def ensure_state(optimizer: torch.optim.AdamW) -> None:
+    """Give every weight that has taken no step yet its moments, zero, as its first step would."""
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            if not optimizer.state[weight]:
+                optimizer.state[weight] = {
+                    "step": torch.zeros((), device=weight.device),
+                    "exp_avg": torch.zeros_like(weight),
+                    "exp_avg_sq": torch.zeros_like(weight),
+                }
+
+
+def rates(optimizer: torch.optim.AdamW, factor: float) -> list[float]:
+    """Every group's rate at `factor` of its peak."""
+    return [group["peak_lr"] * factor for group in optimizer.param_groups]
+
+
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every group's rate to `factor` of its peak."""
     for group in optimizer.param_groups:

@@ -1,6 +1,7 @@
 """What `execution` means to torch: threads, device, kernels, precision."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import torch
@@ -12,7 +13,9 @@ from isoflop.rundir import Execution
 def configure(execution: Execution) -> torch.device:
     """Set threads and determinism for this process and return the device to train on."""
     torch.set_num_threads(execution.n_threads)
-    torch.use_deterministic_algorithms(execution.device_kind == "cpu")
+    # What cuBLAS needs to add in one order, read when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode=True)
     # A debugging aid of deterministic mode: filling every allocation costs 5 % of a small step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a property of the module
     # TF32 would make "float32" mean something else on a GPU.

@@ -70,6 +70,10 @@ class Interrupted(Exception):  # noqa: N818 - a request, not an error
     """Training was asked to stop and did, between two pieces of work."""
 
 
+class NotRecorded(Exception):  # noqa: N818 - no error either: the run can be trained without
+    """The device could not record the optimizer step as a graph."""
+
+
 class Watcher(Protocol):
     """Who is told how training goes."""
 

@@ -224,7 +224,7 @@ def event_line(progress: SweepProgress, event: Notice) -> str | None:
             place = f"[{len(progress.ended)}/{len(progress.cells)}] {event.result.run_id}"
             size = f"C {format_flops(cell.budget_flops)}  N {count(cell.run.shape.n_params_total)}"
             return f"{place}  {size}  {_verdict(event.result)}"
-        case AttemptEnded(outcome="died" | "given_up" | "out_of_memory"):
+        case AttemptEnded(outcome="died" | "given_up" | "out_of_memory" | "not_recorded"):
             return f"attempt {event.attempt} at {', '.join(event.run_ids)}: {event.reason}; log: {event.log_path}"
         case Waiting():
             waiting = f"waiting for another process that trains {runs(len(event.run_ids))} of this sweep"

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from isoflop.corpus import Corpus
 from isoflop.engine.local.devices import slot_options
 from isoflop.rundir import Execution
+from isoflop.rundir.layout import weights_path
 from isoflop.train.batches import RESIDENT_SHARE, resident_batches, streamed_batches, training_batches
-from isoflop.train.progress import Ending, Trained
-from tests.train.conftest import make_run, run_it
+from isoflop.train.loop import Training
+from isoflop.train.progress import Ending, NotRecorded, Trained
+from isoflop.train.worker import is_out_of_memory
+from tests.train.conftest import StopAt, make_run, run_it
 
 pytestmark = [
     pytest.mark.gpu,
@@ -18,6 +22,7 @@ pytestmark = [
 ]
 
 CUDA = Execution(device_kind="cuda", dtype="float32", n_threads=1, micro_batch_sequences=64)
+STEPS = pytest.mark.parametrize("step", ["eager", "graph"])
 
 
 def loss_of(trained: Trained) -> float:
@@ -25,18 +30,77 @@ def loss_of(trained: Trained) -> float:
     return trained.heldout.nats_per_token
 
 
+@STEPS
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-3), ("bfloat16", 2e-2)])
-def test_the_loss_agrees_with_float32_on_the_cpu(corpus: Corpus, tmp_path: Path, dtype: str, tolerance: float) -> None:
+def test_the_loss_agrees_with_float32_on_the_cpu(
+    corpus: Corpus, tmp_path: Path, dtype: str, tolerance: float, step: str
+) -> None:
     """Tolerances: forty steps let rounding grow; bfloat16 keeps 8 bits of a product's inputs."""
     cpu = loss_of(run_it(make_run(corpus), corpus, tmp_path / "cpu"))
-    cuda = loss_of(run_it(make_run(corpus), corpus, tmp_path / "cuda", how=CUDA.model_copy(update={"dtype": dtype})))
+    cuda = loss_of(
+        run_it(make_run(corpus), corpus, tmp_path / "cuda", how=CUDA.model_copy(update={"dtype": dtype, "step": step}))
+    )
     assert cuda == pytest.approx(cpu, rel=tolerance)
 
 
-def test_an_interrupted_run_goes_on_where_it_was(corpus: Corpus, tmp_path: Path) -> None:
-    whole = loss_of(run_it(make_run(corpus), corpus, tmp_path / "whole", how=CUDA))
-    assert run_it(make_run(corpus), corpus, tmp_path / "parts", how=CUDA, stop_at=17).ending is Ending.INTERRUPTED
-    assert loss_of(run_it(make_run(corpus), corpus, tmp_path / "parts", how=CUDA)) == pytest.approx(whole, rel=1e-3)
+@STEPS
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_interrupted_run_ends_with_the_same_bits(corpus: Corpus, tmp_path: Path, dtype: str, step: str) -> None:
+    run, how = make_run(corpus), CUDA.model_copy(update={"dtype": dtype, "step": step})
+    whole = run_it(run, corpus, tmp_path / "whole", how=how)
+    assert run_it(run, corpus, tmp_path / "parts", how=how, stop_at=4).ending is Ending.INTERRUPTED
+    assert run_it(run, corpus, tmp_path / "parts", how=how).heldout == whole.heldout
+    one, other = (load_file(weights_path(tmp_path / part, run.run_id)) for part in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("parts", [64, 3], ids=["whole", "micro-batches"])
+def test_a_recorded_step_does_what_the_plain_one_does(corpus: Corpus, tmp_path: Path, parts: int) -> None:
+    how = CUDA.model_copy(update={"micro_batch_sequences": parts})
+    plain = loss_of(run_it(make_run(corpus), corpus, tmp_path / "eager", how=how))
+    graph = loss_of(run_it(make_run(corpus), corpus, tmp_path / "graph", how=how.model_copy(update={"step": "graph"})))
+    assert graph == pytest.approx(plain, rel=1e-4)
+
+
+def test_what_cannot_be_recorded_is_said_and_nothing_has_moved(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda", 0)
+    made = Training(make_run(corpus), corpus, CUDA.model_copy(update={"step": "graph"}), device, StopAt())
+    before = [weight.detach().clone() for weight in made.weights]
+    plain = made._accumulate
+    monkeypatch.setattr(made, "_accumulate", lambda tokens: plain(tokens) * float(tokens.sum().item() >= 0))
+    with pytest.raises(NotRecorded):
+        made.advance()
+    assert all(torch.equal(one, other) for one, other in zip(before, made.weights, strict=True))
+
+
+def test_a_recorded_step_that_is_not_finite_is_named_and_not_taken(corpus: Corpus) -> None:
+    device = torch.device("cuda", 0)
+    made = Training(make_run(corpus), corpus, CUDA.model_copy(update={"step": "graph"}), device, StopAt())
+    assert made.advance() is None
+    with torch.no_grad():
+        made.model.lm_head.weight[0, 0] = float("nan")
+    before = [weight.detach().clone() for weight in made.weights]
+    assert made.advance() == f"step {made.progress.step + 1} of 40: loss nan, gradient norm nan"
+    for weight, was in zip(made.weights, before, strict=True):
+        assert torch.equal(torch.nan_to_num(weight), torch.nan_to_num(was))
+
+
+def test_a_step_too_large_for_the_gpu_is_out_of_memory_and_a_smaller_one_runs_after_it(corpus: Corpus) -> None:
+    """As a recorded step too: the worker's exit code rests on the kind of error."""
+    device = torch.device("cuda", 0)
+    held = torch.empty(int(torch.cuda.mem_get_info(device)[0] - 2**30), dtype=torch.uint8, device=device)
+    large = make_run(corpus, batch_sequences=2**17)
+    try:
+        for step in ("eager", "graph"):
+            how = CUDA.model_copy(update={"step": step, "micro_batch_sequences": 2**17})
+            with pytest.raises(torch.OutOfMemoryError) as caught:
+                Training(large, corpus, how, device, StopAt()).advance()
+            assert is_out_of_memory(caught.value)
+    finally:
+        del held
+        torch.cuda.empty_cache()
+    small = Training(make_run(corpus), corpus, CUDA.model_copy(update={"step": "graph"}), device, StopAt())
+    assert small.advance() is None
 
 
 def test_every_visible_gpu_is_a_slot_of_its_own() -> None:
