@@ -62,17 +62,6 @@ def test_a_recorded_step_does_what_the_plain_one_does(corpus: Corpus, tmp_path: 
     assert graph == pytest.approx(plain, rel=1e-4)
 
 
-def test_what_cannot_be_recorded_is_said_and_nothing_has_moved(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    device = torch.device("cuda", 0)
-    made = Training(make_run(corpus), corpus, CUDA.model_copy(update={"step": "graph"}), device, StopAt())
-    before = [weight.detach().clone() for weight in made.weights]
-    plain = made._accumulate
-    monkeypatch.setattr(made, "_accumulate", lambda tokens: plain(tokens) * float(tokens.sum().item() >= 0))
-    with pytest.raises(NotRecorded):
-        made.advance()
-    assert all(torch.equal(one, other) for one, other in zip(before, made.weights, strict=True))
-
-
 def test_a_recorded_step_that_is_not_finite_is_named_and_not_taken(corpus: Corpus) -> None:
     device = torch.device("cuda", 0)
     made = Training(make_run(corpus), corpus, CUDA.model_copy(update={"step": "graph"}), device, StopAt())
@@ -134,3 +123,14 @@ def test_a_small_corpus_lies_on_the_gpu_as_it_is_stored(corpus: Corpus) -> None:
     resident = torch.cuda.memory_allocated(device) - before
     assert corpus.train.n_bytes <= resident < corpus.train.n_bytes + 2**14
     assert batches(0).device == device
+
+
+def test_what_cannot_be_recorded_is_said_and_nothing_has_moved(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda", 0)
+    made = Training(make_run(corpus), corpus, CUDA.model_copy(update={"step": "graph"}), device, StopAt())
+    before = [weight.detach().clone() for weight in made.weights]
+    plain = made._accumulate
+    monkeypatch.setattr(made, "_accumulate", lambda tokens: plain(tokens) * float(tokens.sum().item() >= 0))
+    with pytest.raises(NotRecorded):
+        made.advance()
+    assert all(torch.equal(one, other) for one, other in zip(before, made.weights, strict=True))

@@ -1,0 +1,70 @@
+"""What precision and the recorded step do to a loss: against float32, step by step, on the GPU and on the CPU."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from gpu_parts.common import Rows, Setting, Unwatched, run_of, shape_of
+from isoflop.corpus import Corpus
+from isoflop.rundir import Execution
+from isoflop.train.loop import train
+
+# On 500 steps, at rates that learn: what is left of a difference is what a sweep would see.
+CASES = ((2, 14, 64, 4), (4, 64, 128, 8), (6, 128, 128, 8))
+N_STEPS = 500
+WAYS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("float32 eager", {}),
+    ("float32 graph", {"step": "graph"}),
+    ("float32 graph again", {"step": "graph"}),
+    ("bfloat16 graph", {"step": "graph", "dtype": "bfloat16"}),
+    ("bfloat16 graph again", {"step": "graph", "dtype": "bfloat16"}),
+    ("bfloat16 eager", {"dtype": "bfloat16"}),
+)
+
+
+def main(setting: Setting) -> None:
+    """Train every shape in every way; the CPU's run comes last."""
+    corpus, rows = setting.corpus(), Rows(setting, "losses")
+    for case in CASES[:1] if setting.rehearsal else CASES:
+        for way, changes in WAYS[:3] if setting.rehearsal else WAYS:
+            what = {"shape": f"{case[0]}x{case[1]}", "way": way}
+            how = setting.execution(**changes)
+            rows.measure(what, lambda c=case, h=how: _losses(setting, corpus, c, h))  # type: ignore[misc]
+    for case in CASES[:1] if setting.rehearsal else CASES:
+        what = {"shape": f"{case[0]}x{case[1]}", "way": "float32 CPU"}
+        how = Execution(
+            device_kind="cpu", dtype="float32", n_threads=min(8, os.cpu_count() or 1), micro_batch_sequences=64
+        )
+        rows.measure(what, lambda c=case, h=how: _losses(setting, corpus, c, h))  # type: ignore[misc]
+
+
+def _losses(setting: Setting, corpus: Corpus, case: tuple[int, int, int, int], how: Execution) -> dict[str, Any]:
+    run = run_of(shape_of(*case[:3]), case[3], corpus, n_steps=20 if setting.rehearsal else N_STEPS)
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train(run, corpus, how, checkpoints=Path(folder), watcher=Unwatched())
+    assert trained.heldout is not None, trained.reason
+    heldout = trained.heldout
+    return {
+        "loss": heldout.nats_per_token,
+        "se": heldout.standard_error,
+        "curve": [loss for _, _, loss in trained.progress.curve],
+        "seconds": trained.progress.seconds,
+    }
+
+
+def describe(rows: list[dict[str, Any]]) -> list[str]:
+    """Held-out losses and how far each lies from float32 eager."""
+    lines = ["| shape | way | held-out loss | minus float32 eager | curves equal to the bit |", "|---|---|---|---|---|"]
+    found = {(row["shape"], row["way"]): row for row in rows if "loss" in row}
+    for (shape, way), row in found.items():
+        base, first = found.get((shape, "float32 eager")), found.get((shape, way.removesuffix(" again")))
+        equal = (
+            ("yes" if first and first["curve"] == row["curve"] and first["loss"] == row["loss"] else "no")
+            if "again" in way
+            else ""
+        )
+        lines.append(
+            f"| {shape} | {way} | {row['loss']:.6f} | {row['loss'] - base['loss']:+.6f} | {equal} |" if base else ""
+        )
+    return lines
