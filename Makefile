@@ -1,13 +1,14 @@
 # `make` alone says what there is. PYTHON chooses the interpreter (3.11 or newer), VENV where it installs, PYTEST_ARGS
-# what pytest is given beside.
+# what pytest is given beside, GPU_ARGS what benchmarks/gpu.py is.
 PYTHON ?= python3
 PYTEST_ARGS ?=
+GPU_ARGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 QUICKSTART := sweeps/quickstart.toml
 PYTEST = $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-.PHONY: help quickstart test check lint coverage clean
+.PHONY: help quickstart test check gpu lint coverage clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -23,6 +24,9 @@ test: $(VENV)/.installed-test ## the whole suite: under 9 minutes on two idle co
 
 check: lint ## linters, types and the tests that are not slow: under 90 seconds there
 	$(PYTEST) -m "not slow"
+
+gpu: $(VENV)/.installed-test ## everything that needs a GPU, measured: under 8 minutes on an H100 (GPU_ARGS=--rehearse: on a CPU)
+	$(BIN)/python benchmarks/gpu.py $(GPU_ARGS)
 
 lint: $(VENV)/.installed-test ## ruff and mypy
 	$(BIN)/ruff check .

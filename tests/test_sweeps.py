@@ -37,11 +37,12 @@ class Promise:
 PROMISES = {
     "smoke": Promise("cpu", 2, 2e9, 60, n_sizes=5),
     "quickstart": Promise("cpu", 2, 2e9, 6 * 60),
+    "gpu-smoke": Promise("cuda", 1, 80e9, 2 * 60),
     "single-gpu": Promise("cuda", 1, 80e9, 3600),
     "eight-gpu": Promise("cuda", 8, 80e9, 24 * 3600),
 }
 EVERY = pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
-ON_GPUS = pytest.mark.parametrize("file", [f for f in SWEEPS if "gpu" in f.stem], ids=lambda file: file.stem)
+ON_GPUS = pytest.mark.parametrize("file", [f for f in SWEEPS if f.stem.endswith("-gpu")], ids=lambda file: file.stem)
 
 
 def plan_as_promised(spec: SweepSpec) -> Plan:

@@ -96,7 +96,7 @@ def describe(rows: list[dict[str, Any]]) -> list[str]:
     found = {row["what"]: row for row in rows if "error" not in row}
     lines = []
     if whole := found.get("whole"):
-        lines.append(f"Sweep of {whole['runs']} trained in {whole['seconds']:.1f} s, process start included.")
+        lines.append(f"{whole['runs']['completed']} runs trained in {whole['seconds']:.1f} s, process start included.")
     if killed := found.get("killed"):
         lines.append(
             f"Killed with {killed['results_at_kill']} results; workers gone after "

@@ -15,8 +15,9 @@ from isoflop.spec import Keep
 # A training step's cost where nothing has been measured: a fixed part, a part per layer (launching its
 # operations), and the FLOPs at this rate. One core of an AMD EPYC (AVX-512), float32, see docs/benchmarks.md.
 CPU_STEP_SECONDS, CPU_LAYER_SECONDS, CPU_FLOPS_PER_SECOND = 0.8e-3, 1.0e-3, 5.0e10
-# A GPU of the A100/H100 class: launch-bound at small sizes; bfloat16 at about 40 % of 300 TFLOP/s. Not measured.
-GPU_STEP_SECONDS, GPU_LAYER_SECONDS, GPU_FLOPS_PER_SECOND = 1.0e-3, 0.7e-3, 1.2e14
+# A GPU of the H100/H200 class, bfloat16, the step replayed as a graph: within 35 % of what 2x14 to 12x768 took on an
+# H200, see docs/benchmarks.md.
+GPU_STEP_SECONDS, GPU_LAYER_SECONDS, GPU_FLOPS_PER_SECOND = 0.1e-3, 0.33e-3, 1.5e14
 
 # Weight, gradient and two Adam moments, float32 each.
 BYTES_PER_PARAM = 16

@@ -25,9 +25,9 @@ SHAPE = ModelShape(2, 16, 1, 16, 48, 257, 64)
 
 
 def test_a_guess_is_the_launches_of_every_step_and_the_arithmetic() -> None:
-    # a core: 0.8 ms and 1 ms per layer for each step, 5e10 FLOP/s; a GPU: 1 ms and 0.7 ms per layer, 1.2e14 FLOP/s
+    # a core: 0.8 ms and 1 ms per layer for each step, 5e10 FLOP/s; a GPU: 0.1 ms and 0.33 ms per layer, 1.5e14
     assert guess_seconds(SHAPE, 1000, 1e12, "cpu") == pytest.approx(0.8 + 2 * 1.0 + 20.0)
-    assert guess_seconds(SHAPE, 1000, 6e14, "cuda") == pytest.approx(1.0 + 2 * 0.7 + 5.0)
+    assert guess_seconds(SHAPE, 1000, 7.5e14, "cuda") == pytest.approx(0.1 + 2 * 0.33 + 5.0)
 
 
 def test_memory_is_that_of_weights_and_moments_and_of_one_sequence_unless_more_are_named() -> None:
