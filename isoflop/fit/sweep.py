@@ -1,4 +1,8 @@
-"""From the arrays of a sweep to its fit, in one call."""
+"""From the arrays of a sweep to its fit, in one call.
+
+The recommended estimate comes first, by a road of its own: columns, rows, `choose`, `Choice.estimate`. All else is read
+off it, tests it or stands beside it.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,9 +17,7 @@ from isoflop.fit.estimators.envelope import envelope_of_curves, envelope_of_ends
 from isoflop.fit.estimators.estimates import (
     cubic_estimate,
     envelope_estimate,
-    find_surface,
     joint_estimate,
-    law_estimate,
     loss_law,
     parabola_estimate,
     robust_estimate,
@@ -30,7 +32,7 @@ from isoflop.fit.estimators.parabola import (
     fit_frontier,
     pool_noise,
 )
-from isoflop.fit.estimators.surface import HUBER, SurfaceSolution
+from isoflop.fit.estimators.surface import HUBER, SurfaceSolution, find_surface
 from isoflop.fit.findings import diagnose
 from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.question import Options, Question, read_call
@@ -65,15 +67,15 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
     """
     columns, question = read_call(given, named)
     rows, level = columns.rows(), question.level
-    valleys = find_valleys(rows)
-    surface = find_surface(rows, question.residuals)
-    huber = surface if question.residuals == HUBER else None
-    choice = choose(rows, window=question.window, huber=huber, valleys=valleys)
-    scorecard = make_scorecard(choice, valleys, level) if choice else ()
-    reader = TargetReader(rows, choice, level, credible_decades(scorecard, level))
+    valleys, surface = find_valleys(rows), find_surface(rows, question.residuals)
     listed = _listed(valleys)
     budgets = [valley.budget_flops for valley in listed]
-    recommended = _recommend(choice, reader, budgets, question) if choice else None
+    huber = surface if question.residuals == HUBER else None
+    choice = choose(rows, window=question.window, huber=huber, valleys=valleys)
+    estimate = choice.estimate(budgets, level) if choice else None
+    scorecard = make_scorecard(choice, valleys, level) if choice else ()
+    reader = TargetReader(rows, choice, level, credible_decades(scorecard, level))
+    recommended = _recommended(choice, estimate, reader, question) if choice and estimate else None
     joint, noise = _joint_of_all(rows, choice), pool_noise(valleys)
     seen = Evidence(
         rows=rows,
@@ -122,7 +124,7 @@ def fit_exponents(*given: Any, **named: Any) -> tuple[Estimate, Estimate | None]
     valleys = find_valleys(rows)
     budgets = rows.budgets.tolist()
     choice = choose(rows, window=question.window, valleys=valleys)
-    recommended = _frontier_of(choice, budgets, question.level) if choice else None
+    recommended = choice.estimate(budgets, question.level) if choice else None
     return parabola_estimate(valleys, budgets, question.level, len(rows)), recommended
 
 
@@ -149,11 +151,12 @@ def _suggest(choice: Choice | None, question: Question) -> tuple[Suggestion, ...
     )
 
 
-def _recommend(choice: Choice, reader: TargetReader, budgets: Sequence[float], question: Question) -> Recommended:
+def _recommended(choice: Choice, estimate: Estimate, reader: TargetReader, question: Question) -> Recommended:
+    """The recommended estimate with what is read off it."""
     return Recommended(
         estimator=choice.estimator,
         reason=choice.reason,
-        estimate=_frontier_of(choice, budgets, question.level),
+        estimate=estimate,
         window_decades=question.window,
         outliers=choice.outliers,
         n_line=choice.on_params,
@@ -163,11 +166,6 @@ def _recommend(choice: Choice, reader: TargetReader, budgets: Sequence[float], q
         readings=tuple(reader.read(budget) for budget in choice.rows.budgets[:MAX_UNFITTED_PROFILES].tolist()),
         loss_law=loss_law(choice, question.level),
     )
-
-
-def _frontier_of(choice: Choice, budgets: Sequence[float], level: float) -> Estimate:
-    laws = (choice.on_params, choice.on_tokens)
-    return law_estimate(laws, choice.degrees_of_freedom, budgets, level, len(choice.rows))
 
 
 def _estimators(

@@ -22,6 +22,7 @@ from isoflop.fit.estimators.surface import (
 from isoflop.fit.estimators.surface_objective import N_PARAMETERS
 from isoflop.fit.lines import BudgetFloor, Line, fit_lines
 from isoflop.fit.noise import RowNoise, read_noise
+from isoflop.fit.results.estimate import Estimate, law_estimate
 from isoflop.fit.rows import Rows, in_window, read_cost
 from isoflop.fit.types import Mask
 from isoflop.fit.valley import ValleyShape
@@ -76,6 +77,11 @@ class Choice:
     def fitted_budgets(self) -> tuple[float, float]:
         """The smallest and the largest budget with rows, FLOPs."""
         return float(self.rows.budget_flops[0]), float(self.rows.budget_flops[-1])
+
+    def estimate(self, budgets: Sequence[float], level: float) -> Estimate:
+        """The recommended estimate: exponents, and N_opt at each of `budgets`, with intervals at `level`."""
+        laws = (self.on_params, self.on_tokens)
+        return law_estimate(laws, self.degrees_of_freedom, budgets, level, len(self.rows))
 
 
 def choose(

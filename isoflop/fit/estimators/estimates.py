@@ -16,15 +16,20 @@ from isoflop.fit.estimators.robust import rows_on_parabolas
 from isoflop.fit.estimators.surface import (
     RESIDUALS,
     SurfaceSolution,
-    has_logarithms,
     identified,
     robust_covariance,
-    solve_surface,
     surface_lines,
 )
-from isoflop.fit.intervals import Interval, Noise, decades_beyond, log_interval, student_quantile, ten_to
-from isoflop.fit.lines import BudgetFloor, PowerLaw, fit_lines
-from isoflop.fit.results.estimate import Estimate, JointEstimate, LossLaw, SurfaceEstimate
+from isoflop.fit.intervals import Noise, decades_beyond, log_interval, student_quantile, ten_to
+from isoflop.fit.lines import BudgetFloor, fit_lines
+from isoflop.fit.results.estimate import (
+    Estimate,
+    JointEstimate,
+    LossLaw,
+    SurfaceEstimate,
+    exponent_interval,
+    law_estimate,
+)
 from isoflop.fit.rows import Rows, read_cost
 
 # Curves end a little before their runs do: so far beyond its readings, decades, an envelope is still read.
@@ -57,7 +62,9 @@ def _by_budget(
     own = [found.get(budget) for budget in budgets]
     quantile = student_quantile(level, noise.degrees_of_freedom) if noise else 0.0
     sd = noise.on_params if noise else 0.0
-    (a, a_ci), (b, b_ci) = (_exponent(line, quantile) for line in lines) if lines else ((None, None), (None, None))
+    (a, a_ci), (b, b_ci) = (
+        (exponent_interval(line, quantile) for line in lines) if lines else ((None, None), (None, None))
+    )
     return Estimate(
         exponent_a=a,
         exponent_a_ci=a_ci,
@@ -65,24 +72,6 @@ def _by_budget(
         exponent_b_ci=b_ci,
         n_opt=tuple(ten_to(floor.x) if floor else None for floor in own),
         n_opt_ci=tuple(log_interval(floor.x, quantile * sd * floor.spread) if floor else None for floor in own),
-        n_used=n_used,
-    )
-
-
-def law_estimate(
-    laws: tuple[PowerLaw, PowerLaw], degrees_of_freedom: float, budgets: Sequence[float], level: float, n_used: int
-) -> Estimate:
-    """Two power laws, of N_opt and of D_opt, as an estimate: read at each budget."""
-    quantile = student_quantile(level, degrees_of_freedom)
-    read = [laws[0].at(math.log10(budget)) for budget in budgets]
-    (a, a_ci), (b, b_ci) = (_exponent(law, quantile) for law in laws)
-    return Estimate(
-        exponent_a=a,
-        exponent_a_ci=a_ci,
-        exponent_b=b,
-        exponent_b_ci=b_ci,
-        n_opt=tuple(ten_to(value) for value, _ in read),
-        n_opt_ci=tuple(log_interval(value, quantile * math.sqrt(variance)) for value, variance in read),
         n_used=n_used,
     )
 
@@ -103,19 +92,6 @@ def envelope_estimate(envelope: Envelope | None, budgets: Sequence[float]) -> Es
         n_opt_ci=(None,) * len(budgets),
         n_used=len(envelope.budget_flops),
     )
-
-
-def _exponent(law: PowerLaw, quantile: float) -> tuple[float, Interval]:
-    value, variance = law.exponent
-    half = quantile * math.sqrt(max(0.0, variance))  # rounding, where losses are all equal
-    return value, (value - half, value + half)
-
-
-def find_surface(rows: Rows, residuals: str) -> SurfaceSolution | None:
-    """The surface on all rows; None where these are not enough."""
-    if not has_logarithms(rows):
-        return None
-    return solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss, delta=RESIDUALS[residuals])
 
 
 def surface_estimate(

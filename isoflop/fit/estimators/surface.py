@@ -90,6 +90,13 @@ def has_logarithms(rows: Rows) -> bool:
     return bool(((rows.loss > SMALLEST_LOSS) & (rows.loss < LARGEST_LOSS)).all())
 
 
+def find_surface(rows: Rows, residuals: str) -> SurfaceSolution | None:
+    """The surface on all rows, by a name of `RESIDUALS`; None where these are not enough."""
+    if not has_logarithms(rows):
+        return None
+    return solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss, delta=RESIDUALS[residuals])
+
+
 def solve_surface(
     log_n: Array,
     log_d: Array,

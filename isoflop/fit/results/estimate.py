@@ -1,10 +1,12 @@
 """Of one estimator: its exponents and floors, and what is its own."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isoflop.fit.intervals import Interval
+from isoflop.fit.intervals import Interval, log_interval, student_quantile, ten_to
 from isoflop.fit.laws import SurfaceLaw
-from isoflop.fit.lines import Line
+from isoflop.fit.lines import Line, PowerLaw
 from isoflop.fit.results.target import Target
 
 
@@ -26,6 +28,31 @@ class Estimate:
     n_opt: tuple[float | None, ...]
     n_opt_ci: tuple[Interval | None, ...]
     n_used: int
+
+
+def law_estimate(
+    laws: tuple[PowerLaw, PowerLaw], degrees_of_freedom: float, budgets: Sequence[float], level: float, n_used: int
+) -> Estimate:
+    """Two power laws, of N_opt and of D_opt, as an estimate: read at each budget."""
+    quantile = student_quantile(level, degrees_of_freedom)
+    read = [laws[0].at(math.log10(budget)) for budget in budgets]
+    (a, a_ci), (b, b_ci) = (exponent_interval(law, quantile) for law in laws)
+    return Estimate(
+        exponent_a=a,
+        exponent_a_ci=a_ci,
+        exponent_b=b,
+        exponent_b_ci=b_ci,
+        n_opt=tuple(ten_to(value) for value, _ in read),
+        n_opt_ci=tuple(log_interval(value, quantile * math.sqrt(variance)) for value, variance in read),
+        n_used=n_used,
+    )
+
+
+def exponent_interval(law: PowerLaw, quantile: float) -> tuple[float, Interval]:
+    """The exponent of a power law, and its interval of `quantile` standard errors to either side."""
+    value, variance = law.exponent
+    half = quantile * math.sqrt(max(0.0, variance))  # rounding, where losses are all equal
+    return value, (value - half, value + half)
 
 
 @dataclass(frozen=True)
