@@ -11,8 +11,7 @@ from isoflop.result import RunResult
 from isoflop.run_spec import RunSpec, ScheduleSpec
 from isoflop.shape import ModelShape
 from isoflop.sources.recount import convention_matrix
-from isoflop.sources.row import Row
-from isoflop.sources.source import Origin, Pool, Source, TableSource
+from isoflop.sources.source import Origin, Pool, Row, Source, TableSource
 from isoflop.sources.table.header import TableColumns
 from isoflop.spec import SweepSpec
 from isoflop.store.store import open_store

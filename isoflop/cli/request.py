@@ -14,10 +14,9 @@ from isoflop.fit import Question
 from isoflop.fit.laws import PUBLISHED, PublishedLaw
 from isoflop.report.summary import Questions, Summary, summarize
 from isoflop.shape import ParamCount
-from isoflop.sources.fitting import fit_input
 from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.recount import convention_matrix, under_convention
-from isoflop.sources.source import Pool, Source
+from isoflop.sources.source import Pool, Source, fit_source
 from isoflop.sources.table.header import parse_renames
 from isoflop.units import parse_quantity
 
@@ -128,7 +127,7 @@ def _summary(source: Source | Pool, request: Request, budgets: Sequence[float]) 
         suggest=request.suggest,
         bootstrap=request.bootstrap,
     )
-    fit = fit_input(rows, question)
+    fit = fit_source(rows, question)
     return summarize(
         rows,
         fit,

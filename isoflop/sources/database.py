@@ -10,8 +10,7 @@ from isoflop.finding import Finding
 from isoflop.plan.file_findings import file_findings
 from isoflop.shape import ParamCount
 from isoflop.sources.findings.omissions import omission_findings
-from isoflop.sources.row import Row
-from isoflop.sources.source import SweepSource
+from isoflop.sources.source import Row, SweepSource
 from isoflop.spec import load_spec
 from isoflop.store import CompletedResult, RunCell, Standing, Store, SweepCell, read_snapshot, run_cells
 

@@ -1,9 +1,11 @@
 """From the names of sources to their rows."""
 
+import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,12 +13,17 @@ from isoflop.errors import IsoflopError
 from isoflop.sources.database import from_database, from_sweep_file
 from isoflop.sources.findings.mixtures import mixture_findings
 from isoflop.sources.pool import pool
-from isoflop.sources.source import Pool, Source, TableSource
-from isoflop.sources.table.header import lacks_renamed
-from isoflop.sources.table.read import read_table
+from isoflop.sources.source import Origin, Pool, Row, Source, TableSource
+from isoflop.sources.table.csv import read_csv
+from isoflop.sources.table.header import REQUIRED, lacks_renamed
+from isoflop.sources.table.jsonl import read_jsonl
+from isoflop.sources.table.parquet import MAGIC, read_parquet
+from isoflop.sources.table.raw import RawTable
+from isoflop.sources.table.values import checked_numbers, texts
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
 
+_JSONL_SUFFIXES = (".jsonl", ".ndjson")
 _KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CSV, JSON lines or Parquet)."
 
 
@@ -74,13 +81,13 @@ def load_source(
         return from_database(path, sweep, label)
     if not content.strip():
         raise IsoflopError(f"{str(path)!r} is empty.", hint=_KINDS)
-    table = read_table(path, content, renames, label=label or path.name)
+    table = _raw_table(path, content, renames)
     if table is None:
         raise IsoflopError(
             f"{str(path)!r} is not a sweep file, a database, a Parquet file, or CSV or JSON lines in UTF-8.",
             hint=_KINDS,
         )
-    return table
+    return _table_source(path, table, label or path.name)
 
 
 def _read_unless_sqlite(path: Path) -> bytes | None:
@@ -93,6 +100,71 @@ def _read_unless_sqlite(path: Path) -> bytes | None:
         raise IsoflopError(f"There is no file {str(path)!r}.", hint=_KINDS) from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         raise IsoflopError(f"Cannot read {str(path)!r}: {error}.", hint=_KINDS) from None
+
+
+def _raw_table(path: Path, content: bytes, renames: Mapping[str, str]) -> RawTable | None:
+    """The table in `content`, in the format that its first bytes or the file's ending tell; None for no table.
+
+    Raises:
+        IsoflopError: the content is not of its format, or a column is missing or twice.
+    """
+    name, suffix = str(path), path.suffix.lower()
+    if content.startswith(MAGIC):
+        return read_parquet(content, renames, name=name)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    if suffix in _JSONL_SUFFIXES or (suffix != ".csv" and text.lstrip().startswith("{")):
+        return read_jsonl(text, renames, name=name)
+    return read_csv(text, renames, name=name) if suffix == ".csv" or _names_columns(text, renames) else None
+
+
+def _table_source(path: Path, table: RawTable, label: str) -> TableSource:
+    """The rows of `table`, all of which can be fitted, marked with `label`.
+
+    Budget, parameters and tokens are finite and positive; a loss is finite (normalised losses may be negative) and at
+    most 1e6 either way; what else is known of a row may be missing.
+
+    Raises:
+        IsoflopError: no rows, or a bad value.
+    """
+    if not table.places:
+        raise IsoflopError(f"{table.name!r} has a header but no rows.", hint="Add one line per completed run.")
+    numbers = checked_numbers(table)
+    errors = numbers["loss_se"].tolist() if "loss_se" in numbers else ()
+    fields = zip(
+        *(numbers[ours].tolist() for ours in REQUIRED),
+        map(_none_for_nan, errors) if errors else repeat(None),
+        texts(table, "trunk") or repeat(None),
+        texts(table, "seed") or repeat(None),
+        repeat(label),
+        repeat(None),
+        strict=False,  # of endless repetitions
+    )
+    return TableSource(
+        label=label,
+        origin=Origin(table.kind),
+        path=path,
+        rows=tuple(map(Row._make, fields)),
+        columns=table.columns,
+        tokenizers=_distinct(texts(table, "tokenizer")),
+        param_counts=_distinct(name and name.lower() for name in texts(table, "param_count")),
+    )
+
+
+def _names_columns(text: str, renames: Mapping[str, str]) -> bool:
+    """Whether the first line names at least one column that is looked for."""
+    first_line = text.partition("\n")[0]
+    return any(column in first_line for column in (*REQUIRED, *renames.values()))
+
+
+def _none_for_nan(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _distinct(names: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(name for name in dict.fromkeys(names) if name is not None)
 
 
 def split_label(source: str) -> tuple[str | None, str]:

@@ -11,8 +11,7 @@ from isoflop.fit import Columns, Question, fit_exponents
 from isoflop.fit.intervals import Interval
 from isoflop.shape import ParamCount
 from isoflop.sources.findings.mixtures import MIXED_PARAM_COUNTS
-from isoflop.sources.row import Row
-from isoflop.sources.source import PARAM_COUNTS, Pool, Source
+from isoflop.sources.source import PARAM_COUNTS, Pool, Row, Source
 
 # Nine fits of more runs would keep a reader waiting.
 MOST_RUNS = 1000

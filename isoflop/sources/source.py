@@ -1,20 +1,25 @@
 """What a fit reads: the rows of a sweep, of a table of other people's runs, or of several of these as one."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, TypeVar
 
-from isoflop.counting import Convention, FlopCount
+import numpy as np
+
+from isoflop.counting import Convention, FlopCount, flops_per_token
 from isoflop.finding import Finding
 from isoflop.result import CurvePoint
 from isoflop.shape import ParamCount
-from isoflop.sources.row import Row
 from isoflop.sources.table.header import TableColumns
 from isoflop.spec import SweepSpec
 from isoflop.store import RunCell, SweepCell
+
+if TYPE_CHECKING:
+    from isoflop.fit import Question, SweepFit
 
 _T = TypeVar("_T")
 
@@ -29,6 +34,28 @@ class Origin(StrEnum):
     JSON_LINES = "jsonl"
     PARQUET = "parquet"
     SEVERAL = "several"
+
+
+class Row(NamedTuple):
+    """One run as a fit sees it: planned FLOPs (the grouping key), parameters, training tokens, loss; then the rest.
+
+    Attributes:
+        loss_se: standard error of the loss over the evaluation set, in the loss's unit.
+        trunk: rows that share a trunk are ends of one training, so not independent.
+        seed: initial weights and order of the data.
+        source: label of the source that the row comes from.
+        cell: the cell of a sweep that it is the result of; None in a table.
+    """
+
+    budget_flops: float
+    n_params: float
+    n_tokens: float
+    loss: float
+    loss_se: float | None = None
+    trunk: str | None = None
+    seed: str | None = None
+    source: str = ""
+    cell: RunCell | None = None
 
 
 class FitColumns(TypedDict):
@@ -105,6 +132,20 @@ class _Rows(ABC):
             "trunk": tuple(None if row.trunk is None else f"{row.source}/{row.trunk}" for row in self.rows),
         }
 
+    @property
+    def points_on_the_way(self) -> list[tuple[float, float, float, float]]:
+        """Points along the fitted runs' training curves: FLOPs, N and tokens so far, counted as here, and loss.
+
+        The last point of a curve is the run itself, and is left out.
+        """
+        points: list[tuple[float, float, float, float]] = []
+        curves = {run_id: curve for part in self.sweeps for run_id, curve in part.curves.items()}
+        for _, cell, count in self.runs:
+            n_params, per_token = float(cell.shape.n_params(count)), flops_per_token(cell.shape, self.flop_count, count)
+            on_the_way = curves.get(cell.run_id, ())[:-1]
+            points += [(per_token * at.n_tokens, n_params, float(at.n_tokens), at.loss) for at in on_the_way]
+        return points
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source(_Rows):
@@ -167,6 +208,15 @@ class Pool(_Rows):
     def origin(self) -> Origin:
         """Kind of the sources; SEVERAL where it differs."""
         return common(part.origin for part in self.parts) or Origin.SEVERAL
+
+
+def fit_source(source: Source | Pool, question: "Question") -> "SweepFit":
+    """The fit of all that `source` knows of its rows, its training curves among them."""
+    from isoflop.fit import Columns, Curves, fit_sweep  # loads scipy, which reading a source does without
+
+    points = source.points_on_the_way
+    curves = Curves(*np.array(points).T) if points else None
+    return fit_sweep(Columns(**source.columns_of_fit), dataclasses.replace(question, curves=curves))
 
 
 def common(values: Iterable[_T]) -> _T | None:

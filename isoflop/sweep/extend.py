@@ -61,8 +61,8 @@ def extend_sweep(
     from isoflop.corpus import vocab_size
     from isoflop.fit import Question
     from isoflop.plan.shapes import ShapeRule, nearest_shape
-    from isoflop.sources.fitting import fit_input
     from isoflop.sources.load import load_source
+    from isoflop.sources.source import fit_source
 
     if not db.exists():
         raise IsoflopError(
@@ -81,7 +81,7 @@ def extend_sweep(
         return float(shape.n_params(rule.count)) if can_train(shape, budget_flops) else None
 
     targets = [target] if target is not None else []
-    fit = fit_input(rows, Question(targets=targets, suggest=count, planned=waiting, trainable=trainable))
+    fit = fit_source(rows, Question(targets=targets, suggest=count, planned=waiting, trainable=trainable))
     said = [finding for finding in fit.findings if finding.code in _ON_SUGGESTIONS]
     if not fit.suggested:
         raise IsoflopError(

@@ -5,7 +5,7 @@ import pytest
 from isoflop.errors import IsoflopError
 from isoflop.report.reproduce import reproduction
 from isoflop.sources.load import load_sources
-from isoflop.sources.row import Row
+from isoflop.sources.source import Row
 from isoflop.sources.table.header import parse_renames
 from tests.report_examples import summary_of
 from tests.sources.test_sources_sweep import save_complete_sweep

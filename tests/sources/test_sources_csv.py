@@ -5,8 +5,7 @@ import pytest
 
 from isoflop.errors import IsoflopError
 from isoflop.sources.load import load_source, load_sources
-from isoflop.sources.row import Row
-from isoflop.sources.source import Origin
+from isoflop.sources.source import Origin, Row
 from tests.report_examples import LLAMA3
 
 HEADER = "budget_flops,n_params,n_tokens,loss"

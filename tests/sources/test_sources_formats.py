@@ -12,8 +12,7 @@ from pyarrow import parquet
 
 from isoflop.errors import IsoflopError
 from isoflop.sources.load import load_source
-from isoflop.sources.row import Row
-from isoflop.sources.source import Origin
+from isoflop.sources.source import Origin, Row
 
 ROW = {"budget_flops": 1e18, "n_params": 10**8, "n_tokens": 2e9, "loss": 2.5}
 KNOWN = {**ROW, "loss_se": 0.01, "trunk": "long", "seed": 3, "tokenizer": "byte", "param_count": "total"}

@@ -17,7 +17,7 @@ from isoflop.report.valley_curves import (
     parabola,
     shown_interval,
 )
-from isoflop.sources.row import Row
+from isoflop.sources.source import Row
 
 # With more runs than this the SVG holds their markers as an image: two megabytes per ten thousand otherwise.
 MOST_VECTORS = 5_000

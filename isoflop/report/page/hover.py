@@ -8,8 +8,7 @@ from typing import NamedTuple
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.target import Target
 from isoflop.report.fit_wording import interval, nats, percent
-from isoflop.sources.row import Row
-from isoflop.sources.source import Pool, Source, SweepSource
+from isoflop.sources.source import Pool, Row, Source, SweepSource
 from isoflop.store import CompletedResult, RunCell, run_cells
 from isoflop.units import format_flops, format_seconds
 from isoflop.wording import count, one_line, ratio, two_digits

@@ -5,12 +5,12 @@ from unittest import mock
 import numpy as np
 import pytest
 
+import isoflop.fit
 from isoflop.counting import FlopCount, flops_per_token
 from isoflop.fit import Question
-from isoflop.sources import fitting
-from isoflop.sources.fitting import fit_input
 from isoflop.sources.load import load_sources
 from isoflop.sources.recount import under_convention
+from isoflop.sources.source import fit_source
 from tests.report_examples import grid, make_result, points_of, save_sweep
 
 
@@ -28,8 +28,8 @@ def source(tmp_path_factory):
 
 
 def given_curves(source):
-    with mock.patch.object(fitting, "fit_sweep") as fit_sweep:
-        fit_input(source, Question())
+    with mock.patch.object(isoflop.fit, "fit_sweep") as fit_sweep:
+        fit_source(source, Question())
     return fit_sweep.call_args.args[1].curves
 
 
