@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from surfaces import BUDGETS, CELLS, FAR, GROUPS, NOISES, PIVOT, PLAIN, SPOILS, SURFACES, Cell, Setting, Surface
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.estimators.choice import JOINT, choose
 from isoflop.fit.estimators.parabola import budget_floors, find_valleys, pool_noise
 from isoflop.fit.estimators.surface import LEAST_SQUARES, solve_surface
 from isoflop.fit.intervals import student_quantile
 from isoflop.fit.lines import fit_lines
-from isoflop.fit.reading.targets import read_loss
+from isoflop.fit.reading.target_reader import read_loss
 from isoflop.fit.rows import SIX, Rows, TokenCost, read_cost
-from isoflop.fit.types import Array
 
 LEVEL = 0.90
 # One spoilt sweep of each kind for so many clean ones.

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 from surfaces import BUDGETS, CHINCHILLA, FAR, N_SIZES, SKEWED, SURFACES, Surface
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.design.suggest import suggest_runs
 from isoflop.fit.estimators.choice import Choice, choose
 from isoflop.fit.rows import SIX, Rows, sort_rows
-from isoflop.fit.types import Array
 
 NOISES = (0.002, 0.005)
 # Errors of the guess: of its centre at the smallest budget (decades) and of its slope (per decade of compute).

@@ -29,12 +29,12 @@ import numpy as np
 import scipy
 
 from isoflop.fit import fit_sweep
+from isoflop.fit.arrays import Array
 from isoflop.fit.estimators.bootstrap import refit_surface
 from isoflop.fit.estimators.joint_objective import JointObjective
 from isoflop.fit.estimators.surface import HUBER_DELTA, LEAST_SQUARES, solve_surface
 from isoflop.fit.estimators.surface_objective import SurfaceObjective
 from isoflop.fit.laws import SurfaceLaw
-from isoflop.fit.types import Array
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"

@@ -26,7 +26,7 @@ from isoflop.fit.estimators.parabola import budget_floors, find_valleys, fit_par
 from isoflop.fit.estimators.surface import robust_covariance, solve_surface, surface_lines
 from isoflop.fit.intervals import Interval, model_half_width, student_quantile
 from isoflop.fit.lines import Floor, PowerLaw, fit_lines
-from isoflop.fit.reading.targets import LossReading, read_loss
+from isoflop.fit.reading.target_reader import LossReading, read_loss
 from isoflop.fit.rows import Rows, in_window, read_cost, sort_rows
 
 DATA = Path(__file__).parents[1] / "tests" / "data"

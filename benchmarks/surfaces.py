@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.rows import SIX, Rows, TokenCost, sort_rows
-from isoflop.fit.types import Array
 
 # 3-fold apart from 1e19 on: within those of Hoffmann et al. 2022, figure 3 (6e18 to 3e21).
 BUDGETS = 8.1e20 / 3.0 ** np.arange(4, -1, -1)

@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,11 @@ def test_a_module_imports_only_from_lower_layers(path: Path) -> None:
         assert part(name) != "engine" or own in ("cli", "sweep") or (own, name) in OF_THE_ENGINE, (
             f"{own} imports {name}"
         )
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = Counter(path.name for path in modules() if path.name != "__init__.py")
+    assert [name for name, number in names.items() if number > 1] == []
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))

@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from isoflop.artifacts.directory_locks import alone_in, alone_with_corpora
 from isoflop.artifacts.inventory import CORPORA, Inventory, Item, Kind, LeftAlone
-from isoflop.artifacts.occupancy import alone_in, alone_with_corpora
 from isoflop.errors import IsoflopError
 from isoflop.files import temporary_name
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from isoflop.artifacts.occupancy import alone_with_corpora, is_claimed
+from isoflop.artifacts.directory_locks import alone_with_corpora, is_claimed
 from isoflop.artifacts.other_databases import OtherDatabases
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH
 from isoflop.errors import IsoflopError

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from isoflop.artifacts.occupancy import alone_in
+from isoflop.artifacts.directory_locks import alone_in
 from isoflop.artifacts.other_databases import OtherDatabases, notes, read_other_databases
 from isoflop.artifacts.retention import Ranking, leaves_weights, weights_any_keeps
 from isoflop.errors import IsoflopError

@@ -15,7 +15,7 @@ def status(
     """
     from isoflop.cli.console import stdout
     from isoflop.spec import load_spec
-    from isoflop.status.status import read_status
+    from isoflop.status.sweep_status import read_status
     from isoflop.sweep.locks import lock_path
     from isoflop.view.document import dumps
     from isoflop.view.status_document import status_document

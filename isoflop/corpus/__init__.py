@@ -1,9 +1,9 @@
 """Text to tokens to memory-mapped shards, and batches out of them. No torch."""
 
-from isoflop.corpus.batches import batch, batch_starts, heldout_sequences
 from isoflop.corpus.build import count_corpus, open_corpus
 from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
 from isoflop.corpus.findings import absence_finding, facts_by_token_count, token_count_findings
+from isoflop.corpus.sequences import batch, batch_starts, heldout_sequences
 from isoflop.corpus.sources import is_absent
 from isoflop.corpus.tokenizer import Tokenizer, make_tokenizer, vocab_size
 

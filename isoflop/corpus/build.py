@@ -15,7 +15,7 @@ from isoflop.corpus.integrity import has_stamp, is_intact, stamp
 from isoflop.corpus.shards import SHARD_TOKENS
 from isoflop.corpus.sources import Source, find_source
 from isoflop.corpus.tokenizer import make_tokenizer
-from isoflop.corpus.write import write_corpus
+from isoflop.corpus.writer import write_corpus
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.files import TEMPORARY_SUFFIX, remove_temporaries, write_atomically

@@ -32,7 +32,7 @@ def stamp(corpus: Corpus, folder: Path) -> None:
 
 
 def fingerprint_of(corpus: Corpus) -> str:
-    """The fingerprint of the tokens as they lie on disk, as `isoflop.corpus.write` makes it."""
+    """The fingerprint of the tokens as they lie on disk, as `isoflop.corpus.writer` makes it."""
     content = corpus.manifest.tokenizer.encode() + b"\0" + _digest(corpus.train) + _digest(corpus.heldout)
     return hashlib.sha256(content).hexdigest()[:FINGERPRINT_LENGTH]
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from isoflop.decision.positive import require_positive
 from isoflop.errors import IsoflopError
+from isoflop.units import require_positive
 
 SECONDS_PER_HOUR, HOURS_PER_DAY = 3600, 24
 # Beyond these a number is a slip of the keyboard.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from scipy.optimize import brentq
 
-from isoflop.decision.positive import require_positive
 from isoflop.fit.laws import SurfaceLaw
+from isoflop.units import require_positive
 
 TRAINING_FLOPS, INFERENCE_FLOPS = 6.0, 2.0
 # Sizes on offer, as shares of N_opt; the first is what the others are compared with.

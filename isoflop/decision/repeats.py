@@ -7,8 +7,8 @@ half about data is used; their other half discounts parameters in excess of the 
 import math
 from dataclasses import dataclass
 
-from isoflop.decision.positive import require_positive
 from isoflop.fit.laws import SurfaceLaw
+from isoflop.units import require_positive
 from isoflop.wording import count, ratio, two_digits
 
 # R*_D: epochs beyond the first after which a repeated token has lost most of its worth. Fitted by Muennighoff et al.

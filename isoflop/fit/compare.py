@@ -13,7 +13,7 @@ from isoflop.fit.intervals import (
     ten_to,
 )
 from isoflop.fit.lines import Line
-from isoflop.fit.results.estimate import Recommended
+from isoflop.fit.results.estimators import Recommended
 from isoflop.fit.results.sweep_fit import SweepFit
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from isoflop.fit.types import Array
+from isoflop.fit.arrays import Array
 
 Interval = tuple[float, float]
 

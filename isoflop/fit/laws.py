@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.lines import Line
 from isoflop.fit.rows import SIX, TokenCost
-from isoflop.fit.types import Array
 from isoflop.fit.valley import LN10, ValleyShape
 
 FLOPS_PER_PARAM_TOKEN = 6.0

@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.intervals import Noise
-from isoflop.fit.types import Array
 
 Covariance = tuple[tuple[float, float], tuple[float, float]]
 NO_ERRORS: Covariance = ((0.0, 0.0), (0.0, 0.0))

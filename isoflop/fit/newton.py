@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from isoflop.fit.types import Array, Indices, Mask
+from isoflop.fit.arrays import Array, Indices, Mask
 
 # Promised decrease, relative to the objective, below which double precision has nothing left to gain.
 CONVERGED = 1e-14

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import chdtrc
 
+from isoflop.fit.arrays import Array, Indices, Mask
 from isoflop.fit.intervals import normal_spread
 from isoflop.fit.rows import Rows
-from isoflop.fit.types import Array, Indices, Mask
 
 # Noise is taken to change along the budgets where equal noise would look like this once in ten sweeps: as the slope is
 # shrunk, a trend that is none costs little (`benchmarks/calibration.py`), one that is missed a tenth of the accuracy.

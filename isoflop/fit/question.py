@@ -1,6 +1,6 @@
 """What a fit is asked, and the two ways of calling it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict
 
@@ -8,7 +8,9 @@ from numpy.typing import ArrayLike
 
 from isoflop.fit.estimators.surface import HUBER, RESIDUALS
 from isoflop.fit.rows import Columns, Curves, check_columns
-from isoflop.fit.types import Trainable
+
+# From a budget, FLOPs, and N to the nearest size that can be trained there; None where none can.
+Trainable = Callable[[float, float], float | None]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from isoflop.fit.types import Array, Indices, Mask
+from isoflop.fit.arrays import Array, Indices, Mask
 
 # Beyond these, squares and reciprocals of losses would leave the range of a float; nats per token never come near.
 SMALLEST_LOSS, LARGEST_LOSS = 1e-100, 1e100

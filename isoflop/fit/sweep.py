@@ -37,8 +37,8 @@ from isoflop.fit.findings import diagnose
 from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.question import Options, Question, read_call
 from isoflop.fit.reading.scorecard import credible_decades, make_scorecard
-from isoflop.fit.reading.targets import TargetReader
-from isoflop.fit.results.estimate import Estimate, Estimators, Recommended
+from isoflop.fit.reading.target_reader import TargetReader
+from isoflop.fit.results.estimators import Estimate, Estimators, Recommended
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Suggestion

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from isoflop.fit.types import Array
+from isoflop.fit.arrays import Array
 
 LN10 = math.log(10)
 # Second derivatives of e^s h by (v, s, ln below, ln above) in the order that `Heights.bends` lists them.

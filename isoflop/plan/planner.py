@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import memory_bytes
-from isoflop.plan.findings import KeptSizes, grid_findings, rate_findings
 from isoflop.plan.grid import BudgetGrid, budget_grids
+from isoflop.plan.grid_findings import KeptSizes, grid_findings, rate_findings
 from isoflop.plan.heldout import heldout_findings, shortage
 from isoflop.plan.recipe import BUDGET_TOLERANCE, make_recipe
 from isoflop.plan.shapes import ShapeRule, nearest_shape

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from isoflop.fit.estimators.choice import PARABOLA
 from isoflop.fit.lines import MIN_PROFILES
-from isoflop.fit.results.estimate import Recommended
+from isoflop.fit.results.estimators import Recommended
 from isoflop.fit.results.profile import Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from isoflop.counting import Convention
 from isoflop.fit.intervals import ten_to
-from isoflop.fit.results.estimate import Estimate
+from isoflop.fit.results.estimators import Estimate
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Forecast, Suggestion, Target

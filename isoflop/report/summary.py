@@ -23,7 +23,7 @@ from isoflop.report.fit_tables import (
 )
 from isoflop.report.law_table import law_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
-from isoflop.sources.findings.recipe import recipe_findings
+from isoflop.sources.findings.training import training_findings
 from isoflop.sources.recount import ConventionFit
 from isoflop.sources.source import Pool, Source, SweepSource
 from isoflop.store import Standing
@@ -140,7 +140,7 @@ def summarize(
         fit=fit,
         answer=answer(fit, targets, n_budgets),
         targets=targets,
-        findings=(*source.findings, *recipe_findings(source.cells, fit), *fit.findings),
+        findings=(*source.findings, *training_findings(source.cells, fit), *fit.findings),
         estimators=estimator_table(fit, source.param_count) if fit.estimators.recommended else None,
         readings=target_table(targets, fit, asked=bool(fit.targets)) if targets else None,
         bands=band_table(targets),

@@ -30,8 +30,8 @@ from isoflop.status.work import read_work, share_done
 from isoflop.store import PlanChanges, Store, changes_since, open_store, run_cells, sweep_lock
 from isoflop.sweep.extend import planned_extras
 from isoflop.sweep.locks import lock_path
-from isoflop.sweep.outcome import Incomplete, Outline, RunOutcome
 from isoflop.sweep.planning import corpora, plan_sweep, sweep_corpus
+from isoflop.sweep.run_outcome import Incomplete, Outline, RunOutcome
 from isoflop.sweep.stakes import LeftBehind, left_behind
 
 

@@ -27,7 +27,7 @@ from isoflop.plan.types import Cell
 from isoflop.result import RunResult, Status
 from isoflop.store import Timing
 from isoflop.store.store import NTIMINGS
-from isoflop.sweep.outcome import Outline
+from isoflop.sweep.run_outcome import Outline
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.drawing import text
 from isoflop.wording import SIMULATED_SENTENCE, count, runs

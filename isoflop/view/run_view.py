@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from isoflop.sweep.outcome import RunOutcome
+from isoflop.sweep.run_outcome import RunOutcome
 from isoflop.units import format_flops, format_seconds, plural
 from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.drawing import text

@@ -4,7 +4,7 @@ from typing import Any
 
 from isoflop.status.holder import Holder
 from isoflop.status.positions import Position, State
-from isoflop.status.status import Failure, Omission, SweepStatus
+from isoflop.status.sweep_status import Failure, Omission, SweepStatus
 from isoflop.status.time_left import TimeLeft, done
 from isoflop.status.work import Work
 from isoflop.store import RunCell, SweepCell

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from isoflop.status.holder import Holder
-from isoflop.status.status import Failure, Next, Omission, SweepStatus
+from isoflop.status.sweep_status import Failure, Next, Omission, SweepStatus
 from isoflop.status.time_left import TimeLeft, done
 from isoflop.status.work import Activity, Work
 from isoflop.store import LockContent, RunCell, Standing

@@ -111,6 +111,6 @@ def test_a_limit_of_open_files_that_may_be_raised_is_raised(tmp_path: Path) -> N
 def test_a_bug_keeps_its_traceback(drawn: Path) -> None:
     """A stream that is guarded hides no error of ours."""
     code = "import isoflop.__main__ as m, sys\nsys.argv = ['isoflop', 'status', 'drawn.toml']\n"
-    code += "import isoflop.status.status as s\ns.read_status = lambda *a, **k: 1 / 0\nm.main()"
+    code += "import isoflop.status.sweep_status as s\ns.read_status = lambda *a, **k: 1 / 0\nm.main()"
     done = subprocess.run([sys.executable, "-c", code], cwd=drawn, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr

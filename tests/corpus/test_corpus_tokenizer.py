@@ -11,7 +11,7 @@ import isoflop
 from isoflop.corpus import load_corpus, make_tokenizer
 from isoflop.corpus.sources import find_source
 from isoflop.corpus.tokenizer import BYTE, Tokenizer, bytes_per_token, token_dtype
-from isoflop.corpus.write import write_corpus
+from isoflop.corpus.writer import write_corpus
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
 

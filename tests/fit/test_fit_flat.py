@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq
 
 from isoflop.fit import fit_sweep
-from isoflop.fit.reading.targets import flat_bands
+from isoflop.fit.reading.target_reader import flat_bands
 from isoflop.fit.valley import ValleyShape
 from tests.fit.known_sweeps import CHINCHILLA, SKEWED, known_sweep, rows_of, stack, surface_sweep, with_noise
 

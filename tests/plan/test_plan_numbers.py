@@ -9,7 +9,7 @@ import pytest
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import guess_seconds, memory_bytes
-from isoflop.plan.findings import KeptSizes, rate_findings
+from isoflop.plan.grid_findings import KeptSizes, rate_findings
 from isoflop.plan.neighbours import neighbours
 from isoflop.plan.planner import make_plan
 from isoflop.plan.recipe import batch_tokens_rule, make_recipe

@@ -10,8 +10,8 @@ from isoflop.decision.cost import CostRates
 from isoflop.decision.decide import decide
 from isoflop.errors import IsoflopError
 from isoflop.fit.laws import SurfaceLaw, published_law
-from isoflop.report.decision_document import decision_as_json
 from isoflop.report.decision_tables import decision_tables
+from isoflop.report.fit_document import decision_as_json
 from isoflop.spec import parse_spec
 from isoflop.view.document import dumps
 from isoflop.view.drawing import table_block

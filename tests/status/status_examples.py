@@ -11,7 +11,7 @@ from isoflop.plan.types import Cell
 from isoflop.rundir import Claim, Execution, JobFile, RunDir
 from isoflop.rundir.events import ProgressEvent, StartedEvent
 from isoflop.spec import SweepSpec
-from isoflop.status.status import SweepStatus, read_status
+from isoflop.status.sweep_status import SweepStatus, read_status
 from isoflop.store import open_store
 from isoflop.view.status_view import print_status
 

@@ -7,7 +7,7 @@ import pytest
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import DroppedCell
 from isoflop.spec import SweepSpec
-from isoflop.status.status import Next
+from isoflop.status.sweep_status import Next
 from isoflop.store import Standing, open_store
 from tests.report_examples import grid, make_result, save_sweep, save_troubled_sweep, unfinished
 from tests.status.status_examples import shown, states, status_of

@@ -17,7 +17,7 @@ import pytest
 
 from isoflop.processes import process_start
 from isoflop.status.holder import Holder, read_holder
-from isoflop.status.status import Next
+from isoflop.status.sweep_status import Next
 from isoflop.store import is_held, sweep_lock
 from isoflop.store.lock import PROBE_SECONDS
 from tests.report_examples import grid, save_sweep

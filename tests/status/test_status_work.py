@@ -9,7 +9,7 @@ import pytest
 
 from isoflop.rundir import own_claim
 from isoflop.rundir.events import TAIL_BYTES
-from isoflop.status.status import Next
+from isoflop.status.sweep_status import Next
 from isoflop.status.work import Activity
 from isoflop.store import Standing
 from tests.report_examples import grid, make_result, save_sweep

@@ -8,7 +8,7 @@ from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, Progres
 from isoflop.plan.types import Cell, Role
 from isoflop.rundir import JobFile, RunDir, own_claim
 from isoflop.store import Timing
-from isoflop.sweep.outcome import Outline
+from isoflop.sweep.run_outcome import Outline
 from isoflop.view.live import NEXT_RUN_SECONDS, SweepProgress
 from tests.report_examples import make_cell, make_result, save_sweep
 from tests.status.status_examples import CPU, begin, dead_claim, status_of

@@ -3,7 +3,7 @@
 import pytest
 
 from isoflop.engine.notices import DeviceHeld, Holder, Waiting
-from isoflop.sweep.outcome import Outline
+from isoflop.sweep.run_outcome import Outline
 from isoflop.view.live import SweepProgress, event_line
 
 NOBODY = SweepProgress(

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.estimators.choice import Choice
 from isoflop.fit.estimators.joint_objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.estimators.parabola import MIN_POINTS
 from isoflop.fit.intervals import MODEL_ERROR_PER_DECADE, decades_beyond, model_half_width, student_quantile, ten_to
+from isoflop.fit.question import Trainable
 from isoflop.fit.results.target import Suggestion
-from isoflop.fit.types import Array, Trainable
 
 # Sizes offered at each budget, decades from the ridge: wide enough to tell skew, not so wide that other laws rule.
 OFFSETS = tuple(np.linspace(-0.75, 0.75, 11).tolist())

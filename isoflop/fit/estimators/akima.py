@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.rows import sort_rows
-from isoflop.fit.types import Array
 
 # Points between two neighbouring sizes at which the curve is read.
 _PER_SIZE = 25

@@ -2,13 +2,13 @@
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.estimators.surface import NARROWING, SurfaceSolution, identified, surface_lines
 from isoflop.fit.estimators.surface_objective import SurfaceObjective
 from isoflop.fit.lines import Line
 from isoflop.fit.newton import minimise
 from isoflop.fit.results.sweep_fit import Cloud
 from isoflop.fit.rows import Rows, TokenCost
-from isoflop.fit.types import Array
 
 _SEED = 0
 # Refits are done this many at a time, so that the working arrays stay in the cache.

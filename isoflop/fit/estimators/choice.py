@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.fit.arrays import Mask
 from isoflop.fit.estimators.joint import JointFit, enough_for_joint, fit_joint
 from isoflop.fit.estimators.loss_law import LossReader, SurfaceLoss, fit_floor_law
 from isoflop.fit.estimators.outliers import find_outliers
@@ -22,9 +23,8 @@ from isoflop.fit.estimators.surface import (
 from isoflop.fit.estimators.surface_objective import N_PARAMETERS
 from isoflop.fit.lines import BudgetFloor, Line, fit_lines
 from isoflop.fit.noise import RowNoise, read_noise
-from isoflop.fit.results.estimate import Estimate, law_estimate
+from isoflop.fit.results.estimators import Estimate, law_estimate
 from isoflop.fit.rows import Rows, in_window, read_cost
-from isoflop.fit.types import Mask
 from isoflop.fit.valley import ValleyShape
 
 JOINT, PARABOLA, SURFACE, NONE = "joint", "parabola", "surface", "none"
@@ -45,7 +45,7 @@ class Choice:
     """The estimate to act on, before it is read anywhere.
 
     Attributes:
-        estimator, reason: see `results.estimate.Recommended`.
+        estimator, reason: see `results.estimators.Recommended`.
         rows: those that entered.
         outliers: positions of rows set aside, in the caller's columns.
         on_params, on_tokens: log10 optima over log10 C.

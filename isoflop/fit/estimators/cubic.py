@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.estimators.parabola import ROUNDING
 from isoflop.fit.intervals import Noise
 from isoflop.fit.lines import BudgetFloor, Floor
 from isoflop.fit.rows import LARGEST_LOSS, SMALLEST_LOSS, Rows
-from isoflop.fit.types import Array
 
 # One residual degree of freedom is left.
 MIN_POINTS = 5

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.fit.arrays import Array, Indices
 from isoflop.fit.lines import NO_ERRORS, Line
 from isoflop.fit.rows import Curves, Rows
-from isoflop.fit.types import Array, Indices
 
 # Hoffmann et al. 2022 read 1500 compute values; of a sweep's few curves a tenth says as much.
 _READINGS = 150

@@ -22,7 +22,7 @@ from isoflop.fit.estimators.surface import (
 )
 from isoflop.fit.intervals import Noise, decades_beyond, log_interval, student_quantile, ten_to
 from isoflop.fit.lines import BudgetFloor, fit_lines
-from isoflop.fit.results.estimate import (
+from isoflop.fit.results.estimators import (
     Estimate,
     JointEstimate,
     LossLaw,

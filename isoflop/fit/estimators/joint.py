@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.estimators.joint_objective import N_PARAMETERS, Axis
 from isoflop.fit.estimators.joint_valley import JointValley, Start, solve_valley
 from isoflop.fit.estimators.surface import (
@@ -19,7 +20,6 @@ from isoflop.fit.estimators.surface import (
 from isoflop.fit.intervals import pooled_freedom
 from isoflop.fit.lines import Line, Mixture
 from isoflop.fit.rows import SIX, Rows, TokenCost, read_cost
-from isoflop.fit.types import Array
 
 MIN_BUDGETS = 2
 

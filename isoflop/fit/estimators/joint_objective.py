@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.fit.arrays import Array, Indices, Mask
 from isoflop.fit.newton import Curvature
-from isoflop.fit.types import Array, Indices, Mask
 from isoflop.fit.valley import BENDS, LN10, Heights
 
 N_PARAMETERS = 6

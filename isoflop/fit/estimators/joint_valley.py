@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.estimators.joint_objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.lines import NO_ERRORS, Covariance, Line, as_covariance
 from isoflop.fit.newton import minimise
 from isoflop.fit.noise import inverse_information
-from isoflop.fit.types import Array
 from isoflop.fit.valley import LN10, ValleyShape
 
 # Prior standard deviation of ln al and ln be about the surface's, and the range these are first brought into.

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.estimators.surface import SurfaceSolution
 from isoflop.fit.rows import TokenCost
-from isoflop.fit.types import Array
 from isoflop.fit.valley import LN10
 
 # gamma of published fits lies between 0.04 and 0.3 (Hoffmann et al. 2022: 0.154 = 0.34 x 0.28 / 0.62).

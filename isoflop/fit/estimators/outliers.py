@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.special import stdtrit
 
+from isoflop.fit.arrays import Array, Mask
 from isoflop.fit.estimators.joint import JointFit, enough_for_joint, fit_joint
 from isoflop.fit.estimators.joint_objective import N_PARAMETERS, Axis, JointObjective
 from isoflop.fit.estimators.joint_valley import JointValley
@@ -10,7 +11,6 @@ from isoflop.fit.estimators.surface import LEAST_SQUARES, SurfaceSolution, solve
 from isoflop.fit.intervals import normal_spread
 from isoflop.fit.noise import ROUNDING, relative_variance, rough_trend
 from isoflop.fit.rows import Rows
-from isoflop.fit.types import Array, Mask
 
 # Rough first look: residuals of the Huber surface beyond this many robust standard deviations are set aside.
 _ROUGH_LIMIT = 4.0

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.intervals import Interval, Noise, log_interval, student_quantile, ten_to
 from isoflop.fit.lines import BudgetFloor, Floor, Line, fit_lines
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
 from isoflop.fit.rows import LARGEST_LOSS, SMALLEST_LOSS, Rows
-from isoflop.fit.types import Array
 
 # A bend that moves the loss by less (relative, root mean square) is rounding of the losses, not curvature.
 ROUNDING = 64 * float(np.finfo(np.float64).eps)

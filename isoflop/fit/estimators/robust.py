@@ -7,9 +7,9 @@ import math
 import numpy as np
 from scipy.special import stdtrit
 
+from isoflop.fit.arrays import Array, Indices, Mask
 from isoflop.fit.intervals import normal_spread
 from isoflop.fit.rows import LARGEST_LOSS, Rows
-from isoflop.fit.types import Array, Indices, Mask
 
 # Budgets with fewer rows keep them all: too few to tell a bad run from the bend of the valley.
 MIN_ROWS = 6

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.estimators.surface_objective import (
     HIGHEST_EXPONENT,
     LOWEST_EXPONENT,
@@ -20,7 +21,6 @@ from isoflop.fit.lines import Line, as_covariance
 from isoflop.fit.newton import minimise
 from isoflop.fit.noise import inverse_information
 from isoflop.fit.rows import LARGEST_LOSS, SMALLEST_LOSS, Rows, TokenCost
-from isoflop.fit.types import Array
 from isoflop.fit.valley import LN10
 
 # Residuals of log loss beyond this count by their size, not its square (Hoffmann et al. 2022, section D.2).

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from isoflop.fit.arrays import Array, Indices, Mask
 from isoflop.fit.newton import Curvature
-from isoflop.fit.types import Array, Indices, Mask
 
 # Exponents outside are no scaling law; a fit that ends here says so.
 LOWEST_EXPONENT, HIGHEST_EXPONENT = 1e-3, 3.0

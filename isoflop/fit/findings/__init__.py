@@ -4,7 +4,7 @@ from isoflop.finding import Finding
 from isoflop.fit.findings.agreement import on_agreement
 from isoflop.fit.findings.coverage import no_profiles, on_coverage, on_losses, on_near_budgets, on_noise, on_rows
 from isoflop.fit.findings.evidence import Evidence
-from isoflop.fit.findings.shape import on_shape
+from isoflop.fit.findings.floors import on_floors
 from isoflop.fit.findings.targets import on_intervals, on_scorecard, on_suggestions, on_targets
 
 
@@ -17,7 +17,7 @@ def diagnose(seen: Evidence) -> tuple[Finding, ...]:
         *on_near_budgets(seen),
         *on_rows(seen),
         *on_losses(seen),
-        *on_shape(seen),
+        *on_floors(seen),
         *on_noise(seen),
         *on_agreement(seen),
         *on_scorecard(seen),

@@ -7,7 +7,7 @@ from isoflop.finding import Finding, Severity
 from isoflop.fit.estimators.estimates import lack_of_fit_p
 from isoflop.fit.findings.evidence import MAX_LISTED, Evidence
 from isoflop.fit.intervals import FIVE_PERCENT, Interval
-from isoflop.fit.results.estimate import Estimate
+from isoflop.fit.results.estimators import Estimate
 
 # The law is called rejected where it would fit so badly once in a hundred sweeps.
 REJECTED_P_VALUE = 0.01

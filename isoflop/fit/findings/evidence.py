@@ -10,7 +10,7 @@ from isoflop.fit.estimators.parabola import Valley
 from isoflop.fit.intervals import Noise
 from isoflop.fit.noise import PureError
 from isoflop.fit.question import Question
-from isoflop.fit.results.estimate import Estimators
+from isoflop.fit.results.estimators import Estimators
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
 from isoflop.fit.results.target import Forecast, Suggestion, Target
 from isoflop.fit.rows import Rows

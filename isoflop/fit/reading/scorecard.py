@@ -9,7 +9,7 @@ import numpy as np
 from isoflop.fit.estimators.choice import Choice, choose_again, spread
 from isoflop.fit.estimators.parabola import Valley, budget_floors, pool_noise
 from isoflop.fit.intervals import Noise, log_interval, model_half_width, student_quantile, ten_to
-from isoflop.fit.reading.targets import read_loss
+from isoflop.fit.reading.target_reader import read_loss
 from isoflop.fit.results.target import Forecast
 
 # Three floors are the fewest that test a power law; a fit of fewer predicts nothing.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from isoflop.finding import Finding
 from isoflop.fit.lines import Line
-from isoflop.fit.results.estimate import Estimators
+from isoflop.fit.results.estimators import Estimators
 from isoflop.fit.results.profile import Frontier, Profile
 from isoflop.fit.results.target import Forecast, Suggestion, Target
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from isoflop.plan.types import Role
-from isoflop.sources.findings.recipe import recipe_findings
+from isoflop.sources.findings.training import training_findings
 from isoflop.sources.load import load_source
 from tests.report_examples import grid, make_result, planned_otherwise, save_sweep, summary_of
 
@@ -19,7 +19,7 @@ def swept(tmp_path):
 
 
 def _found(source, cells):
-    return {finding.code: finding for finding in recipe_findings(cells, summary_of(source).fit)}
+    return {finding.code: finding for finding in training_findings(cells, summary_of(source).fit)}
 
 
 def _changed(source, index, **changes):

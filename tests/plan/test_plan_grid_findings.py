@@ -8,7 +8,7 @@ import pytest
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding
 from isoflop.fit import fit_sweep
-from isoflop.plan.findings import KeptSizes, grid_findings
+from isoflop.plan.grid_findings import KeptSizes, grid_findings
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import Limit
 from isoflop.spec import parse_spec

@@ -26,7 +26,7 @@ SMALL_BIAS_DECADES = FIVE_PERCENT
 NOTABLE_BIAS = 0.005
 
 
-def on_shape(seen: Evidence) -> Iterator[Finding]:
+def on_floors(seen: Evidence) -> Iterator[Finding]:
     """Valleys whose floor is not inside, or inside and far from the middle; centres that drift; skew."""
     for vertex, side, more in (
         (Vertex.BELOW, "smaller models (more tokens)", "smaller"),

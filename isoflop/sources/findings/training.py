@@ -22,7 +22,7 @@ _NOISE_LIMIT = 2.0
 _NAMED = 6
 
 
-def recipe_findings(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Finding]:
+def training_findings(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Finding]:
     """One finding per kind of trouble; none for rows from tables."""
     planned = run_cells(cells)
     used = [cell for cell in planned if cell.used]

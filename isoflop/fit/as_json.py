@@ -5,7 +5,7 @@ import math
 from enum import Enum
 
 from isoflop.fit.intervals import ten_to
-from isoflop.fit.results.estimate import Estimate, Estimators, JointEstimate, LossLaw, Recommended, SurfaceEstimate
+from isoflop.fit.results.estimators import Estimate, Estimators, JointEstimate, LossLaw, Recommended, SurfaceEstimate
 from isoflop.fit.results.profile import Frontier, Profile
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Band, Forecast, Suggestion, Target
