@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -11,20 +9,16 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from isoflop.errors import IsoflopError
 from isoflop.run_spec import CooldownShape, Trainer
 from isoflop.shape import ParamCount
-from isoflop.spec_problems import EXAMPLE, first_problem
+from isoflop.spec_problems import first_problem
+from isoflop.toml_file import read_toml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Far beyond what anyone trains, and far from where floating point ends.
 Budget = Annotated[float, Field(ge=1, le=1e40, allow_inf_nan=False)]
 Size = Annotated[float, Field(ge=1, le=1e20, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-# Room for thousands of paths. The parser's time grows with the square of the parts of a key; no key of ours has three.
-LARGEST_FILE, MOST_PARTS = 1 << 20, 64
-_KEY = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
-_DEEP_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+{_KEY}(?:[ \t]*+\.[ \t]*+{_KEY}){{{MOST_PARTS}}}", re.MULTILINE)
 Keep = Literal["best-per-budget", "all", "none"]
 
 
@@ -255,38 +249,7 @@ def load_spec(path: Path) -> SweepSpec:
     Raises:
         IsoflopError: missing, unreadable or malformed file; unknown key; impossible value.
     """
-    shown = str(path)
-    try:
-        content = tomllib.loads(_bounded(path))
-    except FileNotFoundError:
-        raise IsoflopError(f"There is no sweep file {shown!r}.", hint="Check the path; sweeps/ has examples.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise IsoflopError(f"Cannot read sweep file {shown!r}: {error}.", hint="Give a readable TOML file.") from None
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number or nesting beyond what Python reads
-        raise IsoflopError(f"{shown!r} is not valid TOML: {error}.", hint=f"{EXAMPLE} shows the layout.") from None
-    return parse_spec(content, source=shown)
-
-
-def _bounded(path: Path) -> str:
-    """The text of a sweep file, of which the parser is known to make something in seconds.
-
-    Raises:
-        OSError, UnicodeDecodeError, ValueError: it cannot be read, or has a key of too many parts.
-        IsoflopError: it is too large.
-    """
-    with path.open("rb") as file:
-        data = file.read(LARGEST_FILE + 1)
-    if len(data) > LARGEST_FILE:
-        raise IsoflopError(
-            f"{str(path)!r} has more than {LARGEST_FILE} bytes, too many for a sweep file.",
-            hint=f"Give a sweep file; {EXAMPLE} shows the layout.",
-        )
-    text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    deep = _DEEP_KEY.search(text)
-    if deep is not None:
-        line = text.count("\n", 0, deep.end()) + 1
-        raise ValueError(f"a key of more than {MOST_PARTS} parts (at line {line})")
-    return text
+    return parse_spec(read_toml(path), source=str(path))
 
 
 def parse_spec(content: Mapping[str, Any], *, source: str) -> SweepSpec:

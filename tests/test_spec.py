@@ -103,10 +103,18 @@ def test_a_missing_key_is_named() -> None:
     [
         (b"name = ", "not valid TOML"),
         (b"\xff\xfe", "Cannot read"),
-        (b"budgets = [1" + b"0" * 5000 + b"]", "not valid TOML"),
-        (b"budgets = " + b"[" * 5000, "not valid TOML"),
+        (b"name = 1\n\nbudgets = '\xe4'", "Cannot read sweep file .*: line 3 is not UTF-8 text"),
+        (
+            b"budgets = [1" + b"0" * 5000 + b"]",
+            r"TOML: the whole number 10{19}\.\.\. has 5001 digits, more than the",
+        ),
+        (b"budgets = 1" + b"_0" * 5000, r"TOML: the whole number 10{19}\.\.\. has 5001 digits"),
+        (b"budgets = " + b"[" * 5000, "TOML: it is nested too deep"),
+        (b"budgets = " + b"{a = " * 5000, "TOML: it is nested too deep"),
+        (b"name = '" + b"1" * 5000 + b"'\nbudgets = ", "TOML: Invalid value"),
+        (b".".join([b"a"] * 66) + b" = 1", "TOML: a key of more than 64 parts"),
     ],
-    ids=["toml", "encoding", "digits", "nesting"],
+    ids=["toml", "encoding", "a line", "digits", "underscores", "lists", "tables", "digits in a text", "a long key"],
 )
 def test_an_unreadable_file_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "s.toml").write_bytes(content)
@@ -117,8 +125,12 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, content: bytes, said: str
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IsoflopError, match="no sweep file"):
         load_spec(tmp_path / "none.toml")
-    with pytest.raises(IsoflopError, match="Cannot read"):
+    with pytest.raises(IsoflopError, match=r"Cannot read sweep file '.*': it is a folder") as refused:
         load_spec(tmp_path)
+    assert "Errno" not in refused.value.message
+    with pytest.raises(IsoflopError, match=r"Cannot read sweep file '\S+/loop': Too many levels of symbolic links\."):
+        (tmp_path / "loop").symlink_to("loop")
+        load_spec(tmp_path / "loop")
 
 
 def test_the_hash_follows_content_and_not_spelling() -> None:

@@ -210,7 +210,7 @@ def _remembered(root: Path, key: str) -> Corpus | None:
         entry = json.loads(_index_entry(root, key).read_bytes())
         corpus = load_corpus(root, entry["fingerprint"])
         return corpus if is_intact(corpus, root / corpus.manifest.fingerprint) else None
-    except (OSError, ValueError, LookupError, TypeError, IsoflopError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, IsoflopError):
         return None
 
 

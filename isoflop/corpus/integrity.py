@@ -54,5 +54,5 @@ def _stamp(corpus: Corpus, folder: Path) -> dict[str, object]:
 def _read(path: Path) -> object:
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

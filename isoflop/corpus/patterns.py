@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import PurePath
 
 from isoflop.errors import IsoflopError
 
@@ -9,20 +10,46 @@ from isoflop.errors import IsoflopError
 MOST_PATTERNS = 1000
 LONGEST_PATTERN = 1000
 
+_EXAMPLE = "Write a pattern such as **/*.txt."
+
 
 def expand(patterns: str | Sequence[str]) -> tuple[str, ...]:
     """Patterns without alternatives that together match what `patterns` match, each once.
 
     Raises:
-        IsoflopError: too long, or too many.
+        IsoflopError: too long, too many, or one that can match no file of a folder.
     """
     given = (patterns,) if isinstance(patterns, str) else patterns
     if max(map(len, given)) > LONGEST_PATTERN:
         raise _excess(f"has more than {LONGEST_PATTERN} characters")
-    found = list(islice((one for pattern in given for one in _alternatives(pattern)), MOST_PATTERNS + 1))
+    pairs = ((one, pattern) for pattern in given for one in _alternatives(pattern))
+    found = list(islice(pairs, MOST_PATTERNS + 1))
     if len(found) > MOST_PATTERNS:
         raise _excess(f"stands for more than {MOST_PATTERNS} patterns")
-    return tuple(dict.fromkeys(found))
+    for one, pattern in found:
+        if (fault := _fault(one)) is not None:
+            raise _unusable(one, pattern, *fault)
+    return tuple(dict.fromkeys(one for one, _ in found))
+
+
+def _fault(pattern: str) -> tuple[str, str] | None:
+    """What keeps `pattern` from matching files of a folder, and what to do instead; None where nothing does."""
+    path = PurePath(pattern)
+    if not pattern or not path.parts:
+        return ("empty" if not pattern else "the folder itself"), _EXAMPLE
+    if "\0" in pattern:
+        return "a name with a null byte, which no file has", _EXAMPLE
+    if path.is_absolute():
+        return "an absolute path", f"List the folder in corpus.paths; the pattern starts there. {_EXAMPLE}"
+    if any("**" in part and part != "**" for part in path.parts):
+        return "a name with ** in it, which stands for whole folders", "Write ** alone between slashes, as in **/*.txt."
+    return None
+
+
+def _unusable(one: str, pattern: str, what: str, hint: str) -> IsoflopError:
+    given = f"corpus.pattern = {pattern!r}"
+    said = f"{given} is {what}." if one == pattern else f"{given} stands for {one!r}, among others, which is {what}."
+    return IsoflopError(said, hint=hint)
 
 
 def _excess(what: str) -> IsoflopError:

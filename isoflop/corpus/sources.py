@@ -184,23 +184,13 @@ def _matches(path: Path, entry: str, patterns: Sequence[str]) -> list[Path]:
         )
     # glob() takes a folder that it may not read for an empty one.
     os.scandir(path).close()
-    files = [file for pattern in patterns for file in _glob(path, pattern)]
+    files = [match for pattern in patterns for match in path.glob(pattern) if match.is_file()]
     if not files:
         raise IsoflopError(
             f"The folder {str(path)!r} has no file that matches {' or '.join(map(repr, patterns))}.",
             hint="Set corpus.pattern to match the names of its files, such as **/*.md.",
         )
     return files
-
-
-def _glob(path: Path, pattern: str) -> list[Path]:
-    try:
-        return [match for match in path.glob(pattern) if match.is_file()]
-    except (ValueError, NotImplementedError, IndexError) as error:
-        raise IsoflopError(
-            f"corpus.pattern = {pattern!r} is not a usable pattern: {error}.",
-            hint="Write a relative pattern such as **/*.txt.",
-        ) from None
 
 
 def _source_file(path: Path, name: PurePath) -> SourceFile:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from isoflop.errors import IsoflopError
+from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import is_folder, write_atomically
 from isoflop.report.figure.figure import render_figure
 from isoflop.report.fit_document import fit_document
@@ -43,7 +43,7 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
         return [out / name for name in contents]
     except OSError as error:
         raise IsoflopError(
-            f"Cannot write the report to {str(out)!r}: {error}.",
+            f"Cannot write the report to {str(out)!r}: {why_inaccessible(error, out)}.",
             hint="Check free space and permissions, or name another folder with --out.",
         ) from error
 

@@ -9,7 +9,7 @@ from itertools import repeat
 from pathlib import Path
 from types import MappingProxyType
 
-from isoflop.errors import IsoflopError
+from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.sources.database import from_database, from_sweep_file
 from isoflop.sources.findings.mixtures import mixture_findings
 from isoflop.sources.pool import pool
@@ -98,8 +98,10 @@ def _read_unless_sqlite(path: Path) -> bytes | None:
             return None if header == _SQLITE_HEADER else header + file.read()
     except FileNotFoundError:
         raise IsoflopError(f"There is no file {str(path)!r}.", hint=_KINDS) from None
+    except IsADirectoryError:
+        raise IsoflopError(f"{str(path)!r} is a folder; a source is a file.", hint=f"Name a file. {_KINDS}") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
-        raise IsoflopError(f"Cannot read {str(path)!r}: {error}.", hint=_KINDS) from None
+        raise IsoflopError(f"Cannot read {str(path)!r}: {why_inaccessible(error, path)}.", hint=_KINDS) from None
 
 
 def _raw_table(path: Path, content: bytes, renames: Mapping[str, str]) -> RawTable | None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from isoflop.errors import IsoflopError
+from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.finding import Finding
 from isoflop.plan.file_findings import file_findings
 from isoflop.result import Status
@@ -148,7 +148,7 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
         failures = _failures(runs, artifacts)
     except OSError as error:
         raise IsoflopError(
-            f"Cannot read the run directories in {str(artifacts)!r}: {error}.",
+            f"Cannot read the run directories in {str(artifacts)!r}: {why_inaccessible(error, artifacts)}.",
             hint="Name their folder with --artifacts, and make sure that you may read it.",
         ) from error
     findings = file_findings(planned, spec, file)

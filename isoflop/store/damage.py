@@ -166,4 +166,6 @@ def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False)[0]
         return ": ".join([".".join(map(str, problem["loc"])), problem["msg"]]).removeprefix(": ")
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
     return (str(error) or type(error).__name__).partition("\n")[0].rstrip(".")

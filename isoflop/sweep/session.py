@@ -18,7 +18,7 @@ from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.local.open_files import ensure_open_files
 from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, RunFinished
 from isoflop.engine.queue import start_order
-from isoflop.errors import IsoflopError
+from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.plan.estimate import guess_seconds
 from isoflop.plan.types import Plan
 from isoflop.result import Status
@@ -148,7 +148,7 @@ class Session:
             self.weights.free_all()
         except OSError as error:
             raise IsoflopError(
-                f"Cannot write to {str(self.engine.artifacts)!r}: {error}.",
+                f"Cannot write to {str(self.engine.artifacts)!r}: {why_inaccessible(error, self.engine.artifacts)}.",
                 hint="Make room or correct the permissions; finished results are safe, and the same command continues.",
             ) from error
 

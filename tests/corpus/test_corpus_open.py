@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from isoflop.corpus import Corpus, batch, load_corpus, open_corpus
+from isoflop.corpus.integrity import STAMP_NAME
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
@@ -177,8 +178,8 @@ def test_a_file_that_changes_meanwhile_is_an_error_of_the_user(base: Path) -> No
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b"\xff", b'{"fingerprint": 3}', b'{"fingerprint": "../../etc"}', b"{}"],
-    ids=["empty", "cut", "list", "null", "not text", "number", "path", "no key"],
+    [b"", b"{", b"[]", b"null", b"\xff", b'{"fingerprint": 3}', b'{"fingerprint": "../../etc"}', b"{}", b"[" * 100_000],
+    ids=["empty", "cut", "list", "null", "not text", "number", "path", "no key", "deep"],
 )
 def test_a_corrupt_index_entry_is_built_again(base: Path, content: bytes) -> None:
     open_files(base)
@@ -188,6 +189,15 @@ def test_a_corrupt_index_entry_is_built_again(base: Path, content: bytes) -> Non
     assert was_built(base)
     assert entry.read_bytes() == good
     assert not was_built(base)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000], ids=["empty", "cut", "not text", "deep"])
+def test_a_corrupt_note_of_what_was_read_costs_one_reading(base: Path, content: bytes) -> None:
+    folder = base / "root" / open_files(base).manifest.fingerprint
+    good = (folder / STAMP_NAME).read_bytes()
+    (folder / STAMP_NAME).write_bytes(content)
+    assert not was_built(base)
+    assert (folder / STAMP_NAME).read_bytes() == good
 
 
 def truncate(path: Path) -> None:

@@ -126,8 +126,10 @@ def test_a_bad_value_is_refused_with_its_line(tmp_path, row, said):
         ([HEADER], "has a header but no rows"),
         (["", " "], "is empty"),
         ([HEADER, '"1e18\0'], "line 2"),
+        ([HEADER, ROW, '"1e18,1e8', *[ROW] * 9000], "has a field of more than 131072 characters."),
+        ([HEADER, "9" * 5001 + ",1e8,2e9,2.5"], "line 2: budget_flops = '99999"),
     ],
-    ids=["renamed", "one-missing", "semicolons", "twice", "header-only", "blank", "null-byte"],
+    ids=["renamed", "one-missing", "semicolons", "twice", "header-only", "blank", "null-byte", "open-quote", "digits"],
 )
 def test_a_malformed_table_is_refused(tmp_path, lines, said):
     assert said in refusal(save(tmp_path, *lines))
@@ -158,7 +160,13 @@ def test_a_missing_file_is_refused(tmp_path, name):
 
 
 def test_a_folder_is_refused(tmp_path):
-    assert "Cannot read" in refusal(tmp_path)
+    assert refusal(tmp_path) == f"{str(tmp_path)!r} is a folder; a source is a file."
+
+
+def test_what_the_system_refuses_is_said_without_its_number(tmp_path):
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    path = tmp_path / "loop.csv"
+    assert refusal(path) == f"Cannot read {str(path)!r}: Too many levels of symbolic links."
 
 
 def test_a_name_with_a_null_byte_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """A Parquet file with flipped bits or a cut: a sentence, or rows that could be its own."""
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ from isoflop.errors import IsoflopError
 from isoflop.sources.load import load_source
 
 pa = pytest.importorskip("pyarrow", reason="reads Parquet")
+
+# What may be said of damage, in our words: pyarrow's name thrift, flatbuffers and levels.
+SAID = {
+    "cannot be read as Parquet: its last 4 bytes are not PAR1: it was cut off or altered.",
+    "cannot be read as Parquet: its footer, which says where its columns are, is damaged.",
+    "cannot be read as Parquet: the data of its columns are damaged.",
+    f"cannot be read as Parquet: it is damaged, or written in a way that pyarrow {pa.__version__} does not read.",
+}
 
 
 def test_a_garbled_parquet_file_is_no_bug(tmp_path: Path) -> None:
@@ -30,5 +39,19 @@ def test_a_garbled_parquet_file_is_no_bug(tmp_path: Path) -> None:
             load_source(str(path), db=tmp_path / "isoflop.db", sweep=None)
         except IsoflopError as error:
             refused += 1
-            assert "\n" not in error.message
+            reason = error.message.removeprefix(f"{str(path)!r} ")
+            assert reason in SAID or re.match("lacks the column|.* is not a finite|has a header but no rows", reason)
     assert refused > 50
+
+
+def test_damage_of_the_footer_is_told_from_damage_of_the_data(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    path = tmp_path / "runs.parquet"
+    parquet.write_table(pa.table({"budget_flops": [1e18], "n_params": [1e8], "n_tokens": [2e9], "loss": [2.5]}), path)
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")  # parquet.apache.org/docs/file-format
+    for start, said in ((footer, "its footer, which says where"), (4, "the data of its columns are damaged")):
+        path.write_bytes(whole[:start] + b"\xff" * 40 + whole[start + 40 :])
+        with pytest.raises(IsoflopError, match=said):
+            load_source(str(path), db=tmp_path / "isoflop.db", sweep=None)

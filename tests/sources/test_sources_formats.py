@@ -108,10 +108,14 @@ def test_numbers_that_json_cannot_mean_are_refused(tmp_path, text):
         ("{", "line 2, is not JSON: "),
         ("[1, 2]", "line 2, is not a JSON object."),
         ('{"loss": 1, "loss": 2}', "line 2, is not JSON: it names 'loss' twice"),
-        ('{"loss": ' + "[" * 100_000, "line 2, is not JSON: nested too deep."),
-        ('{"loss": ' + "9" * 5000 + "}", "line 2, is not JSON: "),
+        ('{"loss": ' + "[" * 100_000, "line 2, is not JSON: it is nested too deep."),
+        (
+            '{"n_params": 12.5, "n_tokens": 9' + "8" * 5000 + "}",
+            "line 2, is not JSON: the whole number 98888888888888888888... has 5001 digits, more than the 4300 that",
+        ),
+        ('{"loss": 1.' + "1" * 5000 + ', "loss": 2}', "line 2, is not JSON: it names 'loss' twice"),
     ],
-    ids=["cut off", "a list", "a key twice", "deep", "endless"],
+    ids=["cut off", "a list", "a key twice", "deep", "endless", "a key twice beside many digits"],
 )
 def test_a_line_that_is_no_object_is_refused_with_its_number(tmp_path, line, said):
     path = tmp_path / "runs.jsonl"
@@ -178,7 +182,8 @@ def test_a_parquet_file_may_have_any_name_and_a_damaged_one_is_refused(tmp_path)
     (tmp_path / "table").write_bytes(content)
     assert load(tmp_path / "table").origin is Origin.PARQUET
     (tmp_path / "table").write_bytes(content[: len(content) // 2])
-    assert "cannot be read as Parquet" in refusal(tmp_path / "table").message
+    said = "cannot be read as Parquet: its last 4 bytes are not PAR1: it was cut off or altered."
+    assert refusal(tmp_path / "table").message == f"{str(tmp_path / 'table')!r} {said}"
 
 
 def test_a_parquet_table_without_rows_or_with_a_column_twice_is_refused(tmp_path):

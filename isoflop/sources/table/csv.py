@@ -16,7 +16,7 @@ def read_csv(text: str, renames: Mapping[str, str], *, name: str) -> RawTable:
     """The table in `text`; a short row ends in empty fields, a row of blanks is none.
 
     Raises:
-        IsoflopError: no CSV, a column is missing or twice, or a row has more fields than there are columns.
+        IsoflopError: a field is endless, a column is missing or twice, or a row has more fields than there are columns.
     """
     lines = _lines(text, name)
     _, header = next(lines)
@@ -42,5 +42,8 @@ def _lines(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
                 raise IsoflopError(f"{place}, has {len(fields)} fields for {len(header)} columns.", hint=_COMMAS)
             if any(map(str.strip, fields)):
                 yield reader.line_num, fields
-    except csv.Error as error:
-        raise IsoflopError(f"{name!r}, line {reader.line_num}, is not CSV: {error}.", hint=_LAYOUT) from None
+    except csv.Error:  # the only one that a text, whatever its content, leads to with the reader's own settings
+        raise IsoflopError(
+            f"{name!r}, line {reader.line_num}, has a field of more than {csv.field_size_limit()} characters.",
+            hint=f"Look for a quotation mark that is never closed, there or above. {_LAYOUT}",
+        ) from None

@@ -3,11 +3,15 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from isoflop.errors import IsoflopError
+from isoflop.errors import IsoflopError, why_unparsed
 from isoflop.sources.table.header import choose_columns
 from isoflop.sources.table.raw import RawTable
 
 _LAYOUT = 'Write one object per line, such as {"budget_flops": 1e18, "n_params": 1e8, "n_tokens": 2e9, "loss": 2.5}.'
+
+
+class _KeyTwiceError(ValueError):
+    """An object that has a key twice, of which JSON's own reader would keep the last."""
 
 
 def read_jsonl(text: str, renames: Mapping[str, str], *, name: str) -> RawTable:
@@ -33,7 +37,7 @@ def _lines(text: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:
         try:
             row = decode(line)
         except (ValueError, RecursionError) as error:
-            why = str(error) if isinstance(error, ValueError) else "nested too deep"
+            why = why_unparsed(error, line)
             raise IsoflopError(f"{name!r}, line {number}, is not JSON: {why}.", hint=_LAYOUT) from None
         if not isinstance(row, dict):
             raise IsoflopError(f"{name!r}, line {number}, is not a JSON object.", hint=_LAYOUT)
@@ -44,10 +48,10 @@ def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     """The pairs as a dict.
 
     Raises:
-        ValueError: a key is there twice.
+        _KeyTwiceError: a key is there twice.
     """
     row = dict(pairs)
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"it names {next(key for key in keys if keys.count(key) > 1)!r} twice")
+        raise _KeyTwiceError(f"it names {next(key for key in keys if keys.count(key) > 1)!r} twice")
     return row

@@ -6,7 +6,7 @@ from isoflop.errors import IsoflopError
 from isoflop.sources.table.header import choose_columns
 from isoflop.sources.table.raw import RawTable
 
-MAGIC = b"PAR1"  # parquet.apache.org/docs/file-format
+MAGIC = b"PAR1"  # at both ends: parquet.apache.org/docs/file-format
 
 
 def read_parquet(content: bytes, renames: Mapping[str, str], *, name: str) -> RawTable:
@@ -23,12 +23,28 @@ def read_parquet(content: bytes, renames: Mapping[str, str], *, name: str) -> Ra
             f"{name!r} is a Parquet file, and pyarrow, which reads such files, is not installed.",
             hint="`pip install 'isoflop[parquet]'`, or give the table as CSV or JSON lines.",
         ) from None
+    if content[-len(MAGIC) :] != MAGIC:
+        raise _unread(name, f"its last {len(MAGIC)} bytes are not {MAGIC.decode()}: it was cut off or altered")
+    # What pyarrow says of damage names parts of its own; ValueError: text that is not UTF-8.
+    damage = (pa.ArrowException, OSError, ValueError, OverflowError)
     try:
-        table = parquet.ParquetFile(pa.BufferReader(content)).read()
+        file = parquet.ParquetFile(pa.BufferReader(content))
+    except damage:
+        raise _unread(name, "its footer, which says where its columns are, is damaged") from None
+    try:
+        table = file.read()
         header = table.column_names
         columns = choose_columns(header, renames, name=name)
         values = {ours: table.column(header.index(theirs)).to_pylist() for ours, theirs in columns.chosen.items()}
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: text that is not UTF-8
-        why = str(error).partition("\n")[0].rstrip(".")
-        raise IsoflopError(f"{name!r} cannot be read as Parquet: {why}.", hint="Write the file again.") from None
+    except pa.ArrowNotImplementedError:
+        raise _unread(name, f"it is damaged, or written in a way that pyarrow {pa.__version__} does not read") from None
+    except damage:
+        raise _unread(name, "the data of its columns are damaged") from None
     return RawTable(name, "parquet", columns, values, range(1, table.num_rows + 1))
+
+
+def _unread(name: str, why: str) -> IsoflopError:
+    return IsoflopError(
+        f"{name!r} cannot be read as Parquet: {why}.",
+        hint="Copy or write the file again, or give the table as CSV or JSON lines.",
+    )
