@@ -9,7 +9,7 @@ import pytest
 from isoflop.fit.estimators.choice import choose
 from isoflop.fit.estimators.surface import HUBER_DELTA, LEAST_SQUARES, robust_covariance, solve_surface, surface_lines
 from isoflop.fit.intervals import student_quantile
-from isoflop.fit.noise import read_noise
+from isoflop.fit.noise import read_noise, relative_variance
 from isoflop.fit.reading.scorecard import credible_decades
 from isoflop.fit.rows import sort_rows
 from isoflop.fit.sweep import fit_sweep
@@ -70,6 +70,29 @@ def test_stated_errors_weigh_rows_as_their_variances_do():
     noise = read_noise(rows, rows.loss_se * np.resize([1.0, 1.0, -1.0, -1.0], 16), 16)
     weights = noise.weights * rows.loss_se**2
     assert weights / weights.mean() == pytest.approx(np.ones(16))
+
+
+@pytest.mark.parametrize(("smallest", "alike"), [(0.901, True), (0.899, False), (0.0, True)], ids=str)
+def test_stated_errors_within_a_tenth_of_each_other_weigh_alike(smallest, alike):
+    stated = 0.002 * np.array([smallest, 1.0, 0.95, 1.0])
+    assert (np.ptp(relative_variance(stated, 1e-5)) == 0) == alike
+
+
+@pytest.mark.parametrize("pooled", [2e-5, 1.1e-5, 9e-6, 1e-8], ids=str)
+def test_what_stated_errors_leave_of_the_residual_variance_is_common_to_all_rows(pooled):
+    stated = np.array([0.001, 0.002, 0.003, 0.0, 0.005])
+    known = np.array([1e-6, 4e-6, 9e-6, 39e-6 / 4, 25e-6])  # the row that states none has the mean of the others
+    common = pooled - known.mean()
+    # stated errors that explain more than there is are shared, and say only how rows compare
+    expected = (known + common) / pooled if common > 0 else known / known.mean()
+    assert relative_variance(stated, pooled) == pytest.approx(expected)
+    assert relative_variance(stated, pooled).mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("pooled", [0.0, -1.0])
+def test_rows_without_residuals_or_without_stated_errors_weigh_alike(pooled):
+    assert relative_variance(np.array([0.001, 0.005]), pooled).tolist() == [1, 1]
+    assert relative_variance(np.zeros(2), 1e-5).tolist() == [1, 1]
 
 
 def test_each_budget_is_weighed_by_its_own_stated_errors():

@@ -1,11 +1,15 @@
 """The next runs: whole valleys beyond the sweep and single runs within, by what they would tell."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 
 from isoflop.fit import fit_sweep
 from isoflop.fit.design.suggest import suggest_runs
 from isoflop.fit.estimators.choice import choose
+from isoflop.fit.intervals import student_quantile
 from isoflop.fit.rows import sort_rows
 from tests.fit.known_sweeps import CHINCHILLA, published, rows_of, stack, surface_sweep, with_noise
 
@@ -59,6 +63,94 @@ def test_the_promised_interval_is_the_one_that_the_fit_with_these_runs_has():
     together = with_noise(stack(*added), np.random.default_rng(1), 0.002)
     (target,) = fit_sweep(*stack(SWEEP, together), targets=[1e22]).targets
     assert np.ptp(np.log10(target.n_opt_ci)) / 2 == pytest.approx(runs[-1].half_width, rel=0.1)
+
+
+def _slopes(choice, budget, n_params):
+    """d loss / d (valley, ridge of that budget alone) of one run, per standard deviation, by central differences."""
+    valley, step = choice.joint.valley, 1e-5
+    log_n, log_c = np.array([math.log10(n_params)]), np.array([math.log10(budget)])
+
+    def loss(theta):
+        return float(dataclasses.replace(valley, theta=theta).above_floor(log_n, log_c)[0])
+
+    moved = [step * np.eye(6)[place] for place in range(6)]
+    slopes = np.array([(loss(valley.theta + up) - loss(valley.theta - up)) / (2 * step) for up in moved])
+    off_ridge = -float(np.diff(valley.above_floor(log_n + np.array([-step, step]), log_c.repeat(2)))[0]) / (2 * step)
+    trend = choice.noise.trend
+    sd = math.exp(trend.slope * (float(log_c[0]) - trend.log_c_mean) / 2)
+    return slopes / sd, off_ridge / sd, 1 / sd
+
+
+def _variance(choice, runs, log_c):
+    """Of the ridge at `log_c`, per unit of residual variance, from `runs`: the information matrix written out."""
+    valley, budgets = choice.joint.valley, sorted({budget for budget, _ in runs})
+    k = len(budgets)
+    scattered = valley.scatter.sd > 0
+    information = np.diag([0.0] * 4 + [valley.strength] * 2 + [0.0] * k)
+    if scattered:
+        loose = (choice.residual_sd / valley.scatter.sd) ** 2
+        information = np.diag([*np.diag(information), *[loose] * k])
+    for budget, n_params in runs:
+        slopes, off_ridge, floor = _slopes(choice, budget, n_params)
+        row = np.zeros(len(information))
+        row[:6], place = slopes, 6 + budgets.index(budget)
+        row[place] = floor
+        if scattered:
+            row[place + k] = off_ridge
+        information += np.outer(row, row)
+    reading = np.zeros(len(information))
+    reading[:2] = 1.0, log_c - valley.line.log_c_mean
+    return float(reading @ np.linalg.solve(information, reading))
+
+
+def _kind(kind):
+    """A choice from a sweep with this about its noise."""
+    generator = np.random.default_rng(9)
+    budget, n_params, _, loss = surface_sweep(BUDGETS, n_sizes=9)
+    if kind == "trend":
+        loss = loss * np.exp(generator.normal(0, 1e-3 * (budget / 1e19) ** 0.5))
+    else:
+        n_params = n_params * 10 ** np.repeat(generator.normal(0, 0.08 * (kind == "scatter"), 5), 9)
+        loss = loss * np.exp(generator.normal(0, 2e-3, 45))
+    choice = choose(sort_rows(budget, n_params, budget / (6 * n_params), loss))
+    assert (choice.noise.trend.slope != 0) == (kind == "trend")
+    assert (choice.joint.valley.scatter.sd > 0.03) == (kind == "scatter")
+    return choice
+
+
+@pytest.mark.parametrize("count", [1, 7], ids=["a run", "a valley"])
+@pytest.mark.parametrize("kind", ["plain", "trend", "scatter"])
+def test_the_promise_is_what_finite_differences_of_the_valley_make_of_the_information(kind, count):
+    choice = _kind(kind)
+    target = 22.0
+    found = suggest_runs(choice, 10**target, count, 0.9)
+    assert found[0].opens_budget == (count == 7)
+    trained = list(zip(choice.rows.budget_flops.tolist(), choice.rows.n_params.tolist(), strict=True))
+    more = [(run.budget_flops, run.n_params) for run in found]
+    gained = _variance(choice, trained + more, target) / _variance(choice, trained, target)
+    now = student_quantile(0.9, choice.degrees_of_freedom) * math.sqrt(choice.on_params.at(target)[1])
+    assert found[-1].half_width_statistical == pytest.approx(now * math.sqrt(gained), rel=1e-5)
+    assert gained < 0.999
+
+
+def test_a_valley_is_opened_once_and_single_runs_come_as_often_as_they_tell_most():
+    runs = _suggest(24)
+    opened = [run.budget_flops for run in runs if run.opens_budget]
+    assert opened == [opened[0]] * 7
+    within = [run.budget_flops for run in runs if not run.opens_budget]
+    assert len(within) == 17
+    assert max(map(within.count, within)) > 2
+
+
+@pytest.mark.parametrize(("count", "found"), [(13, 7), (14, 14), (21, 14), (40, 14)], ids=str)
+def test_where_nothing_but_the_next_two_valleys_can_be_trained_each_comes_once(count, found):
+    def trainable(budget, n_params):
+        return n_params if budget > 1.01e20 else None
+
+    runs = suggest_runs(choose(sort_rows(*SWEEP)), 1e22, count, 0.9, trainable=trainable)
+    budgets = [run.budget_flops for run in runs]
+    assert len(runs) == found
+    assert {budgets.count(budget) for budget in budgets} == {7}
 
 
 def test_the_fit_suggests_for_the_first_target_and_writes_it_into_the_document():

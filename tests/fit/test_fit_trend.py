@@ -12,7 +12,7 @@ from isoflop.fit.estimators.choice import choose
 from isoflop.fit.estimators.joint import fit_joint
 from isoflop.fit.estimators.outliers import find_outliers, rows_on_valley
 from isoflop.fit.estimators.surface import solve_surface
-from isoflop.fit.noise import TREND_P_VALUE, read_trend
+from isoflop.fit.noise import TREND_P_VALUE, read_trend, rough_trend
 from isoflop.fit.rows import sort_rows
 from tests.fit.known_sweeps import published, surface_sweep, with_noise
 
@@ -48,6 +48,19 @@ def test_the_slope_is_the_most_likely_one():
         return 12.0 * math.log(np.mean(squares * np.exp(-slope * z))) + slope**2 / 2
 
     assert all(unlikely(trend.slope) < unlikely(trend.slope + off) for off in (-1e-3, 1e-3))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("off", "counted"), [(2.4, 2.4), (2.6, 2.5), (100, 2.5)], ids=str)
+def test_residuals_count_no_farther_than_two_and_a_half_robust_standard_deviations(off, counted, sign):
+    residual = _residual(1, 3.0)
+    # of a normal law, half lies within 0.6745 standard deviations; another bad run leaves the median where it is
+    robust_sd = np.median(np.abs(residual)) / 0.67449
+    residual = residual.clip(-2.3 * robust_sd, 2.3 * robust_sd)
+    worst = np.abs(residual).argmax()
+    given, expected = residual.copy(), residual.copy()
+    given[worst], expected[worst] = sign * off * robust_sd, sign * counted * robust_sd
+    assert rough_trend(given, LOG_C, 24.0).slope == pytest.approx(read_trend(expected, LOG_C, 24.0).slope, rel=1e-4)
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
