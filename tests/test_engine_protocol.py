@@ -41,8 +41,8 @@ from tests.scripted_engine import (
 
 
 def variant(**changes: object) -> RunSpec:
-    """A simulated run; not by `model_copy`, which would keep an id that was computed before."""
-    return RunSpec.model_validate({**dict(RUN), "trainer": "simulated", "batch_sequences": 8, **changes})
+    """A simulated run; not by `model_copy` or `dict`, which would keep an id that was computed before."""
+    return RunSpec.model_validate({**RUN.model_dump(), "trainer": "simulated", "batch_sequences": 8, **changes})
 
 
 RUNS = [variant(seed=seed) for seed in range(6)]
@@ -272,6 +272,20 @@ def test_stopping_tells_every_worker_once_and_starts_no_more(sweep: MakeSweep) -
     assert made.attempts(FIRST) == made.attempts(SECOND) == [(1, "interrupted", "asked to stop")]
 
 
+def test_an_order_to_end_now_is_given_to_the_engine_at_once_and_not_softened_by_one_to_stop(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [WORK], SECOND: [WORK]})
+    closings: list[list[str]] = []
+
+    def kill_and_stop() -> None:
+        made.dispatcher.kill()
+        closings.append(list(made.engine.closings))
+        made.dispatcher.stop()
+
+    made.go(RUNS, at_first(AttemptStarted, kill_and_stop))
+    assert closings == [["for all"]]
+    assert [worker.orders for worker in made.engine.started] == [[Order.KILL]] * 2
+
+
 def test_killing_ends_what_does_not_stop(sweep: MakeSweep) -> None:
     made = sweep({FIRST: [HANG], SECOND: [WORK]})
     begun = at_first(AttemptStarted, made.dispatcher.stop)
@@ -305,6 +319,44 @@ def test_a_job_in_other_hands_is_waited_for_and_named(sweep: MakeSweep) -> None:
     later = sweep()
     later.go(RUNS[:2])
     assert later.results() == completed(FIRST, SECOND)
+
+
+def test_a_wait_is_told_after_two_seconds_though_nothing_ran_before(sweep: MakeSweep) -> None:
+    made = sweep()
+    with made.run_dir(FIRST).lock():
+        notice = next(made.dispatcher.run([Job((RUNS[0],))]))
+    assert isinstance(notice, Waiting) and 2.0 < made.engine.clock.now < 3.0
+
+
+def test_a_run_is_not_given_up_while_another_process_has_its_directory(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [DIE] * 3}, [ROOMY])
+    with contextlib.ExitStack() as taken:
+
+        def react(notice: Notice) -> None:
+            if isinstance(notice, AttemptStarted) and notice.attempt == 3:
+                assert taken.enter_context(made.run_dir(FIRST).lock())
+            if isinstance(notice, Waiting):
+                taken.close()
+
+        made.go(RUNS[:1], react)
+    assert [outcome for _, outcome, _ in made.attempts(FIRST)] == ["died", "died", "given_up", "done"]
+    assert made.results() == completed(FIRST)
+
+
+def test_of_a_job_with_two_runs_only_the_one_that_was_begun_counts_what_was_done(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [DIE] * 3}, [ROOMY])
+    job = Job(tuple(RUNS[:2]))
+    made.notices = list(made.dispatcher.run([job]))
+    assert made.results() == {FIRST: Status.FAILED, SECOND: Status.FAILED}
+    results = [RunDir(made.artifacts / job.job_id).read_result(run_id) for run_id in (FIRST, SECOND)]
+    assert [result and result.n_steps for result in results] == [7, 0]
+    assert [result and result.spent_flops > 0 for result in results] == [True, False]
+
+
+def test_an_engine_is_told_which_workers_will_need_torch(sweep: MakeSweep) -> None:
+    made = sweep()
+    made.go([RUNS[0], variant(trainer="builtin")])
+    assert [worker.launch.trains for worker in made.engine.started] == [False, True]
 
 
 # A worker that was stopped: it holds its directory, and cannot hear that its coordinator has died.

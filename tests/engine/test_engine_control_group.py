@@ -83,3 +83,9 @@ def test_cores_share_what_the_control_group_leaves_of_the_memory(control_groups:
     assert host_memory() == 100_000_000
     assert sum(slot.share_bytes for slot in slot_options("cpu", 4)[0]) == pytest.approx(0.8 * 100_000_000)
     assert cpu_cores() == len(slot_options("cpu", None)[0]) == 1
+
+
+@pytest.mark.parametrize("quota", ["50000 100000", "199999 100000"], ids=["half a core", "nearly two"])
+def test_a_part_of_a_core_is_no_worker_and_there_is_one_at_least(control_groups: MakeGroups, quota: str) -> None:
+    control_groups("job", cpu_at_1=quota)
+    assert len(slot_options("cpu", None)[0]) == cpu_cores() == 1

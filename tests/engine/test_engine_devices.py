@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.engine.execution import git_state, job_file
+from isoflop.engine.execution import GitState, git_state, job_file
 from isoflop.engine.local.devices import cpu_cores, host_memory, slot_options
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
@@ -191,6 +191,8 @@ def test_a_core_is_a_slot_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     slots = slot_options("auto", None)[0]
     assert len(slots) == cpu_cores() >= 1
     assert {slot.visible_device for slot in slots} == {""}
+    assert not any(slot.bfloat16 for slot in slots)  # on cores all of it is float32
+    assert {slot.n_sharing for slot in slots} == {len(slots)}
 
 
 SIMULATED = """
@@ -265,3 +267,6 @@ def test_the_state_of_a_repository_is_known_and_of_no_repository_is_none(tmp_pat
     assert clean.commit is not None and len(clean.commit) == 40 and clean.dirty is False
     (tmp_path / "new").write_text("")
     assert git_state(tmp_path).dirty is True
+    # of a repository without files nobody can say that they are as committed
+    subprocess.run(["git", "clone", "-q", "--bare", str(tmp_path), str(tmp_path / "bare")], check=True)
+    assert git_state(tmp_path / "bare") == GitState(clean.commit, None)

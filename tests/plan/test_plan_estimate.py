@@ -177,6 +177,15 @@ def test_small_budgets_start_first_and_the_last_two_are_one_pool() -> None:
     assert first == sorted(first, reverse=True)
 
 
+def test_a_run_of_two_budgets_starts_with_the_smaller_in_whatever_order_cells_come() -> None:
+    plan = small_plan()
+    first, *_, last = sorted(plan.cells, key=lambda cell: cell.budget_flops)
+    shared = replace(first, budget_flops=last.budget_flops)
+    expected = start_order(plan.cells, plan.runs, seconds)
+    assert start_order([shared, *reversed(plan.cells)], plan.runs, seconds) == expected
+    assert start_order([], [], seconds) == []
+
+
 def test_only_pending_runs_are_started() -> None:
     plan = small_plan()
     wanted = list(plan.runs)[3:5]
