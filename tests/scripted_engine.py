@@ -1,6 +1,7 @@
 """An engine without processes: every worker does what a script says, in this process and in no time."""
 
 import signal
+import threading
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ class ScriptedEngine:
         most: workers at once.
         held_until: until when, by the clock, another sweep has the device of a slot.
         closings: how it was closed, each time.
+        given_up: set once it was closed for all.
         n_polls: how often it was asked who has ended.
     """
 
@@ -82,6 +84,7 @@ class ScriptedEngine:
         self.most = self.n_polls = 0
         self.held_until: dict[int, float] = {}
         self.closings: list[str] = []
+        self.given_up = threading.Event()
 
     def capacity(self) -> Capacity:
         free = [number for number in range(len(self.slots)) if self.clock.now >= self.held_until.get(number, 0.0)]
@@ -148,3 +151,5 @@ class ScriptedEngine:
 
     def close(self, *, now: bool) -> None:
         self.closings.append("for all" if now else "for new ones")
+        if now:
+            self.given_up.set()

@@ -286,6 +286,17 @@ def test_an_order_to_end_now_is_given_to_the_engine_at_once_and_not_softened_by_
     assert [worker.orders for worker in made.engine.started] == [[Order.KILL]] * 2
 
 
+def test_workers_that_take_longer_than_they_may_are_killed_and_others_have_all_the_time_they_need(
+    sweep: MakeSweep,
+) -> None:
+    patient, hurried = sweep(), sweep()
+    patient.dispatcher.stop()
+    hurried.dispatcher.stop(within=0.01)
+    assert hurried.engine.given_up.wait(timeout=60)
+    assert hurried.engine.closings == ["for new ones", "for all"]
+    assert not patient.engine.given_up.wait(timeout=0.05)
+
+
 def test_killing_ends_what_does_not_stop(sweep: MakeSweep) -> None:
     made = sweep({FIRST: [HANG], SECOND: [WORK]})
     begun = at_first(AttemptStarted, made.dispatcher.stop)
@@ -353,6 +364,22 @@ def test_of_a_job_with_two_runs_only_the_one_that_was_begun_counts_what_was_done
     assert [result and result.spent_flops > 0 for result in results] == [True, False]
 
 
+def test_a_job_passes_as_much_at_once_as_the_more_demanding_of_its_shapes_was_found_to_fit(sweep: MakeSweep) -> None:
+    wide = variant(shape=replace(RUN.shape, width=32, head_dim=32))
+    made = sweep({FIRST: [MEMORY], wide.run_id: [MEMORY, MEMORY]}, [ROOMY])
+    both = Job((RUNS[1], variant(shape=wide.shape, seed=1)))
+    made.notices = list(made.dispatcher.run([Job((RUNS[0],)), Job((wide,)), both]))
+    assert made.micro_batch(FIRST) == 4 and made.micro_batch(wide.run_id) == 2
+    assert made.micro_batch(both.job_id) == 2
+
+
+def test_jobs_go_to_the_free_slots_in_their_order(sweep: MakeSweep) -> None:
+    made = sweep(slots=[ROOMY] * 20)
+    made.engine.held_until = {number: 1e9 for number in range(20) if number % 3}
+    made.go(RUNS)
+    assert [worker.launch.slot for worker in made.engine.started] == [0, 3, 6, 9, 12, 15]
+
+
 def test_an_engine_is_told_which_workers_will_need_torch(sweep: MakeSweep) -> None:
     made = sweep()
     made.go([RUNS[0], variant(trainer="builtin")])
@@ -387,13 +414,14 @@ def stopped_worker(run_dir: RunDir, parent: int) -> Iterator[subprocess.Popen[by
 @pytest.mark.slow
 def test_a_stopped_worker_of_a_killed_coordinator_is_named_and_ended(sweep: MakeSweep) -> None:
     made = sweep()
+    made.engine.clock.now = 1000.0
     with stopped_worker(made.run_dir(FIRST), parent=2**22 + 1) as process:  # no such process: above the largest id
         made.go(RUNS[:1])
         assert process.wait(timeout=60) == -signal.SIGKILL
     assert made.results() == completed(FIRST)
     said = [notice for notice in made.notices if isinstance(notice, Waiting)]
     assert said[0].holders == (Holder(process.pid, (FIRST,), orphan=True, stopped=True),)
-    assert made.engine.clock.now > PATIENCE_SECONDS
+    assert made.engine.clock.now - 1000.0 > PATIENCE_SECONDS
 
 
 @pytest.mark.slow

@@ -94,6 +94,28 @@ def test_what_a_lock_file_says_is_checked(tmp_path: Path, changes: dict[str, obj
         assert kind_of(read_holder(lock)) == held
 
 
+def test_a_holder_on_another_host_is_named_and_what_cannot_be_seen_is_said(tmp_path: Path) -> None:
+    spec = save_sweep(tmp_path / "x.db", grid(1e12), [])
+    lock = tmp_path / "x.lock"
+    started = "2026-01-02T03:04:05.000+00:00"
+    lock.write_text(
+        json.dumps(
+            {
+                "host": "hal",
+                "pid": 77,
+                "process_start": 1.0,
+                "started_at": started,
+                "command": "/bin/isoflop run d.toml",
+            }
+        )
+    )
+    since = "since 2026-01-02 03:04:05 UTC (isoflop run d.toml)"
+    unknown, living = f"Held by process 77 on hal {since}; whether it still runs", f"Held by process 77 on hal {since}."
+    assert unknown in " ".join(shown(status_of(tmp_path, spec)).split())
+    with held_by_another(lock):
+        assert living in " ".join(shown(status_of(tmp_path, spec)).split())
+
+
 def kind_of(holder: Holder | None) -> str:
     if holder is None:
         return "nobody"

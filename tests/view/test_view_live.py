@@ -1,15 +1,18 @@
 """What `isoflop run` shows of per cent and time left: checked by hand, and against `isoflop status`."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, Progressed, RunFinished
 from isoflop.plan.types import Cell, Role
 from isoflop.rundir import JobFile, RunDir, own_claim
 from isoflop.store import Timing
 from isoflop.sweep.run_outcome import Outline
-from isoflop.view.live import NEXT_RUN_SECONDS, SweepProgress
+from isoflop.view import live
+from isoflop.view.live import NEXT_RUN_SECONDS, SweepProgress, run_display
 from tests.report_examples import make_cell, make_result, save_sweep
 from tests.status.status_examples import CPU, begin, dead_claim, status_of
 
@@ -141,6 +144,41 @@ def test_nothing_is_left_of_a_sweep_that_is_done_and_a_simulated_one_takes_no_ti
     simulated = SweepProgress(outline(ALIKE, done=1, simulated=True), Clock())
     assert simulated.seconds_left is None
     assert simulated.headline == "demo  1/5 runs  20%"
+
+
+def said_of(console: Console, *events: Notice) -> list[str]:
+    """The lines that a sweep of three runs has at these events."""
+    with run_display(outline(ALIKE[:3]), console) as display:
+        for event in events:
+            display.show(event)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
+
+
+RESULT = make_result(ALIKE[0], val_loss=2.5, bits_per_byte=None)
+EVENTS = (started(ALIKE[0], 0), at(ALIKE[0], 0, STEPS // 2), RunFinished(RESULT, 0, 0.0), at(ALIKE[1], 0, 1))
+RESULT_LINE = f"[1/3] {ALIKE[0].run.run_id}  C 1.00e12  N "
+
+
+def test_in_a_file_there_is_a_line_per_result_and_none_for_progress_of_the_next_seconds() -> None:
+    lines = said_of(Console(file=io.StringIO(), width=60), *EVENTS)
+    assert len(lines) == 2 and lines[0].startswith("demo  0/3 runs  0%")
+    assert lines[1].startswith(RESULT_LINE) and "loss 2.5000  " in lines[1]
+
+
+def test_in_a_file_progress_has_a_line_where_there_was_none_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "PLAIN_SECONDS", 0.0)
+    lines = said_of(Console(file=io.StringIO(), width=60), *EVENTS)
+    # at first, at the start of a run, at its progress, at its result, at the progress of the next
+    assert [line[:14] for line in lines] == ["demo  0/3 runs"] * 3 + [RESULT_LINE[:14], "demo  1/3 runs"]
+
+
+def test_on_a_terminal_a_result_has_a_line_above_the_picture_of_the_workers() -> None:
+    console = Console(file=io.StringIO(), width=100, height=20, force_terminal=True, color_system=None)
+    text = "\n".join(said_of(console, *EVENTS))
+    assert RESULT_LINE in text
+    # the last picture: a worker per device, two blanks between what is said of each
+    assert f"0  {ALIKE[1].run.run_id}  C 1.00e12  N" in text
+    assert "loss 3.000  1.00k tok/s" in text
 
 
 @pytest.mark.parametrize("seconds", [None, 100.0], ids=["nothing ended", "one ended"])

@@ -9,7 +9,7 @@ from isoflop.plan.types import Role
 from isoflop.status.positions import Position
 from isoflop.status.work import Activity
 from isoflop.store import Standing, open_store
-from isoflop.view.status_grid import grid_lines
+from isoflop.view.status_grid import MOST_COLUMNS, grid_lines, legend
 from tests.report_examples import make_cell, make_result, save_sweep
 from tests.status.status_examples import shown, status_of
 
@@ -62,6 +62,24 @@ def test_a_large_grid_has_a_letter_per_size_and_the_lowest_loss_of_each_budget()
     assert sum(line.count("*") for line in lines) == 10
     assert sum("2.0000 at 1.00k" in line for line in lines) == 10
     assert len(lines) <= 10 * 15
+
+
+@pytest.mark.parametrize(("n_sizes", "large"), [(MOST_COLUMNS, False), (MOST_COLUMNS + 1, True)], ids=str)
+def test_the_legend_is_that_of_the_grid_above_it(tmp_path: Path, n_sizes: int, large: bool) -> None:
+    (cell,) = status_of(tmp_path, save_sweep(tmp_path / "x.db", [make_cell(1e12, 16)], [])).positions[0].cells
+    grid = [dataclasses.replace(place, cells=(cell,)) for place in places(1, n_sizes)]
+    assert ("2.0000*" in grid_lines(grid, {}, 80)[1].plain) is not large
+    said = legend(grid)
+    assert said.startswith("A letter per size, smallest first: u used; *" if large else "N, below it held-out loss")
+
+
+def test_the_lowest_loss_stands_beside_the_letters_where_two_blanks_fit_between() -> None:
+    grid, lowest = places(1, MOST_COLUMNS + 1), "2.0000 at 1.00k"
+    # `1.00e12 ` and a letter per size, two blanks, the lowest loss
+    width = len("1.00e12 ") + len(grid) + 2 + len(lowest)
+    (line,) = [line.plain for line in grid_lines(grid, {}, width)]
+    assert line == f"1.00e12 *{'u' * MOST_COLUMNS}  {lowest}"
+    assert [line.plain for line in grid_lines(grid, {}, width - 1)][1:] == [f"        {lowest}"]
 
 
 def test_every_state_has_a_letter_of_its_own_in_a_large_grid() -> None:
