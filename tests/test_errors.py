@@ -33,7 +33,14 @@ def test_a_number_that_python_does_not_read_is_shown_with_its_length(digits: str
     assert said == (shown if refused else "a reason")
 
 
-def test_a_record_nested_too_deep_is_damage_in_our_words() -> None:
-    said = r"damaged: run 1 cannot be read \(it is nested too deep\)\."
-    with pytest.raises(IsoflopError, match=said), as_written(Path("isoflop.db"), "run 1"):
-        json.loads("[" * 100_000)
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("[" * 100_000, "it is nested too deep"), ("1" * 4301, "a whole number has more digits than Python reads")],
+    ids=["deep", "digits"],
+)
+def test_a_record_that_python_cannot_read_is_damage_in_our_words(text: str, why: str) -> None:
+    with (
+        pytest.raises(IsoflopError, match=rf"damaged: run 1 cannot be read \({why}\)\."),
+        as_written(Path("isoflop.db"), "run 1"),
+    ):
+        json.loads(text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from isoflop.artifacts.retention import weights_any_keeps
-from isoflop.errors import IsoflopError
+from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import write_atomically
 from isoflop.store import KnownRun, Store, read_snapshot
 
@@ -62,10 +62,10 @@ def read_other_databases(artifacts: Path, db: Path) -> OtherDatabases:
             if path is None or (db.exists() and path.samefile(db)):
                 continue
             runs, weights = read_snapshot(path, needs_of)
-        except (IsoflopError, OSError, ValueError, RecursionError) as error:
-            reason = error.message if isinstance(error, IsoflopError) else str(error)
+        except (IsoflopError, OSError, ValueError) as error:
+            reason = error.message.rstrip(".") if isinstance(error, IsoflopError) else why_inaccessible(error, note)
             raise IsoflopError(
-                f"Another database that trains into {str(artifacts)!r} cannot be read for what it keeps: {reason}",
+                f"Another database that trains into {str(artifacts)!r} cannot be read for what it keeps: {reason}.",
                 hint=f"Repair that database, or delete {str(note)!r} if the database no longer matters.",
             ) from error
         asked_for = {run_id: run for run_id, run in runs.items() if run.asked_for}
@@ -85,13 +85,17 @@ def _database(note: Path) -> Path | None:
     """The database that the note names; None where it was deleted: its folder is there, and it is not.
 
     Raises:
-        IsoflopError, OSError, ValueError, RecursionError: the note is damaged, or the database out of reach.
+        IsoflopError, OSError, ValueError: the note is damaged, or the database out of reach.
     """
+    damaged = IsoflopError(f"{str(note)!r} is damaged.", hint="")
     if not note.is_file() or note.stat().st_size > _LONGEST_NOTE:
-        raise IsoflopError(f"{str(note)!r} is damaged.", hint="")
-    content = json.loads(note.read_bytes())
+        raise damaged
+    try:
+        content = json.loads(note.read_bytes())
+    except (ValueError, RecursionError):
+        raise damaged from None
     if not isinstance(content, dict) or not isinstance(content.get("path"), str):
-        raise IsoflopError(f"{str(note)!r} is damaged.", hint="")
+        raise damaged
     path = Path(content["path"])
     path.parent.stat()  # a disk that is not mounted holds a database that nobody deleted
     try:

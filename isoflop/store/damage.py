@@ -28,6 +28,8 @@ REBUILD = (
 CURVES = "curves"
 
 _QUOTE = "'"
+# What int() tells programmers where a number has too many digits.
+_ADVICE = "set_int_max_str_digits"
 _Columns = frozenset[tuple[str, str, int, int]]
 
 
@@ -168,4 +170,6 @@ def _first_line(error: Exception) -> str:
         return ": ".join([".".join(map(str, problem["loc"])), problem["msg"]]).removeprefix(": ")
     if isinstance(error, RecursionError):
         return "it is nested too deep"
+    if _ADVICE in str(error):
+        return "a whole number has more digits than Python reads"
     return (str(error) or type(error).__name__).partition("\n")[0].rstrip(".")

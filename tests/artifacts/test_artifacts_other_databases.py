@@ -1,6 +1,7 @@
 """A folder of artifacts that several databases train into: none frees what another keeps."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,10 @@ def test_a_database_that_signs_in_while_another_trains_is_asked(artifacts: Path,
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"7", b'{"path": 7}', b'{"path": ""}', b"\xff", b"[" * 100_000, b" " * 10**6, None,
-     b'{"path": "' + b"a" * 5000 + b'"}', b'{"path": "a\\u0000"}'],
-    ids=["empty", "half", "list", "number", "wrong", "nowhere", "bytes", "deep", "long", "pipe", "endless", "null"],
+     b'{"path": "' + b"a" * 5000 + b'"}', b'{"path": "a\\u0000"}', b"[" * 3000, b"1" * 4301,
+     b'{"path": "/none/isoflop.db"}'],
+    ids=["empty", "half", "list", "number", "wrong", "nowhere", "bytes", "deep", "long", "pipe", "endless", "null",
+         "not so deep", "digits", "unmounted"],
 )  # fmt: skip
 def test_a_damaged_note_keeps_everything_and_is_named(artifacts: Path, tmp_path: Path, content: bytes | None) -> None:
     (tmp_path / "keeps").unlink()
@@ -124,9 +127,10 @@ def test_a_damaged_note_keeps_everything_and_is_named(artifacts: Path, tmp_path:
     else:
         note.write_bytes(content)
     assert free_as_a_run_does(artifacts, tmp_path / "frees") == set(IDS)
-    with pytest.raises(IsoflopError, match="cannot be read for what it keeps") as caught:
+    with pytest.raises(IsoflopError, match=r"cannot be read for what it keeps: .*[^.]\.$") as caught:
         inventory_of(artifacts, tmp_path / "frees")
     assert str(note) in caught.value.hint
+    assert not re.search("Errno|recursion|Expecting|codec|max_str_digits", caught.value.message)
 
 
 def test_a_pipe_in_place_of_a_database_is_not_waited_for(artifacts: Path, tmp_path: Path) -> None:

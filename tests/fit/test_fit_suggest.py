@@ -142,6 +142,18 @@ def test_a_valley_is_opened_once_and_single_runs_come_as_often_as_they_tell_most
     assert max(map(within.count, within)) > 2
 
 
+@pytest.mark.parametrize(("n_sizes", "opened"), [(3, False), (4, True)], ids=str)
+def test_a_valley_that_has_four_sizes_to_train_is_offered_and_none_with_fewer(n_sizes, opened):
+    ladder = CHINCHILLA.optimum(20.5)[0] + np.linspace(-0.6, 0.6, n_sizes)
+
+    def trainable(budget, n_params):
+        nearest = float(10 ** ladder[np.argmin(np.abs(ladder - math.log10(n_params)))])
+        return nearest if budget > 1.01e20 else None
+
+    runs = suggest_runs(choose(sort_rows(*SWEEP)), 1e22, 4, 0.9, trainable=trainable)
+    assert len(runs) == (4 if opened else 0)
+
+
 @pytest.mark.parametrize(("count", "found"), [(13, 7), (14, 14), (21, 14), (40, 14)], ids=str)
 def test_where_nothing_but_the_next_two_valleys_can_be_trained_each_comes_once(count, found):
     def trainable(budget, n_params):

@@ -15,7 +15,7 @@ from isoflop.fit.findings.agreement import on_agreement
 from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.question import Question
 from isoflop.fit.rows import sort_rows
-from tests.fit.known_sweeps import SKEWED, codes, known_sweep, stack, surface_sweep, valley, with_noise
+from tests.fit.known_sweeps import EXPONENT_A, SKEWED, codes, known_sweep, stack, surface_sweep, valley, with_noise
 
 FIVE = np.geomspace(1e18, 1e20, 5)
 PLAIN = with_noise(surface_sweep(FIVE), np.random.default_rng(1), 0.001)
@@ -122,3 +122,40 @@ def test_budgets_up_to_five_per_cent_apart_may_be_meant_as_one(step, near):
 @pytest.mark.parametrize(("ratios", "near"), [([1, 1, 1.02, 1.02], True), ([1, 1.01, 1.02], False)], ids=str)
 def test_near_budgets_would_be_one_where_they_have_four_runs_together(ratios, near):
     assert ("near_budgets" in codes(fit_sweep(*stack(known_sweep(), _split(1e21, ratios))))) == near
+
+
+# Seeds by the weight of the valley against the surface.
+WEIGHTS = {0.452: 14, 0.457: 78, 0.524: 12, 0.569: 47}
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_the_loss_is_read_from_floors_where_the_valley_has_more_weight_than_the_surface(weight):
+    recommended = fit_sweep(*with_noise(surface_sweep(FIVE), np.random.default_rng(WEIGHTS[weight]), 0.002)).estimators
+    assert recommended.joint.valley_weight == pytest.approx(weight, abs=0.002)
+    assert recommended.recommended.loss_law.source == ("floors" if weight > 0.5 else "surface")
+
+
+def test_of_rows_that_no_budget_groups_fifty_are_listed():
+    lone = known_sweep(budgets=np.geomspace(1e18, 1e21, 60), offsets=[0.0])
+    assert len(fit_sweep(*lone).profiles) == 50
+    assert len(fit_sweep(*known_sweep(budgets=np.geomspace(1e18, 1e21, 60))).profiles) == 60
+
+
+def test_a_finding_lists_fifty_budgets_and_counts_the_others():
+    lone = known_sweep(budgets=np.geomspace(1e21, 1e22, 60), offsets=[0.0])
+    (finding,) = [one for one in fit_sweep(*stack(known_sweep(), lone)).findings if one.code == "too_few_runs"]
+    assert (len(finding.values["budgets"]), finding.values["n_budgets"]) == (50, 60)
+
+
+def test_a_target_without_an_estimate_says_what_to_do():
+    def unanswered(columns):
+        (finding,) = [one for one in fit_sweep(*columns, targets=[1e300]).findings if one.code == "no_target"]
+        return finding
+
+    assert unanswered(known_sweep(budgets=[1e19])).hint == "See the other findings."
+    # N grows as C^1.2, and at 1e300 FLOPs past what a float holds
+    budget, n_params, _, loss = known_sweep()
+    n_params = n_params * (budget / 1e19) ** (1.2 - EXPONENT_A)
+    far = unanswered((budget, n_params, budget / (6 * n_params), loss))
+    assert "leaves the range of floating-point numbers" in far.message
+    assert far.hint == "Ask for a budget nearer to the fitted ones."
