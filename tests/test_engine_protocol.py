@@ -155,7 +155,17 @@ def test_the_third_death_gives_a_run_up_with_what_it_had_done(sweep: MakeSweep) 
     # The log is a value of its own (`AttemptEnded.log_path`), not a part of the sentence.
     assert result.reason == "the worker was killed by signal 9 without a result, 3 times"
     assert (result.n_steps, result.n_tokens) == (7, 7 * RUNS[1].batch_tokens)
-    assert result.spent_flops == result.n_tokens * RUNS[1].shape.flops_per_token
+    assert result.achieved_flops == result.n_tokens * RUNS[1].shape.flops_per_token
+    assert result.spent_flops == 0  # simulated
+
+
+def test_a_run_given_up_spent_what_its_last_worker_had_trained(sweep: MakeSweep) -> None:
+    real = variant(trainer="builtin")
+    made = sweep({real.run_id: [DIE] * 3})
+    made.go([real])
+    result = made.run_dir(real.run_id).read_result(real.run_id)
+    assert result is not None
+    assert result.spent_flops == result.achieved_flops == 7 * real.batch_tokens * real.shape.flops_per_token
 
 
 def test_deaths_of_one_run_do_not_count_for_another(sweep: MakeSweep) -> None:
@@ -361,7 +371,7 @@ def test_of_a_job_with_two_runs_only_the_one_that_was_begun_counts_what_was_done
     assert made.results() == {FIRST: Status.FAILED, SECOND: Status.FAILED}
     results = [RunDir(made.artifacts / job.job_id).read_result(run_id) for run_id in (FIRST, SECOND)]
     assert [result and result.n_steps for result in results] == [7, 0]
-    assert [result and result.spent_flops > 0 for result in results] == [True, False]
+    assert [result and result.achieved_flops > 0 for result in results] == [True, False]
 
 
 def test_a_job_passes_as_much_at_once_as_the_more_demanding_of_its_shapes_was_found_to_fit(sweep: MakeSweep) -> None:

@@ -113,7 +113,7 @@ def failed_result(run: RunSpec, attempt: Attempt, reason: str, git: GitState) ->
         n_steps=latest.step if latest else 0,
         n_tokens=n_tokens,
         achieved_flops=flops,
-        spent_flops=flops,
+        spent_flops=0.0 if run.trainer == "simulated" else flops,
         seconds=max(0.0, time.monotonic() - attempt.begun),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         execution=begun.execution.model_dump(mode="json") if begun is not None else {},

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from isoflop.corpus import load_corpus
-from isoflop.errors import IsoflopError
+from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import remove_temporaries
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment, Execution, ExitCode, RunDir, own_claim
@@ -45,7 +45,10 @@ def run_assignment(assignment: Assignment) -> None:
                 raise
             hint = "Make room or correct the permissions; finished results are safe, and the same command continues."
             code = _report_obstacle(
-                IsoflopError(f"Cannot write to {str(run_dir.path)!r}: {error}.", hint=hint), run_dir
+                IsoflopError(
+                    f"Cannot write to {str(run_dir.path)!r}: {why_inaccessible(error, run_dir.path)}.", hint=hint
+                ),
+                run_dir,
             )
     sys.exit(code)
 
