@@ -65,8 +65,7 @@ def _only_sweep(store: Store, path: Path) -> str:
 
 
 def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ...], label: str | None) -> SweepSource:
-    spec = store.sweep_spec(name)
-    cells = store.cells(name)
+    spec, cells = store.planned_sweep(name)
     used = [(cell, cell.used) for cell in run_cells(cells) if cell.used]
     if not used:
         raise _nothing_to_fit(name, cells)

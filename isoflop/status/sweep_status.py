@@ -137,7 +137,7 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
                 f"The sweep {spec.name!r} is not planned yet: the database {str(db)!r} does not have it.",
                 hint=f"`isoflop run {file}` plans and trains it; --db names another database.",
             )
-        return store.sweep_spec(spec.name), store.cells(spec.name), store.throughput()
+        return *store.planned_sweep(spec.name), store.throughput()
 
     planned, cells, timings = read_snapshot(db, read)
     artifacts = artifacts.resolve()  # as a run names it in its logs

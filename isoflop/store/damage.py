@@ -1,7 +1,8 @@
 """Whether a database is whole: its tables as isoflop makes them, its rows as they were written.
 
 SQLite notices a page that does not belong; of a row that it can read it knows no more than the checks of its table. So
-both are asked, and what a row says twice is compared. A number that changed into another possible one goes unnoticed.
+both are asked, and what is said twice is compared: by a row, by the rows of a plan and of a curve, by runs of one text.
+A number that nothing repeats, and that changed into another possible one, goes unnoticed.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from statistics import median_low
 
 from pydantic import ValidationError
 from sqlite_utils import Database
@@ -18,7 +20,14 @@ from sqlite_utils import Database
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import RunSpec
 from isoflop.store.migrations import migrations
-from isoflop.store.queries import ALTERED_RUN, GRID_BUDGETS
+from isoflop.store.queries import (
+    ALTERED_RUN,
+    CUT_CURVES,
+    GRID_BUDGETS,
+    RATIOS_OF_TEXT,
+    SWEEPS_WITHOUT_CELLS,
+    TEXTS_WITH_TWO_RATIOS,
+)
 
 REBUILD = (
     "Restore a copy, or move the database away and give `isoflop run SWEEP` again: it reads the results in the run "
@@ -59,6 +68,9 @@ def refuse_damage(db: Database, path: Path) -> None:
     for (run_id,) in db.execute(ALTERED_RUN).fetchall():
         raise damaged(path, f"the columns of run {run_id} contradict its specification")
     _refuse_foreign_budgets(db, path)
+    for (sweep,) in db.execute(SWEEPS_WITHOUT_CELLS).fetchall():
+        raise damaged(path, f"cells of sweep {sweep!r} are missing")
+    _refuse_altered_losses(db, path)
 
 
 def _refuse_foreign_budgets(db: Database, path: Path) -> None:
@@ -69,6 +81,26 @@ def _refuse_foreign_budgets(db: Database, path: Path) -> None:
             known = json.loads(specs[sweep])["budgets"]
         if budget not in known:
             raise damaged(path, f"a cell of sweep {sweep!r} has the budget {budget!r}, which the sweep does not name")
+
+
+def _refuse_altered_losses(db: Database, path: Path) -> None:
+    """Nothing, where the losses of a text are to each other in nats as they are in bits per byte."""
+    for (text,) in db.execute(TEXTS_WITH_TWO_RATIOS).fetchall():
+        ratios = dict(db.execute(RATIOS_OF_TEXT, [text]).fetchall())
+        usual = median_low(ratios.values())
+        run_id = max(ratios, key=lambda run_id: abs(ratios[run_id] - usual))
+        raise damaged(path, f"the loss of run {run_id} was altered: the same row contradicts it")
+
+
+def refuse_cut_curves(db: Database, path: Path) -> None:
+    """Nothing, where the curve of every run that was trained to its end is whole.
+
+    Raises:
+        IsoflopError: the first that lacks a point.
+    """
+    refuse_unreadable(db, path, CURVES)
+    for (run_id,) in db.execute(CUT_CURVES).fetchall():
+        raise damaged(path, f"points of the training curve of run {run_id} are missing or altered")
 
 
 def refuse_unreadable(db: Database, path: Path, table: str) -> None:

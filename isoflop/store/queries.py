@@ -81,3 +81,40 @@ else true end limit 1
 GRID_BUDGETS = """
 select distinct sweep, budget_flops from cells where role is null or role in ('grid', 'replicate')
 """
+
+# A plan's cells are written at once, so their numbers follow each other.
+SWEEPS_WITHOUT_CELLS = """
+select name from sweeps left join (
+    select sweep, max(id) - min(id) + 1 - count(*) as n_missing from cells group by sweep
+) as counted on counted.sweep = name where n_missing is not 0 limit 1
+"""
+
+# Of runs that completed in a worker of isoflop (what another program left says less of its execution). Such a run says
+# its loss twice, in nats and in bits per byte; a simulated one has the noise it was drawn with beside it. What the
+# second is to the first is one number for all runs of a text (of the surface).
+_OWN = """results.status = 'completed'
+    and case when json_valid(results.execution) then json_extract(results.execution, '$.eval_batch_tokens') end"""
+_SECOND_LOSSES = f"""
+select results.run_id, case runs.trainer when 'simulated' then val_loss_se else bits_per_byte end / val_loss as ratio,
+    runs.trainer || ' ' || runs.tokenizer || ' ' || runs.corpus_fingerprint || ' ' || results.isoflop_version as text
+from results join runs on runs.run_id = results.run_id where {_OWN}
+"""  # noqa: S608  all of it is our own
+TEXTS_WITH_TWO_RATIOS = f"""
+select text from ({_SECOND_LOSSES}) group by text having max(ratio) - min(ratio) > 1e-12 * abs(max(ratio)) limit 1
+"""  # noqa: S608  likewise
+RATIOS_OF_TEXT = f"select run_id, ratio from ({_SECOND_LOSSES}) where text = ? and ratio is not null"  # noqa: S608
+
+# The trainer leaves a point of a curve after every so many steps and one after the last: at least 64 where the run has
+# as many steps.
+CUT_CURVES = f"""
+select results.run_id from results join runs on runs.run_id = results.run_id left join (
+    select run_id, count(*) as n_points, min(step) as every, max(step) as last from curves group by run_id
+) as curve on curve.run_id = results.run_id
+where runs.trainer = 'builtin' and {_OWN} and (
+    n_points is null or last <> results.n_steps or every > max(1, last / 64) or n_points <> (last + every - 1) / every
+    or exists (
+        select 1 from curves where curves.run_id = results.run_id
+        and ((step % every <> 0 and step <> last) or curves.n_tokens <> step * runs.batch_tokens)
+    )
+) limit 1
+"""  # noqa: S608  likewise

@@ -33,9 +33,9 @@ from isoflop.store.columns import (
     utc_now,
 )
 from isoflop.store.connect import checkpoint, connect, explained, file_identity, transaction
-from isoflop.store.damage import CURVES as CURVES_TABLE
-from isoflop.store.damage import as_written, checked_run, refuse_altered_sweep, refuse_unreadable
+from isoflop.store.damage import as_written, checked_run, refuse_altered_sweep, refuse_cut_curves
 from isoflop.store.known_runs import KnownRun, Timing
+from isoflop.store.layout import refuse_missing_cells
 from isoflop.store.queries import (
     CELLS,
     CURVES,
@@ -135,6 +135,16 @@ class Store:
         spec = parse_spec(content, source=f"{self.path} (sweep {name})")
         refuse_altered_sweep(name, row["spec_json"], row["spec_hash"], self.path)
         return spec
+
+    def planned_sweep(self, name: str) -> tuple[SweepSpec, tuple[SweepCell, ...]]:
+        """The sweep as it was last planned, and its cells as `cells` gives them.
+
+        Raises:
+            IsoflopError: as of `sweep_spec`; or cells of its grid are missing.
+        """
+        spec, cells = self.sweep_spec(name), self.cells(name)
+        refuse_missing_cells(spec, cells, self.path)
+        return spec, cells
 
     def run_spec(self, run_id: str) -> RunSpec:
         """The run of that id.
@@ -297,7 +307,7 @@ class Store:
         """
         self._require(sweep)
         with explained(self.path):
-            refuse_unreadable(self._db, self.path, CURVES_TABLE)
+            refuse_cut_curves(self._db, self.path)
         found: dict[str, list[CurvePoint]] = {}
         for row in self._rows(CURVES, sweep):
             found.setdefault(row.pop("run_id"), []).append(CurvePoint.model_construct(**row))

@@ -20,6 +20,7 @@ from tests.report_examples import (
     save_troubled_sweep,
     summary_of,
 )
+from tests.run_examples import make_curve
 
 CPU = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=4)
 
@@ -86,7 +87,7 @@ def test_steps_batch_and_rate_are_those_planned_however_a_run_ended(db):
 def test_provenance_says_in_what_arithmetic_the_runs_were_computed(db, changes, words):
     cells = grid(1e12)
     execution = CPU.model_copy(update=changes).model_dump(mode="json")
-    save_sweep(db, cells, [make_result(cell, execution=execution) for cell in cells])
+    save_sweep(db, cells, [make_result(cell, execution=execution, curve=make_curve(cell.run)) for cell in cells])
     assert facts_of(db)["arithmetic"] == words
 
 

@@ -12,7 +12,7 @@ from isoflop.result import RunResult
 from isoflop.run_spec import RunSpec, ScheduleSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
-from tests.run_examples import OPTIMIZER
+from tests.run_examples import OPTIMIZER, make_curve
 
 SHAPE = ModelShape(n_layers=2, width=16, n_heads=2, head_dim=8, d_ff=48, vocab_size=257, context_length=32)
 PROVENANCE = {
@@ -60,7 +60,7 @@ def make_result(run: RunSpec, status: str = "completed", **changes: Any) -> RunR
         "finished_at": "2026-01-02T03:04:05+00:00",
         "execution": {"threads": 1, "dtype": "float32"},
         "provenance": PROVENANCE,
-        "curve": [{"step": 10, "n_tokens": 1280, "loss": 4.5}, {"step": 250, "n_tokens": 32000, "loss": 1.5}],
+        "curve": make_curve(run),
     }
     return RunResult.model_validate({**fields, **changes})
 
