@@ -37,6 +37,22 @@ class LockContent(BaseModel):
         """Whether that process lives; None on another host, where it cannot be asked."""
         return is_running(self.pid, self.process_start) if self.host == socket.gethostname() else None
 
+    @property
+    def words(self) -> str:
+        """`process 598 since 2026-11-26 15:29:37 UTC (isoflop run x.toml)`, with the host where it is another."""
+        place = f" on {self.host}" if self.is_alive is None else ""
+        return f"process {self.pid}{place} since {self.started_at:%Y-%m-%d %H:%M:%S} UTC ({self.typed})"
+
+    @property
+    def typed(self) -> str:
+        """The command without the path of the program, as a person types it."""
+        try:
+            program, *arguments = shlex.split(self.command)
+        except ValueError:  # not the words of a shell, or none
+            return self.command
+        name = Path(program).name
+        return shlex.join(["isoflop" if name == "__main__.py" else name, *arguments])
+
     @field_validator("started_at")
     @classmethod
     def _that_utc_can_say(cls, at: datetime) -> datetime:
@@ -138,10 +154,10 @@ def _held(path: Path, sweep: str) -> IsoflopError:
     if holder is None or holder.is_alive is False:
         # The holder has not yet written who it is, had no room to, or is another program.
         return IsoflopError(f"Sweep {sweep!r} is held by another process.", hint="Try again in a moment.")
-    since = holder.started_at.isoformat(timespec="milliseconds")
+    where = f" on {holder.host}" if holder.is_alive is None else ""
     return IsoflopError(
-        f"Sweep {sweep!r} is held by process {holder.pid} on {holder.host} since {since} ({holder.command}).",
-        hint=f"Wait for that process, or end it (`kill {holder.pid}` on {holder.host}): finished runs are kept.",
+        f"Sweep {sweep!r} is held by {holder.words}.",
+        hint=f"Wait for that process, or end it (`kill {holder.pid}`{where}): finished runs are kept.",
     )
 
 

@@ -11,7 +11,7 @@ from isoflop.status.holder import Holder
 from isoflop.status.sweep_status import Failure, Next, Omission, SweepStatus
 from isoflop.status.time_left import TimeLeft, done
 from isoflop.status.work import Activity, Work
-from isoflop.store import LockContent, RunCell, Standing
+from isoflop.store import RunCell, Standing
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.drawing import findings_block, table_block, text
 from isoflop.view.status_grid import grid_lines, legend
@@ -84,27 +84,15 @@ def _held(holder: Holder) -> str:
     signed = holder.signature
     if signed is None:
         return "Held by a process that has not yet written its id: it is just starting, or is another version."
-    since = f"since {signed.started_at:%Y-%m-%d %H:%M:%S} UTC ({_shown(signed)})"
     if holder.alive:
-        return f"Held by process {signed.pid}{_elsewhere(signed)} {since}."
-    return f"Held by process {signed.pid} on {signed.host} {since}; whether it still runs cannot be seen from here."
-
-
-def _elsewhere(signed: LockContent) -> str:
-    return "" if signed.is_alive is not None else f" on {signed.host}"
+        return f"Held by {signed.words}."
+    return f"Held by {signed.words}; whether it still runs cannot be seen from here."
 
 
 def _abandoned(holder: Holder) -> str:
     gone = holder.signature
     assert gone is not None, "only a process that said who it is can be seen to be gone"
-    return f"Process {gone.pid} on {gone.host}, which held it ({_shown(gone)}), is gone; finished runs are kept."
-
-
-def _shown(signed: LockContent) -> str:
-    """The command as it was typed, without the path of the program."""
-    program, _, rest = signed.command.partition(" ")
-    name = Path(program).name
-    return f"{'isoflop' if name == '__main__.py' else name} {rest}".strip()
+    return f"Process {gone.pid} on {gone.host}, which held it ({gone.typed}), is gone; finished runs are kept."
 
 
 def _print_grid(status: SweepStatus, console: Console) -> None:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from isoflop.errors import IsoflopError
-from isoflop.store import sweep_lock
+from isoflop.store import LockContent, sweep_lock
 
 HOLD = """
 import subprocess, sys
@@ -60,13 +61,40 @@ def test_the_file_says_who_holds_the_lock_and_is_empty_afterwards(path: Path) ->
     assert path.read_text() == ""
 
 
-def test_a_second_holder_is_refused_and_told_who_where_and_since_when(path: Path) -> None:
+def test_a_second_holder_is_refused_and_told_who_since_when_and_by_which_command(path: Path) -> None:
     with holder(path) as (process, _):
         error = refusal(path)
-        since = json.loads(path.read_text())["started_at"]
-        for part in ("'demo'", f"process {process.pid}", socket.gethostname(), since):
-            assert part in error.message
-        assert f"kill {process.pid}" in error.hint
+        since = datetime.fromisoformat(json.loads(path.read_text())["started_at"])
+        assert error.message == (
+            f"Sweep 'demo' is held by process {process.pid} since {since:%Y-%m-%d %H:%M:%S} UTC (-c {path})."
+        )
+        assert error.hint.startswith(f"Wait for that process, or end it (`kill {process.pid}`):")
+
+
+@pytest.mark.parametrize(
+    ("command", "typed"),
+    [
+        ("/opt/lib/isoflop/__main__.py run x.toml --device cuda", "isoflop run x.toml --device cuda"),
+        ("'/my tools/isoflop/__main__.py' run 'my sweep.toml'", "isoflop run 'my sweep.toml'"),
+        ("/usr/bin/isoflop fit x.toml", "isoflop fit x.toml"),
+        ("isoflop", "isoflop"),
+        ("a 'cut", "a 'cut"),
+        ("", ""),
+    ],
+)
+def test_a_command_reads_as_it_was_typed(command: str, typed: str) -> None:
+    assert signed(command=command).typed == typed
+
+
+def test_a_holder_on_another_host_is_named_with_it() -> None:
+    assert signed().words == f"process {os.getpid()} since 2026-01-02 03:04:05 UTC (isoflop run x.toml)"
+    away = signed(host="elsewhere", pid=17, started_at="2026-01-02T05:04:05.678+02:00")
+    assert away.words == "process 17 on elsewhere since 2026-01-02 03:04:05 UTC (isoflop run x.toml)"
+
+
+def signed(**changes: object) -> LockContent:
+    fields = {"host": socket.gethostname(), "pid": os.getpid(), "process_start": 1.0, "command": "isoflop run x.toml"}
+    return LockContent.model_validate({**fields, "started_at": "2026-01-02T03:04:05.678+00:00", **changes})
 
 
 def test_a_refused_holder_leaves_the_lock_and_its_file_alone(path: Path) -> None:
