@@ -19,8 +19,8 @@ def convention_table(matrix: Sequence[ConventionFit], level: float) -> Table | N
         columns=(
             Column("N counts", numeric=False),
             Column("C counts", numeric=False),
-            Column("a, parabola"),
-            Column(wide),
+            Column("a, parabola", spare=1),
+            Column(wide, spare=2),
             Column("b", essential=False),
             Column("a, recommended"),
             Column(wide, essential=False),

@@ -106,9 +106,9 @@ def _smaller_table(models: tuple[SmallerModel, ...]) -> Table:
         columns=(
             Column("of N_opt"),
             Column("N"),
-            Column("D, same loss"),
+            Column("D, same loss", spare=1),
             Column("FLOPs, same loss"),
-            Column("loss, same FLOPs"),
+            Column("loss, same FLOPs", spare=2),
         ),
         rows=tuple(
             (
@@ -131,8 +131,8 @@ def _inference_table(best: InferenceOptimum) -> Table:
             Column("tokens served"),
             Column("N"),
             Column("D"),
-            Column("training FLOPs"),
-            Column("lifetime FLOPs"),
+            Column("training FLOPs", spare=2),
+            Column("lifetime FLOPs", spare=1),
             Column("saved"),
         ),
         rows=(
@@ -156,9 +156,9 @@ def _repeats_table(repeats: Repeats) -> Table:
             Column("corpus"),
             Column("D"),
             Column("epochs"),
-            Column("worth"),
+            Column("worth", spare=1),
             Column("costs nats"),
-            Column("corpus for 4 epochs"),
+            Column("corpus for 4 epochs", spare=2),
         ),
         rows=(
             (

@@ -1,6 +1,6 @@
 """Text, tables and findings on a terminal. Everything is passed as `Text`, so that no name is read as markup."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -16,8 +16,9 @@ from isoflop.wording import one_line
 WIDE = 120
 # Blanks between two columns, and what a table is drawn with before it goes without a column.
 GAP, NARROW_GAP = 3, 2
-# What a column of text needs at least to be read, where it breaks over lines.
-TEXT_WIDTH = 16
+# What a column of text needs at least to be read, where it breaks over lines; for a word up to the second it is given
+# more. Longer words are paths, which break rather than cost the table a column.
+TEXT_WIDTH, WORD_WIDTH = 16, 24
 
 _SEVERITY_STYLE = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.ERROR: "bold red"}
 
@@ -28,25 +29,43 @@ def text(content: str, style: str = "") -> Text:
 
 
 def table_block(table: Table, console: Console) -> RenderableType:
-    """`table` under its title, as wide as `console` allows: with narrow gaps, then without what is dispensable."""
+    """`table` under its title, as wide as `console` allows.
+
+    With narrow gaps, then without what is dispensable, then with the words of headings below each other.
+    """
     shown: Table | None = table if console.width >= WIDE else table.essential()
     while shown is not None:
         for gap in (GAP, NARROW_GAP):
             if _width(shown, gap) <= console.width:
-                return _titled(table.title, _table(shown, gap, breaks=False))
+                return _titled(table.title, _table(shown, gap))
         last, shown = shown, shown.narrower()
-    return _titled(table.title, _table(last, NARROW_GAP, breaks=True))
+    breaks = _width(last, NARROW_GAP, stacked=True) > console.width
+    return _titled(table.title, _table(last, NARROW_GAP, stacked=True, breaks=breaks))
 
 
-def _width(table: Table, gap: int) -> int:
-    """Columns of the screen that the table needs so that no number and no id is broken."""
-    lines = [[column.heading for column in table.columns], *table.rows]
-    widths = [max(cell_len(one_line(line[place])) for line in lines) for place in range(len(table.columns))]
-    needed = (
-        width if column.numeric or column.whole else min(width, max(TEXT_WIDTH, cell_len(column.heading)))
-        for column, width in zip(table.columns, widths, strict=True)
-    )
-    return sum(needed) + gap * (len(table.columns) - 1)
+def _width(table: Table, gap: int, *, stacked: bool = False) -> int:
+    """Columns of the screen that the table needs so that no number, no id and no word is broken."""
+    return sum(needed for needed, _ in _widths(table, stacked=stacked)) + gap * (len(table.columns) - 1)
+
+
+def _widths(table: Table, *, stacked: bool) -> list[tuple[int, int]]:
+    """What every column needs, and what it takes where nothing is broken over lines."""
+    found = []
+    for place, column in enumerate(table.columns):
+        headings = _heading(column.heading, stacked=stacked).splitlines()
+        lines = [*headings, *(one_line(row[place]) for row in table.rows)]
+        whole, word = _longest(lines), _longest(word for line in lines for word in line.split())
+        least = max(TEXT_WIDTH, _longest(headings), min(word, WORD_WIDTH))
+        found.append((whole if column.numeric or column.whole else min(whole, least), whole))
+    return found
+
+
+def _longest(texts: Iterable[str]) -> int:
+    return max(map(cell_len, texts), default=0)
+
+
+def _heading(heading: str, *, stacked: bool) -> str:
+    return "\n".join(heading.split()) if stacked else one_line(heading)
 
 
 def findings_block(findings: Sequence[Finding]) -> RenderableType:
@@ -62,16 +81,16 @@ def _titled(title: str, content: RenderableType) -> RenderableType:
     return Group(Text(), text(title, "bold"), content)
 
 
-def _table(table: Table, gap: int, *, breaks: bool) -> RenderableType:
-    """`breaks`: whether numbers and ids may break over lines, as the only way to show them all."""
+def _table(table: Table, gap: int, *, stacked: bool = False, breaks: bool = False) -> RenderableType:
+    """`breaks`: whether numbers, ids and words may break over lines, as the only way to show them all."""
     padding = (0, 1) if gap == GAP else (0, 1, 0, 0)  # beside the box's own blank
     drawn = RichTable(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, show_edge=False, header_style="dim")
-    for column in table.columns:
+    for column, (needed, whole) in zip(table.columns, _widths(table, stacked=stacked), strict=True):
         drawn.add_column(
-            text(column.heading),
+            Text(_heading(column.heading, stacked=stacked)),
             justify="right" if column.numeric else "left",
             overflow="fold",
-            no_wrap=(column.numeric or column.whole) and not breaks,
+            no_wrap=needed == whole and not breaks,
         )
     for row in table.rows:
         drawn.add_row(*(text(cell) for cell in row))
