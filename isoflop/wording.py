@@ -45,3 +45,9 @@ def excluded_sentence(excluded: Mapping[str, str]) -> str:
     named = "; ".join(f"{run_id}: {reason}" for run_id, reason in list(excluded.items())[:_NAMED_EXCLUDED])
     more = f"; ... and {len(excluded) - _NAMED_EXCLUDED} more" if len(excluded) > _NAMED_EXCLUDED else ""
     return f"{runs(len(excluded))} excluded from fits by hand ({named}{more})"
+
+
+def read_sentence(n_results: int) -> str:
+    """That results were found on disk: `6 results read from the artifacts; none of them is trained again.`"""
+    again = "it is not trained again" if n_results == 1 else "none of them is trained again"
+    return f"{plural(n_results, 'result')} read from the artifacts; {again}."

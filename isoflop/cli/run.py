@@ -124,14 +124,18 @@ def _tell_what_changed(session: "Session") -> None:
 def _train(session: "Session", console: "Console") -> list[int]:
     """Signals received while the sweep was trained, and shown on `console`."""
     from isoflop.view.live import run_display
+    from isoflop.wording import read_sentence
 
     told = False
-    with run_display(session.outline, console) as display, _signals(session.engine) as received, _suspension(console):
-        for event in session.events():
-            display.show(event)
-            if received and not told:
-                told = True
-                display.say(_stopping(received[0]))
+    with _signals(session.engine) as received:
+        if n_read := session.read_results():
+            print(f"{session.plan.sweep}: {read_sentence(n_read)}", file=sys.stderr)
+        with run_display(session.outline, console) as display, _suspension(console):
+            for event in session.events():
+                display.show(event)
+                if received and not told:
+                    told = True
+                    display.say(_stopping(received[0]))
     return received
 
 

@@ -48,7 +48,8 @@ class RunOutcome:
         counts: the sweep's runs by status; "pending" for those without a result.
         excluded: reasons of the runs that a person left out of the fit, by run id.
         seconds: wall time of this command.
-        flops_spent: by this command.
+        flops_spent: by this command, as far as results and checkpoints have it.
+        n_kept: pending runs with a checkpoint to go on from.
         n_read: results that lay in the run directories and were recorded by this command; nothing was trained for them.
         busy_share: worker seconds from start of training to result, over workers x sweep seconds; process start
             excluded; None where nothing was trained.
@@ -61,6 +62,7 @@ class RunOutcome:
     incomplete: tuple[Incomplete, ...]
     seconds: float
     flops_spent: float
+    n_kept: int
     n_read: int
     busy_share: float | None
 

@@ -24,7 +24,7 @@ from isoflop.plan.types import Plan
 from isoflop.result import Status
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
-from isoflop.rundir.layout import dir_of_run
+from isoflop.rundir.layout import dir_of_run, dirs_of_runs
 from isoflop.spec import load_spec
 from isoflop.status.work import read_work, share_done
 from isoflop.store import PlanChanges, Store, changes_since, open_store, run_cells, sweep_lock
@@ -32,6 +32,7 @@ from isoflop.sweep.extend import planned_extras
 from isoflop.sweep.locks import lock_path
 from isoflop.sweep.planning import corpora, plan_sweep, sweep_corpus
 from isoflop.sweep.run_outcome import Incomplete, Outline, RunOutcome
+from isoflop.sweep.spent import Spending
 from isoflop.sweep.stakes import LeftBehind, left_behind
 
 
@@ -100,7 +101,7 @@ class Session:
         self._first_start: float | None = None
         self._last_end: float | None = None
         self._result_at: dict[int, float] = {}
-        self._flops_spent = 0.0
+        self._spending = Spending(engine.artifacts)
         self._n_read = 0
         self._begun = time.monotonic()
 
@@ -133,19 +134,39 @@ class Session:
         """A person's reasons for leaving runs of the plan out of every fit, by run id."""
         return {run_id: reason for run_id, reason in self.store.exclusions().items() if run_id in self.plan.runs}
 
+    def read_results(self) -> int:
+        """Record the results that lie in the run directories, so that nothing is trained for them; how many those are.
+
+        Raises:
+            IsoflopError: as of `events`.
+        """
+        with self._explained():
+            pending = self.store.pending(self.plan.sweep)
+            for run_id in dirs_of_runs(self.engine.artifacts, pending) if pending else ():
+                result = RunDir(dir_of_run(self.engine.artifacts, run_id)).read_result(run_id)
+                if result is not None:
+                    self._record(RunFinished(result, None, time.monotonic()))
+        return self._n_read
+
     def events(self) -> Iterator[Notice]:
         """Train what is pending; every event is recorded before it is passed on.
 
         Raises:
             IsoflopError: the artifacts or the database cannot be written.
         """
-        try:
+        with self._explained():
             jobs = self._jobs()
             self._sign_in(needed=bool(jobs))
+            self._spending.expect(jobs)
             for event in self.engine.run(jobs):
                 self._record(event)
                 yield event
             self.weights.free_all()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise IsoflopError(
                 f"Cannot write to {str(self.engine.artifacts)!r}: {why_inaccessible(error, self.engine.artifacts)}.",
@@ -173,6 +194,7 @@ class Session:
         match event:
             case AttemptStarted():
                 self._started[event.worker] = event.at
+                self._spending.begin(event)
                 self._first_start = self._first_start or event.at
             case RunFinished():
                 recorded = self.store.record(event.result)
@@ -180,10 +202,11 @@ class Session:
                 if event.worker is None:
                     self._n_read += recorded
                 else:
-                    self._flops_spent += event.result.spent_flops
+                    self._spending.finish(event.result)
                     self._result_at[event.worker] = event.at
             case AttemptEnded():
                 self._busy_seconds += self._busy(event)
+                self._spending.end(event)
                 self._record_attempt(event)
                 self.weights.free()  # not before the worker has ended: it holds its directory
             case _:
@@ -235,10 +258,14 @@ class Session:
                 if cell.broken is not None
             ),
             seconds=time.monotonic() - self._begun,
-            flops_spent=self._flops_spent,
+            flops_spent=self._spending.flops,
+            n_kept=sum(map(self._keeps_state, (cell.run_id for cell in cells.values() if cell.result is None))),
             n_read=self._n_read,
             busy_share=self._busy_share(),
         )
+
+    def _keeps_state(self, run_id: str) -> bool:
+        return RunDir(dir_of_run(self.engine.artifacts, run_id)).checkpoint_path(run_id).exists()
 
     def _busy_share(self) -> float | None:
         if self._first_start is None or self._last_end is None or self._last_end <= self._first_start:

@@ -124,13 +124,29 @@ def test_json_of_run(drawn: Path) -> None:
 
 
 def test_a_new_database_is_filled_from_the_results_in_the_run_directories(drawn: Path) -> None:
-    first = isoflop("run", "drawn.toml", "--db", "new.db", folder=drawn).stdout
-    assert "21 results read from run directories" in first
+    first = isoflop("run", "drawn.toml", "--db", "new.db", folder=drawn)
+    assert "21 results read from the artifacts" in first.stdout
+    said = [line for line in first.stderr.splitlines() if line.startswith(("drawn", "["))]
+    assert said == [
+        "drawn: 21 results read from the artifacts; none of them is trained again.",
+        "drawn  21/21 runs: nothing left to train",
+    ]
     document = json.loads(isoflop("run", "drawn.toml", "--db", "newer.db", "--json", folder=drawn).stdout)
     assert document["runs"]["completed"] == document["results_read"] == 21
     fits = [isoflop("fit", name, "--json", folder=drawn).stdout for name in ("isoflop.db", "newer.db")]
     assert len({fit.replace("newer.db", "isoflop.db") for fit in fits}) == 1
-    assert "read from run directories" not in isoflop("run", "drawn.toml", "--db", "new.db", folder=drawn).stdout
+    assert "read from the artifacts" not in isoflop("run", "drawn.toml", "--db", "new.db", folder=drawn).stdout
+
+
+def test_a_run_without_a_result_on_disk_is_the_only_one_announced(drawn: Path) -> None:
+    min((drawn / "isoflop-artifacts").glob("*/result-*.json")).unlink()
+    said = isoflop("run", "drawn.toml", "--db", "newest.db", folder=drawn).stderr.splitlines()
+    assert [line.split()[:2] for line in said if line.startswith("drawn ")] == [["drawn", "20/21"]]
+    [announced] = [line for line in said if line.startswith("[")]
+    assert announced.startswith("[21/21] ")
+    assert said.index(announced) > said.index(
+        "drawn: 20 results read from the artifacts; none of them is trained again."
+    )
 
 
 def test_json_of_fit(drawn: Path) -> None:

@@ -25,7 +25,8 @@ def progressed(sandbox: Sandbox, pid: int) -> bool:
     """The worker has taken steps."""
     for claim in sandbox.folder.glob("isoflop-artifacts/*/claim.json"):
         if json.loads(claim.read_text())["pid"] == pid:
-            return '"progress"' in (claim.parent / "events.jsonl").read_text()
+            events = claim.parent / "events.jsonl"  # written after the claim
+            return events.exists() and '"progress"' in events.read_text()
     return False
 
 
@@ -122,21 +123,25 @@ def test_one_signal_checkpoints_and_the_same_command_goes_on(
     sandbox: Sandbox, number: signal.Signals, code: int
 ) -> None:
     (sandbox.folder / "tiny.toml").write_text(SLOW)
-    coordinator = sandbox.start("run", "tiny.toml", "--workers", "2")
+    coordinator = sandbox.start("run", "tiny.toml", "--workers", "2", "--json")
     sandbox.wait_for(lambda: len(trained_workers(sandbox)) == 2)
     workers = sandbox.workers()
     begun = time.monotonic()
     coordinator.send_signal(number)
     if number == signal.SIGHUP:  # the shell sends it, then the system
         coordinator.send_signal(number)
-    _, err = coordinator.communicate(timeout=60)
+    out, err = coordinator.communicate(timeout=60)
     assert coordinator.returncode == code
     assert "Stopping" in err
+    first = json.loads(out)["flops_spent"]
+    [(finished,)] = sandbox.rows("select total(spent_flops) from results")
+    assert first > finished  # what the checkpoints keep was trained too
     assert in_time(begun, 10)
     assert not any(map(alive, workers))
     assert len(list(sandbox.folder.glob("isoflop-artifacts/*/checkpoint/*.safetensors"))) >= 2
     out, _ = sandbox.run("run", "tiny.toml", "--json")
     assert json.loads(out)["runs"]["completed"] == 4
+    assert sandbox.rows("select sum(spent_flops) from results") == [(first + json.loads(out)["flops_spent"],)]
     resumed = sandbox.rows("select count(*) from results where attempt > 1")
     assert resumed == [(2,)]
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from isoflop.corpus import Corpus, batch
 from isoflop.run_spec import RunSpec
+from isoflop.rundir.kept_state import kept_tokens
 from isoflop.rundir.layout import checkpoint_path, weights_path
 from isoflop.train.progress import Ending
 from tests.run_examples import OPTIMIZER
@@ -44,6 +45,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(corpus: Corpus, tmp_path: Pa
         part = run_it(run, corpus, tmp_path / "parts", stop_at=stop)
         assert part.ending is Ending.INTERRUPTED
         assert part.progress.step == stop
+        assert kept_tokens(checkpoint_path(tmp_path / "parts", run.run_id), run.run_id) == part.progress.n_tokens
     resumed = run_it(run, corpus, tmp_path / "parts")
     assert resumed.heldout == whole.heldout
     assert resumed.progress.curve == whole.progress.curve

@@ -1,0 +1,35 @@
+"""What a state to resume from says of itself, also where it is none."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from isoflop.rundir.kept_state import kept_tokens
+
+GOOD = save({"a": torch.zeros(3)}, {"run_id": "one", "progress": json.dumps({"step": 2, "n_tokens": 512})})
+
+
+def test_the_tokens_are_those_of_the_counters(tmp_path: Path) -> None:
+    (path := tmp_path / "state").write_bytes(GOOD)
+    assert kept_tokens(path, "one") == 512
+    assert kept_tokens(path, "another") == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", GOOD[:5], GOOD[:40], b"not a checkpoint" * 10, b"\xff" * 64, (2).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]", save({"a": torch.zeros(1)}), save({"a": torch.zeros(1)}, {"run_id": "one"}),
+        save({"a": torch.zeros(1)}, {"run_id": "one", "progress": "3"}),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_state_keeps_nothing(tmp_path: Path, content: bytes) -> None:
+    (path := tmp_path / "state").write_bytes(content)
+    assert kept_tokens(path, "one") == 0
+
+
+def test_a_state_that_is_not_there_keeps_nothing(tmp_path: Path) -> None:
+    assert kept_tokens(tmp_path / "state", "one") == kept_tokens(tmp_path, "one") == 0
