@@ -1,6 +1,7 @@
 """What a state to resume from says of itself, also where it is none."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -32,4 +33,6 @@ def test_a_file_that_is_no_state_keeps_nothing(tmp_path: Path, content: bytes) -
 
 
 def test_a_state_that_is_not_there_keeps_nothing(tmp_path: Path) -> None:
-    assert kept_tokens(tmp_path / "state", "one") == kept_tokens(tmp_path, "one") == 0
+    os.mkfifo(pipe := tmp_path / "pipe")
+    for path in (tmp_path / "state", tmp_path, pipe):
+        assert kept_tokens(path, "one") == 0

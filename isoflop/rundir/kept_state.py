@@ -12,8 +12,13 @@ LARGEST_HEADER = 100_000_000
 
 
 def kept_tokens(state: Path, run_id: str) -> int:
-    """Training tokens that the state at `state` has seen; 0 where there is none, or none of this run."""
+    """Training tokens that the state at `state` has seen; 0 where there is none, or none of this run.
+
+    Reads the header alone: whether the tensors behind it are whole is for the trainer to see.
+    """
     try:
+        if not state.is_file():  # a pipe would be waited for
+            return 0
         with state.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length)) if length <= LARGEST_HEADER else {}
