@@ -44,7 +44,9 @@ class Table:
         return self._of(index for index, column in enumerate(self.columns) if column.essential)
 
     def narrower(self) -> "Table | None":
-        """The table without its most dispensable column; None where every column is needed."""
+        """The table without what is not essential, else without its most dispensable column; None if all is needed."""
+        if not all(column.essential for column in self.columns):
+            return self.essential()
         spare = max((column.spare for column in self.columns), default=0)
         return self._of(i for i, column in enumerate(self.columns) if column.spare != spare) if spare else None
 

@@ -75,3 +75,10 @@ def texts(table: Table) -> Iterator[str]:
     yield from (table.title, table.note or "", *(column.heading for column in table.columns))
     for row in table.rows:
         yield from row
+
+
+def test_what_is_not_essential_goes_before_what_is(tables: tuple[Table, ...]) -> None:
+    [targets] = [table for table in tables if table.title == "Targets" and table.rows[0][0] == "1.00e23"]
+    headings = {width: drawn(targets, width)[2] for width in (80, 120, 160)}
+    assert "statistical" not in headings[120] and "statistical" in headings[160]
+    assert all("parabola" in heading and "D/N" in heading for heading in headings.values())
