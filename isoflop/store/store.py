@@ -35,7 +35,7 @@ from isoflop.store.columns import (
 from isoflop.store.connect import checkpoint, connect, explained, file_identity, transaction
 from isoflop.store.damage import as_written, checked_run, refuse_altered_sweep, refuse_cut_curves
 from isoflop.store.known_runs import KnownRun, Timing
-from isoflop.store.layout import refuse_missing_cells
+from isoflop.store.missing_cells import refuse_missing_cells
 from isoflop.store.queries import (
     CELLS,
     CURVES,
