@@ -29,13 +29,13 @@ def main(setting: Setting) -> None:
         for way, changes in WAYS[:3] if setting.rehearsal else WAYS:
             what = {"shape": f"{case[0]}x{case[1]}", "way": way}
             how = setting.execution(**changes)
-            rows.measure(what, lambda c=case, h=how: _losses(setting, corpus, c, h))  # type: ignore[misc]
+            rows.measure(what, lambda c=case, h=how: _losses(setting, corpus, c, h))
     for case in CASES[:1] if setting.rehearsal else CASES[:2]:
         what = {"shape": f"{case[0]}x{case[1]}", "way": "float32 CPU"}
         how = Execution(
             device_kind="cpu", dtype="float32", n_threads=min(8, os.cpu_count() or 1), micro_batch_sequences=64
         )
-        rows.measure(what, lambda c=case, h=how: _losses(setting, corpus, c, h))  # type: ignore[misc]
+        rows.measure(what, lambda c=case, h=how: _losses(setting, corpus, c, h))
 
 
 def _losses(setting: Setting, corpus: Corpus, case: tuple[int, int, int, int], how: Execution) -> dict[str, Any]:

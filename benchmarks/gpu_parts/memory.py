@@ -53,7 +53,7 @@ def main(setting: Setting) -> None:
     for case in CASES[:1] if setting.rehearsal else CASES:
         for step in ("eager", "graph"):
             what = {"shape": f"{case[0]}x{case[1]}", "step": step}
-            rows.measure(what, lambda c=case, s=step: _peak(setting, corpus, c, s))  # type: ignore[misc]
+            rows.measure(what, lambda c=case, s=step: _peak(setting, corpus, c, s))
     if not setting.rehearsal:
         rows.measure({"what": "crowded"}, lambda: _crowded(setting))
 

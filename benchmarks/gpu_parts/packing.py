@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def main(setting: Setting) -> None:
     for case in cases:
         for n_runs in numbers:
             what = {"way": "streams", "shape": f"{case[0]}x{case[1]}", "runs": n_runs}
-            rows.measure(what, lambda c=case, n=n_runs: _streams(setting, corpus, c, n))  # type: ignore[misc]
+            rows.measure(what, lambda c=case, n=n_runs: _streams(setting, corpus, c, n))
     _processes(setting, rows, "processes", cases, numbers)
     if not setting.rehearsal and shutil.which(MPS):
         with tempfile.TemporaryDirectory() as folder:
@@ -40,36 +41,26 @@ def main(setting: Setting) -> None:
 
 
 def _streams(setting: Setting, corpus: Corpus, case: tuple[int, int, int, int], n_runs: int) -> dict[str, Any]:
-    """Graphs replayed in turn, each on a stream of its own."""
+    """Recorded steps replayed in turn, each run's on a stream of its own."""
     made = [_training(setting, corpus, case, seed) for seed in range(n_runs)]
     for training in made:
         training.advance()
-    steps = 32
-
-    if setting.rehearsal:
-
-        def go() -> None:
-            for training in made:
-                training.advance()
-
-        return {"tokens_per_second": n_runs * made[0].run.batch_tokens / timed(go, setting)}
-    streams = [torch.cuda.Stream() for _ in made]  # type: ignore[no-untyped-call]
-    replays = [training.graph._replay for training in made if training.graph]
+    graphs = [training.graph for training in made if training.graph is not None]
+    n_steps = 1 if setting.rehearsal else 32
+    streams = [nullcontext() if setting.rehearsal else torch.cuda.stream(torch.cuda.Stream()) for _ in graphs]
 
     def go() -> None:
-        for training in made:
-            assert training.graph is not None
-            training.graph._row.zero_()
-        torch.cuda.synchronize()
-        for _ in range(steps):
-            for stream, replay in zip(streams, replays, strict=True):
-                with torch.cuda.stream(stream):
-                    replay()
-        torch.cuda.synchronize()
+        for graph in graphs:
+            graph._row.zero_()
+        setting.wait()
+        for _ in range(n_steps):
+            for graph, stream in zip(graphs, streams, strict=True):
+                with stream:
+                    graph._replay()
 
     go()
     best = min(timed(go, setting) for _ in range(3))
-    return {"tokens_per_second": n_runs * steps * made[0].run.batch_tokens / best}
+    return {"tokens_per_second": n_runs * n_steps * made[0].run.batch_tokens / best}
 
 
 def _training(setting: Setting, corpus: Corpus, case: tuple[int, int, int, int], seed: int) -> Training:
@@ -98,7 +89,7 @@ def _processes(setting: Setting, rows: Rows, way: str, cases: tuple[Any, ...], n
         for case in cases:
             for n_runs in numbers:
                 what = {"way": way, "shape": f"{case[0]}x{case[1]}", "runs": n_runs}
-                rows.measure(what, lambda c=case, n=n_runs: _round(ends[:n], c))  # type: ignore[misc]
+                rows.measure(what, lambda c=case, n=n_runs: _round(ends[:n], c))
     finally:
         for child in children:
             child.kill()

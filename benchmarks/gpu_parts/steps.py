@@ -51,7 +51,7 @@ def main(setting: Setting) -> None:
         cases += [("compiled graph", "bfloat16", case) for case in COMPILED]
     for road, dtype, case in cases:
         what = {"road": road, "dtype": dtype, "shape": f"{case[0]}x{case[1]}", "batch_tokens": case[2] * case[3]}
-        rows.measure(what, lambda r=road, d=dtype, c=case: _measure(setting, corpus, peaks[d], r, d, c))  # type: ignore[misc]
+        rows.measure(what, lambda r=road, d=dtype, c=case: _measure(setting, corpus, peaks[d], r, d, c))
 
 
 def _peak(setting: Setting, dtype: str) -> float:
@@ -113,7 +113,7 @@ def _per_step(setting: Setting, training: Training, advance: Callable[[], object
     found = []
     for _ in range(REPEATS):
         steps: list[int] = []
-        took = timed(lambda kept=steps: kept.extend(some() for _ in range(n_calls)), setting)  # type: ignore[misc]
+        took = timed(lambda kept=steps: kept.extend(some() for _ in range(n_calls)), setting)
         found.append(took / sum(steps))
     return statistics.median(found)
 
@@ -137,7 +137,7 @@ def _plain(setting: Setting, corpus: Corpus, run: RunSpec, dtype: str) -> Callab
             logits = model(sequences[:, :-1])
             loss = F.cross_entropy(logits.flatten(0, 1).float(), sequences[:, 1:].flatten())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         return loss.item()
