@@ -26,6 +26,11 @@ def test_the_tokens_are_those_of_the_counters(tmp_path: Path) -> None:
         (2).to_bytes(8, "little") + b"[]", save({"a": torch.zeros(1)}), save({"a": torch.zeros(1)}, {"run_id": "one"}),
         save({"a": torch.zeros(1)}, {"run_id": "one", "progress": "3"}),
     ],
+    # Named: the library writes its metadata in another order in each process, and each collects the tests.
+    ids=[
+        "empty", "no length", "no whole header", "text", "a length beyond all files", "no metadata", "a list", "no run",
+        "no progress", "a progress of one number",
+    ],
 )  # fmt: skip
 def test_a_file_that_is_no_state_keeps_nothing(tmp_path: Path, content: bytes) -> None:
     (path := tmp_path / "state").write_bytes(content)
