@@ -53,11 +53,15 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[[], *BOXES], help="all where none is named")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(BOXES)}; all where none is named")
     parser.add_argument("--out", type=Path, default=Path("gpu"), help="folder for what is measured (gpu)")
     parser.add_argument("--rehearse", action="store_true", help="on a CPU, in sizes that show only that the code runs")
     parser.add_argument("--part", choices=list(BOXES), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    for name in arguments.parts:
+        if name not in BOXES:
+            parser.error(f"there is no part {name!r}; there are {', '.join(BOXES)}")
+    return arguments
 
 
 def _run(name: str, out: Path, *, rehearsal: bool) -> str:

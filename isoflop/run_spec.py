@@ -23,7 +23,9 @@ LATER_FIELDS: frozenset[str] = frozenset()
 
 RUN_ID_LENGTH = 12
 
-# What SQLite holds as an integer, less room for the seeds of replicates.
+# The largest whole number that SQLite holds.
+LARGEST_COUNT = 2**63 - 1
+# Less room for the seeds of replicates.
 LARGEST_SEED = 2**62
 
 PositiveInt = Annotated[int, Field(ge=1)]

@@ -11,7 +11,7 @@ from isoflop.plan.heldout import heldout_findings, shortage
 from isoflop.plan.recipe import BUDGET_TOLERANCE, make_recipe
 from isoflop.plan.shapes import ShapeRule, nearest_shape
 from isoflop.plan.types import Cell, DroppedCell, Extra, Limit, Plan, Role
-from isoflop.run_spec import RunSpec
+from isoflop.run_spec import LARGEST_COUNT, RunSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
 from isoflop.units import format_bytes, format_count, plural
@@ -90,6 +90,12 @@ def why_not(
     recipe = make_recipe(spec.recipe, shape, budget)
     if recipe is None:
         return Limit.WHOLE_STEPS, f"no number of whole steps spends the budget within {BUDGET_TOLERANCE:.1%}"
+    n_tokens = recipe.n_steps * recipe.batch_sequences * shape.context_length
+    if n_tokens > LARGEST_COUNT:
+        return (
+            Limit.OTHER,
+            f"{n_tokens:.3g} tokens, more than the {LARGEST_COUNT:.3g} that a database counts",
+        )
     if recipe.n_steps < spec.recipe.min_steps:
         steps = plural(recipe.n_steps, "optimizer step")
         return Limit.STEPS, f"{steps}, fewer than recipe.min_steps = {spec.recipe.min_steps}"

@@ -78,9 +78,8 @@ else true end limit 1
 """
 
 # Suggested runs, probes and controls may open budgets of their own.
-GRID_BUDGETS = """
-select distinct sweep, budget_flops from cells where role is null or role in ('grid', 'replicate')
-"""
+# A cell that was dropped keeps no role: it may have been suggested, at a budget of its own.
+GRID_BUDGETS = "select distinct sweep, budget_flops from cells where role in ('grid', 'replicate')"
 
 # A plan's cells are written at once, so their numbers follow each other.
 SWEEPS_WITHOUT_CELLS = """

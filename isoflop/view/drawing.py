@@ -1,5 +1,6 @@
 """Text, tables and findings on a terminal. Everything is passed as `Text`, so that no name is read as markup."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich import box
@@ -37,10 +38,18 @@ def table_block(table: Table, console: Console) -> RenderableType:
     while shown is not None:
         for gap in (GAP, NARROW_GAP):
             if _width(shown, gap) <= console.width:
-                return _titled(table.title, _table(shown, gap))
+                return _titled(table.title, _table(shown, gap), *_left_out(table, shown))
         last, shown = shown, shown.narrower()
     breaks = _width(last, NARROW_GAP, stacked=True) > console.width
-    return _titled(table.title, _table(last, NARROW_GAP, stacked=True, breaks=breaks))
+    return _titled(table.title, _table(last, NARROW_GAP, stacked=True, breaks=breaks), *_left_out(table, last))
+
+
+def _left_out(table: Table, shown: Table) -> Sequence[Text]:
+    """A line that names the essential columns which the screen has no room for; none where it shows them all."""
+    left = Counter(column.heading for column in table.columns if column.essential)
+    left.subtract(column.heading for column in shown.columns)
+    names = [name for name, n_left in left.items() if n_left > 0]
+    return [text(f"Left out on this narrow screen: {', '.join(names)}.", "dim")] if names else []
 
 
 def _width(table: Table, gap: int, *, stacked: bool = False) -> int:
@@ -77,8 +86,8 @@ def findings_block(findings: Sequence[Finding]) -> RenderableType:
     return _titled("Findings", grid)
 
 
-def _titled(title: str, content: RenderableType) -> RenderableType:
-    return Group(Text(), text(title, "bold"), content)
+def _titled(title: str, *content: RenderableType) -> RenderableType:
+    return Group(Text(), text(title, "bold"), *content)
 
 
 def _table(table: Table, gap: int, *, stacked: bool = False, breaks: bool = False) -> RenderableType:

@@ -45,7 +45,11 @@ def print_run(outcome: RunOutcome, console: Console) -> None:
         if run.log_path:
             console.print(text(f"  log: {run.log_path}", "dim"))
     if n_pending := outcome.counts["pending"]:
-        kept = f"; {outcome.n_kept} of {n_pending} go on from a checkpoint" if outcome.n_kept else ""
+        kept = (
+            f"; {outcome.n_kept} of {n_pending} {'goes' if outcome.n_kept == 1 else 'go'} on from a checkpoint"
+            if outcome.n_kept
+            else ""
+        )
         console.print(text(f"The same command continues with the pending runs{kept}.", "dim"))
     if outcome.incomplete:
         console.print(text("See the logs; `isoflop run --retry` tries these runs again.", "dim"))

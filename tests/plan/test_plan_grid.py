@@ -150,6 +150,14 @@ def test_too_many_epochs_is_dropped_with_the_reason() -> None:
     assert all(cell.epochs <= 4.01 for cell in plan.cells)
 
 
+def test_more_tokens_than_a_database_counts_are_dropped_with_the_reason() -> None:
+    endless = CorpusFacts(fingerprint="2" * 16, n_train_tokens=10**18, n_heldout_tokens=10**18, bytes_per_token=1.0)
+    plan = plan_of(endless, budgets=[1e22, 1e25], grid={"lattice": [1e5]}, recipe={"max_epochs": 100})
+    [dropped] = plan.dropped
+    assert dropped.reason == "1.32e+19 tokens, more than the 9.22e+18 that a database counts"
+    assert [cell.run.n_tokens < 2**63 for cell in plan.cells] == [True]
+
+
 def test_what_does_not_fit_the_device_is_dropped_with_the_reason() -> None:
     plan = plan_of(LARGE_CORPUS, memory_limit=2**30, budgets=[1e18], grid={"center_n_params": 5e7})
     assert plan.dropped

@@ -57,8 +57,11 @@ def test_no_word_and_no_number_is_broken(tables: tuple[Table, ...], width: int) 
 
 
 def test_a_frontier_in_40_columns_keeps_the_exponent_and_its_interval(tables: tuple[Table, ...]) -> None:
-    heading = drawn(tables[0], 40)[2]
-    assert heading.split() == ["estimator", "a", "90", "%", "interval"]
+    lines = drawn(tables[0], 40)
+    assert lines[2].split() == ["estimator", "a", "90", "%", "interval"]
+    said = " ".join(lines).partition("Left out on this narrow screen: ")[2]
+    assert said == "b, N_opt at 3.00e22, runs." or said.startswith("b, N_opt at ")
+    assert "Left out" not in "".join(drawn(tables[0], 100))
 
 
 def drawn(table: Table, width: int) -> list[str]:
@@ -72,7 +75,8 @@ def words(table: Table) -> set[str]:
 
 
 def texts(table: Table) -> Iterator[str]:
-    yield from (table.title, table.note or "", *(column.heading for column in table.columns))
+    yield from (table.title, table.note or "", "Left out on this narrow screen:")
+    yield from (f"{column.heading}{mark}" for column in table.columns for mark in ("", ",", "."))
     for row in table.rows:
         yield from row
 

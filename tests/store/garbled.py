@@ -90,9 +90,10 @@ def a_text_past_the_rules(path: Path, random_: random.Random) -> str:
 
 
 def a_budget_that_the_sweep_does_not_name(path: Path, random_: random.Random) -> str:
-    """One bit of a cell's budget, which a fit groups by, is another."""
+    """One bit of a planned run's budget, which a fit groups by, is another."""
     with _loose(path) as connection:
-        cell, budget = random_.choice(connection.execute("select id, budget_flops from cells order by id").fetchall())
+        planned = connection.execute("select id, budget_flops from cells where role is not null order by id")
+        cell, budget = random_.choice(planned.fetchall())
         (bits,) = struct.unpack("<q", struct.pack("<d", budget))
         (other,) = struct.unpack("<d", struct.pack("<q", bits ^ (1 << random_.randrange(50))))
         connection.execute("update cells set budget_flops = ? where id = ?", [other, cell])

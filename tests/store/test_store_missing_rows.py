@@ -11,7 +11,7 @@ from isoflop.errors import IsoflopError
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import Extra, Plan
 from isoflop.rundir import Execution
-from isoflop.spec import GridSpec, SweepSpec
+from isoflop.spec import GridSpec, RecipeSpec, SweepSpec
 from isoflop.store import Store, open_store, read_snapshot
 from isoflop.train.loop import CURVE_POINTS
 from tests.databases import opened
@@ -76,6 +76,20 @@ def test_a_cell_that_is_there_twice_is_noticed(tmp_path: Path) -> None:
         )
     with pytest.raises(IsoflopError, match="missing, or there twice"):
         read(path)
+
+
+def test_a_suggested_run_that_a_later_plan_drops_is_no_damage(tmp_path: Path) -> None:
+    """At a budget of its own, which the sweep does not name; a dropped cell keeps no role."""
+    shape = make_plan_of_another().cells[0].run.shape
+    planned(path := tmp_path / "isoflop.db", GRIDS["sizes"], (Extra(3 * BUDGETS[1], shape, 7),))
+    read(path)
+    recipe = RecipeSpec(min_steps=10**6)
+    spec = SweepSpec(name="demo", budgets=BUDGETS, grid=GRIDS["sizes"], recipe=recipe)
+    plan = make_plan(spec, CORPUS, vocab_size=257, extra=(Extra(3 * BUDGETS[1], shape, 7),))
+    assert 3 * BUDGETS[1] in {cell.budget_flops for cell in plan.dropped}
+    with open_store(path, write=True) as store:
+        store.save_plan(spec, plan)
+    read_snapshot(path, lambda store: store.cells("demo"))
 
 
 def test_suggested_cells_that_are_gone_before_others_are_missed(tmp_path: Path) -> None:
