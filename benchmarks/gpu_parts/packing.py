@@ -17,6 +17,7 @@ from gpu_parts.common import Rows, Setting, Unwatched, run_of, shape_of, timed
 from isoflop.corpus import Corpus
 from isoflop.train.loop import Training
 from isoflop.train.precision import configure
+from isoflop.train.step_graph import StepGraph
 
 CASES = ((4, 64, 128, 8), (6, 128, 256, 8), (8, 256, 256, 16))
 RUNS = (1, 2, 4, 8, 16)
@@ -45,7 +46,7 @@ def _streams(setting: Setting, corpus: Corpus, case: tuple[int, int, int, int], 
     made = [_training(setting, corpus, case, seed) for seed in range(n_runs)]
     for training in made:
         training.advance()
-    graphs = [training.graph for training in made if training.graph is not None]
+    graphs = [training.fast for training in made if isinstance(training.fast, StepGraph)]
     n_steps = 1 if setting.rehearsal else 32
     streams = [nullcontext() if setting.rehearsal else torch.cuda.stream(torch.cuda.Stream()) for _ in graphs]
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from isoflop.run_spec import Job, RunSpec
 
 DeviceKind = Literal["cpu", "cuda"]
+# What the C++ step was compiled for; "" where it takes no step.
+Instructions = Literal["", "avx2", "avx512"]
 
 
 class Execution(BaseModel):
@@ -20,9 +22,11 @@ class Execution(BaseModel):
     dtype: Literal["float32", "bfloat16"] = Field(description="of matrix products; weights stay float32")
     n_threads: int = Field(ge=1, description="CPU threads of the trainer")
     attention: Literal["default", "math"] = Field("default", description="kernel of the attention product")
-    step: Literal["eager", "graph"] = Field(
-        "eager", description="an optimizer step operation by operation, or recorded and replayed as one CUDA graph"
+    step: Literal["eager", "graph", "native"] = Field(
+        "eager",
+        description="an optimizer step operation by operation, recorded and replayed as one CUDA graph, or in C++",
     )
+    instructions: Instructions = Field("", description="of the CPU, for the step in C++")
     compile: bool = Field(False, description="torch.compile the model")
     micro_batch_sequences: int = Field(ge=1, description="sequences per forward pass; a batch may be several")
     eval_batch_tokens: int = Field(8192, ge=1, description="tokens per forward pass of the held-out loss")

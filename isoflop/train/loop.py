@@ -18,6 +18,7 @@ from isoflop.train.checkpoint import load_checkpoint, save_checkpoint, save_weig
 from isoflop.train.divergence import average_loss, explosion, heldout_problem, step_problem
 from isoflop.train.evaluate import heldout_loss
 from isoflop.train.model import Decoder, build_model
+from isoflop.train.native_step import NativeStep
 from isoflop.train.optimizer import build_optimizer, clip_gradients, rates, set_rate
 from isoflop.train.precision import configure, forward_context
 from isoflop.train.progress import Ending, HeldoutLoss, Interrupted, Progress, Trained, Watcher
@@ -28,7 +29,7 @@ CURVE_POINTS = 64
 # A checkpoint at most this often, and never more than 2 % of the time spent writing them.
 CHECKPOINT_SECONDS = 15.0
 CHECKPOINT_SHARE = 0.02
-# Steps of the first chunk of a graph, by which its pace is told.
+# Steps of the first chunk, by which the pace is told.
 FIRST_CHUNK = 4
 
 
@@ -83,11 +84,11 @@ class Training:
         self.batches = training_batches(run, corpus, device)
         self.progress = Progress()
         self.last_loss = math.nan
-        self.graph: StepGraph | None = None
+        self.fast: StepGraph | NativeStep | None = None
         self.n_at_once = FIRST_CHUNK
 
     def advance(self) -> str | None:
-        """Take one step, or where steps are a graph as many as replay in a tenth of a second; why not on, or None.
+        """Take one step, or where a fast one is had as many as take a tenth of a second; why not on, or None.
 
         A step whose numbers are not finite is not taken. An interruption leaves the step it falls into untaken.
         """
@@ -113,19 +114,19 @@ class Training:
         return exploded
 
     def _chunk(self) -> str | None:
-        """Replay the recorded step some times, then read and count what came of each."""
+        """Take the fast step some times, then count what came of each."""
         started = time.perf_counter()
         at, run = self.progress, self.run
-        if self.graph is None:  # not before: it holds on to the tensors that a checkpoint replaces
-            self.graph = self._record()
+        if self.fast is None:  # not before: it holds on to the tensors that a checkpoint replaces
+            self.fast = self._native() if self.execution.step == "native" else self._record()
         steps = range(at.step, min(at.step + self.n_at_once, run.n_steps))
         factors = (rate_factor(step, run.n_steps, run.schedule) for step in steps)
         sequences = self.batches(at.step, len(steps))
         sequences = sequences.view(len(steps), run.batch_sequences, -1)  # (r, n, T + 1)
         begun = time.perf_counter()
-        log = self.graph.take(sequences, [rates(self.optimizer, factor) for factor in factors])
+        log = self.fast.take(sequences, [rates(self.optimizer, factor) for factor in factors])
         per_step = (time.perf_counter() - begun) / len(steps)
-        self.n_at_once = max(1, min(self.graph.n_rows, int(MOST_SECONDS / per_step)))
+        self.n_at_once = max(1, min(self.fast.n_rows, int(MOST_SECONDS / per_step)))
         at.seconds += time.perf_counter() - started
         return next(filter(None, map(self._note, log)), None)
 
@@ -136,6 +137,16 @@ class Training:
             self.optimizer,
             grad_clip=self.run.optimizer.grad_clip,
             batch_shape=(self.run.batch_sequences, self.run.shape.context_length + 1),
+        )
+
+    def _native(self) -> NativeStep:
+        return NativeStep(
+            self.model,
+            self.optimizer,
+            self.execution.instructions,
+            grad_clip=self.run.optimizer.grad_clip,
+            at_once=min(self.execution.micro_batch_sequences, self.run.batch_sequences),
+            between=self.watcher.between,
         )
 
     def _note(self, numbers: tuple[float, float]) -> str | None:
@@ -177,7 +188,7 @@ class Training:
     def evaluate(self) -> HeldoutLoss:
         """The held-out loss; its time counts towards the run."""
         started = time.perf_counter()
-        self.graph = None  # its memory is of use now
+        self.fast = None  # its memory is of use now
         length = self.run.shape.context_length
         windows = heldout_sequences(self.corpus, n_tokens=self.run.eval_tokens, context_length=length)
         sequences = torch.from_numpy(windows)

@@ -126,12 +126,12 @@ class NoHostReads(TorchDispatchMode):
 def test_a_step_reads_nothing_back(corpus: Corpus) -> None:
     made = training(corpus)
     assert made.advance() is None
-    assert made.graph is not None
-    made.graph._row.zero_()
+    assert made.fast is not None
+    made.fast._row.zero_()
     with NoHostReads():
-        made.graph._step()
+        made.fast._step()
     with pytest.raises(AssertionError, match="the host reads"), NoHostReads():
-        made.graph._log[0, 0].item()
+        made.fast._log[0, 0].item()
 
 
 def test_a_chunk_ends_with_the_run_and_takes_no_longer_than_a_stop_may_wait(corpus: Corpus) -> None:
