@@ -36,7 +36,7 @@ lint: $(VENV)/.installed-test ## ruff and mypy
 coverage: PYTEST_ARGS += --cov --cov-report=term:skip-covered
 coverage: test ## the same with lines and branches counted, and the floor of pyproject.toml
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml setup.py isoflop/train/native/step.cc constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "isoflop needs Python 3.11 or newer: make PYTHON=python3.x")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e .
@@ -47,4 +47,4 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 clean: ## what the targets made here, but no sweep
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) build *.egg-info isoflop/train/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

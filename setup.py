@@ -4,7 +4,7 @@ from setuptools import Extension, setup
 
 # Strict floating point: a NaN must reach the loss or the norm. Traps and errno are nobody's here, contraction to fused
 # multiply-adds is half of the speed.
-COMMON = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
+COMMON = ["-std=c++17", "-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
 AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mprefer-vector-width=512"]
 

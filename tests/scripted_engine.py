@@ -27,7 +27,7 @@ ENDS = {
     BUSY: Ended(ExitCode.BUSY),
     OBSTACLE: Ended(ExitCode.OBSTACLE),
     MEMORY: Ended(ExitCode.OUT_OF_MEMORY),
-    RECORD: Ended(ExitCode.NOT_RECORDED),
+    RECORD: Ended(ExitCode.STEP_UNAVAILABLE),
     KERNEL: Ended(-signal.SIGKILL, out_of_memory=True),
     FINISH: Ended(ExitCode.DONE),
     UNTOLD: Ended(-signal.SIGKILL),

@@ -9,7 +9,8 @@ from pathlib import Path
 from isoflop.engine.protocol import Slot
 from isoflop.plan.estimate import memory_bytes, micro_batch_sequences
 from isoflop.run_spec import Job, RunSpec
-from isoflop.rundir import Execution, JobFile, RunDir
+from isoflop.rundir import Execution, Instructions, JobFile, RunDir
+from isoflop.train.native.library import supports, usable_instructions
 
 # Micro-batches that a recorded step may have: their passes are recorded one after the other, and a batch that needs
 # more belongs to a model whose kernels run longer than their launch.
@@ -70,17 +71,18 @@ def shrink(run_dir: RunDir) -> tuple[int, int | None] | None:
         return begun.execution.micro_batch_sequences, smaller.micro_batch_sequences
 
 
-def without_graph(run_dir: RunDir) -> bool:
-    """Have a job's steps taken operation by operation from now on; False where they are, or another process works.
+def with_plain_step(run_dir: RunDir) -> str | None:
+    """Have a job's steps taken operation by operation from now on; returns how they were to be taken.
 
-    The job starts again: a graph scales gradients by another rounding.
+    None where they are taken so already, or another process works on the job. The job starts again: a graph or C++
+    rounds otherwise.
     """
     with run_dir.lock() as alone:
         begun = run_dir.read_job()
         if not alone or begun is None or begun.execution.step == "eager":
-            return False
-        _begin_again(run_dir, begun, begun.execution.model_copy(update={"step": "eager"}))
-        return True
+            return None
+        _begin_again(run_dir, begun, begun.execution.model_copy(update={"step": "eager", "instructions": ""}))
+        return begun.execution.step
 
 
 def _begin_again(run_dir: RunDir, begun: JobFile, execution: Execution) -> None:
@@ -91,13 +93,22 @@ def _begin_again(run_dir: RunDir, begun: JobFile, execution: Execution) -> None:
 def _execution(job: Job, slot: Slot, at_most: int | None) -> Execution:
     micro_batch = min(_micro_batch(job, slot), at_most or sys.maxsize)
     n_parts = math.ceil(_largest(job).batch_sequences / micro_batch)
+    instructions = _instructions(job, slot)
+    graph = slot.kind == "cuda" and n_parts <= MOST_GRAPH_PARTS
     return Execution(
         device_kind=slot.kind,
         dtype="bfloat16" if slot.bfloat16 else "float32",
         n_threads=1,
-        step="graph" if slot.kind == "cuda" and n_parts <= MOST_GRAPH_PARTS else "eager",
+        step="graph" if graph else "native" if instructions else "eager",
+        instructions=instructions,
         micro_batch_sequences=micro_batch,
     )
+
+
+def _instructions(job: Job, slot: Slot) -> Instructions:
+    """What the job's step in C++ uses; "" where torch's is taken: not on a CPU, not built, not this shape."""
+    fits = all(run.trainer == "builtin" and supports(run.shape) for run in job.runs)
+    return usable_instructions() if fits and slot.kind == "cpu" and not slot.bfloat16 else ""
 
 
 def memory_needed(job: Job, slot: Slot) -> float:

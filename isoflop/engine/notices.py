@@ -50,7 +50,7 @@ class AttemptEnded:
     Attributes:
         outcome: `done`, `interrupted` (checkpointed on request), `died` (no result, will be tried again),
             `out_of_memory` (will be tried again with smaller micro-batches), `not_recorded` (will be tried again
-            without a CUDA graph) or `given_up`.
+            with the plain step: no CUDA graph, or no step in C++, was to be had) or `given_up`.
         started_at, ended_at: seconds since the epoch.
         reason: one sentence where the outcome is not `done`.
     """

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from isoflop import __version__
 from isoflop.engine.attempt import Attempt
-from isoflop.engine.execution import GitState, shrink, without_graph
+from isoflop.engine.execution import GitState, shrink, with_plain_step
 from isoflop.engine.notices import Outcome
 from isoflop.engine.protocol import Ended
 from isoflop.errors import IsoflopError
@@ -21,6 +21,11 @@ from isoflop.shape import ModelShape
 # A worker that dies without a result (killed, hung) is tried again from its checkpoint this often in all.
 MAX_DEATHS = 3
 _ANOTHER = "another process trains it"
+# By the step that a job was to be taken with.
+_UNAVAILABLE = {
+    "graph": "the step could not be recorded as a CUDA graph; next without",
+    "native": "the step in C++ is not installed for that CPU; next with torch's",
+}
 _INTERRUPTED: dict[int | None, str] = {ExitCode.CHECKPOINTED: "asked to stop", ExitCode.BUSY: _ANOTHER}
 
 
@@ -68,8 +73,8 @@ class RetryPolicy:
             return self._died(attempt, attempt.hung)
         if ended.exit_code == ExitCode.OUT_OF_MEMORY or ended.out_of_memory:
             return self._with_less_memory(attempt)
-        if ended.exit_code == ExitCode.NOT_RECORDED and without_graph(attempt.run_dir):
-            return Verdict("not_recorded", "the step could not be recorded as a CUDA graph; next without")
+        if ended.exit_code == ExitCode.STEP_UNAVAILABLE and (step := with_plain_step(attempt.run_dir)) is not None:
+            return Verdict("not_recorded", _UNAVAILABLE[step])
         return self._died(attempt, f"{ended.how} without a result")
 
     def _with_less_memory(self, attempt: Attempt) -> Verdict:

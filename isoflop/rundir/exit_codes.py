@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     """The device, or the machine, had no more memory to give. No result."""
     BAD_JOB = 78
     """job.json is missing or none of this version."""
-    NOT_RECORDED = 80
-    """The device could not record the optimizer step as a graph. No result."""
+    STEP_UNAVAILABLE = 80
+    """The optimizer step that job.json names is not to be had here: no graph of it, or no library. No result."""
     ORPHANED = 79
     """The coordinator died, and the worker did not come to an end by itself in time."""

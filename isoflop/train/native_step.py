@@ -17,7 +17,7 @@ from isoflop.shape import ModelShape
 from isoflop.train.model import Decoder
 from isoflop.train.native.library import library_path
 from isoflop.train.optimizer import ensure_state
-from isoflop.train.progress import NotRecorded
+from isoflop.train.progress import StepUnavailable
 
 VERSION = 1  # of the C functions: step.cc has the same number
 MOST_STEPS = 1024
@@ -68,7 +68,7 @@ class NativeStep:
         """`between` is called between two forward passes of one step.
 
         Raises:
-            NotRecorded: no library for `instructions` is here, or this CPU would not run it.
+            StepUnavailable: no library for `instructions` is here, or this CPU would not run it.
             MemoryError: the step does not fit.
         """
         self._library = _load(instructions)
@@ -171,14 +171,16 @@ def _load(instructions: Instructions) -> Any:
     """The library with its functions' types.
 
     Raises:
-        NotRecorded: it is not here, or of another version.
+        StepUnavailable: it is not here, or of another version.
     """
     path = library_path(instructions)
     if path is None:
-        raise NotRecorded(f"no library of the step for {instructions or 'this CPU'} is installed, or the CPU lacks it")
+        raise StepUnavailable(
+            f"no library of the step for {instructions or 'this CPU'} is installed, or the CPU lacks it"
+        )
     library = ctypes.CDLL(str(path))
     if library.isoflop_step_version() != VERSION:
-        raise NotRecorded(f"{path.name} is of another version of isoflop")
+        raise StepUnavailable(f"{path.name} is of another version of isoflop")
     pointer, int32, int64, double = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_double
     library.isoflop_step_new.restype = pointer
     library.isoflop_step_new.argtypes = [pointer] * 6

@@ -70,8 +70,8 @@ class Interrupted(Exception):  # noqa: N818 - a request, not an error
     """Training was asked to stop and did, between two pieces of work."""
 
 
-class NotRecorded(Exception):  # noqa: N818 - no error either: the run can be trained without
-    """The device could not record the optimizer step as a graph."""
+class StepUnavailable(Exception):  # noqa: N818 - no error either: the run can be trained without
+    """The optimizer step cannot be had here as the execution names it: no graph of it, or no library."""
 
 
 class Watcher(Protocol):

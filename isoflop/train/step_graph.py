@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from isoflop.train.optimizer import ensure_state
-from isoflop.train.progress import NotRecorded
+from isoflop.train.progress import StepUnavailable
 
 # Steps between two readings of the log, at most: by number, by bytes of their batches, and by the time after which a
 # request to stop is heard.
@@ -95,7 +95,7 @@ class StepGraph:
         """The step as a graph. `bad` is set meanwhile: nothing moves.
 
         Raises:
-            NotRecorded: something in the step cannot be recorded.
+            StepUnavailable: something in the step cannot be recorded.
             torch.OutOfMemoryError: the step does not fit.
         """
         self._bad.fill_(1.0)
@@ -116,6 +116,6 @@ class StepGraph:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise NotRecorded(str(error).splitlines()[0]) from error
+            raise StepUnavailable(str(error).splitlines()[0]) from error
         self._bad.zero_()
         return graph

@@ -20,7 +20,7 @@ from isoflop.rundir import Assignment, Execution, ExitCode, RunDir, own_claim
 from isoflop.rundir.events import ObstacleEvent, result_event, started_event
 from isoflop.train.outcome import device_name, make_result
 from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked
-from isoflop.train.progress import Ending, NotRecorded, Trained
+from isoflop.train.progress import Ending, StepUnavailable, Trained
 from isoflop.train.reporter import Reporter
 
 # What no run can help: every other would meet it too.
@@ -105,7 +105,7 @@ def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: E
     """Train one run and write its result, whatever became of it. The only place that catches everything.
 
     What is not the run's doing leaves no result: no corpus and no room on the disk pass through, too little memory
-    is for the engine to answer with a smaller micro-batch, a step that cannot be recorded with one that is not.
+    is for the engine to answer with a smaller micro-batch, a fast step that is not to be had with the plain one.
     """
     reporter = Reporter(run, run_dir, stop)
     try:
@@ -118,8 +118,8 @@ def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: E
             raise
         if is_out_of_memory(error):
             return ExitCode.OUT_OF_MEMORY
-        if isinstance(error, NotRecorded):
-            return ExitCode.NOT_RECORDED
+        if isinstance(error, StepUnavailable):
+            return ExitCode.STEP_UNAVAILABLE
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         trained = Trained(Ending.FAILED, reporter.latest, reason=reason)
     if trained.ending is Ending.INTERRUPTED:

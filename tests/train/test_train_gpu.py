@@ -12,7 +12,7 @@ from isoflop.rundir import Execution
 from isoflop.rundir.layout import weights_path
 from isoflop.train.batches import RESIDENT_SHARE, resident_batches, streamed_batches, training_batches
 from isoflop.train.loop import Training
-from isoflop.train.progress import Ending, NotRecorded, Trained
+from isoflop.train.progress import Ending, StepUnavailable, Trained
 from isoflop.train.worker import is_out_of_memory
 from tests.train.conftest import StopAt, make_run, run_it
 
@@ -131,6 +131,6 @@ def test_what_cannot_be_recorded_is_said_and_nothing_has_moved(corpus: Corpus, m
     before = [weight.detach().clone() for weight in made.weights]
     plain = made._accumulate
     monkeypatch.setattr(made, "_accumulate", lambda tokens: plain(tokens) * float(tokens.sum().item() >= 0))
-    with pytest.raises(NotRecorded):
+    with pytest.raises(StepUnavailable):
         made.advance()
     assert all(torch.equal(one, other) for one, other in zip(before, made.weights, strict=True))

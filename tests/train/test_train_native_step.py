@@ -20,7 +20,7 @@ from isoflop.train.model import Decoder, build_model
 from isoflop.train.native.library import FLAGS, library_path, supports
 from isoflop.train.native_step import NativeStep, parameter_names
 from isoflop.train.optimizer import build_optimizer, clip_gradients, rates, set_rate
-from isoflop.train.progress import Ending, Interrupted, NotRecorded
+from isoflop.train.progress import Ending, Interrupted, StepUnavailable
 from tests.run_examples import OPTIMIZER
 from tests.train.conftest import CPU, StopAt, make_run, run_it
 
@@ -244,7 +244,7 @@ def test_a_token_outside_the_vocabulary_is_refused() -> None:
 
 
 def test_an_instruction_set_that_is_not_here_is_said() -> None:
-    with pytest.raises(NotRecorded, match="no library of the step for this CPU"):
+    with pytest.raises(StepUnavailable, match="no library of the step for this CPU"):
         step_of(awake_model(SHAPES[1]), "")
 
 

@@ -20,6 +20,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <vector>
 
 #if defined(__AVX512F__)
@@ -31,6 +32,9 @@ constexpr int PAD = 16;                   // columns of a row come in such steps
 constexpr float NORM_EPSILON = 1e-6f;     // model.py's
 constexpr float CLIP_EPSILON = 1e-6f;     // torch.nn.utils.clip_grads_with_norm_'s
 constexpr float MASKED = -1e30f;          // far below any score, and finite
+// Products: numbers of B beyond which its columns are copied, rows of A from which that pays, rows of B copied at once.
+constexpr long FIRST_CACHE = 8192, LEAST_ROWS = 32;
+constexpr int DEPTH = 256;
 constexpr int ROWS_OF_SCORES = 16;        // queries that attention takes at a time: less of the causal half is wasted
 constexpr long MOST_KEPT_SCORES = 1 << 24;  // floats of all layers; more attention weights are computed anew backward
 
@@ -127,14 +131,34 @@ static inline void columns(int m, int inner, Strided a, const float* b, long b_r
   for (; i < m; i++) block<1, VECTORS, ADD>(inner, rest(), b, b_row, c + i * c_row, c_row);
 }
 
+// As `columns`, for a B too large for the first cache: `DEPTH` rows of its columns at a time are laid side by side.
+// Every sum is still taken in one order.
+template <int VECTORS, bool ADD>
+static void deep_columns(int m, int inner, Strided a, const float* b, long b_row, float* c, long c_row) {
+  constexpr int WIDTH = VECTORS * LANES;
+  alignas(64) float panel[DEPTH * WIDTH];
+  for (int k = 0; k < inner; k += DEPTH) {
+    int depth = inner - k < DEPTH ? inner - k : DEPTH;
+    for (int i = 0; i < depth; i++) std::memcpy(panel + i * WIDTH, b + (k + i) * b_row, 4 * WIDTH);
+    Strided part{a.at + k * a.column, a.row, a.column};
+    if (k == 0) columns<VECTORS, ADD>(m, depth, part, panel, WIDTH, c, c_row);
+    else columns<VECTORS, true>(m, depth, part, panel, WIDTH, c, c_row);
+  }
+}
+
 // C (m, n) = A (m, inner) B (inner, n), or C += A B; n is a whole number of vectors.
 template <bool ADD = false>
 static void product(int m, int n, int inner, Strided a, const float* b, long b_row, float* c, long c_row) {
+  const bool deep = m >= LEAST_ROWS && inner * b_row > FIRST_CACHE;
   int j = 0;
-  for (; j + 3 * LANES <= n && n - j != 4 * LANES; j += 3 * LANES)
-    columns<3, ADD>(m, inner, a, b + j, b_row, c + j, c_row);
-  for (; j + 2 * LANES <= n; j += 2 * LANES) columns<2, ADD>(m, inner, a, b + j, b_row, c + j, c_row);
-  for (; j < n; j += LANES) columns<1, ADD>(m, inner, a, b + j, b_row, c + j, c_row);
+  auto take = [&](auto vectors) {
+    constexpr int VECTORS = decltype(vectors)::value;
+    (deep ? deep_columns<VECTORS, ADD> : columns<VECTORS, ADD>)(m, inner, a, b + j, b_row, c + j, c_row);
+    j += VECTORS * LANES;
+  };
+  while (n - j >= 3 * LANES && n - j != 4 * LANES) take(std::integral_constant<int, 3>{});
+  while (n - j >= 2 * LANES) take(std::integral_constant<int, 2>{});
+  while (j < n) take(std::integral_constant<int, 1>{});
 }
 
 // out (c, r) = in (r, c) transposed, 16 rows at a time so that a cache line of `out` is written at once.
