@@ -32,9 +32,13 @@ class Spending:
             self._kept |= {run.run_id: self._state(run) for run in job.runs}
 
     def begin(self, event: AttemptStarted) -> None:
-        """See whether the attempt begins anew; what it has come to by now, it has come to itself."""
+        """See whether the attempt begins anew; what it has come to by now, it has come to itself.
+
+        A run that has ended before its start was heard of has no state any more, and went on from what it had.
+        """
         for run in self._jobs[event.job_id]:
-            self._kept[run.run_id] = min(self._kept[run.run_id], self._state(run))
+            if RunDir(dir_of_run(self._artifacts, run.run_id)).read_result(run.run_id) is None:
+                self._kept[run.run_id] = min(self._kept[run.run_id], self._state(run))
 
     def finish(self, result: RunResult) -> None:
         """Count a result of this command."""

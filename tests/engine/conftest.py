@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from isoflop.train.native.library import usable_instructions
+
 SWEEP = """
 name = "tiny"
 budgets = [6e8, 1.2e9]
@@ -37,6 +39,10 @@ min_steps = 20
 [evaluation]
 tokens = 1024
 """
+
+# FLOPs of a run of such a sweep that takes seconds, so that there is something to kill: the step in C++, where it is
+# built, is that much faster.
+SECONDS_OF_WORK = 1e11 if usable_instructions() else 4e9
 
 _started: list["subprocess.Popen[str]"] = []
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import SWEEP, Sandbox, alive, in_time, kill
+from tests.engine.conftest import SECONDS_OF_WORK, SWEEP, Sandbox, alive, in_time, kill
 from tests.faults.processes import fork_server, freeze, thaw
 
-# Four runs of seconds each, so that there is something to kill.
+# Four runs, the larger two of seconds each, so that there is something to kill.
 SLOW = (
-    SWEEP.replace("[6e8, 1.2e9]", "[6e8, 4e9]")
+    SWEEP.replace("[6e8, 1.2e9]", f"[6e8, {SECONDS_OF_WORK}]")
     .replace("sizes = 3", "sizes = 2")
     .replace("base_batch_tokens = 256", "base_batch_tokens = 64")
 )

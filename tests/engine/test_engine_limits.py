@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import SWEEP, Sandbox, alive, in_time, kill, make_sandbox
+from tests.engine.conftest import SECONDS_OF_WORK, SWEEP, Sandbox, alive, in_time, kill, make_sandbox
 
 # One run whose batch of 67 thousand tokens needs about a gigabyte for one forward and backward pass.
 LARGE_BATCH = (
@@ -29,7 +29,7 @@ LONG_STEP = (
 )
 # Runs of several seconds each, so that there is something to stop; a worker is given up on after two.
 SLOW = (
-    SWEEP.replace("[6e8, 1.2e9]", "[4e9]")
+    SWEEP.replace("[6e8, 1.2e9]", f"[{SECONDS_OF_WORK}]")
     .replace("sizes = 3", "sizes = 2")
     .replace("base_batch_tokens = 256", "base_batch_tokens = 64")
     + "[run]\nstall_seconds = 5\n"

@@ -13,12 +13,12 @@ from isoflop.rundir.events import ProgressEvent
 from isoflop.train.process import Stop
 from isoflop.train.progress import Progress
 from isoflop.train.reporter import Reporter
-from tests.engine.conftest import SWEEP, Sandbox, alive, make_sandbox
+from tests.engine.conftest import SECONDS_OF_WORK, SWEEP, Sandbox, alive, make_sandbox
 from tests.report_examples import make_cell
 
 STALL_SECONDS = 5
 ONE_LONG_RUN = (
-    SWEEP.replace("[6e8, 1.2e9]", "[6e9]")
+    SWEEP.replace("[6e8, 1.2e9]", f"[{1.5 * SECONDS_OF_WORK}]")
     .replace("sizes = 3", "sizes = 1")
     .replace("base_batch_tokens = 256", "base_batch_tokens = 64")
     + f"[run]\nstall_seconds = {STALL_SECONDS}\n"

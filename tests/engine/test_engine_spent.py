@@ -67,6 +67,18 @@ def test_an_interrupted_attempt_counts_what_its_checkpoint_keeps_and_the_next_on
     assert spending.flops == RUN.planned_flops
 
 
+def test_a_run_that_ended_before_its_start_was_heard_of_counts_what_was_left_of_it(
+    tmp_path: Path, spending: Spending
+) -> None:
+    keep(tmp_path, 30)
+    spending.expect([JOB])
+    keep(tmp_path, None)  # a run that has ended needs no state
+    RunDir(dir_of_run(tmp_path, RUN.run_id)).write_result(make_result(RUN))
+    spending.begin(started(2))
+    spending.finish(make_result(RUN))
+    assert spending.flops == 70 * PER_STEP
+
+
 def test_an_attempt_that_begins_anew_counts_whole(tmp_path: Path, spending: Spending) -> None:
     """As with smaller micro-batches, after memory ran out."""
     spending.expect([JOB])
