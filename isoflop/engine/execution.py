@@ -9,8 +9,8 @@ from pathlib import Path
 from isoflop.engine.protocol import Slot
 from isoflop.plan.estimate import memory_bytes, micro_batch_sequences
 from isoflop.run_spec import Job, RunSpec
-from isoflop.rundir import Execution, Instructions, JobFile, RunDir
-from isoflop.train.native.library import supports, usable_instructions
+from isoflop.rundir import Execution, JobFile, RunDir
+from isoflop.step_library import Instructions, supports, usable_instructions
 
 # Micro-batches that a recorded step may have: their passes are recorded one after the other, and a batch that needs
 # more belongs to a model whose kernels run longer than their launch.

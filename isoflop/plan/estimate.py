@@ -4,6 +4,7 @@ import heapq
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import median
 from typing import Protocol
 
@@ -11,13 +12,7 @@ from isoflop.plan.types import Plan
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import Keep
-
-# A training step's cost where nothing has been measured: a fixed part, a part per layer (launching its
-# operations), and the FLOPs at this rate. One core of an AMD EPYC (AVX-512), float32, see docs/benchmarks.md.
-CPU_STEP_SECONDS, CPU_LAYER_SECONDS, CPU_FLOPS_PER_SECOND = 0.8e-3, 1.0e-3, 5.0e10
-# A GPU of the H100/H200 class, bfloat16, the step replayed as a graph: within 35 % of what 2x14 to 12x768 took on an
-# H200, see docs/benchmarks.md.
-GPU_STEP_SECONDS, GPU_LAYER_SECONDS, GPU_FLOPS_PER_SECOND = 0.1e-3, 0.33e-3, 1.5e14
+from isoflop.step_library import Instructions, usable_instructions
 
 # Weight, gradient and two Adam moments, float32 each.
 BYTES_PER_PARAM = 16
@@ -82,13 +77,44 @@ class Estimate:
     devices: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class StepCost:
+    """What a training step costs where nothing has been measured.
+
+    Attributes:
+        fixed, per_layer: seconds of every step: launching its operations, moving its numbers.
+        flops_per_second: rate of the arithmetic beside.
+    """
+
+    fixed: float
+    per_layer: float
+    flops_per_second: float
+
+    def seconds(self, shape: ModelShape, n_steps: int, flops: float) -> float:
+        """Training time of a run on one worker."""
+        return n_steps * (self.fixed + self.per_layer * shape.n_layers) + flops / self.flops_per_second
+
+
+# One core of an AMD EPYC, float32: torch's step, and the one in C++ by its instruction set. See docs/benchmarks.md.
+ON_A_CORE: dict[Instructions, StepCost] = {
+    "": StepCost(0.8e-3, 1.0e-3, 5.0e10),
+    "avx2": StepCost(0.02e-3, 0.04e-3, 1.0e11),
+    "avx512": StepCost(0.02e-3, 0.04e-3, 1.6e11),
+}
+# A GPU of the H100/H200 class, bfloat16, the step replayed as a graph: within 35 % of what 2x14 to 12x768 took on an
+# H200, see there.
+ON_A_GPU = StepCost(0.1e-3, 0.33e-3, 1.5e14)
+
+
 def guess_seconds(shape: ModelShape, n_steps: int, flops: float, device_kind: str) -> float:
-    """Training time of a run on one worker, from the constants above."""
-    if device_kind == "cpu":
-        fixed, per_layer, rate = CPU_STEP_SECONDS, CPU_LAYER_SECONDS, CPU_FLOPS_PER_SECOND
-    else:
-        fixed, per_layer, rate = GPU_STEP_SECONDS, GPU_LAYER_SECONDS, GPU_FLOPS_PER_SECOND
-    return n_steps * (fixed + per_layer * shape.n_layers) + flops / rate
+    """Training time of a run on one worker, from the constants above and what this machine can use."""
+    cost = _on_this_core() if device_kind == "cpu" else ON_A_GPU
+    return cost.seconds(shape, n_steps, flops)
+
+
+@cache
+def _on_this_core() -> StepCost:
+    return ON_A_CORE[usable_instructions()]
 
 
 def measured_scale(timings: Iterable[Timing], device_kind: str) -> float | None:

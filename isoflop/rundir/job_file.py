@@ -7,10 +7,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from isoflop.run_spec import Job, RunSpec
+from isoflop.step_library import Instructions
 
 DeviceKind = Literal["cpu", "cuda"]
-# What the C++ step was compiled for; "" where it takes no step.
-Instructions = Literal["", "avx2", "avx512"]
 
 
 class Execution(BaseModel):

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isoflop.rundir import Instructions
 from isoflop.shape import ModelShape
+from isoflop.step_library import Instructions, library_path
 from isoflop.train.model import Decoder
-from isoflop.train.native.library import library_path
 from isoflop.train.optimizer import ensure_state
 from isoflop.train.progress import StepUnavailable
 

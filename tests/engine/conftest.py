@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.train.native.library import usable_instructions
+from isoflop.step_library import usable_instructions
 
 SWEEP = """
 name = "tiny"

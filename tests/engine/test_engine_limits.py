@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.train.native.library import usable_instructions
+from isoflop.step_library import usable_instructions
 from tests.engine.conftest import SECONDS_OF_WORK, SWEEP, Sandbox, alive, in_time, kill, make_sandbox
 
 # One run whose batch of 67 thousand tokens needs about a gigabyte for one forward and backward pass.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from isoflop import step_library as library
 from isoflop.engine.dispatch import Dispatcher
 from isoflop.engine.execution import GitState, job_file
 from isoflop.engine.notices import AttemptEnded
@@ -12,7 +13,6 @@ from isoflop.engine.protocol import Slot
 from isoflop.hardware import cpu_flags
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import Execution, RunDir
-from isoflop.train.native import library
 from tests.run_examples import RUN
 from tests.scripted_engine import RECORD, Clock, ScriptedEngine
 

@@ -8,7 +8,7 @@ import pytest
 
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
-from isoflop.plan.estimate import guess_seconds, memory_bytes
+from isoflop.plan.estimate import ON_A_CORE, guess_seconds, memory_bytes
 from isoflop.plan.grid_findings import KeptSizes, rate_findings
 from isoflop.plan.neighbours import neighbours
 from isoflop.plan.planner import make_plan
@@ -17,6 +17,7 @@ from isoflop.plan.shapes import ShapeRule, buildable, nearest_shape
 from isoflop.plan.types import DroppedCell, Extra, Plan, Role
 from isoflop.shape import ModelShape
 from isoflop.spec import ModelSpec, RecipeSpec
+from isoflop.step_library import usable_instructions
 from tests.plan.test_plan_grid import CORPUS, LARGE_CORPUS, plan_of, spec_of
 from tests.report_examples import make_cell, planned_otherwise
 
@@ -26,7 +27,8 @@ SHAPE = ModelShape(2, 16, 1, 16, 48, 257, 64)
 
 def test_a_guess_is_the_launches_of_every_step_and_the_arithmetic() -> None:
     # a core: 0.8 ms and 1 ms per layer for each step, 5e10 FLOP/s; a GPU: 0.1 ms and 0.33 ms per layer, 1.5e14
-    assert guess_seconds(SHAPE, 1000, 1e12, "cpu") == pytest.approx(0.8 + 2 * 1.0 + 20.0)
+    assert ON_A_CORE[""].seconds(SHAPE, 1000, 1e12) == pytest.approx(0.8 + 2 * 1.0 + 20.0)
+    assert guess_seconds(SHAPE, 1000, 1e12, "cpu") == ON_A_CORE[usable_instructions()].seconds(SHAPE, 1000, 1e12)
     assert guess_seconds(SHAPE, 1000, 7.5e14, "cuda") == pytest.approx(0.1 + 2 * 0.33 + 5.0)
 
 

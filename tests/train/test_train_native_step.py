@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from isoflop.corpus import Corpus
-from isoflop.rundir import Execution, Instructions
+from isoflop.rundir import Execution
 from isoflop.rundir.layout import weights_path
 from isoflop.shape import ModelShape
+from isoflop.step_library import FLAGS, Instructions, library_path, supports
 from isoflop.train.loop import Training
 from isoflop.train.model import Decoder, build_model
-from isoflop.train.native.library import FLAGS, library_path, supports
 from isoflop.train.native_step import NativeStep, parameter_names
 from isoflop.train.optimizer import build_optimizer, clip_gradients, rates, set_rate
 from isoflop.train.progress import Ending, Interrupted, StepUnavailable

@@ -1,12 +1,18 @@
-"""Which library of the C++ step this machine can use, and for which shapes. No torch: an engine asks, too."""
+"""Which library of the C++ step (train/native/step.cc) this machine can use, and for which shapes.
+
+No torch: estimates and engines ask, too.
+"""
 
 from pathlib import Path
+from typing import Literal
 
 from isoflop.hardware import cpu_flags
-from isoflop.rundir import Instructions
 from isoflop.shape import ModelShape
 
-FOLDER = Path(__file__).parent
+# What the C++ step was compiled for; "" where it takes no step.
+Instructions = Literal["", "avx2", "avx512"]
+
+FOLDER = Path(__file__).parent / "train" / "native"
 # What each library was compiled to use (setup.py), best first; names as in /proc/cpuinfo.
 FLAGS: dict[Instructions, frozenset[str]] = {
     "avx512": frozenset({"avx2", "fma", "avx512f", "avx512vl", "avx512bw", "avx512dq"}),
