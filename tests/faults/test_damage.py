@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import SWEEP, Sandbox
+from tests.engine.conftest import SECONDS_OF_WORK, SWEEP, Sandbox, make_sandbox
 from tests.faults.processes import freeze, has_stepped, reap, thaw
 from tests.faults.said import is_sentence
 
+# Three runs long enough to be caught in the middle.
+LONG = SWEEP.replace("[6e8, 1.2e9]", f"[{SECONDS_OF_WORK}]")
 ONE_BUDGET = SWEEP.replace("[6e8, 1.2e9]", "[6e8]")
 
 
@@ -63,16 +65,23 @@ def interrupted_in_threes(sandbox: Sandbox) -> list[Path]:
     return [path for path in found if path.name == f"{path.parent.parent.name}.safetensors"]
 
 
-def test_unusable_checkpoints_are_ignored_and_their_runs_begin_again(sandbox: Sandbox, undisturbed: Sandbox) -> None:
+def test_unusable_checkpoints_are_ignored_and_their_runs_begin_again(tmp_path: Path) -> None:
     """Of three interrupted runs: a checkpoint cut short, one of another run, one of noise."""
+    sandbox, undisturbed = (make_sandbox(made(tmp_path / name), LONG) for name in ("damaged", "undisturbed"))
+    undisturbed.run("run", "tiny.toml", "--workers", "2")
     saved = interrupted_in_threes(sandbox)
     assert len(saved) == 3
     saved[1].write_bytes(saved[0].read_bytes())
     os.truncate(saved[0], saved[0].stat().st_size // 2)
     saved[2].write_bytes(bytes(range(256)) * 100)
     out, _ = sandbox.run("run", "tiny.toml", "--workers", "2", "--json")
-    assert n_completed(out) == 6
+    assert n_completed(out) == 3
     assert sandbox.losses() == undisturbed.losses()
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def cut(content: bytes, other: bytes) -> bytes:
