@@ -13,19 +13,19 @@ PYTEST = $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 help: ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
 
-quickstart: $(VENV)/.installed ## install, train 21 small transformers, write a report: 1 to 2 minutes on two cores, 5 without a C++ compiler
+quickstart: $(VENV)/.installed ## install, train 21 small transformers, write a report: about 2 minutes on two cores, 5 without a C++ compiler
 	$(BIN)/isoflop plan $(QUICKSTART)
 	$(BIN)/isoflop run $(QUICKSTART)
 	$(BIN)/isoflop fit $(QUICKSTART)
 	$(BIN)/isoflop report $(QUICKSTART) --out report
 
-test: $(VENV)/.installed-test ## the whole suite: under 9 minutes on two idle cores
+test: $(VENV)/.installed-test ## the whole suite: 9 to 10 minutes on two cores
 	$(PYTEST)
 
 check: lint ## linters, types and the tests that are not slow: under 90 seconds there
 	$(PYTEST) -m "not slow"
 
-gpu: $(VENV)/.installed-test ## everything that needs a GPU, measured: under 8 minutes on an H100 (GPU_ARGS=--rehearse: on a CPU)
+gpu: $(VENV)/.installed-test ## everything that needs a GPU, measured: planned for 8 minutes on an H100 (GPU_ARGS=--rehearse: on a CPU)
 	$(BIN)/python benchmarks/gpu.py $(GPU_ARGS)
 
 lint: $(VENV)/.installed-test ## ruff and mypy
