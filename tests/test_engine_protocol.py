@@ -84,6 +84,11 @@ class Sweep:
         assert job is not None
         return job.execution.step
 
+    def compiles(self, run_id: str) -> bool:
+        job = self.run_dir(run_id).read_job()
+        assert job is not None
+        return job.execution.compile
+
     def micro_batch(self, run_id: str) -> int:
         job = self.run_dir(run_id).read_job()
         assert job is not None
@@ -209,6 +214,32 @@ def test_a_step_that_a_gpu_cannot_record_is_taken_without_a_graph(sweep: MakeSwe
         (2, "done", None),
     ]
     assert [made.step(run_id) for run_id in (FIRST, SECOND)] == ["eager", "graph"]
+
+
+def test_where_the_compiler_fails_once_no_later_job_asks_for_it(sweep: MakeSweep) -> None:
+    gpu = replace(ROOMY, kind="cuda", visible_device="0", bfloat16=True)
+    long = [variant(seed=seed, n_steps=1_000_000) for seed in range(2)]
+    made = sweep({long[0].run_id: [RECORD, RECORD]}, [gpu])
+    made.go([long[0], RUNS[0], long[1]])
+    assert made.attempts(long[0].run_id) == [
+        (1, "not_recorded", "torch's compiler failed (log); next without it"),
+        (2, "not_recorded", "the step could not be recorded as a CUDA graph; next without"),
+        (3, "done", None),
+    ]
+    assert [made.step(run.run_id) for run in (*long, RUNS[0])] == ["eager", "graph", "graph"]
+    assert [made.compiles(run.run_id) for run in (*long, RUNS[0])] == [False] * 3
+
+
+def test_runs_that_train_for_minutes_are_compiled_and_short_ones_are_not(sweep: MakeSweep) -> None:
+    gpu = replace(ROOMY, kind="cuda", visible_device="0", bfloat16=True)
+    long = variant(n_steps=1_000_000)
+    made = sweep({}, [gpu])
+    made.go([long, RUNS[1]])
+    assert [made.compiles(run.run_id) for run in (long, RUNS[1])] == [True, False]
+    older = replace(gpu, bfloat16=False)
+    made = sweep({}, [older])
+    made.go([variant(n_steps=1_000_000, seed=9)])
+    assert not made.compiles(variant(n_steps=1_000_000, seed=9).run_id)
 
 
 def test_a_worker_that_cannot_record_what_it_was_not_told_to_record_has_died(sweep: MakeSweep) -> None:

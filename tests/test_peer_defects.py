@@ -103,7 +103,7 @@ def test_achieved_tokens_and_flops_are_what_went_through_the_model(text: Corpus,
             trained = run_it(run, text, tmp_path, how=how)
     finally:
         hook.remove()
-    assignment = Assignment(tmp_path, 1, tmp_path, tmp_path, os.getpid(), "", None, None)
+    assignment = Assignment(tmp_path, 1, tmp_path, tmp_path, tmp_path, os.getpid(), "", None, None)
     result = make_result(run, assignment, how, trained)
     assert result.n_tokens == sum(trained_on) == run.n_tokens == 40 * 5 * 32
     # One held-out sequence, forward only, adds 0.2 %.

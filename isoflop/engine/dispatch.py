@@ -17,7 +17,7 @@ from isoflop.engine.vigil import Vigil
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
 from isoflop.rundir import Assignment
-from isoflop.rundir.layout import peaks_dir
+from isoflop.rundir.layout import compiled_dir, peaks_dir
 
 # How often progress is read, seconds.
 POLL_SECONDS = 0.2
@@ -45,7 +45,9 @@ class Dispatcher:
         self.engine, self.slots, self.artifacts, self.corpora, self.git = engine, engine.slots, artifacts, corpora, git
         self._stall_seconds, self._clock = stall_seconds, clock
         self._policy = RetryPolicy()
-        self._queue = JobQueue(artifacts, engine.slots, self._policy.sequences_at_once, clock)
+        self._queue = JobQueue(
+            artifacts, engine.slots, self._policy.sequences_at_once, lambda: self._policy.may_compile, clock
+        )
         self._attempts: dict[int, Attempt] = {}
         self._usable: frozenset[int] = frozenset()
         self._told_of: set[DeviceHeld] = set()
@@ -150,6 +152,7 @@ class Dispatcher:
             attempt=ready.number,
             corpora=self.corpora,
             peaks=peaks_dir(self.artifacts),
+            compiled=compiled_dir(self.artifacts),
             coordinator_pid=os.getpid(),
             visible_device=self.slots[ready.slot].visible_device,
             git_commit=self.git.commit,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.engine.protocol import Slot
-from isoflop.plan.estimate import memory_bytes, micro_batch_sequences
+from isoflop.plan.estimate import compiling_pays, memory_bytes, micro_batch_sequences
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import Execution, JobFile, RunDir
 from isoflop.step_library import Instructions, supports, usable_instructions
@@ -41,17 +41,18 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def job_file(job: Job, slot: Slot, run_dir: RunDir, *, at_most: int | None = None) -> JobFile:
+def job_file(job: Job, slot: Slot, run_dir: RunDir, *, at_most: int | None = None, may_compile: bool = True) -> JobFile:
     """The job and its execution: the one it was begun with if `slot` can do that, else a new one.
 
-    A new one passes at most `at_most` sequences through the model at once: what a like shape was found to fit with.
+    A new one passes at most `at_most` sequences through the model at once: what a like shape was found to fit with;
+    and is compiled, where that pays, only if it `may_compile`.
     A job begun on another kind of device starts again: its checkpoint would mix two kinds of arithmetic.
     """
     begun = run_dir.read_job()
     if begun is not None and begun.job == job and begun.execution.device_kind == slot.kind:
         return begun
     run_dir.discard_checkpoints()
-    return JobFile(runs=job.runs, execution=_execution(job, slot, at_most))
+    return JobFile(runs=job.runs, execution=_execution(job, slot, at_most, may_compile=may_compile))
 
 
 def shrink(run_dir: RunDir) -> tuple[int, int | None] | None:
@@ -71,18 +72,22 @@ def shrink(run_dir: RunDir) -> tuple[int, int | None] | None:
         return begun.execution.micro_batch_sequences, smaller.micro_batch_sequences
 
 
-def with_plain_step(run_dir: RunDir) -> str | None:
-    """Have a job's steps taken operation by operation from now on; returns how they were to be taken.
+def with_plainer_step(run_dir: RunDir) -> str | None:
+    """Have a job's steps taken without the compiler from now on, or else operation by operation.
 
-    None where they are taken so already, or another process works on the job. The job starts again: a graph or C++
-    rounds otherwise.
+    Returns what they are taken without: `compiler`, `graph` or `native`. None where they are as plain as can be, or
+    another process works on the job. The job starts again: each rounds otherwise.
     """
     with run_dir.lock() as alone:
         begun = run_dir.read_job()
         if not alone or begun is None or begun.execution.step == "eager":
             return None
-        _begin_again(run_dir, begun, begun.execution.model_copy(update={"step": "eager", "instructions": ""}))
-        return begun.execution.step
+        execution = begun.execution
+        if execution.compile:
+            _begin_again(run_dir, begun, execution.model_copy(update={"compile": False}))
+            return "compiler"
+        _begin_again(run_dir, begun, execution.model_copy(update={"step": "eager", "instructions": ""}))
+        return execution.step
 
 
 def _begin_again(run_dir: RunDir, begun: JobFile, execution: Execution) -> None:
@@ -90,7 +95,7 @@ def _begin_again(run_dir: RunDir, begun: JobFile, execution: Execution) -> None:
     run_dir.write_job(begun.model_copy(update={"execution": execution}))
 
 
-def _execution(job: Job, slot: Slot, at_most: int | None) -> Execution:
+def _execution(job: Job, slot: Slot, at_most: int | None, *, may_compile: bool) -> Execution:
     micro_batch = min(_micro_batch(job, slot), at_most or sys.maxsize)
     n_parts = math.ceil(_largest(job).batch_sequences / micro_batch)
     instructions = _instructions(job, slot)
@@ -101,6 +106,7 @@ def _execution(job: Job, slot: Slot, at_most: int | None) -> Execution:
         n_threads=1,
         step="graph" if graph else "native" if instructions else "eager",
         instructions=instructions,
+        compile=may_compile and graph and slot.bfloat16 and any(map(compiling_pays, job.runs)),
         micro_batch_sequences=micro_batch,
     )
 

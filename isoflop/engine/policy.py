@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from isoflop import __version__
 from isoflop.engine.attempt import Attempt
-from isoflop.engine.execution import GitState, shrink, with_plain_step
+from isoflop.engine.execution import GitState, shrink, with_plainer_step
 from isoflop.engine.notices import Outcome
 from isoflop.engine.protocol import Ended
 from isoflop.errors import IsoflopError
@@ -21,8 +21,9 @@ from isoflop.shape import ModelShape
 # A worker that dies without a result (killed, hung) is tried again from its checkpoint this often in all.
 MAX_DEATHS = 3
 _ANOTHER = "another process trains it"
-# By the step that a job was to be taken with.
+# By what a job's steps were to be taken with.
 _UNAVAILABLE = {
+    "compiler": "torch's compiler failed (log); next without it",
     "graph": "the step could not be recorded as a CUDA graph; next without",
     "native": "the step in C++ is not installed for that CPU; next with torch's",
 }
@@ -43,11 +44,16 @@ class Verdict:
 
 
 class RetryPolicy:
-    """Remembers how often a job's workers have died, and with how few sequences at once a shape was found to fit."""
+    """Remembers how often a job's workers have died, and with how few sequences at once a shape was found to fit.
+
+    Attributes:
+        may_compile: False once torch's compiler has failed: it is the machine's, not the job's.
+    """
 
     def __init__(self) -> None:
         self._deaths: Counter[str] = Counter()
         self._fitting: dict[ModelShape, int] = {}
+        self.may_compile = True
 
     def sequences_at_once(self, job: Job) -> int | None:
         """At most so many sequences per forward pass: what the job's shapes were found to fit with; None = no limit."""
@@ -73,8 +79,9 @@ class RetryPolicy:
             return self._died(attempt, attempt.hung)
         if ended.exit_code == ExitCode.OUT_OF_MEMORY or ended.out_of_memory:
             return self._with_less_memory(attempt)
-        if ended.exit_code == ExitCode.STEP_UNAVAILABLE and (step := with_plain_step(attempt.run_dir)) is not None:
-            return Verdict("not_recorded", _UNAVAILABLE[step])
+        if ended.exit_code == ExitCode.STEP_UNAVAILABLE and (missing := with_plainer_step(attempt.run_dir)) is not None:
+            self.may_compile = self.may_compile and missing != "compiler"
+            return Verdict("not_recorded", _UNAVAILABLE[missing])
         return self._died(attempt, f"{ended.how} without a result")
 
     def _with_less_memory(self, attempt: Attempt) -> Verdict:

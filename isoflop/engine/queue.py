@@ -66,6 +66,7 @@ class JobQueue:
 
     Args:
         sequences_at_once: limit of a job's sequences per forward pass, None for none.
+        may_compile: whether torch's compiler may be asked for.
         clock: seconds; never jumps.
     """
 
@@ -74,9 +75,11 @@ class JobQueue:
         artifacts: Path,
         slots: Sequence[Slot],
         sequences_at_once: Callable[[Job], int | None],
+        may_compile: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._artifacts, self._slots, self._sequences_at_once, self._clock = artifacts, slots, sequences_at_once, clock
+        self._artifacts, self._slots, self._clock = artifacts, slots, clock
+        self._sequences_at_once, self._may_compile = sequences_at_once, may_compile
         self._jobs: deque[Job] = deque()
         self._orphan_since: dict[int, float] = {}
         self._next_waiting = clock() + FIRST_WAIT_SECONDS
@@ -167,7 +170,8 @@ class JobQueue:
         """Write job.json and make the folder of the next attempt; its number. The directory is locked."""
         for run in job.runs:
             run_dir.set_unreadable_result_aside(run.run_id)
-        run_dir.write_job(job_file(job, slot, run_dir, at_most=self._sequences_at_once(job)))
+        at_most, may_compile = self._sequences_at_once(job), self._may_compile()
+        run_dir.write_job(job_file(job, slot, run_dir, at_most=at_most, may_compile=may_compile))
         number = run_dir.last_attempt + 1
         run_dir.attempt_dir(number).mkdir()
         return number

@@ -26,7 +26,7 @@ class Execution(BaseModel):
         description="an optimizer step operation by operation, recorded and replayed as one CUDA graph, or in C++",
     )
     instructions: Instructions = Field("", description="of the CPU, for the step in C++")
-    compile: bool = Field(False, description="torch.compile the model")
+    compile: bool = Field(False, description="the model's blocks fused by torch's compiler, inside the graph")
     micro_batch_sequences: int = Field(ge=1, description="sequences per forward pass; a batch may be several")
     eval_batch_tokens: int = Field(8192, ge=1, description="tokens per forward pass of the held-out loss")
 
@@ -62,6 +62,7 @@ class Assignment:
         attempt: number of this attempt, from 1.
         corpora: folder of tokenised corpora.
         peaks: folder of the devices' measured rates.
+        compiled: folder of what torch's compiler writes.
         coordinator_pid: process that the worker must not outlive.
         visible_device: value of CUDA_VISIBLE_DEVICES; "" hides every GPU.
         git_commit, git_dirty: state of the sweep's source tree, None outside a repository.
@@ -71,6 +72,7 @@ class Assignment:
     attempt: int
     corpora: Path
     peaks: Path
+    compiled: Path
     coordinator_pid: int
     visible_device: str
     git_commit: str | None

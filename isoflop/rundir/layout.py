@@ -1,6 +1,7 @@
 """What lies where in a folder of artifacts: run id -> job id -> paths. The one module that knows a name on disk.
 
     <artifacts>/peaks/            the devices' measured rates
+    <artifacts>/compiled/         what torch's compiler made for GPUs
     <artifacts>/<job_id>/
         job.json                  the job's RunSpecs and its `execution`
         claim.json                who works on it: host, pid, start time, attempt
@@ -62,6 +63,11 @@ def dirs_of_runs(artifacts: Path, run_ids: Iterable[str]) -> dict[str, Path]:
 def peaks_dir(artifacts: Path) -> Path:
     """Where the devices' measured rates lie."""
     return artifacts / "peaks"
+
+
+def compiled_dir(artifacts: Path) -> Path:
+    """Where torch's compiler keeps what it makes."""
+    return artifacts / "compiled"
 
 
 def checkpoint_path(checkpoints: Path, run_id: str) -> Path:

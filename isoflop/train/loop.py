@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 
 from isoflop.corpus import Corpus, heldout_sequences
 from isoflop.run_spec import RunSpec
@@ -20,8 +21,8 @@ from isoflop.train.evaluate import heldout_loss
 from isoflop.train.model import Decoder, build_model
 from isoflop.train.native_step import NativeStep
 from isoflop.train.optimizer import build_optimizer, clip_gradients, rates, set_rate
-from isoflop.train.precision import configure, forward_context
-from isoflop.train.progress import Ending, HeldoutLoss, Interrupted, Progress, Trained, Watcher
+from isoflop.train.precision import compile_blocks, configure, forward_context
+from isoflop.train.progress import Ending, HeldoutLoss, Interrupted, Progress, StepUnavailable, Trained, Watcher
 from isoflop.train.schedule import rate_factor
 from isoflop.train.step_graph import MOST_SECONDS, StepGraph
 
@@ -78,7 +79,8 @@ class Training:
     ) -> None:
         self.run, self.corpus, self.execution, self.device, self.watcher = run, corpus, execution, device, watcher
         self.model: Decoder = build_model(run.shape, run.seed).to(device)
-        self.forward = torch.compile(self.model) if execution.compile else self.model
+        if execution.compile:
+            compile_blocks(self.model)
         self.optimizer = build_optimizer(self.model, run.optimizer)
         self.weights = list(self.model.parameters())
         self.batches = training_batches(run, corpus, device)
@@ -91,8 +93,14 @@ class Training:
         """Take one step, or where a fast one is had as many as take a tenth of a second; why not on, or None.
 
         A step whose numbers are not finite is not taken. An interruption leaves the step it falls into untaken.
+
+        Raises:
+            StepUnavailable: the fast step, or the compiler in it, is not to be had here.
         """
-        return self.step() if self.execution.step == "eager" else self._chunk()
+        try:
+            return self.step() if self.execution.step == "eager" else self._chunk()
+        except TorchDynamoException as error:  # the compiler's first call, and its only one
+            raise StepUnavailable(str(error).splitlines()[0]) from error
 
     def step(self) -> str | None:
         """Take one optimizer step, operation by operation, and count it; why the run cannot go on, or None."""
@@ -163,7 +171,7 @@ class Training:
             if number:
                 between()
             with forward_context(self.execution):
-                logits = self.forward(tokens[:, :-1])  # (m, T, V)
+                logits = self.model(tokens[:, :-1])  # (m, T, V)
             loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
             loss = loss * (len(tokens) / len(sequences))
             loss.backward()  # type: ignore[no-untyped-call] # torch ships no type for it
@@ -193,13 +201,14 @@ class Training:
         windows = heldout_sequences(self.corpus, n_tokens=self.run.eval_tokens, context_length=length)
         sequences = torch.from_numpy(windows)
         bytes_per_token = self.corpus.facts.bytes_per_token
-        loss = heldout_loss(
-            self.model,
-            sequences,
-            self.execution,
-            bytes_per_token=bytes_per_token,
-            after_pass=self.watcher.between,
-        )
+        with torch.compiler.set_stance("force_eager"):  # compiling for this one pass costs more than it gains
+            loss = heldout_loss(
+                self.model,
+                sequences,
+                self.execution,
+                bytes_per_token=bytes_per_token,
+                after_pass=self.watcher.between,
+            )
         took = time.perf_counter() - started
         self.progress.seconds += took
         self.progress.eval_seconds += took

@@ -1,4 +1,4 @@
-"""What `execution` means to torch: threads, device, kernels, precision."""
+"""What `execution` means to torch: threads, device, kernels, precision, compiler."""
 
 import contextlib
 import os
@@ -8,6 +8,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from isoflop.rundir import Execution
+from isoflop.train.model import Decoder
+from isoflop.train.progress import StepUnavailable
 
 
 def configure(execution: Execution) -> torch.device:
@@ -21,6 +23,30 @@ def configure(execution: Execution) -> torch.device:
     # TF32 would make "float32" mean something else on a GPU.
     torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda", 0) if execution.device_kind == "cuda" else torch.device("cpu")
+
+
+def compile_blocks(model: Decoder) -> None:
+    """Have torch's compiler fuse what a block does, once for all of them, so that its cost does not grow with depth.
+
+    Raises:
+        StepUnavailable: this torch may compile to other bits in the next process.
+    """
+    from torch._dynamo import config as capture
+    from torch._functorch import config as gradients
+    from torch._inductor import config as code
+
+    if not hasattr(code, "deterministic"):
+        raise StepUnavailable(f"torch {torch.__version__} does not compile to the same bits in every process")
+    code.deterministic = True
+    # These caches are pickles on disk.
+    code.fx_graph_cache = gradients.enable_autograd_cache = False
+    # Processes of its own would outlive a worker that is killed.
+    code.compile_threads = 1
+    # Rather no compiled step than one that torch quietly takes operation by operation.
+    capture.fail_on_recompile_limit_hit = True
+    torch._dynamo.reset()  # what an earlier run of this process compiled counts towards that limit
+    for block in model.layers:
+        block.compile(dynamic=False)
 
 
 @contextlib.contextmanager

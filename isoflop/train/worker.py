@@ -1,20 +1,25 @@
-"""The process that works on one job: claims its directory, trains its runs, writes their results.
+"""The process that works on jobs: claims a job's directory, trains its runs, writes their results.
 
-Started by an engine; talks to it only through the run directory and its exit code.
+Started by an engine for one job; talks to it only through the run directory and its exit code. One that is given a
+connection stays for further jobs: what it has loaded and set up on a device takes seconds to make again.
 """
 
 import contextlib
 import errno
+import gc
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from isoflop.corpus import load_corpus
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import remove_temporaries
+from isoflop.result import Status
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment, Execution, ExitCode, RunDir, own_claim
 from isoflop.rundir.events import ObstacleEvent, result_event, started_event
@@ -29,28 +34,59 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 
-def run_assignment(assignment: Assignment) -> None:
-    """Entry point of the process; ends it with an exit code."""
+def run_assignments(assignment: Assignment, engine: Connection | None = None) -> None:
+    """Entry point of the process; ends it with an exit code.
+
+    Through `engine` it says that a job is done and receives the next, for the same device. After anything but success
+    it ends, so that a device in an unknown state goes with it.
+    """
     paused = die_with_parent(assignment.coordinator_pid)
     os.environ["CUDA_VISIBLE_DEVICES"] = assignment.visible_device
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(assignment.compiled)
+    dump_stacks_when_asked()
+    code = _run_assignment(assignment, paused)
+    while engine is not None and code == ExitCode.DONE and not _has_failed(assignment):
+        RunDir(assignment.job_dir).withdraw_claim()
+        _free_memory()
+        try:
+            engine.send(int(code))
+            assignment = engine.recv()
+        except (EOFError, ConnectionError):
+            break  # the engine wants no more
+        code = _run_assignment(assignment, paused)
+    sys.exit(code)
+
+
+def _has_failed(assignment: Assignment) -> bool:
+    """Whether an error ended a run of the job: on a GPU the next may meet it again."""
+    run_dir = RunDir(assignment.job_dir)
+    job_file = run_dir.read_job()
+    results = [run_dir.read_result(run.run_id) for run in job_file.runs] if job_file else [None]
+    return any(result is None or result.status is Status.FAILED for result in results)
+
+
+def _free_memory() -> None:
+    """Give a device's memory back that no tensor uses: another process may want it before the next job comes."""
+    gc.collect()  # a graph and its training hold each other
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _run_assignment(assignment: Assignment, paused: threading.Event) -> ExitCode:
+    """Work on one job, whatever it prints going to the attempt's log."""
     run_dir = RunDir(assignment.job_dir)
     with _log_to(run_dir.log_path(assignment.attempt)), Stop(paused) as stop:
-        dump_stacks_when_asked()
         try:
-            code = _work(assignment, run_dir, stop)
+            return _work(assignment, run_dir, stop)
         except IsoflopError as error:
-            code = _report_obstacle(error, run_dir)
+            return _report_obstacle(error, run_dir)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
             hint = "Make room or correct the permissions; finished results are safe, and the same command continues."
-            code = _report_obstacle(
-                IsoflopError(
-                    f"Cannot write to {str(run_dir.path)!r}: {why_inaccessible(error, run_dir.path)}.", hint=hint
-                ),
-                run_dir,
-            )
-    sys.exit(code)
+            problem = f"Cannot write to {str(run_dir.path)!r}: {why_inaccessible(error, run_dir.path)}."
+            return _report_obstacle(IsoflopError(problem, hint=hint), run_dir)
 
 
 def _report_obstacle(error: IsoflopError, run_dir: RunDir) -> ExitCode:

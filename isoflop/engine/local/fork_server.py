@@ -25,19 +25,24 @@ _MASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 class ForkServer:
     """Starts workers; lives until this process ends, and is started again where something killed it."""
 
-    def __init__(self, target: Callable[[Assignment], None]) -> None:
+    def __init__(self, target: Callable[..., None]) -> None:
+        """`target` takes an Assignment, and the connection to this process where it is to stay."""
         self._target = target
         self._context = multiprocessing.get_context("forkserver")
         self._deaths = 0
         self._starting = False
 
-    def start(self, assignment: Assignment, *, preload: list[str]) -> WorkerProcess | None:
-        """The worker of `assignment`; None if the server had died (another is started next time).
+    def start(self, assignment: Assignment, *, preload: list[str], stays: bool = False) -> WorkerProcess | None:
+        """The worker of `assignment`, and of more where it `stays`; None if the server had died.
+
+        Another server is started next time.
 
         Raises:
             IsoflopError: the server dies again and again.
         """
-        process = self._context.Process(target=self._target, args=(assignment,), daemon=True)
+        ours, theirs = self._context.Pipe() if stays else (None, None)
+        args = (assignment,) if theirs is None else (assignment, theirs)
+        process = self._context.Process(target=self._target, args=args, daemon=True)
         self._starting = True
         try:
             self._ensure(preload)
@@ -52,7 +57,10 @@ class ForkServer:
             return None
         finally:
             self._starting = False
-        return WorkerProcess(process, forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+            if theirs is not None:
+                theirs.close()  # so that it sees our end
+        server_pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        return WorkerProcess(process, server_pid, ours)
 
     def abort(self) -> None:
         """Kill the server where it keeps a start waiting: one that was stopped, or still imports. Safe in a handler."""

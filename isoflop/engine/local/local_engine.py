@@ -1,7 +1,10 @@
-"""The local engine: workers are processes of this machine, forked from one that has torch loaded."""
+"""The local engine: workers are processes of this machine, forked from one that has torch loaded.
+
+On a GPU a process takes one job after the other: starting CUDA costs as long as a small model trains.
+"""
 
 import signal
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
 from multiprocessing.connection import wait
 
@@ -10,18 +13,31 @@ from isoflop.engine.local.leases import DeviceLeases
 from isoflop.engine.local.worker_process import WorkerProcess, kernel_kills
 from isoflop.engine.protocol import PATIENCE_SECONDS, Capacity, Ended, Launch, Order, Slot, WorkerRef
 from isoflop.errors import IsoflopError
-from isoflop.train.worker import run_assignment
+from isoflop.rundir import Assignment, DeviceKind
+from isoflop.train.worker import run_assignments
 
 _SIGNALS = {Order.CHECKPOINT: signal.SIGTERM, Order.DUMP: signal.SIGUSR1, Order.KILL: signal.SIGKILL}
 
 
 class LocalEngine:
-    """Workers on the slots of this machine; without `leases` its devices are shared with whoever uses them too."""
+    """Workers on the slots of this machine; without `leases` its devices are shared with whoever uses them too.
 
-    def __init__(self, slots: Sequence[Slot], leases: DeviceLeases | None = None) -> None:
-        self.slots, self._leases = tuple(slots), leases
-        self._server = ForkServer(run_assignment)
+    Args:
+        staying: kinds of device on which a process that has done its job waits for the next.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        leases: DeviceLeases | None = None,
+        *,
+        staying: frozenset[DeviceKind] = frozenset({"cuda"}),
+    ) -> None:
+        self.slots, self._leases, self._staying = tuple(slots), leases, staying
+        self._server = ForkServer(run_assignments)
         self._workers: dict[WorkerRef, WorkerProcess] = {}
+        self._device_of: dict[WorkerRef, str] = {}
+        self._idle: dict[str, list[WorkerProcess]] = {}  # by visible device
         self._numbers = count(1)
         self._kernel_kills = kernel_kills()
         self._closed = False
@@ -41,23 +57,52 @@ class LocalEngine:
     def _start(self, launch: Launch) -> WorkerRef | None:
         if self._closed:
             return None
-        preload = ["isoflop.train.worker", *(["isoflop.train.preload"] if launch.trains else [])]
-        process = self._server.start(launch.assignment, preload=preload)
+        process = self._idle_process(launch.assignment) or self._new_process(launch)
         if process is None:
             return None
         worker = WorkerRef(f"{next(self._numbers)}:{process.pid}")
         self._workers[worker] = process
+        self._device_of[worker] = launch.assignment.visible_device
         return worker
+
+    def _idle_process(self, assignment: Assignment) -> WorkerProcess | None:
+        """A process that has done its job, at work on this one; None where none waits."""
+        waiting = self._idle.get(assignment.visible_device, [])
+        while waiting:
+            process = waiting.pop()
+            if process.take_on(assignment):
+                return process
+        return None
+
+    def _new_process(self, launch: Launch) -> WorkerProcess | None:
+        preload = ["isoflop.train.worker", *(["isoflop.train.preload"] if launch.trains else [])]
+        stays = self.slots[launch.slot].kind in self._staying
+        return self._server.start(launch.assignment, preload=preload, stays=stays)
 
     def poll(self) -> Mapping[WorkerRef, Ended]:
         """See `Engine`. A worker that outlives its server and does not end by itself is killed."""
         for process in self._workers.values():
             if process.seconds_without_server > PATIENCE_SECONDS:
                 process.send(signal.SIGKILL)
+        answered = dict(self._take_answers())
         ended = {worker: process for worker, process in self._workers.items() if not process.is_alive()}
         for worker in ended:
-            del self._workers[worker]
-        return {worker: self._how_it_ended(process.exit_code) for worker, process in ended.items()}
+            del self._workers[worker], self._device_of[worker]
+        return answered | {worker: self._how_it_ended(process.exit_code) for worker, process in ended.items()}
+
+    def _take_answers(self) -> Iterator[tuple[WorkerRef, Ended]]:
+        """The workers whose process lives on; it waits for a job from now on, or ends where none will come."""
+        for worker, process in list(self._workers.items()):
+            if (code := process.take_answer()) is not None:
+                del self._workers[worker]
+                self._idle.setdefault(self._device_of.pop(worker), []).append(process)
+                yield worker, Ended(code)
+        if self._closed:
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        for process in [process for waiting in self._idle.values() for process in waiting]:
+            process.dismiss()
 
     def _how_it_ended(self, code: int | None) -> Ended:
         out_of_memory = code == -signal.SIGKILL and self._kernel_killed()
@@ -70,8 +115,8 @@ class LocalEngine:
 
     def wait(self, seconds: float) -> None:
         """See `Engine`."""
-        sentinels = [process.sentinel for process in self._workers.values()]
-        wait([sentinel for sentinel in sentinels if sentinel is not None], timeout=seconds)
+        signs = [sign for process in self._workers.values() for sign in (process.sentinel, process.connection)]
+        wait([sign for sign in signs if sign is not None], timeout=seconds)
 
     def tell(self, workers: Collection[WorkerRef], order: Order) -> None:
         """See `Engine`: by signal."""
@@ -82,5 +127,6 @@ class LocalEngine:
     def close(self, *, now: bool) -> None:
         """See `Engine`."""
         self._closed = True
+        self._dismiss()
         if now:
             self._server.abort()

@@ -4,12 +4,14 @@ import contextlib
 import os
 import signal
 import time
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import psutil
 
 from isoflop.processes import is_running, process_start
+from isoflop.rundir import Assignment
 
 # What multiprocessing makes of an exit code that died with the server; no worker of ours ends with it.
 _LOST = 255
@@ -18,11 +20,15 @@ TELL_SECONDS = 2.0
 
 
 class WorkerProcess:
-    """A started process. Its exit code reaches us through the server, its life does not depend on it."""
+    """A started process. Its exit code reaches us through the server, its life does not depend on it.
 
-    def __init__(self, process: ForkServerProcess, server_pid: int) -> None:
+    One with a `connection` lives on when its job is done, and takes another.
+    """
+
+    def __init__(self, process: ForkServerProcess, server_pid: int, connection: Connection | None = None) -> None:
         assert process.pid is not None, "the process was not started"
         self.pid = process.pid
+        self.connection = connection
         self._process = process
         self._server_pid = server_pid
         self._start = _start_of(process.pid)
@@ -56,6 +62,23 @@ class WorkerProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._server_pid, signal.SIGKILL)
 
+    def take_answer(self) -> int | None:
+        """The exit code of the job it has done and outlived; None where it works on, or ends."""
+        try:
+            return self.connection.recv() if self.connection is not None and self.connection.poll() else None
+        except (EOFError, ConnectionError):
+            return None
+
+    def take_on(self, assignment: Assignment) -> bool:
+        """Give a process that has answered its next job; False where it has ended meanwhile."""
+        try:
+            if self.connection is None or not self.is_alive():
+                return False
+            self.connection.send(assignment)
+        except ConnectionError:
+            return False
+        return True
+
     @property
     def seconds_without_server(self) -> float:
         """How long ago its server was found dead; 0 while that lives."""
@@ -71,6 +94,12 @@ class WorkerProcess:
         if self.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def dismiss(self) -> None:
+        """Kill a process that has no job. Safe in a signal handler."""
+        if self._runs():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
 
 def kernel_kills() -> int:
