@@ -21,7 +21,7 @@ from isoflop.train.step_graph import StepGraph
 
 CASES = ((4, 64, 128, 8), (6, 128, 256, 8), (8, 256, 256, 16))
 RUNS = (1, 2, 4, 8, 16)
-SECONDS = 1.2
+SECONDS = 0.8
 MPS = "nvidia-cuda-mps-control"
 
 

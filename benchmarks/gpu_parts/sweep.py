@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from gpu_parts.common import ROOT, Rows, Setting, finished, isoflop
@@ -35,6 +36,7 @@ def main(setting: Setting) -> None:
     rows.measure({"what": "killed"}, lambda: _killed(setting, setting.out / "killed"))
     rows.measure({"what": "whole"}, lambda: _run(setting, setting.out / "whole"))
     rows.measure({"what": "equal"}, lambda: _equal(setting))
+    rows.measure({"what": "shares"}, lambda: _shares(setting.out / "whole"))
     rows.measure({"what": "fit"}, lambda: _fit(setting.out / "whole"))
 
 
@@ -86,6 +88,29 @@ def _losses(folder: Path) -> dict[str, float]:
     return {result["run_id"]: result["val_loss"] for result in results}
 
 
+def _shares(folder: Path) -> dict[str, Any]:
+    """Seconds from a worker's claim to the end of its first chunk of steps, by order; and what evaluation took."""
+    jobs = [path.parent for path in folder.glob("isoflop-artifacts/*/job.json")]
+    starts = sorted(_start(job) for job in jobs)
+    results = [json.loads(path.read_text()) for path in folder.glob("isoflop-artifacts/*/result-*.json")]
+    evaluating = [result["seconds"] - result["n_tokens"] / result["tokens_per_second"] for result in results]
+    return {
+        "start_seconds": [seconds for _, seconds in starts],
+        "run_seconds": sum(result["seconds"] for result in results),
+        "eval_seconds": sum(evaluating),
+        "largest_eval_share": max(
+            seconds / result["seconds"] for seconds, result in zip(evaluating, results, strict=True)
+        ),
+    }
+
+
+def _start(job: Path) -> tuple[float, float]:
+    """When a worker claimed the job, and the seconds until it told of its first steps."""
+    events = [json.loads(line) for line in (job / "events.jsonl").read_text().splitlines()]
+    started = next(event["time"] for event in events if event["event"] == "started")
+    return started, next(event["time"] for event in events if event["event"] == "progress") - started
+
+
 def _fit(folder: Path) -> dict[str, Any]:
     code, output = finished(isoflop("fit", "sweep.toml", cwd=folder), timeout=60)
     return {"exit_code": code, "text": output[:1500]}
@@ -97,6 +122,13 @@ def describe(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     if whole := found.get("whole"):
         lines.append(f"{whole['runs']['completed']} runs trained in {whole['seconds']:.1f} s, process start included.")
+    if shares := found.get("shares"):
+        first, *others = shares["start_seconds"]
+        lines.append(
+            f"From claim to the first steps: {first:.2f} s in the first job of a process, then {median(others):.2f} s "
+            f"(largest {max(others):.2f}); evaluation {shares['eval_seconds'] / shares['run_seconds']:.1%} of the "
+            f"runs' seconds, at most {shares['largest_eval_share']:.1%} of one."
+        )
     if killed := found.get("killed"):
         lines.append(
             f"Killed with {killed['results_at_kill']} results; workers gone after "

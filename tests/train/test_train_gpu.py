@@ -54,6 +54,18 @@ def test_an_interrupted_run_ends_with_the_same_bits(corpus: Corpus, tmp_path: Pa
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's compiler uses what torch itself warns of
+def test_a_compiled_run_ends_like_a_plain_one_and_resumed_with_the_same_bits(corpus: Corpus, tmp_path: Path) -> None:
+    run, plain = make_run(corpus), CUDA.model_copy(update={"dtype": "bfloat16", "step": "graph"})
+    how = plain.model_copy(update={"compile": True})
+    whole = run_it(run, corpus, tmp_path / "whole", how=how)
+    assert loss_of(whole) == pytest.approx(loss_of(run_it(run, corpus, tmp_path / "plain", how=plain)), rel=2e-2)
+    assert run_it(run, corpus, tmp_path / "parts", how=how, stop_at=4).ending is Ending.INTERRUPTED
+    assert run_it(run, corpus, tmp_path / "parts", how=how).heldout == whole.heldout
+    one, other = (load_file(weights_path(tmp_path / part, run.run_id)) for part in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 @pytest.mark.parametrize("parts", [64, 3], ids=["whole", "micro-batches"])
 def test_a_recorded_step_does_what_the_plain_one_does(corpus: Corpus, tmp_path: Path, parts: int) -> None:
     how = CUDA.model_copy(update={"micro_batch_sequences": parts})
