@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import math
 import platform
 import socket
 import time
@@ -20,10 +21,17 @@ SCHEMA_VERSION = 1
 # else runs on the machine only ever slows one.
 SIDE = {"cpu": 1024, "cuda": 8192}
 SECONDS = 0.2
+# On a GPU the two matrices take at most this share of the memory that is free: others may be about to ask for it.
+MEMORY_SHARE = 1 / 16
+# A device that was shared when it was measured is measured again by a worker that starts this much later, seconds.
+AGAIN_AFTER = 600.0
 
 
 def device_peak(folder: Path, execution: Execution, device_name: str) -> float:
-    """FLOP/s of a large matrix product as `execution` computes it: measured once per device, kept in `folder`."""
+    """FLOP/s of a large matrix product as `execution` computes it, kept in `folder`: the most ever measured there.
+
+    Beside other programs a product is slow, so the device is measured again now and then; the rate only rises.
+    """
     identity = {
         "host": socket.gethostname(),
         "device": device_name,
@@ -38,37 +46,52 @@ def device_peak(folder: Path, execution: Execution, device_name: str) -> float:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the workers that start together wait: none is measured beside another
         remove_temporaries(folder)
         known = _read(path, identity)
-        if known is not None:
+        if known is not None and abs(time.time() - path.stat().st_mtime) < AGAIN_AFTER:
             return known
-        measured = measure_peak(execution)
-        content = {"schema_version": SCHEMA_VERSION, **identity, "flops_per_second": measured}
+        rate = max(measure_peak(execution), known or 0.0)
+        content = {"schema_version": SCHEMA_VERSION, **identity, "flops_per_second": rate}
         write_atomically(path, json.dumps(content, indent=1).encode())
-        return measured
+        return rate
 
 
 def _read(path: Path, identity: dict[str, object]) -> float | None:
     try:
         content = json.loads(path.read_bytes())
         rate = float(content.pop("flops_per_second"))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
-    return rate if content == {"schema_version": SCHEMA_VERSION, **identity} and rate > 0 else None
+    known = content == {"schema_version": SCHEMA_VERSION, **identity}
+    return rate if known and math.isfinite(rate) and rate > 0 else None
 
 
 def measure_peak(execution: Execution) -> float:
     """FLOP/s of the fastest of many products of two square matrices in the precision of `execution`."""
     device = configure(execution)
-    side = SIDE[execution.device_kind]
     dtype = torch.bfloat16 if execution.dtype == "bfloat16" else torch.float32
+    side = SIDE[execution.device_kind]
+    if device.type == "cuda":
+        side = side_that_fits(side, torch.cuda.mem_get_info(device)[0], dtype.itemsize)
     # Drawn, not constant: a chip that switches fewer bits runs faster than training ever will.
     generator = torch.Generator(device).manual_seed(0)
-    factor = torch.rand((side, side), device=device, generator=generator).to(dtype)
+    factor = torch.rand((side, side), device=device, dtype=dtype, generator=generator)
     product = torch.empty_like(factor)
     _seconds(factor, product)  # kernels are chosen and memory is touched
     fastest, end = float("inf"), time.perf_counter() + SECONDS
     while time.perf_counter() < end:
         fastest = min(fastest, _seconds(factor, product))
+    if device.type == "cuda":
+        del factor, product
+        torch.cuda.empty_cache()  # what training does not ask for in these sizes, others may have
     return 2 * side**3 / fastest
+
+
+def side_that_fits(side: int, n_bytes_free: int, n_bytes_each: int) -> int:
+    """`side`, or the half, quarter, ... of it at which two square matrices fit their share of the free memory.
+
+    An eighth at the least: below that a product says little about the device.
+    """
+    halvings = (side >> i for i in range(3))
+    return next((s for s in halvings if 2 * s * s * n_bytes_each <= MEMORY_SHARE * n_bytes_free), side >> 3)
 
 
 def _seconds(factor: Tensor, product: Tensor) -> float:

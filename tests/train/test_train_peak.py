@@ -1,6 +1,8 @@
 """The measured peak, by a clock that only products move."""
 
 import json
+import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from isoflop.train import peak
-from isoflop.train.peak import device_peak, measure_peak
+from isoflop.train.peak import AGAIN_AFTER, device_peak, measure_peak, side_that_fits
 from tests.train.conftest import CPU
 
 # Seconds of the first product, which warms up, and of those after it: the fourth of these ends the fifth of a second.
@@ -42,7 +44,7 @@ class ProductClock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> ProductClock:
     clock = ProductClock(iter((WARM_UP, *PRODUCTS, NEVER_REACHED)))
-    monkeypatch.setattr(peak, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    monkeypatch.setattr(peak, "time", SimpleNamespace(perf_counter=clock.perf_counter, time=time.time))
     monkeypatch.setattr(torch, "mm", clock.after(torch.mm))
     return clock
 
@@ -74,8 +76,14 @@ def test_a_peak_is_measured_once_for_each_way_of_computing_on_a_device(clock: Pr
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda text: text[:-9], lambda _: "[]", lambda text: text.replace("cpu", "gpu", 1).replace("CPU", "GPU")],
-    ids=["cut short", "no object", "of another device"],
+    [
+        lambda text: text[:-9],
+        lambda _: "[]",
+        lambda _: "[" * 100_000,
+        lambda text: text.replace("cpu", "gpu", 1).replace("CPU", "GPU"),
+        lambda text: text.replace('"flops_per_second": ', '"flops_per_second": 1' + 400 * "0"),
+    ],
+    ids=["cut short", "no object", "deep", "of another device", "beyond every float"],
 )
 def test_a_damaged_record_is_measured_again(clock: ProductClock, tmp_path: Path, damage: Callable[[str], str]) -> None:
     clock.script = iter([WARM_UP, 0.25, WARM_UP, 0.5])
@@ -85,10 +93,39 @@ def test_a_damaged_record_is_measured_again(clock: ProductClock, tmp_path: Path,
     assert device_peak(tmp_path, CPU, "Some CPU") == pytest.approx(first / 2)
 
 
-@pytest.mark.parametrize("rate", [0.0, -1.0])
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_recorded_rate_that_no_device_has_is_measured_again(clock: ProductClock, tmp_path: Path, rate: float) -> None:
     clock.script = iter([WARM_UP, 0.25, WARM_UP, 0.5])
     first = device_peak(tmp_path, CPU, "Some CPU")
     [record] = tmp_path.glob("*.json")
     record.write_text(json.dumps({**json.loads(record.read_text()), "flops_per_second": rate}))
     assert device_peak(tmp_path, CPU, "Some CPU") == pytest.approx(first / 2)
+
+
+def test_a_device_is_measured_again_now_and_then_and_its_rate_only_rises(clock: ProductClock, tmp_path: Path) -> None:
+    clock.script = iter([WARM_UP, 0.5, WARM_UP, 1.0, WARM_UP, 0.25])
+    beside_others = device_peak(tmp_path, CPU, "Some CPU")
+
+    def later(seconds: float) -> float:
+        [record] = tmp_path.glob("*.json")
+        os.utime(record, (time.time() - seconds,) * 2)
+        return device_peak(tmp_path, CPU, "Some CPU")
+
+    assert later(AGAIN_AFTER / 2) == beside_others
+    assert len(clock.products) == 2
+    assert later(AGAIN_AFTER + 1) == beside_others  # twice as slow this time
+    assert len(clock.products) == 4
+    assert later(AGAIN_AFTER / 2) == beside_others
+    assert later(AGAIN_AFTER + 1) == pytest.approx(2 * beside_others)
+    assert len(clock.products) == 6
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("n_bytes_free", "n_bytes_each", "side"),
+    [(78 * GIB, 2, 8192), (8 * GIB, 4, 8192), (7 * GIB, 4, 4096), (7 * GIB, 2, 8192), (GIB, 4, 2048), (0, 4, 1024)],
+)
+def test_where_little_memory_is_free_the_product_is_smaller(n_bytes_free: int, n_bytes_each: int, side: int) -> None:
+    assert side_that_fits(8192, n_bytes_free, n_bytes_each) == side
