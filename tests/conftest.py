@@ -3,6 +3,7 @@
 And no test leaves a process to the next.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -13,6 +14,10 @@ import pytest
 from hypothesis import settings
 
 from tests.engine.conftest import end_what_was_started
+
+# One thread per process, before anything loads a library that would start more: the suite has a process for each core,
+# and threads that share a core wait for each other spinning (the coordinate check took 11 seconds of a core for 0.9).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Whole sweeps with processes of their own, some of which must end within seconds: one at a time.
 SWEEPS = ("tests/engine/", "tests/faults/")

@@ -120,29 +120,26 @@ def test_a_sweep_without_a_completed_run_and_one_not_planned(folder: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_database_of_several_sweeps_needs_a_name(folder: Path) -> None:
-    (folder / "two.toml").write_text(SIMULATED.replace("drawn", "second"))
-    isoflop("run", "drawn.toml", folder=folder)
-    isoflop("plan", "two.toml", folder=folder)
-    assert "--sweep" in refused(folder, "fit", "isoflop.db")
-    isoflop("fit", "isoflop.db", "--sweep", "drawn", folder=folder)
+def test_a_database_of_several_sweeps_needs_a_name(finished: Path) -> None:
+    (finished / "two.toml").write_text(SIMULATED.replace("drawn", "second"))
+    isoflop("plan", "two.toml", folder=finished)
+    assert "--sweep" in refused(finished, "fit", "isoflop.db")
+    isoflop("fit", "isoflop.db", "--sweep", "drawn", folder=finished)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [("--target", "lots"), ("--target", "-1"), ("--level", "90")], ids=["word", "negative", "level"]
 )
-def test_an_unusable_option_of_fit(folder: Path, arguments: tuple[str, ...]) -> None:
-    isoflop("run", "drawn.toml", folder=folder)
-    assert arguments[1].lstrip("-") in refused(folder, "fit", "drawn.toml", *arguments)
+def test_an_unusable_option_of_fit(finished: Path, arguments: tuple[str, ...]) -> None:
+    assert arguments[1].lstrip("-") in refused(finished, "fit", "drawn.toml", *arguments)
 
 
 @pytest.mark.slow
-def test_a_report_into_a_file_is_refused_and_the_file_kept(folder: Path) -> None:
-    isoflop("run", "drawn.toml", folder=folder)
-    (folder / "out").write_text("mine")
-    assert "out" in refused(folder, "report", "drawn.toml", "--out", "out")
-    assert (folder / "out").read_text() == "mine"
+def test_a_report_into_a_file_is_refused_and_the_file_kept(finished: Path) -> None:
+    (finished / "out").write_text("mine")
+    assert "out" in refused(finished, "report", "drawn.toml", "--out", "out")
+    assert (finished / "out").read_text() == "mine"
 
 
 def test_cuda_where_there_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,11 +170,10 @@ def test_names_with_markup_are_printed_as_they_are(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_closed_pipe_is_no_error(folder: Path) -> None:
-    isoflop("run", "drawn.toml", folder=folder)
+def test_a_closed_pipe_is_no_error(finished: Path) -> None:
     command = f"{sys.executable} -m isoflop fit drawn.toml | head -n 1"
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, check=False
+        ["bash", "-o", "pipefail", "-c", command], cwd=finished, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and done.stderr == ""
 
@@ -225,12 +221,11 @@ def test_a_database_or_artifacts_that_are_something_else(folder: Path, option: s
 
 
 @pytest.mark.slow
-def test_a_full_disk_under_stdout_is_one_sentence(folder: Path) -> None:
-    isoflop("run", "drawn.toml", folder=folder)
+def test_a_full_disk_under_stdout_is_one_sentence(finished: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "isoflop", "fit", "drawn.toml", "--json"],
-            cwd=folder,
+            cwd=finished,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

@@ -14,19 +14,11 @@ from tests.databases import opened
 REASON = "the disk [red]was[/red] failing"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "drawn.toml").write_text(SIMULATED)
-    isoflop("run", "drawn.toml", folder=folder)
-    return folder
-
-
 @pytest.fixture
-def folder(finished: Path, tmp_path: Path) -> Path:
+def folder(simulated: Path, tmp_path: Path) -> Path:
     """A sweep that has run; without its artifacts."""
     for name in ("drawn.toml", "isoflop.db"):
-        shutil.copy(finished / name, tmp_path)
+        shutil.copy(simulated / name, tmp_path)
     return tmp_path
 
 

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,11 +21,8 @@ FULL = ["run drawn.toml --json", "fit drawn.toml --json", "--help"]
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
-    (folder / "drawn.toml").write_text(SIMULATED)
-    isoflop("run", "drawn.toml", folder=folder)
-    return folder
+def drawn(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(simulated, tmp_path_factory.mktemp("drawn"), dirs_exist_ok=True)
 
 
 def shell(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":

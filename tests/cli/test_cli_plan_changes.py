@@ -15,11 +15,9 @@ WIDER = SIMULATED.replace("1e17, 3e17, 1e18", "1e17, 1e18").replace("[grid]", "[
 
 
 @pytest.fixture(scope="module")
-def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def changed(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose sweep was run, and whose sweep file has changed since."""
-    folder = tmp_path_factory.mktemp("changed")
-    (folder / "drawn.toml").write_text(SIMULATED)
-    isoflop("run", "drawn.toml", folder=folder)
+    folder = copy(simulated, tmp_path_factory.mktemp("changed"))
     (folder / "drawn.toml").write_text(WIDER)
     return folder
 

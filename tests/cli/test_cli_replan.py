@@ -207,11 +207,9 @@ def test_runs_without_a_result_count_once_they_have_a_checkpoint(folder: Path) -
     assert "3 trained runs and 1 half-trained run of 18" in lost.sentence
 
 
-def test_a_simulated_sweep_was_not_trained_and_asks_nothing(tmp_path: Path) -> None:
-    (tmp_path / "drawn.toml").write_text(SIMULATED)
-    isoflop("run", "drawn.toml", folder=tmp_path)
-    (tmp_path / "drawn.toml").write_text(SIMULATED.replace("1e17, 3e17, 1e18", "2e17"))
-    assert isoflop("run", "drawn.toml", folder=tmp_path).stdout.startswith("drawn: 7 completed")
+def test_a_simulated_sweep_was_not_trained_and_asks_nothing(finished: Path) -> None:
+    (finished / "drawn.toml").write_text(SIMULATED.replace("1e17, 3e17, 1e18", "2e17"))
+    assert isoflop("run", "drawn.toml", folder=finished).stdout.startswith("drawn: 7 completed")
 
 
 def at_a_terminal(folder: Path, typed: bytes, *arguments: str) -> tuple[int, str]:

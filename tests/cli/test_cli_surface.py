@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,12 +60,9 @@ SURFACE = {
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a simulated sweep was planned and run."""
-    folder = tmp_path_factory.mktemp("drawn")
-    (folder / "drawn.toml").write_text(SIMULATED)
-    isoflop("run", "drawn.toml", folder=folder)
-    return folder
+    return shutil.copytree(simulated, tmp_path_factory.mktemp("drawn"), dirs_exist_ok=True)
 
 
 def test_the_commands_and_their_options_are_frozen() -> None:

@@ -19,6 +19,8 @@ SLOW = (
     .replace("sizes = 3", "sizes = 2")
     .replace("base_batch_tokens = 256", "base_batch_tokens = 64")
 )
+# Six runs that take a moment in all: for what the coordinator does whatever is trained.
+SIMULATED = SWEEP.replace("[grid]", 'trainer = "simulated"\n[grid]', 1)
 
 
 def progressed(sandbox: Sandbox, pid: int) -> bool:
@@ -186,6 +188,7 @@ os.register_at_fork(after_in_child=lambda: sys.addaudithook(end))
 def test_a_run_that_kills_every_worker_fails_with_the_reason_and_can_be_retried(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (sandbox.folder / "tiny.toml").write_text(SIMULATED)
     sandbox.run("plan", "tiny.toml")
     [(victim,)] = sandbox.rows("select run_id from cells order by budget_flops, run_id limit 1")
     (sandbox.folder / "site").mkdir()
@@ -220,7 +223,8 @@ def test_a_sweep_in_use_is_refused_and_its_holder_named(sandbox: Sandbox) -> Non
         kill(holder, signal.SIGTERM)
 
 
-def test_progress_in_a_pipe_is_plain_lines_on_stderr(undisturbed: Sandbox, sandbox: Sandbox) -> None:
+def test_progress_in_a_pipe_is_plain_lines_on_stderr(sandbox: Sandbox) -> None:
+    (sandbox.folder / "tiny.toml").write_text(SIMULATED)
     out, err = sandbox.run("run", "tiny.toml", "--json")
     json.loads(out)
     lines = [line for line in err.splitlines() if line.startswith("[")]

@@ -1,5 +1,6 @@
 """Faults: the real command in real processes, disturbed by what really happens to long sweeps."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def undrawn(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     sandbox = make_sandbox(tmp_path_factory.mktemp("undrawn"), SIMULATED)
     sandbox.run("run", "tiny.toml")
     return sandbox
+
+
+@pytest.fixture
+def all_drawn(tmp_path: Path, undrawn: Sandbox) -> Sandbox:
+    """The simulated sweep after its run: a copy for the test to damage."""
+    return Sandbox(shutil.copytree(undrawn.folder, tmp_path, dirs_exist_ok=True))
 
 
 @pytest.fixture

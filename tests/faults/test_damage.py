@@ -100,29 +100,27 @@ def of_an_unknown_shape(content: bytes, other: bytes) -> bytes:
     return json.dumps({**json.loads(content), "val_loss": -1.0, "surprise": 1}).encode()
 
 
-def test_damaged_result_files_are_no_results(drawn: Sandbox, undrawn: Sandbox) -> None:
+def test_damaged_result_files_are_no_results(all_drawn: Sandbox, undrawn: Sandbox) -> None:
     """The database is lost as well: what is left on disk must speak for itself."""
-    drawn.run("run", "tiny.toml")
-    (drawn.folder / "isoflop.db").unlink()
-    files = sorted(drawn.folder.glob("isoflop-artifacts/*/result-*.json"))
+    (all_drawn.folder / "isoflop.db").unlink()
+    files = sorted(all_drawn.folder.glob("isoflop-artifacts/*/result-*.json"))
     damages = [cut, garbage, of_another_run, of_an_unknown_shape]
     kept = {path: path.read_bytes() for path in files[len(damages) :]}
     for path, damage in zip(files, damages, strict=False):
         path.write_bytes(damage(path.read_bytes(), files[-1].read_bytes()))
-    out, _ = drawn.run("run", "tiny.toml", "--json")
+    out, _ = all_drawn.run("run", "tiny.toml", "--json")
     assert n_completed(out) == 21
-    assert drawn.losses() == undrawn.losses()
+    assert all_drawn.losses() == undrawn.losses()
     assert [json.loads(path.read_text())["attempt"] for path in files] == [2] * 4 + [1] * 17
     assert {path: path.read_bytes() for path in kept} == kept
 
 
-def test_a_result_of_a_newer_version_is_never_overwritten(drawn: Sandbox) -> None:
-    drawn.run("run", "tiny.toml")
-    (drawn.folder / "isoflop.db").unlink()
-    newer = min(drawn.folder.glob("isoflop-artifacts/*/result-*.json"))
+def test_a_result_of_a_newer_version_is_never_overwritten(all_drawn: Sandbox) -> None:
+    (all_drawn.folder / "isoflop.db").unlink()
+    newer = min(all_drawn.folder.glob("isoflop-artifacts/*/result-*.json"))
     newer.write_text(json.dumps({**json.loads(newer.read_text()), "schema_version": 2}))
     before = newer.read_bytes()
-    _, err = drawn.run("run", "tiny.toml", code=1)
+    _, err = all_drawn.run("run", "tiny.toml", code=1)
     assert is_sentence(err) and str(newer) in err and "newer isoflop" in err
     assert newer.read_bytes() == before
 

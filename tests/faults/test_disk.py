@@ -70,8 +70,8 @@ def test_a_database_that_cannot_even_begin_is_one_sentence(drawn: Sandbox, mount
         assert is_sentence(err) and "x.db" in err
 
 
-def test_a_report_without_room_is_one_sentence_and_leaves_no_half_file(drawn: Sandbox, mounts: Mounts) -> None:
-    drawn.run("run", "tiny.toml")
+@pytest.mark.usefixtures("all_drawn")
+def test_a_report_without_room_is_one_sentence_and_leaves_no_half_file(mounts: Mounts) -> None:
     mounts.small("out", 60)
     _, err = mounts.run("report", "tiny.toml", "--out", "out", code=1)
     assert is_sentence(err) and "'out'" in err and "No space left" in err
