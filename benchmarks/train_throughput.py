@@ -151,8 +151,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         corpus = open_corpus(CorpusSpec(source="python-stdlib"), TokenizerSpec(), root=Path(folder), base=ROOT)
         for case in arguments.cases:
             rows.append(_row(place, corpus, case, arguments.repeats, compiled=not arguments.no_compile))
-            if not arguments.json:
-                print(f"measured {rows[-1]['shape']}", file=sys.stderr, flush=True)
+            print(f"measured {rows[-1]['shape']}", file=sys.stderr, flush=True)
     return {
         "schema_version": 1,
         "date": datetime.now(UTC).date().isoformat(),

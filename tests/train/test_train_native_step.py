@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from isoflop.corpus import Corpus
+from isoflop.corpus import Corpus, heldout_sequences
 from isoflop.rundir import Execution
 from isoflop.rundir.layout import weights_path
 from isoflop.shape import ModelShape
@@ -169,6 +169,8 @@ def test_the_heldout_loss_is_that_of_torch(corpus: Corpus, instructions: Instruc
     )
     plain.model.load_state_dict(ours.model.state_dict())
     found, expected = ours.evaluate(), plain.evaluate()
+    windows = heldout_sequences(corpus, n_tokens=2000, context_length=shape.context_length)
+    assert found.nats_per_token == float(step_of(ours.model, instructions).losses(torch.from_numpy(windows)).mean())
     assert found.n_tokens == expected.n_tokens
     assert found.nats_per_token == pytest.approx(expected.nats_per_token, rel=1e-6)
     assert found.standard_error == pytest.approx(expected.standard_error, rel=1e-5)
