@@ -54,6 +54,7 @@ ROADS = ("isoflop", "plain", "compiled")
 # How long a road is measured before the next has its turn, at least one step, and steps before the first.
 SECONDS, WARM_UPS = 0.25, 3
 N_STEPS = 10_000_000  # more than any measurement takes
+TOKENS_PER_PARAMETER = 20
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def _row(place: Place, corpus: Corpus, case: Case, repeats: int, *, compiled: bool) -> dict[str, Any]:
     """What was measured of a shape."""
     run = run_of(shape_of(*case[:3]), case[3], corpus, n_steps=N_STEPS)
-    with tempfile.TemporaryDirectory() as folder:
-        execution = job_file(Job((run,)), place.slot, RunDir(Path(folder))).execution
+    execution = _execution(run, corpus, place)
     device = configure(execution)
     roads = {"isoflop": _ours(run, corpus, execution, device), "plain": _theirs(run, corpus, place, compiled=False)}
     first = {name: _warm(road, place) for name, road in roads.items()}
@@ -198,10 +198,19 @@ def _row(place: Place, corpus: Corpus, case: Case, repeats: int, *, compiled: bo
         "dtype": execution.dtype,
         "step": execution.step,
         "instructions": execution.instructions,
+        "compile": execution.compile,
         "ceiling_flops_per_second": ceiling,
         **_compared(run, {name: statistics.median(seconds) for name, seconds in taken.items()}, ceiling, taken, first),
         "not_compiled": not_compiled,
     }
+
+
+def _execution(run: RunSpec, corpus: Corpus, place: Place) -> Execution:
+    """How a sweep would train the model, on 20 tokens per parameter: whether compiling pays depends on that."""
+    n_steps = max(1000, TOKENS_PER_PARAMETER * run.shape.n_params_total // run.batch_tokens)
+    usual = run_of(run.shape, run.batch_sequences, corpus, n_steps=n_steps)
+    with tempfile.TemporaryDirectory() as folder:
+        return job_file(Job((usual,)), place.slot, RunDir(Path(folder))).execution
 
 
 def _compared(
