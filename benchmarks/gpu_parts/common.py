@@ -59,6 +59,11 @@ class Setting:
         if not self.rehearsal:
             torch.cuda.synchronize()
 
+    def clock(self) -> float:
+        """Seconds of wall time, when the device has done what it was given."""
+        self.wait()
+        return time.perf_counter()
+
     def corpus(self) -> Corpus:
         """The standard library of this interpreter, a few modules of it in a rehearsal."""
         pattern = {"pattern": ("*stat*.py", "a*.py")} if self.rehearsal else {}
@@ -152,8 +157,18 @@ def finished(process: "subprocess.Popen[str]", timeout: float) -> tuple[int, str
 
 def timed(what: Callable[[], object], setting: Setting) -> float:
     """Seconds of the device for `what`."""
-    setting.wait()
-    begun = time.perf_counter()
+    begun = setting.clock()
     what()
-    setting.wait()
-    return time.perf_counter() - begun
+    return setting.clock() - begun
+
+
+def product_rate(device: torch.device, dtype: torch.dtype, side: int, clock: Callable[[], float]) -> float:
+    """FLOP/s of the fastest of some products of square matrices; `clock` waits for the device."""
+    factor = torch.rand((side, side), device=device).to(dtype)
+    product = torch.empty_like(factor)
+    fastest = float("inf")
+    for _ in range(20):
+        begun = clock()
+        torch.mm(factor, factor, out=product)
+        fastest = min(fastest, clock() - begun)
+    return 2 * side**3 / fastest

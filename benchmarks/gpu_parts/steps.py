@@ -5,16 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
-from torch import Tensor
+from plain_loop import plain_step
 from torch.profiler import ProfilerActivity, profile
 
-from gpu_parts.common import Rows, Setting, Unwatched, run_of, shape_of, timed
+from gpu_parts.common import Rows, Setting, Unwatched, product_rate, run_of, shape_of, timed
 from isoflop.corpus import Corpus
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Execution
 from isoflop.train.loop import Training
-from isoflop.train.model import build_model
 from isoflop.train.precision import configure
 
 # Layers, width, context, sequences per batch: what a sweep of that size trains on.
@@ -58,11 +56,8 @@ def main(setting: Setting) -> None:
 def _peak(setting: Setting, dtype: str) -> float:
     """FLOP/s of the fastest of some large square products."""
     _configure(setting, dtype)
-    side = 512 if setting.rehearsal else 8192
     kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-    factor = torch.rand((side, side), device=setting.device).to(kind)
-    product = torch.empty_like(factor)
-    return 2 * side**3 / min(timed(lambda: torch.mm(factor, factor, out=product), setting) for _ in range(20))
+    return product_rate(setting.device, kind, 512 if setting.rehearsal else 8192, setting.clock)
 
 
 def _configure(setting: Setting, dtype: str) -> Execution:
@@ -120,30 +115,8 @@ def _per_step(setting: Setting, training: Training, advance: Callable[[], object
 
 
 def _plain(setting: Setting, corpus: Corpus, run: RunSpec, dtype: str) -> Callable[[], object]:
-    """The loop that a person writes: the same model, torch's AdamW as it comes, the loss read every step."""
     torch.use_deterministic_algorithms(mode=False)
-    model = build_model(run.shape, 0).to(setting.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
-    tokens = torch.from_numpy(corpus.train.windows([0], 200_000)[0])
-    length = run.shape.context_length
-
-    def batch() -> Tensor:
-        starts = torch.randint(len(tokens) - length - 1, (run.batch_sequences,)).tolist()
-        sequences = torch.stack([tokens[start : start + length + 1] for start in starts])
-        return sequences if setting.rehearsal else sequences.pin_memory().to(setting.device, non_blocking=True)
-
-    def step() -> float:
-        sequences = batch()
-        with torch.autocast(setting.kind, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
-            logits = model(sequences[:, :-1])
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), sequences[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return loss.item()
-
-    return step
+    return plain_step(run, corpus, setting.device, bfloat16=dtype == "bfloat16")
 
 
 def _kernels(advance: Callable[[], object]) -> int:

@@ -12,29 +12,27 @@ from isoflop.train.model import Decoder
 from isoflop.train.precision import forward_context
 from isoflop.train.progress import HeldoutLoss
 
+# Mean losses (n,) of sequences of tokens (n, T + 1), on any device.
+SequenceLosses = Callable[[Tensor], Tensor]
 
-@torch.no_grad()
+
 def heldout_loss(
-    model: Decoder,
     sequences: Tensor,
-    execution: Execution,
+    losses_of: SequenceLosses,
     *,
+    pass_tokens: int,
     bytes_per_token: float,
     after_pass: Callable[[], None],
 ) -> HeldoutLoss:
-    """Mean next-token loss over `sequences` (n, T + 1), each counted whole.
+    """Mean next-token loss over `sequences` (n, T + 1), each counted whole, `pass_tokens` of them at a time.
 
     The standard error treats sequences as independent draws: sd over sequences / sqrt(n).
     """
-    model.eval()
-    device = next(model.parameters()).device
     n_sequences, length = sequences.shape[0], sequences.shape[1] - 1
-    per_pass = max(1, execution.eval_batch_tokens // length)
     losses = []
-    for chunk in torch.split(sequences, per_pass):
-        losses.append(_sequence_losses(model, chunk.to(device), execution).to("cpu", torch.float64))
+    for chunk in torch.split(sequences, max(1, pass_tokens // length)):
+        losses.append(losses_of(chunk).to("cpu", torch.float64))
         after_pass()
-    model.train()
     per_sequence = torch.cat(losses)  # (n,)
     spread = float(per_sequence.std()) if n_sequences > 1 else 0.0
     nats = float(per_sequence.mean())
@@ -46,15 +44,22 @@ def heldout_loss(
     )
 
 
-def _sequence_losses(model: Decoder, tokens: Tensor, execution: Execution) -> Tensor:
-    with forward_context(execution):
-        logits = model(tokens[:, :-1])  # (B, T, V)
-    targets = tokens[:, 1:]  # (B, T)
-    return _token_losses(logits.float(), targets).mean(dim=1)
+def torch_losses(model: Decoder, execution: Execution) -> SequenceLosses:
+    """What takes mean losses of sequences with torch, on the model's device."""
+    device = next(model.parameters()).device
+
+    @torch.no_grad()
+    def losses_of(sequences: Tensor) -> Tensor:
+        tokens = sequences.to(device)
+        with forward_context(execution):
+            logits = model(tokens[:, :-1])  # (n, T, V)
+        return _token_losses(logits.float(), tokens[:, 1:]).mean(dim=1)
+
+    return losses_of
 
 
 def _token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """(B, T). On a GPU by the one kernel that is deterministic; both differ in the last digit on a CPU."""
+    """(n, T). On a GPU by the one kernel that is deterministic; both differ in the last digit on a CPU."""
     if logits.is_cuda:
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
     return F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")

@@ -17,7 +17,7 @@ from isoflop.rundir.layout import checkpoint_path, weights_path
 from isoflop.train.batches import training_batches
 from isoflop.train.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from isoflop.train.divergence import average_loss, explosion, heldout_problem, step_problem
-from isoflop.train.evaluate import heldout_loss
+from isoflop.train.evaluate import SequenceLosses, heldout_loss, torch_losses
 from isoflop.train.model import Decoder, build_model
 from isoflop.train.native_step import NativeStep
 from isoflop.train.optimizer import build_optimizer, clip_gradients, rates, set_rate
@@ -27,9 +27,9 @@ from isoflop.train.schedule import rate_factor
 from isoflop.train.step_graph import MOST_SECONDS, StepGraph
 
 CURVE_POINTS = 64
-# A checkpoint at most this often, and never more than 2 % of the time spent writing them.
+# A checkpoint at most this often, and never more than 1 % of the time spent writing them.
 CHECKPOINT_SECONDS = 15.0
-CHECKPOINT_SHARE = 0.02
+CHECKPOINT_SHARE = 0.01
 # Steps of the first chunk, by which the pace is told.
 FIRST_CHUNK = 4
 
@@ -196,23 +196,27 @@ class Training:
     def evaluate(self) -> HeldoutLoss:
         """The held-out loss; its time counts towards the run."""
         started = time.perf_counter()
-        self.fast = None  # its memory is of use now
         length = self.run.shape.context_length
         windows = heldout_sequences(self.corpus, n_tokens=self.run.eval_tokens, context_length=length)
-        sequences = torch.from_numpy(windows)
-        bytes_per_token = self.corpus.facts.bytes_per_token
         with torch.compiler.set_stance("force_eager"):  # compiling for this one pass costs more than it gains
             loss = heldout_loss(
-                self.model,
-                sequences,
-                self.execution,
-                bytes_per_token=bytes_per_token,
+                torch.from_numpy(windows),
+                self._sequence_losses(),
+                pass_tokens=self.execution.eval_batch_tokens,
+                bytes_per_token=self.corpus.facts.bytes_per_token,
                 after_pass=self.watcher.between,
             )
         took = time.perf_counter() - started
         self.progress.seconds += took
         self.progress.eval_seconds += took
         return loss
+
+    def _sequence_losses(self) -> SequenceLosses:
+        """What takes the losses of held-out sequences: torch, or C++ where that takes the steps."""
+        if self.execution.step == "native":
+            return (self.fast if isinstance(self.fast, NativeStep) else self._native()).losses
+        self.fast = None  # its memory is of use now
+        return torch_losses(self.model, self.execution)
 
     def save(self, path: Path) -> float:
         """Write a checkpoint and return when (monotonic seconds) the next is due."""

@@ -18,7 +18,7 @@ from isoflop.train.model import Decoder
 from isoflop.train.optimizer import ensure_state
 from isoflop.train.progress import StepUnavailable
 
-VERSION = 1  # of the C functions: step.cc has the same number
+VERSION = 3  # of the C functions: step.cc has the same number
 MOST_STEPS = 1024
 # The model's parameters in the order in which step.cc asks for them.
 BEFORE, AFTER = ("embed_tokens",), ("norm", "lm_head")
@@ -111,12 +111,7 @@ class NativeStep:
 
         Returns the loss and gradient norm of each step, up to the first that is not finite: it was not taken.
         """
-        assert tokens.dtype == torch.int64
-        assert tokens.shape[2] == self._shape.context_length + 1
-        low, high = torch.aminmax(tokens)
-        if low < 0 or high >= self._shape.vocab_size:  # the library does not look
-            raise IndexError(f"a token outside the vocabulary of {self._shape.vocab_size}")
-        tokens = tokens.contiguous()
+        tokens = self._checked(tokens)
         number = self._n_taken() + 1
         whole = tokens.shape[1] <= self._at_once
         log = self._whole(tokens, rates, number) if whole else self._in_parts(tokens, rates, number)
@@ -124,6 +119,22 @@ class NativeStep:
         for state in self._optimizer.state.values():
             state["step"].fill_(number - 1 + taken)
         return log
+
+    def losses(self, tokens: Tensor) -> Tensor:
+        """The mean loss of each sequence of `tokens` (n, T + 1), int64, by the weights as they are; (n,), float64."""
+        tokens = self._checked(tokens)
+        found = torch.empty(len(tokens), dtype=torch.float64)
+        self._library.isoflop_step_losses(self._step, tokens.data_ptr(), len(tokens), found.data_ptr())
+        return found
+
+    def _checked(self, tokens: Tensor) -> Tensor:
+        """`tokens` (..., T + 1) as the library reads them, without looking whether it has a weight for each."""
+        assert tokens.dtype == torch.int64
+        assert tokens.shape[-1] == self._shape.context_length + 1
+        low, high = torch.aminmax(tokens)
+        if low < 0 or high >= self._shape.vocab_size:
+            raise IndexError(f"a token outside the vocabulary of {self._shape.vocab_size}")
+        return tokens.contiguous()
 
     def _whole(self, tokens: Tensor, rates: Sequence[Sequence[float]], number: int) -> list[tuple[float, float]]:
         """All steps in one call."""
@@ -185,6 +196,8 @@ def _load(instructions: Instructions) -> Any:
     library.isoflop_step_new.argtypes = [pointer] * 6
     library.isoflop_step_free.restype = None
     library.isoflop_step_free.argtypes = [pointer]
+    library.isoflop_step_losses.restype = None
+    library.isoflop_step_losses.argtypes = [pointer, pointer, int32, pointer]
     library.isoflop_step_gradient.restype = double
     library.isoflop_step_gradient.argtypes = [pointer, pointer, int32, int32, int32]
     library.isoflop_step_update.restype = ctypes.c_float

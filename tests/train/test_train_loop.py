@@ -1,6 +1,7 @@
 """Training: exact counts, equal bits after an interruption, honest ends."""
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from isoflop.corpus import Corpus, batch
 from isoflop.run_spec import RunSpec
 from isoflop.rundir.kept_state import kept_tokens
 from isoflop.rundir.layout import checkpoint_path, weights_path
+from isoflop.train import loop
+from isoflop.train.loop import Training
 from isoflop.train.progress import Ending
 from tests.run_examples import OPTIMIZER
-from tests.train.conftest import CPU, make_run, run_it
+from tests.train.conftest import CPU, StopAt, make_run, run_it
 
 
 def weights(folder: Path, run: RunSpec) -> dict[str, torch.Tensor]:
@@ -80,6 +83,21 @@ def test_a_checkpoint_holds_no_pickle(corpus: Corpus, tmp_path: Path) -> None:
     run_it(run, corpus, tmp_path, stop_at=5)
     tensors = load_file(checkpoint_path(tmp_path, run.run_id))  # safetensors only
     assert {name.split(".")[0] for name in tensors} == {"model", "optimizer"}
+
+
+def test_checkpoints_take_at_most_a_hundredth_of_the_time(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    training = Training(make_run(corpus), corpus, CPU, torch.device("cpu"), StopAt())
+    ratios = []
+    for _ in range(5):
+        begun = time.monotonic()
+        due = training.save(tmp_path / "checkpoint.safetensors")
+        ended = time.monotonic()
+        ratios.append((due - ended) / (ended - begun))
+    # The best of some: a machine that does something else between the two clocks only makes it smaller.
+    assert 75 < max(ratios) <= 101
 
 
 def test_micro_batches_change_the_loss_only_by_rounding(corpus: Corpus, tmp_path: Path) -> None:

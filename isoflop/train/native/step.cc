@@ -36,6 +36,7 @@ constexpr float MASKED = -1e30f;          // far below any score, and finite
 constexpr long FIRST_CACHE = 8192, LEAST_ROWS = 32;
 constexpr int DEPTH = 256;
 constexpr int ROWS_OF_SCORES = 16;        // queries that attention takes at a time: less of the causal half is wasted
+constexpr int TOKENS_OF_LOSSES = 256;     // tokens whose losses are taken at a time, where a sequence has fewer: cached
 constexpr long MOST_KEPT_SCORES = 1 << 24;  // floats of all layers; more attention weights are computed anew backward
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -488,14 +489,27 @@ static void swiglu_backward(const Step& z, const Layer& y, int m) {
   }
 }
 
-// The summed loss of a row of logits, which become their gradient times `share`.
+// The largest of a row of logits, whose padding becomes too small to count.
+static float largest_logit(const Step& z, float* row) {
+  for (int j = z.shape.vocab_size; j < z.v_row; j++) row[j] = MASKED;
+  vec most = all(MASKED);
+  for (int j = 0; j < z.v_row; j += LANES) most = larger(load(row + j), most);
+  return largest(most);
+}
+
+// The loss of a row of logits.
+static double loss_of_row(const Step& z, float* row, int64_t target) {
+  float shift = largest_logit(z, row);
+  vec total{};
+  for (int j = 0; j < z.v_row; j += LANES) total += exponential(load(row + j) - shift);
+  return (double)(shift - row[target]) + std::log((double)sum(total));
+}
+
+// The same; the logits become their gradient times `share`.
 static double cross_entropy_row(const Step& z, float* row, int64_t target, float share) {
   const int V = z.shape.vocab_size;
-  float wanted = row[target];
-  for (int j = V; j < z.v_row; j++) row[j] = MASKED;
-  vec most = all(MASKED), total{};
-  for (int j = 0; j < z.v_row; j += LANES) most = larger(load(row + j), most);
-  float shift = largest(most);
+  float wanted = row[target], shift = largest_logit(z, row);
+  vec total{};
   for (int j = 0; j < z.v_row; j += LANES) {
     vec x = exponential(load(row + j) - shift);
     store(row + j, x);
@@ -570,13 +584,31 @@ static void embed_backward(const Step& z, const int64_t* tokens, int n, bool add
     }
 }
 
+// The logits of `n` sequences.
+static void forward(const Step& z, const int64_t* tokens, int n) {
+  const int M = z.n_tokens(n), L = z.shape.n_layers;
+  embed(z, tokens, n);
+  for (int l = 0; l < L; l++) layer_forward(z, z.layers[l], n, l + 1 < L ? z.layers[l + 1].x : z.x_end);
+  norm_forward(M, z.shape.width, z.d_row, z.x_end, z.norm.gain, z.h_end, z.inverse_end);
+  z.head.forward(M, z.h_end, z.logits);
+}
+
+// The mean loss of each of `n` sequences.
+static void sequence_losses(const Step& z, const int64_t* tokens, int n, double* losses) {
+  const int T = z.shape.context_length;
+  forward(z, tokens, n);
+  for (int b = 0; b < n; b++) {
+    losses[b] = 0;
+    for (int t = 0; t < T; t++)
+      losses[b] += loss_of_row(z, z.logits + ((long)b * T + t) * z.v_row, tokens[b * (T + 1L) + t + 1]);
+    losses[b] /= T;
+  }
+}
+
 // The gradient of the mean loss over `n_batch` sequences, as far as these `n` contribute; returns their share of it.
 static double add_gradient(const Step& z, const int64_t* tokens, int n, int n_batch, bool add) {
   const int T = z.shape.context_length, M = z.n_tokens(n), D = z.shape.width, L = z.shape.n_layers;
-  embed(z, tokens, n);
-  for (int l = 0; l < L; l++) layer_forward(z, z.layers[l], n, l + 1 < L ? z.layers[l + 1].x : z.x_end);
-  norm_forward(M, D, z.d_row, z.x_end, z.norm.gain, z.h_end, z.inverse_end);
-  z.head.forward(M, z.h_end, z.logits);
+  forward(z, tokens, n);
   double loss = 0;
   for (int b = 0; b < n; b++)
     for (int t = 0; t < T; t++)
@@ -750,7 +782,7 @@ static void make(Step& z, Source from) {
 extern "C" {
 
 // Raised with any change to the functions below, so that a library of another version is not used.
-int32_t isoflop_step_version() { return 1; }
+int32_t isoflop_step_version() { return 3; }
 
 // A step for batches of at most `most_sequences` at once, or null without memory. The tensors are dense float32 and
 // outlive it; cosines and sines are (T, K).
@@ -769,6 +801,16 @@ void* isoflop_step_new(const Shape* shape, const AdamW* adamw, float* const* ten
 }
 
 void isoflop_step_free(void* step) { delete (Step*)step; }
+
+// The mean loss of each of `n` sequences (n, T + 1), however many, by the weights as they are.
+void isoflop_step_losses(void* step, const int64_t* tokens, int32_t n, double* losses) {
+  FlushTiny flush;
+  const Step& z = *(Step*)step;
+  const int T = z.shape.context_length, cached = T < TOKENS_OF_LOSSES ? TOKENS_OF_LOSSES / T : 1;
+  const int most = cached < z.shape.most_sequences ? cached : z.shape.most_sequences;
+  prepare(z);
+  for (int i = 0; i < n; i += most) sequence_losses(z, tokens + i * (T + 1L), n - i < most ? n - i : most, losses + i);
+}
 
 // The gradient of `n` sequences (n, T + 1) of a batch of `n_batch`; the first call of a batch has `add` 0.
 double isoflop_step_gradient(void* step, const int64_t* tokens, int32_t n, int32_t n_batch, int32_t add) {
