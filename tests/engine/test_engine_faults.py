@@ -165,7 +165,8 @@ def test_a_second_signal_kills_at_once(sandbox: Sandbox) -> None:
     coordinator = sandbox.start("run", "tiny.toml", "--workers", "1")
     sandbox.wait_for(lambda: trained_workers(sandbox))
     worker = trained_workers(sandbox)[0]
-    os.kill(worker, signal.SIGSTOP)  # so that it cannot answer the first
+    # So that it cannot answer the first: before it has stopped it would still take that signal.
+    assert freeze(worker)
     coordinator.send_signal(signal.SIGINT)
     sandbox.wait_for(lambda: awaits(worker, signal.SIGTERM))
     assert coordinator.poll() is None
