@@ -8,7 +8,7 @@ would take here. On a CPU the clock is the CPU time of the process, which other 
 
 FLOPs are counted as in a plan (the whole attention matrix, the head). The ceiling is the fastest of some large square
 products in the same precision in the same process; own kernels may exceed it. Most of the time is compiling: half a
-minute a shape on a CPU. Where that fails, for want of a C++ compiler say, the table says so and goes on.
+minute a shape on a CPU, more on a busy one. Where that fails, for want of a C++ compiler say, the table says so.
 """
 
 import argparse
