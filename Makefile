@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 help: ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
 
-quickstart: $(VENV)/.installed ## install, train 21 small transformers, write a report: about 2 minutes on two cores, 5 without a C++ compiler
+quickstart: $(VENV)/.installed ## install, train 140 small transformers, write a report: about 4 minutes on two cores, 21 without a C++ compiler
 	$(BIN)/isoflop plan $(QUICKSTART)
 	$(BIN)/isoflop run $(QUICKSTART)
 	$(BIN)/isoflop fit $(QUICKSTART)

@@ -15,6 +15,7 @@ from isoflop.plan.estimate import estimate
 from isoflop.plan.planner import make_plan
 from isoflop.plan.types import Plan, Role
 from isoflop.spec import SweepSpec, load_spec
+from isoflop.step_library import usable_instructions
 from tests.cli.test_cli_surface import isoflop
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.toml"))
@@ -25,18 +26,27 @@ SMALL_STDLIB = CorpusFacts("0" * 16, n_train_tokens=23_000_000, n_heldout_tokens
 
 @dataclass(frozen=True)
 class Promise:
-    """What a sweep file says it takes, and the fewest sizes per budget it may have there."""
+    """What a sweep file says it takes, and the fewest sizes per budget it may have there.
+
+    `seconds_by_torch`, where the file names another time for CPUs on which PyTorch takes the step.
+    """
 
     device_kind: str
     n_devices: int
     memory_bytes: float
     seconds: float
     n_sizes: int = 6
+    seconds_by_torch: float | None = None
+
+    @property
+    def seconds_here(self) -> float:
+        by_torch = self.device_kind == "cpu" and not usable_instructions()
+        return self.seconds_by_torch if by_torch and self.seconds_by_torch is not None else self.seconds
 
 
 PROMISES = {
     "smoke": Promise("cpu", 2, 2e9, 60, n_sizes=5),
-    "quickstart": Promise("cpu", 2, 2e9, 6 * 60),
+    "quickstart": Promise("cpu", 2, 2e9, 3 * 60, n_sizes=7, seconds_by_torch=22 * 60),
     "gpu-smoke": Promise("cuda", 1, 80e9, 2 * 60),
     "single-gpu": Promise("cuda", 1, 80e9, 3600),
     "eight-gpu": Promise("cuda", 8, 80e9, 24 * 3600),
@@ -84,7 +94,7 @@ def test_a_sweep_fits_the_time_and_the_machine_it_names(file: Path) -> None:
     promise = PROMISES[file.stem]
     runs = list(plan_as_promised(load_spec(file)).runs.values())
     devices = ["device"] * promise.n_devices
-    assert estimate(runs, [], device_kind=promise.device_kind, devices=devices).seconds < promise.seconds
+    assert estimate(runs, [], device_kind=promise.device_kind, devices=devices).seconds < promise.seconds_here
 
 
 @EVERY

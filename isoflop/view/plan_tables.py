@@ -1,10 +1,10 @@
-"""A plan's cells as tables: a row each, or in a large plan a row per budget."""
+"""A plan's cells as tables: a row per run, per size where sizes have several seeds, or in a large plan per budget."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from isoflop.plan.types import Cell, DroppedCell, Plan
+from isoflop.plan.types import Cell, DroppedCell, Plan, Role
 from isoflop.units import format_flops, format_seconds, plural
 from isoflop.view.table import Column, Table
 from isoflop.wording import count, ratio, two_digits
@@ -12,37 +12,64 @@ from isoflop.wording import count, ratio, two_digits
 # As many rows are read one by one; beyond that a table is one of budgets, and cut here.
 MOST_ROWS = 200
 
+# What runs alike with other seeds shares a row.
+_SEEDS = frozenset({Role.GRID, Role.REPLICATE})
+_SHAPE_NOTE = (
+    "Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak learning rate, uncorrected for width and depth."
+)
+
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key", bound=Hashable)
 
 
 def plan_tables(plan: Plan, seconds: Mapping[str, float]) -> Iterator[Table]:
     """The cells, then the dropped ones if any; `seconds` of every run on one worker, empty where none is trained."""
-    yield _cells(plan.cells) if len(plan.cells) <= MOST_ROWS else _budgets(plan.cells, seconds)
+    yield _runs(plan.cells) if len(plan.cells) <= MOST_ROWS else _budgets(plan.cells, seconds)
     if plan.dropped:
         yield _dropped(plan.dropped) if len(plan.dropped) <= MOST_ROWS else _dropped_by_budget(plan.dropped)
 
 
-def _cells(cells: Sequence[Cell]) -> Table:
+def _runs(cells: Sequence[Cell]) -> Table:
+    """A row per run, or per size where one has several seeds: rows that differ in nothing but an id say little."""
+    sizes = list(_grouped(cells, _size).values())
+    several = len(sizes) < len(cells)
+    last = (
+        (Column("seeds"), Column("role", numeric=False, essential=False))
+        if several
+        else (
+            Column("seed", essential=False),
+            Column("role", numeric=False, essential=False),
+            Column("run", numeric=False, whole=True),
+        )
+    )
     columns = (
         Column("budget"), Column("N", spare=1), Column("D", spare=2), Column("D/N", spare=6), Column("shape"),
         Column("heads", essential=False), Column("steps", spare=3), Column("batch", spare=5), Column("rate", spare=4),
-        Column("epochs", essential=False), Column("seed", essential=False),
-        Column("role", numeric=False, essential=False), Column("run", numeric=False, whole=True),
+        Column("epochs", essential=False), *last,
     )  # fmt: skip
-    note = (
-        "Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak learning rate, uncorrected for width and depth."
-    )
-    return Table("Runs", columns, tuple(_cell_row(cell) for cell in cells), note)
+    if several:
+        rows = tuple((*_recipe(size[0]), str(len(size)), _roles(size)) for size in sizes)
+        return Table("Runs by size", columns, rows, f"{_SHAPE_NOTE} Seeds: runs of the size; --json lists every run.")
+    rows = tuple((*_recipe(cell), str(cell.run.seed), cell.role.value, cell.run.run_id) for cell in cells)
+    return Table("Runs", columns, rows, _SHAPE_NOTE)
 
 
-def _cell_row(cell: Cell) -> tuple[str, ...]:
+def _size(cell: Cell) -> Hashable:
+    alike = cell.run.model_copy(update={"seed": 0}).run_id
+    return cell.budget_flops, Role.GRID if cell.role in _SEEDS else cell.role, alike
+
+
+def _roles(cells: Iterable[Cell]) -> str:
+    return ", ".join(dict.fromkeys(cell.role.value for cell in cells))
+
+
+def _recipe(cell: Cell) -> tuple[str, ...]:
     run, shape = cell.run, cell.run.shape
     return (
         format_flops(cell.budget_flops), count(shape.n_params_total), count(run.n_tokens),
         ratio(run.n_tokens / shape.n_params_total), f"{shape.n_layers}x{shape.width}/{shape.d_ff}",
         f"{shape.n_heads}x{shape.head_dim}", str(run.n_steps), str(run.batch_tokens),
-        two_digits(run.optimizer.learning_rate), f"{cell.epochs:.2f}", str(run.seed), cell.role.value, run.run_id,
+        two_digits(run.optimizer.learning_rate), f"{cell.epochs:.2f}",
     )  # fmt: skip
 
 

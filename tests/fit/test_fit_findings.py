@@ -329,6 +329,15 @@ def test_a_sweep_says_how_far_ahead_it_could_see():
     assert _only(bent, "scorecard_missed").values["credible_decades"] < 1
 
 
+@pytest.mark.parametrize("last", [4.0e19, 4.1e19, 4.2e19, 4.3e19])
+def test_a_sweep_whose_forecasts_all_proved_right_is_not_told_that_any_missed(last):
+    """Whatever its steps: log10 of few ratios of budgets has six decimals."""
+    fit = fit_sweep(*surface_sweep([4e18, 8e18, 1.26e19, last]), targets=[last * last / 1.26e19])
+    assert [forecast.held for forecast in fit.scorecard] == [True]
+    assert fit.credible_decades == fit.scorecard[0].decades
+    assert "scorecard_missed" not in codes(fit)
+
+
 def test_losses_without_a_logarithm_leave_out_what_needs_one():
     columns = (*WELL[:3], WELL[3] - 2.8)
     assert (columns[3] <= 0).any()

@@ -14,7 +14,7 @@ from isoflop.view.plan_changes import changes_document, changes_sentence, print_
 from isoflop.view.plan_tables import plan_tables
 from isoflop.view.plan_view import NextRuns, PlanView, plan_document, print_plan
 from isoflop.view.table import Column, Table
-from tests.report_examples import column, make_cell
+from tests.report_examples import column, make_cell, planned_otherwise
 
 SMALL, LARGE = make_cell(1e12, 32), make_cell(1e13, 64, role=Role.REPLICATE, seed=3)
 SHAPE = SMALL.run.shape
@@ -116,7 +116,7 @@ def test_more_than_two_hundred_runs_are_a_row_per_budget_with_sums_and_spans(n_r
     seconds = {cell.run.run_id: 90.0 for cell in cells}
     [table] = plan_tables(Plan("demo", tuple(cells), (), ()), seconds)
     if n_runs == 200:
-        assert len(table.rows) == 200
+        assert column(table, "seeds") == ["198", "1", "1"]
         return
     assert column(table, "budget") == ["1.00e12", "1.00e13"]
     assert column(table, "runs") == ["200", "1"]
@@ -129,6 +129,21 @@ def test_more_than_two_hundred_runs_are_a_row_per_budget_with_sums_and_spans(n_r
     assert column(table, "time") == ["5h 00m", "1m 30s"]
     [without] = plan_tables(Plan("demo", tuple(cells), (), ()), {})
     assert "time" not in [one.heading for one in without.columns]
+
+
+def test_sizes_of_several_seeds_are_a_row_each_and_checks_have_their_own() -> None:
+    twice = [make_cell(1e12, 32, seed=seed) for seed in range(2)]
+    again = make_cell(1e12, 32, role=Role.REPLICATE, seed=2)
+    check = make_cell(1e12, 32, role=Role.CONTROL, seed=3)
+    other = planned_otherwise(make_cell(1e12, 32, seed=4), learning_rate=0.02)
+    elsewhere = make_cell(2e12, 32)
+    [table] = plan_tables(Plan("demo", (*twice, again, check, other, elsewhere), (), ()), {})
+    assert table.title == "Runs by size" and "run" not in [one.heading for one in table.columns]
+    assert column(table, "seeds") == ["3", "1", "1", "1"]
+    assert column(table, "role") == ["grid, replicate", "control", "grid", "grid"]
+    assert column(table, "rate") == ["0.01", "0.01", "0.02", "0.01"]
+    assert column(table, "budget") == ["1.00e12"] * 3 + ["2.00e12"]
+    assert table.note.endswith("--json lists every run.")
 
 
 def _thousands(cell) -> str:

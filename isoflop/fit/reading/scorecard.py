@@ -87,9 +87,10 @@ def credible_decades(scorecard: Sequence[Forecast], level: float) -> float | Non
         return None
     reached, number, misses = 0.0, 0, 0
     nearest_first = sorted(scorecard, key=lambda one: one.decades)
-    for distance, alike in itertools.groupby(nearest_first, key=lambda one: round(one.decades, _SAME_DISTANCE)):
-        held = [forecast.held for forecast in alike]
-        number, misses = number + len(held), misses + held.count(False)
+    for _, group in itertools.groupby(nearest_first, key=lambda one: round(one.decades, _SAME_DISTANCE)):
+        alike = list(group)
+        number, misses = number + len(alike), misses + sum(not forecast.held for forecast in alike)
         if misses <= math.floor((1 - level) * number + 0.5 + _ROUNDING):
-            reached = distance
+            # as far as the farthest of them: the rounded distance can fall short of what was forecast
+            reached = alike[-1].decades
     return reached
