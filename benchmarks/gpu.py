@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 # Seconds on a card of the H100 class, with room.
-BOXES = {"tests": 70, "sweep": 110, "steps": 150, "losses": 130, "packing": 120, "memory": 45}
+BOXES = {"tests": 70, "sweep": 110, "steps": 150, "losses": 110, "packing": 110, "memory": 100}
 REHEARSAL_BOX = 120
 
 

@@ -21,7 +21,7 @@ from isoflop.train.step_graph import StepGraph
 
 CASES = ((4, 64, 128, 8), (6, 128, 256, 8), (8, 256, 256, 16))
 RUNS = (1, 2, 4, 8, 16)
-SECONDS = 0.8
+SECONDS = 0.6
 MPS = "nvidia-cuda-mps-control"
 
 
@@ -88,20 +88,20 @@ def _processes(setting: Setting, rows: Rows, way: str, cases: tuple[Any, ...], n
             rows.measure({"way": way}, _no_server)
             return
         for case in cases:
+            for end in ends:
+                end.send(case)
+            for end in ends:
+                _received(end)  # built and warm
             for n_runs in numbers:
                 what = {"way": way, "shape": f"{case[0]}x{case[1]}", "runs": n_runs}
-                rows.measure(what, lambda c=case, n=n_runs: _round(ends[:n], c))
+                rows.measure(what, lambda n=n_runs: _round(ends[:n]))
     finally:
         for child in children:
             child.kill()
             child.join()
 
 
-def _round(ends: list[Connection], case: tuple[int, int, int, int]) -> dict[str, Any]:
-    for end in ends:
-        end.send(case)
-    for end in ends:
-        _received(end)  # built and warm
+def _round(ends: list[Connection]) -> dict[str, Any]:
     for end in ends:
         end.send("go")
     return {"tokens_per_second": sum(_received(end) for end in ends)}
@@ -120,21 +120,27 @@ def _child(setting: Setting, end: Connection, seed: int) -> None:
     corpus = setting.corpus()
     torch.zeros(1, device=setting.device)
     end.send("ready")
+    training: Training | None = None
     while True:
-        case = end.recv()
+        order = end.recv()
         try:
-            training = _training(setting, corpus, case, seed)
-            for _ in range(3):
-                training.advance()
-            end.send(0.0)
-            end.recv()
-            before, begun = training.progress.n_tokens, time.perf_counter()
-            while time.perf_counter() < begun + (0.1 if setting.rehearsal else SECONDS):
-                training.advance()
-            end.send((training.progress.n_tokens - before) / (time.perf_counter() - begun))
-            del training
+            if order != "go":
+                training = _training(setting, corpus, order, seed)
+                for _ in range(3):
+                    training.advance()
+                end.send(0.0)
+            elif training is not None:
+                end.send(_rate(training, 0.1 if setting.rehearsal else SECONDS))
         except Exception as error:
             end.send(f"{type(error).__name__}: {error}")
+
+
+def _rate(training: Training, seconds: float) -> float:
+    """Tokens per second of a run that trains on."""
+    before, begun = training.progress.n_tokens, time.perf_counter()
+    while time.perf_counter() < begun + seconds:
+        training.advance()
+    return (training.progress.n_tokens - before) / (time.perf_counter() - begun)
 
 
 def _control(order: str) -> str:

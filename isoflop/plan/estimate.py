@@ -102,12 +102,12 @@ ON_A_CORE: dict[Instructions, StepCost] = {
     "avx512": StepCost(0.02e-3, 0.04e-3, 1.6e11),
 }
 # A GPU of the H100/H200 class, bfloat16, the step replayed as a graph: within 35 % of what 2x14 to 12x768 took on an
-# H200, see there. With the model's blocks compiled: what 8x256 to 16x1024 took.
+# H200, see there. With the model's blocks compiled: within 16 % of 6x128 to 16x1024, more than 4x64 took.
 ON_A_GPU = StepCost(0.1e-3, 0.33e-3, 1.5e14)
-ON_A_GPU_COMPILED = StepCost(0.1e-3, 0.28e-3, 4.2e14)
-# Compiling takes a process 4 to 10 s, whatever the depth. From this on it is paid back by runs that gain a sixth, and
-# those of 8x256 and more gain nearly half.
-COMPILING_SECONDS, COMPILING_PAYS_SECONDS = 8.0, 60.0
+ON_A_GPU_COMPILED = StepCost(0.1e-3, 0.25e-3, 4.0e14)
+# Compiling takes a process 10 s the first time and 5 s again, whatever the depth. Steps of 4x64 to 16x1024 then take
+# 38 to 53 % less, so that from this many plain seconds on it is paid back.
+COMPILING_SECONDS, COMPILING_PAYS_SECONDS = 8.0, 30.0
 
 
 def guess_seconds(shape: ModelShape, n_steps: int, flops: float, device_kind: str) -> float:

@@ -30,6 +30,8 @@ def test_a_guess_is_the_launches_of_every_step_and_the_arithmetic() -> None:
     assert ON_A_CORE[""].seconds(SHAPE, 1000, 1e12) == pytest.approx(0.8 + 2 * 1.0 + 20.0)
     assert guess_seconds(SHAPE, 1000, 1e12, "cpu") == ON_A_CORE[usable_instructions()].seconds(SHAPE, 1000, 1e12)
     assert guess_seconds(SHAPE, 1000, 7.5e14, "cuda") == pytest.approx(0.1 + 2 * 0.33 + 5.0)
+    # Long enough for its blocks to be compiled first.
+    assert guess_seconds(SHAPE, 1000, 6e15, "cuda") == pytest.approx(8.0 + 0.1 + 2 * 0.25 + 15.0)
 
 
 def test_memory_is_that_of_weights_and_moments_and_of_one_sequence_unless_more_are_named() -> None:
