@@ -13,13 +13,14 @@ from isoflop.shape import ModelShape
 
 CooldownShape = Literal["linear", "one_minus_sqrt"]
 Trainer = Literal["builtin", "simulated"]
+OptimizerKind = Literal["adamw", "sgd", "muon"]
 
 # Raised when a change to the training code moves losses, so that new runs get new ids.
 NUMERICS_VERSION = 1
 
 # Fields added to RunSpec after its first release. At their default ("as before") they stay out of
-# the hash, so that older runs keep their ids.
-LATER_FIELDS: frozenset[str] = frozenset()
+# the hash, so that older runs keep their ids. A dot leads into a part of the spec.
+LATER_FIELDS = frozenset({"optimizer.kind", "optimizer.momentum", "optimizer.writing_rate_scale"})
 
 RUN_ID_LENGTH = 12
 
@@ -45,14 +46,19 @@ class ScheduleSpec(_Frozen):
 
 
 class OptimizerSpec(_Frozen):
-    """AdamW, with rates per kind of weight (muP: Yang et al. 2022, arXiv 2203.03466)."""
+    """The optimizer, with rates per kind of weight (muP: Yang et al. 2022, arXiv 2203.03466)."""
 
+    kind: OptimizerKind = Field("adamw", description="muon: AdamW for all but hidden matrices")
     learning_rate: PositiveFloat = Field(description="peak rate of embedding and norm gains")
     hidden_rate_scale: PositiveFloat = Field(description="rate of hidden matrices over that")
     head_rate_scale: PositiveFloat = Field(description="rate of the head over that")
+    writing_rate_scale: PositiveFloat = Field(
+        1.0, description="rate of hidden matrices that write to the residual stream over that of the others"
+    )
     decay_per_step: float = Field(
         ge=0, description="peak rate x AdamW coefficient of hidden matrices and head; others do not decay"
     )
+    momentum: float = Field(0.0, ge=0, lt=1, description="of sgd, and of muon's hidden matrices")
     beta1: float = Field(ge=0, lt=1)
     beta2: float = Field(ge=0, lt=1)
     epsilon: PositiveFloat
@@ -94,8 +100,12 @@ class RunSpec(_Frozen):
         """Hash of the content, lower-case hexadecimal."""
         content = self.model_dump(mode="json")
         for name in LATER_FIELDS:
-            if getattr(self, name) == type(self).model_fields[name].default:
-                del content[name]
+            *parts, last = name.split(".")
+            spec, inside = self, content
+            for part in parts:
+                spec, inside = getattr(spec, part), inside[part]
+            if getattr(spec, last) == type(spec).model_fields[last].default:
+                del inside[last]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:RUN_ID_LENGTH]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from isoflop.run_spec import CooldownShape, Trainer
+from isoflop.run_spec import CooldownShape, OptimizerKind, Trainer
 from isoflop.shape import ParamCount
 from isoflop.spec_problems import first_problem
 from isoflop.toml_file import read_toml
@@ -42,6 +42,10 @@ def _kinds(annotation: object) -> set[object]:
     parts = [part for part in get_args(annotation) if not isinstance(part, FieldInfo)]
     kinds = set[object]().union(*map(_kinds, parts)) if parts else {annotation}
     return kinds - {type(None), Ellipsis}
+
+
+def _at_default(section: _Section, key: str) -> bool:
+    return bool(getattr(section, key) == type(section).model_fields[key].default)
 
 
 class GridSpec(_Section):
@@ -133,20 +137,46 @@ class TokenizerSpec(_Section):
     """`byte`: 256 byte values and a document separator."""
 
 
+# What each optimizer starts from where the sweep file says nothing (measured: docs/benchmarks.md, Optimizers).
+RECIPES: Mapping[OptimizerKind, Mapping[str, float]] = {
+    "adamw": {},
+    "sgd": {"learning_rate": 0.2, "momentum": 0.9},
+    "muon": {"learning_rate": 0.007, "momentum": 0.95, "matrix_learning_rate": 0.02},
+}
+# Keys of [recipe] that only some optimizers have.
+_OF_OPTIMIZERS: Mapping[str, tuple[OptimizerKind, ...]] = {
+    "momentum": ("sgd", "muon"),
+    "matrix_learning_rate": ("muon",),
+    "beta1": ("adamw", "muon"),
+    "beta2": ("adamw", "muon"),
+    "epsilon": ("adamw", "muon"),
+}
+# Keys of [recipe] added after the first sweeps were recorded: see `SweepSpec.to_json`.
+_LATER_RECIPE_KEYS = ("optimizer", "momentum", "matrix_learning_rate")
+
+
 class RecipeSpec(_Section):
     """Hyper-parameters as functions of width and D, the same rule for every cell."""
 
+    optimizer: OptimizerKind = "adamw"
+    """`adamw`; `sgd` with momentum; or `muon` for hidden matrices with AdamW for the rest."""
     learning_rate: float = Field(0.007, ge=1e-12, le=1e40)
-    """Peak rate at `base_width` and `base_batch_tokens`; grows with the square root of the batch."""
+    """Peak rate at `base_width` and `base_batch_tokens`; grows with the square root of the batch. Default
+    of `sgd`: 0.2. Of `muon`: the rate of what AdamW trains."""
     base_width: int = Field(32, ge=1, le=1 << 20)
-    """Width at which hidden matrices (of 2 layers) and head have the rate `learning_rate`; elsewhere base_width/width
-    times that rate, and for hidden matrices also times sqrt(2/layers)."""
+    """Width at which all weights of models of 2 layers have the rate `learning_rate`; elsewhere each kind of weight its
+    own (docs/sweep-file.md)."""
     base_batch_tokens: float = Field(192, ge=1, le=1e12)
     """Batch in tokens of a run of `base_tokens`."""
     base_tokens: float = Field(1e6, ge=1, le=1e18)
     """D at which the batch is `base_batch_tokens`."""
     batch_exponent: Fraction = 0.4
     """Batch grows as D to this power."""
+    momentum: float | None = Field(None, ge=0, lt=1)
+    """Share of the last update that stays in the next, for `sgd` and `muon`. Default: 0.9, of `muon` 0.95."""
+    matrix_learning_rate: Annotated[float, Field(ge=1e-12, le=1e40)] | None = None
+    """Peak rate of `muon` for hidden matrices of 2 layers, of any width, at `base_batch_tokens`; grows with the square
+    root of the batch. Default: 0.02."""
     warmup_fraction: float = Field(0.05, ge=0, le=1 / 3)
     """Share of the steps that warm up."""
     cooldown_fraction: Fraction = 0.5
@@ -167,6 +197,22 @@ class RecipeSpec(_Section):
     """Cells with fewer optimizer steps are dropped: their loss would measure the optimizer."""
     max_epochs: Positive = 4
     """Cells that repeat the corpus more often are dropped (Muennighoff et al. 2023, arXiv 2305.16264)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_the_optimizer_starts_from(cls, content: object) -> object:
+        if not isinstance(content, Mapping):
+            return content
+        kind = content.get("optimizer")
+        return {**next((start for name, start in RECIPES.items() if name == kind), {}), **content}
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_optimizer(self) -> "RecipeSpec":
+        for key, kinds in _OF_OPTIMIZERS.items():
+            if self.optimizer not in kinds and not _at_default(self, key):
+                owners = " and ".join(f'"{kind}"' for kind in kinds)
+                raise ValueError(f'{key} belongs to optimizer = {owners}, and this one is "{self.optimizer}"')
+        return self
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> "RecipeSpec":
@@ -232,14 +278,19 @@ class SweepSpec(_Section):
             raise ValueError(f"grid.center_n_params lists {len(centres)} sizes for {budgets}")
         return self
 
+    def to_json(self) -> str:
+        """The sweep as a database keeps it. Keys that came later are left out where they say "as before"."""
+        unsaid = {name for name in _LATER_RECIPE_KEYS if _at_default(self.recipe, name)}
+        return self.model_dump_json(exclude={"recipe": unsaid})
+
     def asks_the_same_as(self, other: "SweepSpec") -> bool:
         """Whether both ask for the same runs and read them alike; how runs are looked after may differ."""
         return self.model_copy(update={"run": other.run}) == other
 
     @property
     def spec_hash(self) -> str:
-        """Hash of the content: tells a changed file from an unchanged one."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Hash of `to_json`: tells a changed file from an unchanged one."""
+        canonical = json.dumps(json.loads(self.to_json()), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

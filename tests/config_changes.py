@@ -13,6 +13,7 @@ from isoflop.plan.types import Plan
 from isoflop.rundir import RunDir
 from isoflop.sources.load import load_source
 from isoflop.sweep.session import open_session
+from tests.run_examples import OPTIMIZER
 from tests.store.store_examples import make_result
 
 Content = Mapping[str, Any]
@@ -50,6 +51,12 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "corpus.heldout_fraction": (0.3, "cells"),
     "corpus.tokens": (10**9, "findings"),
     "tokenizer.kind": ("words", "refused"),
+    "recipe.optimizer": ("sgd", "cells"),
+    "recipe.momentum": ({"optimizer": "sgd", "momentum": 0.5, "min_steps": 20, "max_epochs": 1000.0}, "cells"),
+    "recipe.matrix_learning_rate": (
+        {"optimizer": "muon", "matrix_learning_rate": 0.01, "min_steps": 20, "max_epochs": 1000.0},
+        "cells",
+    ),
     "recipe.learning_rate": (0.01, "cells"),
     "recipe.base_width": (64, "cells"),
     "recipe.base_batch_tokens": (384.0, "cells"),
@@ -85,6 +92,9 @@ RUN_CHANGES: Mapping[str, object] = {
     "schedule.warmup_steps": 5,
     "schedule.cooldown_steps": 10,
     "schedule.cooldown_shape": "one_minus_sqrt",
+    "optimizer.kind": "sgd",
+    "optimizer.momentum": {**OPTIMIZER.model_dump(), "kind": "muon", "momentum": 0.5},
+    "optimizer.writing_rate_scale": 0.5,
     "optimizer.learning_rate": 0.02,
     "optimizer.hidden_rate_scale": 1.0,
     "optimizer.head_rate_scale": 1.0,

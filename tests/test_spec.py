@@ -1,5 +1,6 @@
 """The sweep file: what it accepts, and one clear sentence for what it does not."""
 
+import json
 import time
 from datetime import date
 from pathlib import Path
@@ -149,6 +150,56 @@ def test_a_single_pattern_keeps_the_hash_it_had() -> None:
     several = parse_spec({**MINIMAL, "corpus": {**files, "pattern": ["*.md", "*.rst"]}}, source="x")
     assert several.corpus.pattern == ("*.md", "*.rst")
     assert several.spec_hash != named.spec_hash
+
+
+def test_keys_that_came_later_leave_the_hash_of_a_sweep_without_them() -> None:
+    plain = parse_spec(MINIMAL, source="x")
+    named = parse_spec({**MINIMAL, "recipe": {"optimizer": "adamw"}}, source="x")
+    assert "optimizer" not in plain.to_json()
+    assert plain.spec_hash == named.spec_hash == "678c979dfb83f8de"
+    sgd = parse_spec({**MINIMAL, "recipe": {"optimizer": "sgd"}}, source="x")
+    assert sgd.spec_hash != plain.spec_hash
+    for spec in (plain, sgd):
+        assert parse_spec(json.loads(spec.to_json()), source="x") == spec
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate", "momentum", "matrices"),
+    [("adamw", 0.007, None, None), ("sgd", 0.2, 0.9, None), ("muon", 0.007, 0.95, 0.02)],
+)
+def test_each_optimizer_has_its_own_defaults(
+    kind: str, rate: float, momentum: float | None, matrices: float | None
+) -> None:
+    recipe = parse_spec({**MINIMAL, "recipe": {"optimizer": kind}}, source="x").recipe
+    assert (recipe.learning_rate, recipe.momentum, recipe.matrix_learning_rate) == (rate, momentum, matrices)
+    given = parse_spec({**MINIMAL, "recipe": {"optimizer": kind, "learning_rate": 0.5}}, source="x").recipe
+    assert (given.learning_rate, given.momentum) == (0.5, momentum)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"optimizer": "adam"}, "recipe.optimizer = 'adam' is not possible: it must be 'adamw', 'sgd' or 'muon'."),
+        ({"optimizer": 1}, "recipe.optimizer = 1 is not possible"),
+        (
+            {"momentum": 0.9},
+            'recipe is not possible: momentum belongs to optimizer = "sgd" and "muon", and this one is "adamw".',
+        ),
+        (
+            {"optimizer": "sgd", "beta1": 0.8},
+            'recipe is not possible: beta1 belongs to optimizer = "adamw" and "muon", and this one is "sgd".',
+        ),
+        (
+            {"optimizer": "sgd", "matrix_learning_rate": 0.01},
+            'recipe is not possible: matrix_learning_rate belongs to optimizer = "muon", and this one is "sgd".',
+        ),
+        ({"optimizer": "sgd", "momentum": 1.0}, "recipe.momentum = 1.0 is not possible: it must be less than 1."),
+    ],
+)
+def test_keys_of_another_optimizer_are_refused(recipe: dict[str, object], said: str) -> None:
+    with pytest.raises(IsoflopError) as refused:
+        parse_spec({**MINIMAL, "recipe": recipe}, source="x")
+    assert said in refused.value.message
 
 
 def test_every_key_has_a_sentence_of_documentation() -> None:

@@ -28,32 +28,64 @@ class Recipe:
 def make_recipe(spec: RecipeSpec, shape: ModelShape, budget_flops: float) -> Recipe | None:
     """The recipe that spends `budget_flops` on `shape`; None if no number of whole steps meets the budget.
 
-    Batch ~ D^batch_exponent; rate ~ sqrt(batch); hidden matrices and head: rate ~ 1/width (muP, Yang et al.
-    2022, arXiv 2203.03466); hidden matrices also ~ 1/sqrt(depth) (Yang et al. 2023, arXiv 2310.02244); rate x
-    weight decay x steps constant (Wang & Aitchison 2024, arXiv 2405.13698).
+    Batch ~ D^batch_exponent; rate ~ sqrt(batch), by kind of weight as in `_rates`; rate x weight decay x steps
+    constant (Wang & Aitchison 2024, arXiv 2405.13698).
     """
     size = _steps_and_batch(spec, shape, budget_flops)
     if size is None:
         return None
     n_steps, batch_sequences = size
-    rate = spec.learning_rate * math.sqrt(batch_sequences * shape.context_length / spec.base_batch_tokens)
-    width_scale = spec.base_width / shape.width
+    batch_scale = math.sqrt(batch_sequences * shape.context_length / spec.base_batch_tokens)
     schedule = ScheduleSpec(
         warmup_steps=round(spec.warmup_fraction * n_steps),
         cooldown_steps=round(spec.cooldown_fraction * n_steps),
         cooldown_shape=spec.cooldown_shape,
     )
     optimizer = OptimizerSpec(
-        learning_rate=rate,
-        hidden_rate_scale=width_scale * math.sqrt(BASE_DEPTH / shape.n_layers),
-        head_rate_scale=width_scale,
+        kind=spec.optimizer,
+        **_rates(spec, shape, batch_scale),
         decay_per_step=spec.decay_per_run / n_steps,
         beta1=spec.beta1,
         beta2=spec.beta2,
         epsilon=spec.epsilon,
-        grad_clip=spec.grad_clip,
+        momentum=spec.momentum or 0.0,
     )
     return Recipe(n_steps, batch_sequences, schedule, optimizer)
+
+
+def _rates(spec: RecipeSpec, shape: ModelShape, batch_scale: float) -> dict[str, float]:
+    """The fields of `OptimizerSpec` that grow or fall with width W and depth L, and with the batch's `batch_scale`.
+
+    Ratios to the base width and the base depth, by Yang et al. 2022, arXiv 2203.03466, table 8, and for depth Yang et
+    al. 2023, arXiv 2310.02244:
+
+    |       | embedding, gains | hidden       | hidden, writing to the residual stream | head  | gradient clipped to |
+    | adamw | 1                | W^-1 L^-0.5  | W^-1 L^-0.5                            | W^-1  | 1                   |
+    | sgd   | W                | 1            | L^-1                                   | W^-1  | W^0.5               |
+    | muon  | 1                | L^-0.5       | L^-1                                   | W^-1  | 1                   |
+
+    Muon's update has the spectral norm of its rate whatever the width. What writes falls as L^-1 because it is divided
+    by L^0.5 at the start and not in the model; AdamW's row leaves that out, and losses of older runs rest on it. Under
+    SGD the norm is led by the head's gradient, as long as W^0.5.
+    """
+    narrower, shallower = spec.base_width / shape.width, BASE_DEPTH / shape.n_layers
+    rate = spec.learning_rate * batch_scale
+    if spec.optimizer == "sgd":
+        return {
+            "learning_rate": rate / narrower,
+            "hidden_rate_scale": narrower,
+            "writing_rate_scale": shallower,
+            "head_rate_scale": narrower**2,
+            "grad_clip": spec.grad_clip / math.sqrt(narrower),
+        }
+    hidden = narrower if spec.matrix_learning_rate is None else spec.matrix_learning_rate / spec.learning_rate
+    return {
+        "learning_rate": rate,
+        "hidden_rate_scale": hidden * math.sqrt(shallower),
+        "writing_rate_scale": math.sqrt(shallower) if spec.optimizer == "muon" else 1.0,
+        "head_rate_scale": narrower,
+        "grad_clip": spec.grad_clip,
+    }
 
 
 def batch_tokens_rule(spec: RecipeSpec, n_tokens: float) -> float:

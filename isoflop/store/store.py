@@ -112,7 +112,7 @@ class Store:
             self._insert("cells", (dropped_row(plan.sweep, cell) for cell in plan.dropped))
 
     def _save_spec(self, spec: SweepSpec) -> None:
-        content = {"spec_json": spec.model_dump_json(), "spec_hash": spec.spec_hash}
+        content = {"spec_json": spec.to_json(), "spec_hash": spec.spec_hash}
         if spec.name in self.sweep_names():
             self._db.table("sweeps").update(spec.name, content)
         else:

@@ -51,7 +51,9 @@ def load_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.
         for name, weight in model.named_parameters():
             weight.copy_(tensors[f"model.{name}"])
             optimizer.state[weight] = {
-                key: tensors[f"optimizer.{key}.{name}"].to(weight.device) for key in ("step", "exp_avg", "exp_avg_sq")
+                key.split(".")[1]: value.to(weight.device)
+                for key, value in tensors.items()
+                if key.startswith("optimizer.") and key.split(".", 2)[2] == name
             }
     progress = Progress(**json.loads(metadata["progress"]))
     progress.curve = [(int(step), int(n_tokens), float(loss)) for step, n_tokens, loss in progress.curve]

@@ -1,7 +1,7 @@
 """The optimizer step in C++ (`native/step.cc`), on one thread of a CPU, through ctypes.
 
 Weights and moments stay in the tensors of the model and its optimizer: the library is told where they lie. A chunk of
-steps is one call, so that Python costs a small model nothing.
+steps is one call, so that Python costs a small model nothing. Muon's update is torch's, with the gradients found here.
 """
 
 import ctypes
@@ -15,11 +15,15 @@ from torch import Tensor
 from isoflop.shape import ModelShape
 from isoflop.step_library import Instructions, library_path
 from isoflop.train.model import Decoder
-from isoflop.train.optimizer import ensure_state
+from isoflop.train.optimizer import clip_gradients, ensure_state
 from isoflop.train.progress import StepUnavailable
+from isoflop.train.sgd import DecayedSGD
 
-VERSION = 1  # of the C functions: step.cc has the same number
+VERSION = 2  # of the C functions: step.cc has the same number
 MOST_STEPS = 1024
+MOST_GROUPS = 5  # step.cc's, as are these
+KINDS = {torch.optim.AdamW: 0, DecayedSGD: 1}
+ELSEWHERE = 2
 # The model's parameters in the order in which step.cc asks for them.
 BEFORE, AFTER = ("embed_tokens",), ("norm", "lm_head")
 OF_A_LAYER = (
@@ -38,10 +42,11 @@ class _Shape(ctypes.Structure):
     )  # fmt: skip
 
 
-class _AdamW(ctypes.Structure):
+class _Optimizer(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_double) for name in ("beta1", "beta2", "epsilon", "grad_clip")),
-        ("decay", ctypes.c_double * 3),
+        *((name, ctypes.c_double) for name in ("momentum", "beta1", "beta2", "epsilon", "grad_clip")),
+        ("decay", ctypes.c_double * MOST_GROUPS),
+        *((name, ctypes.c_int32) for name in ("n_groups", "kind")),
     )
 
 
@@ -57,7 +62,7 @@ class NativeStep:
     def __init__(
         self,
         model: Decoder,
-        optimizer: torch.optim.AdamW,
+        optimizer: torch.optim.Optimizer,
         instructions: Instructions,
         *,
         grad_clip: float,
@@ -79,28 +84,36 @@ class NativeStep:
         names = parameter_names(model.shape)
         assert set(names) == set(weights)
         group_of = {weight: i for i, group in enumerate(optimizer.param_groups) for weight in group["params"]}
+        self._here = type(optimizer) in KINDS
+        self._grad_clip = grad_clip
         # Held: the library writes into these for as long as it lives.
         self._tensors = [
             tensor
             for name in names
-            for tensor in (
-                weights[name].detach(),
-                self.gradients[name],
-                optimizer.state[weights[name]]["exp_avg"],
-                optimizer.state[weights[name]]["exp_avg_sq"],
-            )
+            for tensor in (weights[name].detach(), self.gradients[name], *self._moments(weights[name]))
         ]
-        assert all(t.is_contiguous() and t.dtype == torch.float32 and t.device.type == "cpu" for t in self._tensors)
+        held = [tensor for tensor in self._tensors if tensor is not None]
+        assert all(t.is_contiguous() and t.dtype == torch.float32 and t.device.type == "cpu" for t in held)
         self._step = self._library.isoflop_step_new(
             ctypes.byref(_Shape(**model.shape.as_dict(), most_sequences=at_once)),
-            ctypes.byref(_adamw(optimizer, grad_clip)),
-            (ctypes.c_void_p * len(self._tensors))(*(tensor.data_ptr() for tensor in self._tensors)),
+            ctypes.byref(_structure(optimizer, grad_clip)),
+            (ctypes.c_void_p * len(self._tensors))(*(t.data_ptr() if t is not None else None for t in self._tensors)),
             (ctypes.c_int32 * len(names))(*(group_of[weights[name]] for name in names)),
             model.cos.data_ptr(),
             model.sin.data_ptr(),
         )
         if not self._step:
             raise MemoryError("the buffers of the optimizer step")
+        if not self._here:
+            for name, weight in weights.items():
+                weight.grad = self.gradients[name]
+
+    def _moments(self, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The two places that the library has for them; none where torch takes the step."""
+        state = self._optimizer.state[weight]
+        if not self._here:
+            return None, None
+        return state.get("exp_avg", state.get("momentum_buffer")), state.get("exp_avg_sq")
 
     def __del__(self) -> None:
         if getattr(self, "_step", None):
@@ -118,11 +131,12 @@ class NativeStep:
             raise IndexError(f"a token outside the vocabulary of {self._shape.vocab_size}")
         tokens = tokens.contiguous()
         number = self._n_taken() + 1
-        whole = tokens.shape[1] <= self._at_once
+        whole = self._here and tokens.shape[1] <= self._at_once
         log = self._whole(tokens, rates, number) if whole else self._in_parts(tokens, rates, number)
         taken = len(log) if all(map(math.isfinite, log[-1])) else len(log) - 1
         for state in self._optimizer.state.values():
-            state["step"].fill_(number - 1 + taken)
+            if "step" in state:
+                state["step"].fill_(number - 1 + taken)
         return log
 
     def _whole(self, tokens: Tensor, rates: Sequence[Sequence[float]], number: int) -> list[tuple[float, float]]:
@@ -143,14 +157,26 @@ class NativeStep:
                 if i:
                     self._between()
                 loss += self._library.isoflop_step_gradient(self._step, part.data_ptr(), len(part), len(batch), i > 0)
-            norm = self._library.isoflop_step_update(self._step, loss, (ctypes.c_double * 3)(*at), number + len(log))
+            norm = self._library.isoflop_step_update(
+                self._step, loss, (ctypes.c_double * MOST_GROUPS)(*at), number + len(log)
+            )
             log.append((ctypes.c_float(loss).value, norm))
             if not (math.isfinite(log[-1][0]) and math.isfinite(norm)):
                 break
+            if not self._here:
+                self._update(norm, at)
         return log
 
+    def _update(self, norm: float, rates: Sequence[float]) -> None:
+        """torch's step with the gradients that were found."""
+        clip_gradients(self.gradients.values(), torch.tensor(norm), self._grad_clip)
+        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self._optimizer.step()
+
     def _n_taken(self) -> int:
-        return int(next(iter(self._optimizer.state.values()))["step"])
+        """Steps so far, where the optimizer counts them."""
+        return next((int(state["step"]) for state in self._optimizer.state.values() if "step" in state), 0)
 
 
 def parameter_names(shape: ModelShape) -> list[str]:
@@ -159,11 +185,11 @@ def parameter_names(shape: ModelShape) -> list[str]:
     return [f"{name}.weight" for name in (*BEFORE, *layers, *AFTER)]
 
 
-def _adamw(optimizer: torch.optim.AdamW, grad_clip: float) -> _AdamW:
-    groups = optimizer.param_groups
-    (beta1, beta2), epsilon = groups[0]["betas"], groups[0]["eps"]
-    decay = (ctypes.c_double * 3)(*(group["weight_decay"] for group in groups))
-    return _AdamW(beta1, beta2, epsilon, grad_clip, decay)
+def _structure(optimizer: torch.optim.Optimizer, grad_clip: float) -> _Optimizer:
+    groups, kind = optimizer.param_groups, KINDS.get(type(optimizer), ELSEWHERE)
+    decay = (ctypes.c_double * MOST_GROUPS)(*(group.get("decay", group["weight_decay"]) for group in groups))
+    (beta1, beta2), epsilon = groups[-1].get("betas", (0.0, 0.0)), groups[-1].get("eps", 0.0)
+    return _Optimizer(groups[0].get("momentum", 0.0), beta1, beta2, epsilon, grad_clip, decay, len(groups), kind)
 
 
 def _load(instructions: Instructions) -> Any:

@@ -1,70 +1,110 @@
-"""AdamW with a rate per kind of weight (muP)."""
+"""The optimizers, each with a rate per kind of weight (muP).
+
+To the three roads of a step (eager, recorded, C++) all look alike: torch's `Optimizer`, whose groups name their peak
+rate, their decay and their moments, and whose `step` heeds `grad_scale` and `found_inf` as torch's fused ones do.
+"""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from isoflop.errors import IsoflopError
 from isoflop.run_spec import OptimizerSpec
+from isoflop.train.muon import MuonAndAdamW
+from isoflop.train.sgd import DecayedSGD
+
+ADAMW_MOMENTS, MOMENTUM = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
 
 
-def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.AdamW:
-    """AdamW over three groups; each keeps its peak rate under `peak_lr`.
+def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimizer:
+    """The optimizer of `spec`; each group keeps its peak rate under `peak_lr` and its weights' moments under `moments`.
 
-    Hidden matrices and head: rates scaled with width (and depth), decayed. Embedding and norm gains: the plain
-    rate, not decayed (Yang et al. 2022, arXiv 2203.03466, table 8, Adam column).
+    Rates differ by kind of weight (Yang et al. 2022, arXiv 2203.03466, table 8). Only hidden matrices and the head
+    decay, apart from the gradient (Loshchilov & Hutter 2019, arXiv 1711.05101).
+
+    Raises:
+        IsoflopError: this torch has no Muon.
     """
-    groups: dict[str, list[nn.Parameter]] = {"hidden": [], "head": [], "plain": []}
-    for name, weight in model.named_parameters():
-        groups[_kind(name, weight)].append(weight)
+    groups = _groups(model, spec)
+    adamw: dict[str, Any] = {"betas": (spec.beta1, spec.beta2), "eps": spec.epsilon, "fused": True}
+    if spec.kind == "sgd":
+        return DecayedSGD(groups.values(), momentum=spec.momentum)
+    if spec.kind == "adamw":
+        return torch.optim.AdamW(groups.values(), **adamw)
+    if not hasattr(torch.optim, "Muon"):
+        raise IsoflopError(
+            f"torch {torch.__version__} has no Muon, which recipe.optimizer = 'muon' asks for.",
+            hint="Install torch 2.9 or later, or choose another optimizer.",
+        )
+    matrices = [groups.pop("hidden"), groups.pop("writing")]
+    return MuonAndAdamW(matrices, [*groups.values()], momentum=spec.momentum, adamw=adamw)
+
+
+def _groups(model: nn.Module, spec: OptimizerSpec) -> dict[str, dict[str, Any]]:
+    """The weights by kind, in the order of the groups: what differs in rate, decay or moments."""
+    hidden = spec.learning_rate * spec.hidden_rate_scale
     rates = {
-        "hidden": spec.learning_rate * spec.hidden_rate_scale,
+        "hidden": hidden,
+        "writing": hidden * spec.writing_rate_scale,
         "head": spec.learning_rate * spec.head_rate_scale,
         "plain": spec.learning_rate,
+        "shared": hidden if spec.kind == "sgd" else spec.learning_rate,
     }
-    return torch.optim.AdamW(
-        [
-            {
-                "params": weights,
-                "lr": rates[kind],
-                "peak_lr": rates[kind],
-                "weight_decay": 0.0 if kind == "plain" else spec.decay_per_step / rates[kind],
-            }
-            for kind, weights in groups.items()
-        ],
-        betas=(spec.beta1, spec.beta2),
-        eps=spec.epsilon,
-        fused=True,
-    )
+    weights: dict[str, list[nn.Parameter]] = {kind: [] for kind in rates}
+    for name, weight in model.named_parameters():
+        weights[_kind(name, weight, spec)].append(weight)
+    groups = {}
+    for kind in (kind for kind, members in weights.items() if members):
+        decay = 0.0 if kind in ("plain", "shared") else spec.decay_per_step / rates[kind]
+        momentum = spec.kind == "sgd" or (spec.kind == "muon" and kind in ("hidden", "writing"))
+        groups[kind] = {
+            "params": weights[kind],
+            "lr": rates[kind],
+            "peak_lr": rates[kind],
+            "weight_decay": decay,
+            "moments": MOMENTUM if momentum else ADAMW_MOMENTS,
+        }
+    return groups
 
 
-def _kind(name: str, weight: Tensor) -> str:
+def _kind(name: str, weight: Tensor, spec: OptimizerSpec) -> str:
+    """AdamW has three as a rule. Beside them: matrices that write to the residual stream, and for SGD gains of heads.
+
+    All heads share their gains, so that a gain's gradient keeps its size in width as a hidden matrix's effect does.
+    """
+    if name.endswith(("q_norm.weight", "k_norm.weight")) and spec.kind == "sgd":
+        return "shared"
     if weight.dim() == 1 or name == "embed_tokens.weight":
         return "plain"
-    return "head" if name == "lm_head.weight" else "hidden"
+    if name == "lm_head.weight":
+        return "head"
+    writes = name.endswith(("o_proj.weight", "down_proj.weight"))
+    apart = spec.kind != "adamw" or spec.writing_rate_scale != 1.0
+    return "writing" if writes and apart else "hidden"
 
 
-def ensure_state(optimizer: torch.optim.AdamW) -> None:
+def ensure_state(optimizer: torch.optim.Optimizer) -> None:
     """Give every weight that has taken no step yet its moments, zero, as its first step would."""
     for group in optimizer.param_groups:
         for weight in group["params"]:
             if not optimizer.state[weight]:
-                optimizer.state[weight] = {
-                    "step": torch.zeros((), device=weight.device),
-                    "exp_avg": torch.zeros_like(weight),
-                    "exp_avg_sq": torch.zeros_like(weight),
-                }
+                state = {name: torch.zeros_like(weight) for name in group["moments"]}
+                if group["moments"] == ADAMW_MOMENTS:
+                    state["step"] = torch.zeros((), device=weight.device)
+                optimizer.state[weight] = state
 
 
-def rates(optimizer: torch.optim.AdamW, factor: float) -> list[float]:
+def rates(optimizer: torch.optim.Optimizer, factor: float) -> list[float]:
     """Every group's rate at `factor` of its peak."""
     return [group["peak_lr"] * factor for group in optimizer.param_groups]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every group's rate to `factor` of its peak."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor
+    for group, rate in zip(optimizer.param_groups, rates(optimizer, factor), strict=True):
+        group["lr"] = rate
 
 
 def clip_gradients(weights: Iterable[Tensor], norm: Tensor, largest: float) -> None:

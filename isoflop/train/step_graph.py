@@ -33,7 +33,7 @@ class StepGraph:
         self,
         gradient: Callable[[Tensor], Tensor],
         weights: Sequence[Tensor],
-        optimizer: torch.optim.AdamW,
+        optimizer: torch.optim.Optimizer,
         *,
         grad_clip: float,
         batch_shape: tuple[int, int],

@@ -1,8 +1,8 @@
 // One optimizer step of the decoder (isoflop/train/model.py) on one thread of an x86-64 CPU, without torch.
 //
 // A step of a small model in torch is thousands of operations of a few microseconds whose arithmetic takes a twentieth
-// of that. Here it is one call. The mathematics are those of model.py and of torch's AdamW; sums are taken in another
-// order, so results agree to float32 rounding, and those of AVX2 and AVX-512 do not have equal bits.
+// of that. Here it is one call. The mathematics are those of model.py and of torch's AdamW and SGD; sums are taken in
+// another order, so results agree to float32 rounding, and those of AVX2 and AVX-512 do not have equal bits.
 //
 // Floating point is strict (no -ffast-math): a NaN anywhere must reach the loss or the gradient norm.
 //
@@ -196,7 +196,7 @@ struct Zeroed {  // numbers on a cache line's boundary, zero at first
 
 // One parameter of the model, where torch has it.
 struct Parameter {
-  float *weight, *gradient, *mean, *square;  // the latter two: AdamW's moments
+  float *weight, *gradient, *mean, *square;  // the latter two: AdamW's moments; SGD has its momentum in `mean`
   int group;
   int n_rows, n_columns;
   Axis rows, columns;
@@ -267,14 +267,18 @@ struct Shape {
   int32_t n_layers, width, n_heads, head_dim, d_ff, vocab_size, context_length, most_sequences;
 };
 
-struct AdamW {
-  double beta1, beta2, epsilon, grad_clip;
-  double decay[3];  // per group: AdamW's weight_decay
+enum Kind : int32_t { ADAMW, SGD, ELSEWHERE };  // ELSEWHERE: torch takes the step with the gradients found here
+constexpr int MOST_GROUPS = 5;                   // native_step.py's
+
+struct Optimizer {
+  double momentum, beta1, beta2, epsilon, grad_clip;
+  double decay[MOST_GROUPS];  // per group: AdamW's weight_decay
+  int32_t n_groups, kind;
 };
 
 struct Step {
   Shape shape;
-  AdamW adamw;
+  Optimizer optimizer;
   int d_row, inner, k_row, f_row, v_row, t_row;  // padded D, H K, K, F, V, T
   bool keeps_scores;
   std::vector<Zeroed> memory;
@@ -617,11 +621,9 @@ static float gradient_norm(const Step& z) {
   return (float)std::sqrt(total);
 }
 
-// torch's AdamW with the gradient clipped to the norm `grad_clip`; `number` counts steps from 1.
-static void update(const Step& z, float norm, const double* rates, int64_t number) {
-  const AdamW& how = z.adamw;
-  float clip = (float)how.grad_clip / (norm + CLIP_EPSILON);
-  clip = clip > 1.f ? 1.f : clip;
+// torch's AdamW with the gradient times `clip`; `number` counts steps from 1.
+static void update_adamw(const Step& z, float clip, const double* rates, int64_t number) {
+  const Optimizer& how = z.optimizer;
   const double unbias1 = 1 - std::pow(how.beta1, (double)number), unbias2 = 1 - std::pow(how.beta2, (double)number);
   const float keep2 = (float)how.beta2, take1 = (float)(1 - how.beta1), take2 = (float)(1 - how.beta2);
   const float inverse2 = (float)(1 / std::sqrt(unbias2)), epsilon = (float)how.epsilon;
@@ -638,6 +640,31 @@ static void update(const Step& z, float norm, const double* rates, int64_t numbe
       w[i] = w[i] * keep - step * m / (std::sqrt(v) * inverse2 + epsilon);
     }
   });
+}
+
+// torch's SGD with momentum with the gradient times `clip`, and AdamW's decay.
+static void update_sgd(const Step& z, float clip, const double* rates) {
+  const Optimizer& how = z.optimizer;
+  const float kept = (float)how.momentum;
+  for_each_parameter(z, [&](const Parameter& p) {
+    const float rate = (float)rates[p.group], keep = (float)(1 - rates[p.group] * how.decay[p.group]);
+    float *__restrict__ w = p.weight, *__restrict__ momentum = p.mean;
+    const float* __restrict__ gradient = p.gradient;
+    const long n = p.size();
+    for (long i = 0; i < n; i++) {
+      float m = momentum[i] * kept + gradient[i] * clip;
+      momentum[i] = m;
+      w[i] = w[i] * keep - rate * m;
+    }
+  });
+}
+
+// The gradient clipped to the norm `grad_clip`.
+static void update(const Step& z, float norm, const double* rates, int64_t number) {
+  float clip = (float)z.optimizer.grad_clip / (norm + CLIP_EPSILON);
+  clip = clip > 1.f ? 1.f : clip;
+  if (z.optimizer.kind == ADAMW) update_adamw(z, clip, rates, number);
+  else update_sgd(z, clip, rates);
 }
 
 // Numbers below 1e-38 count as zero meanwhile: moments of rarely seen tokens end there, and each would cost a trap.
@@ -750,16 +777,16 @@ static void make(Step& z, Source from) {
 extern "C" {
 
 // Raised with any change to the functions below, so that a library of another version is not used.
-int32_t isoflop_step_version() { return 1; }
+int32_t isoflop_step_version() { return 2; }
 
 // A step for batches of at most `most_sequences` at once, or null without memory. The tensors are dense float32 and
-// outlive it; cosines and sines are (T, K).
-void* isoflop_step_new(const Shape* shape, const AdamW* adamw, float* const* tensors, const int32_t* groups,
+// outlive it, moments that the optimizer does not have are null; cosines and sines are (T, K).
+void* isoflop_step_new(const Shape* shape, const Optimizer* optimizer, float* const* tensors, const int32_t* groups,
                        const float* cosines, const float* sines) {
   try {
     auto z = std::make_unique<Step>();
     z->shape = *shape;
-    z->adamw = *adamw;
+    z->optimizer = *optimizer;
     make(*z, {tensors, groups});
     make_rotation(*z, cosines, sines);
     return z.release();
@@ -779,22 +806,22 @@ double isoflop_step_gradient(void* step, const int64_t* tokens, int32_t n, int32
 }
 
 // Take the step `number` (from 1) with the gradient that was added up, at one rate per group. Returns its norm; if
-// that or the loss is not finite, nothing has changed.
+// that or the loss is not finite, nothing has changed; nor for an optimizer that is elsewhere.
 float isoflop_step_update(void* step, double loss, const double* rates, int64_t number) {
   FlushTiny flush;
   const Step& z = *(Step*)step;
   const float norm = gradient_norm(z);
-  if (std::isfinite((float)loss) && std::isfinite(norm)) update(z, norm, rates, number);
+  if (z.optimizer.kind != ELSEWHERE && std::isfinite((float)loss) && std::isfinite(norm)) update(z, norm, rates, number);
   return norm;
 }
 
-// `n_steps` steps of whole batches: tokens (n_steps, n, T + 1), rates (n_steps, 3), log (n_steps, 2) of loss and norm.
+// `n_steps` steps of whole batches: tokens (n_steps, n, T + 1), rates (n_steps, groups), log (n_steps, 2) of loss and norm.
 // Returns how many rows of the log were written: the last one's step was not taken if its numbers are not finite.
 int32_t isoflop_step_take(void* step, const int64_t* tokens, int32_t n_steps, int32_t n, const double* rates,
                           int64_t first_number, float* log) {
   for (int i = 0; i < n_steps; i++) {
     double loss = isoflop_step_gradient(step, tokens + (long)i * n * (((Step*)step)->shape.context_length + 1), n, n, 0);
-    float norm = isoflop_step_update(step, loss, rates + 3 * i, first_number + i);
+    float norm = isoflop_step_update(step, loss, rates + i * ((Step*)step)->optimizer.n_groups, first_number + i);
     log[2 * i] = (float)loss;
     log[2 * i + 1] = norm;
     if (!std::isfinite(log[2 * i]) || !std::isfinite(norm)) return i + 1;
