@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from isoflop.corpus import Corpus
 from isoflop.engine.local.devices import slot_options
+from isoflop.run_spec import OptimizerSpec
 from isoflop.rundir import Execution
 from isoflop.rundir.layout import weights_path
 from isoflop.train.batches import RESIDENT_SHARE, resident_batches, streamed_batches, training_batches
@@ -15,6 +16,7 @@ from isoflop.train.loop import Training
 from isoflop.train.progress import Ending, StepUnavailable, Trained
 from isoflop.train.worker import is_out_of_memory
 from tests.train.conftest import StopAt, make_run, run_it
+from tests.train.test_train_optimizers import each_optimizer, equal, state_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -84,6 +86,39 @@ def test_a_recorded_step_that_is_not_finite_is_named_and_not_taken(corpus: Corpu
     assert made.advance() == f"step {made.progress.step + 1} of 40: loss nan, gradient norm nan"
     for weight, was in zip(made.weights, before, strict=True):
         assert torch.equal(torch.nan_to_num(weight), torch.nan_to_num(was))
+
+
+@each_optimizer
+def test_other_optimizers_are_recorded_do_what_the_plain_step_does_and_resume_to_the_bit(
+    corpus: Corpus, tmp_path: Path, spec: OptimizerSpec
+) -> None:
+    run, how = make_run(corpus, optimizer=spec), CUDA.model_copy(update={"step": "graph"})
+    plain = loss_of(run_it(run, corpus, tmp_path / "eager", how=CUDA))
+    whole = run_it(run, corpus, tmp_path / "whole", how=how)
+    assert loss_of(whole) == pytest.approx(plain, rel=1e-4 if spec.kind == "sgd" else 3e-2)
+    assert run_it(run, corpus, tmp_path / "parts", how=how, stop_at=4).ending is Ending.INTERRUPTED
+    assert run_it(run, corpus, tmp_path / "parts", how=how).heldout == whole.heldout
+    one, other = (load_file(weights_path(tmp_path / part, run.run_id)) for part in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@each_optimizer
+def test_a_recorded_step_of_another_optimizer_that_is_not_finite_moves_nothing(
+    corpus: Corpus, spec: OptimizerSpec
+) -> None:
+    made = Training(
+        make_run(corpus, optimizer=spec),
+        corpus,
+        CUDA.model_copy(update={"step": "graph"}),
+        torch.device("cuda", 0),
+        StopAt(),
+    )
+    assert made.advance() is None
+    with torch.no_grad():
+        made.model.lm_head.weight[0, 0] = float("nan")
+    before = state_of(made)
+    assert made.advance() == f"step {made.progress.step + 1} of 40: loss nan, gradient norm nan"
+    assert equal(state_of(made), before)
 
 
 def test_a_step_too_large_for_the_gpu_is_out_of_memory_and_a_smaller_one_runs_after_it(corpus: Corpus) -> None:
