@@ -58,6 +58,7 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "mixed_param_counts": _WARNING,
             "mixed_tokenizers": _WARNING,
             "mixed_corpora": _WARNING,
+            "mixed_optimizers": _WARNING,
             "shared_runs": _INFO,
             "disputed_runs": _WARNING,
             "unnamed_conventions": _INFO,
@@ -71,6 +72,7 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "no_room_below": _WARNING,
             "no_room_above": _WARNING,
             "unusual_rate": _WARNING,
+            "sgd_excess_loss": _INFO,
             "short_heldout": _WARNING,
         },
         "corpus": {

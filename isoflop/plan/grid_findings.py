@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from isoflop.finding import Finding, Severity
 from isoflop.plan.types import Cell
+from isoflop.run_spec import OptimizerSpec
 from isoflop.units import format_flops, plural
 
 # With fewer sizes a fit warns of every budget (`few_sizes` of isoflop/fit/findings/coverage.py, which this must equal).
@@ -13,8 +14,11 @@ FEWEST_SIZES = 6
 ROOM = 2
 # A centre's own size is off it by up to this share.
 AT_CENTRE = 0.001
-# Peak rates of AdamW that somebody trains with, and a wide margin.
-USUAL_RATES = (1e-5, 0.3)
+# Peak rates that somebody trains with, and a wide margin: of AdamW, and of hidden matrices under SGD.
+USUAL_RATES, USUAL_SGD_RATES = (1e-5, 0.3), (1e-3, 30.0)
+# Held-out loss of SGD minus that of AdamW, nats: 3 sizes of the quickstart, the least and the largest mean over 4 seeds
+# (docs/benchmarks.md, Optimizers).
+SGD_EXCESS = (-0.02, 0.04)
 # As many budgets as a message still names; the values of a finding name more.
 MOST_NAMED = 6
 MOST_LISTED = 50
@@ -68,8 +72,9 @@ def grid_findings(grids: Sequence[KeptSizes]) -> Iterator[Finding]:
 
 def rate_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
     """A finding where learning rates lie where hardly anything trains."""
-    low, high = USUAL_RATES
-    rates = {cell.run.run_id: cell.run.optimizer.learning_rate for cell in cells}
+    sgd = any(cell.run.optimizer.kind == "sgd" for cell in cells)  # a plan has one recipe
+    low, high = USUAL_SGD_RATES if sgd else USUAL_RATES
+    rates = {cell.run.run_id: _judged_rate(cell.run.optimizer, of_hidden=sgd) for cell in cells}
     outside = [rate for rate in rates.values() if not low <= rate <= high]
     if outside:
         yield Finding(
@@ -81,6 +86,25 @@ def rate_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
             "base_batch_tokens it holds for.",
             {"n_runs": len(outside), "lowest": min(outside), "highest": max(outside)},
         )
+
+
+def optimizer_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
+    """What SGD was measured to cost, where the plan trains with it."""
+    sgd = {cell.run.run_id for cell in cells if cell.run.optimizer.kind == "sgd" and cell.run.trainer == "builtin"}
+    if sgd:
+        least, most = SGD_EXCESS
+        yield Finding(
+            "sgd_excess_loss",
+            Severity.INFO,
+            f"{plural(len(sgd), 'run')} would train with SGD: on sizes of the quickstart it ended {least:+.2f} to "
+            f"{most:+.2f} nats from AdamW, each at its best rate.",
+            "The floors are those of SGD; for those of AdamW, leave recipe.optimizer out.",
+            {"n_runs": len(sgd), "least_excess": least, "largest_excess": most},
+        )
+
+
+def _judged_rate(optimizer: OptimizerSpec, *, of_hidden: bool) -> float:
+    return optimizer.learning_rate * (optimizer.hidden_rate_scale if of_hidden else 1.0)
 
 
 def _rate(value: float) -> str:

@@ -6,7 +6,7 @@ from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import memory_bytes
 from isoflop.plan.grid import BudgetGrid, budget_grids
-from isoflop.plan.grid_findings import KeptSizes, grid_findings, rate_findings
+from isoflop.plan.grid_findings import KeptSizes, grid_findings, optimizer_findings, rate_findings
 from isoflop.plan.heldout import heldout_findings, shortage
 from isoflop.plan.recipe import BUDGET_TOLERANCE, make_recipe
 from isoflop.plan.shapes import ShapeRule, nearest_shape
@@ -57,7 +57,8 @@ def make_plan(
         else:
             limit, reason = refused
             dropped.append(DroppedCell(one.budget_flops, one.shape, reason, limit))
-    findings = (*heldout_findings(spec, corpus), *grid_findings(left), *rate_findings(cells))
+    of_recipe = (*rate_findings(cells), *optimizer_findings(cells))
+    findings = (*heldout_findings(spec, corpus), *grid_findings(left), *of_recipe)
     return Plan(spec.name, tuple(cells), tuple(dropped), findings)
 
 

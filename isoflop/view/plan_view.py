@@ -113,6 +113,7 @@ def _run(cell: Cell, excluded: str | None) -> dict[str, object]:
         "n_tokens": run.n_tokens,
         "steps": run.n_steps,
         "batch_tokens": run.batch_tokens,
+        "optimizer": run.optimizer.kind,
         "learning_rate": run.optimizer.learning_rate,
         "flops_per_token": shape.flops_per_token,
         "planned_flops": run.planned_flops,

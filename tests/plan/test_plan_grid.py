@@ -62,6 +62,33 @@ def test_the_centre_buys_the_tokens_per_parameter_that_were_asked_for() -> None:
         assert cell.run.n_tokens / cell.run.shape.n_params_total == pytest.approx(45, rel=0.1)
 
 
+def test_the_rates_of_sgd_and_muon_follow_width_and_depth() -> None:
+    """Each weight's own rate over that of width 32 and 2 layers: docs/sweep-file.md has the table."""
+    for kind in ("sgd", "muon"):
+        spec = spec_of(budgets=[1e11, 1e13], recipe={"optimizer": kind, "momentum": 0.8})
+        recipe = spec.recipe
+        for cell in make_plan(spec, LARGE_CORPUS, vocab_size=257).cells:
+            run, found = cell.run, cell.run.optimizer
+            wider, deeper = run.shape.width / 32, run.shape.n_layers / 2
+            rate = recipe.learning_rate * math.sqrt(run.batch_tokens / recipe.base_batch_tokens)
+            hidden = found.learning_rate * found.hidden_rate_scale / rate
+            rates = {
+                "plain": found.learning_rate / rate,
+                "hidden": hidden,
+                "writing": hidden * found.writing_rate_scale,
+                "head": found.learning_rate * found.head_rate_scale / rate,
+                "clip": found.grad_clip,
+            }
+            matrix = 0.02 / 0.007
+            expected = {
+                "sgd": (wider, 1, 1 / deeper, 1 / wider, math.sqrt(wider)),
+                "muon": (1, matrix / math.sqrt(deeper), matrix / deeper, 1 / wider, 1),
+            }
+            assert tuple(rates.values()) == pytest.approx(expected[kind])
+            assert (found.kind, found.momentum) == (kind, 0.8)
+            assert found.decay_per_step * run.n_steps == pytest.approx(recipe.decay_per_run)
+
+
 def test_one_explicit_centre_grows_with_the_root_of_the_budget() -> None:
     plan = plan_of(grid={"sizes": 1, "center_n_params": 2e4})
     sizes = [sizes[0] for sizes in sizes_by_budget(plan).values()]
@@ -79,6 +106,7 @@ def test_every_run_meets_its_budget_within_half_a_per_cent() -> None:
 def test_the_stored_recipe_equals_the_rule_at_the_cells_own_n_and_d() -> None:
     spec = spec_of(budgets=[1e11, 1e13])
     recipe = spec.recipe
+    assert recipe.optimizer == "adamw"
     for cell in make_plan(spec, LARGE_CORPUS, vocab_size=257).cells:
         run, optimizer = cell.run, cell.run.optimizer
         rate = recipe.learning_rate * math.sqrt(run.batch_tokens / recipe.base_batch_tokens)

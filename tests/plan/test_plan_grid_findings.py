@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 
 from isoflop.corpus_facts import CorpusFacts
-from isoflop.finding import Finding
+from isoflop.finding import Finding, Severity
 from isoflop.fit import fit_sweep
 from isoflop.plan.grid_findings import KeptSizes, grid_findings
 from isoflop.plan.planner import make_plan
@@ -94,6 +94,26 @@ def test_rates_at_which_hardly_anything_trains_are_a_finding() -> None:
     high, low = unusual_rates(5.0), unusual_rates(1e-9)
     assert high is not None and high["n_runs"] == 7 and high["highest"] >= high["lowest"] > 0.3
     assert low is not None and low["highest"] < 1e-5
+
+
+def findings_of(recipe: dict[str, object], **content: object) -> dict[str, Finding]:
+    spec = parse_spec({"name": "s", "budgets": [1e12], "recipe": recipe, **content}, source="t")
+    return {finding.code: finding for finding in make_plan(spec, CORPUS, vocab_size=257).findings}
+
+
+def test_rates_of_sgd_are_judged_by_what_sgd_trains_with() -> None:
+    assert "unusual_rate" not in findings_of({"optimizer": "sgd", "learning_rate": 5.0})
+    high = findings_of({"optimizer": "sgd", "learning_rate": 100.0})["unusual_rate"]
+    assert "outside 0.001 to 30:" in high.message
+    assert "unusual_rate" in findings_of({"optimizer": "muon", "learning_rate": 5.0})
+
+
+def test_what_sgd_leaves_is_said_where_it_trains() -> None:
+    found = findings_of({"optimizer": "sgd"})["sgd_excess_loss"]
+    assert (found.severity, found.values["n_runs"]) == (Severity.INFO, 7)
+    for one in ({"optimizer": "adamw"}, {"optimizer": "muon"}):
+        assert "sgd_excess_loss" not in findings_of(one)
+    assert "sgd_excess_loss" not in findings_of({"optimizer": "sgd"}, trainer="simulated")
 
 
 @pytest.mark.parametrize(

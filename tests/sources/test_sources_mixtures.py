@@ -4,7 +4,7 @@ import pytest
 
 from isoflop.finding import Severity
 from isoflop.sources.load import load_sources
-from isoflop.spec import FitSpec, SweepSpec
+from isoflop.spec import FitSpec, RecipeSpec, SweepSpec
 from tests.report_examples import grid, make_result, planned_otherwise, save_sweep
 
 HEADER = "budget_flops,n_params,n_tokens,loss"
@@ -16,9 +16,11 @@ def save_table(path, column, *values):
     return path
 
 
-def save_db(path, *, count="total", **changes):
+def save_db(path, *, count="total", optimizer="adamw", **changes):
     cells = [planned_otherwise(cell, learning_rate=0.01, **changes) for cell in grid(1e12, 1e13)]
-    spec = SweepSpec(name=path.stem, budgets=(1e12, 1e13), fit=FitSpec(params=count))
+    spec = SweepSpec(
+        name=path.stem, budgets=(1e12, 1e13), fit=FitSpec(params=count), recipe=RecipeSpec(optimizer=optimizer)
+    )
     save_sweep(path, cells, map(make_result, cells), spec=spec)
     return path
 
@@ -82,6 +84,15 @@ def test_sweeps_on_different_corpora_are_a_finding(tmp_path, fingerprint, codes)
     ours = save_db(tmp_path / "ours.db")
     theirs = save_db(tmp_path / "theirs.db", seed=1, corpus_fingerprint=fingerprint)
     assert [finding.code for finding in findings(ours, theirs)] == codes
+
+
+@pytest.mark.parametrize(("optimizer", "codes"), [("muon", ["mixed_optimizers"]), ("adamw", [])])
+def test_sweeps_of_different_optimizers_are_a_finding(tmp_path, optimizer, codes):
+    ours = save_db(tmp_path / "ours.db")
+    theirs = save_db(tmp_path / "theirs.db", seed=1, optimizer=optimizer)
+    found = findings(ours, theirs)
+    assert [finding.code for finding in found] == codes
+    assert all(sorted(finding.values["optimizers"].values()) == [["adamw"], ["muon"]] for finding in found)
 
 
 def test_devices_that_differ_between_databases_are_a_finding(tmp_path):

@@ -14,12 +14,13 @@ _PARAM_COUNTS = ("mixed_param_counts", Severity.WARNING)
 MIXED_PARAM_COUNTS = _PARAM_COUNTS[0]
 _TOKENIZERS = ("mixed_tokenizers", Severity.WARNING)
 _CORPORA = ("mixed_corpora", Severity.WARNING)
+_OPTIMIZERS = ("mixed_optimizers", Severity.WARNING)
 
 
 def mixture_findings(sources: Sequence[Source]) -> tuple[Finding, ...]:
-    """One finding for each thing that differs between the fitted rows: execution, conventions, tokenizers, corpora."""
-    found = (_execution(sources), _param_counts(sources), _tokenizers(sources), _corpora(sources), _unnamed(sources))
-    return tuple(finding for finding in found if finding is not None)
+    """One finding for each thing that differs between the fitted rows: how they were trained, read and counted."""
+    made = (_execution, _param_counts, _tokenizers, _corpora, _optimizers, _unnamed)
+    return tuple(finding for make in made if (finding := make(sources)) is not None)
 
 
 def _execution(sources: Sequence[Source]) -> Finding | None:
@@ -69,6 +70,18 @@ def _corpora(sources: Sequence[Source]) -> Finding | None:
         {source.label: (source.corpus_fingerprint,) if isinstance(source, SweepSource) else () for source in sources},
         what="The fitted runs were trained and evaluated on different corpora",
         hint="Losses on different texts do not form one valley: fit each corpus alone.",
+    )
+
+
+def _optimizers(sources: Sequence[Source]) -> Finding | None:
+    return _mixed(
+        _OPTIMIZERS,
+        {
+            source.label: (source.spec.recipe.optimizer,) if isinstance(source, SweepSource) else ()
+            for source in sources
+        },
+        what="The fitted runs were trained with different optimizers",
+        hint="Each optimizer has a valley of its own: fit each alone, or compare them with `--compare`.",
     )
 
 
