@@ -30,9 +30,7 @@ def _cells(cells: Sequence[Cell]) -> Table:
         Column("epochs", essential=False), Column("seed", essential=False),
         Column("role", numeric=False, essential=False), Column("run", numeric=False, whole=True),
     )  # fmt: skip
-    note = (
-        "Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak learning rate, uncorrected for width and depth."
-    )
+    note = "Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak learning rate of embedding and norm gains."
     return Table("Runs", columns, tuple(_cell_row(cell) for cell in cells), note)
 
 
