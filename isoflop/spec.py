@@ -141,7 +141,7 @@ class TokenizerSpec(_Section):
 RECIPES: Mapping[OptimizerKind, Mapping[str, float]] = {
     "adamw": {},
     "sgd": {"learning_rate": 0.2, "momentum": 0.9},
-    "muon": {"learning_rate": 0.007, "momentum": 0.95, "matrix_learning_rate": 0.02},
+    "muon": {"learning_rate": 0.02, "momentum": 0.95, "matrix_learning_rate": 0.02},
 }
 # Keys of [recipe] that only some optimizers have.
 _OF_OPTIMIZERS: Mapping[str, tuple[OptimizerKind, ...]] = {
@@ -162,7 +162,7 @@ class RecipeSpec(_Section):
     """`adamw`; `sgd` with momentum; or `muon` for hidden matrices with AdamW for the rest."""
     learning_rate: float = Field(0.007, ge=1e-12, le=1e40)
     """Peak rate at `base_width` and `base_batch_tokens`; grows with the square root of the batch. Default
-    of `sgd`: 0.2. Of `muon`: the rate of what AdamW trains."""
+    of `sgd`: 0.2, of `muon`, where it is the rate of what AdamW trains: 0.02."""
     base_width: int = Field(32, ge=1, le=1 << 20)
     """Width at which all weights of models of 2 layers have the rate `learning_rate`; elsewhere each kind of weight its
     own (docs/sweep-file.md)."""

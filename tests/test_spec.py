@@ -165,7 +165,7 @@ def test_keys_that_came_later_leave_the_hash_of_a_sweep_without_them() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "rate", "momentum", "matrices"),
-    [("adamw", 0.007, None, None), ("sgd", 0.2, 0.9, None), ("muon", 0.007, 0.95, 0.02)],
+    [("adamw", 0.007, None, None), ("sgd", 0.2, 0.9, None), ("muon", 0.02, 0.95, 0.02)],
 )
 def test_each_optimizer_has_its_own_defaults(
     kind: str, rate: float, momentum: float | None, matrices: float | None

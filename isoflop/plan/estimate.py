@@ -14,7 +14,7 @@ from isoflop.shape import ModelShape
 from isoflop.spec import Keep
 from isoflop.step_library import Instructions, usable_instructions
 
-# Weight, gradient and two Adam moments, float32 each.
+# Weight, gradient and two Adam moments, float32 each; of SGD one moment, of Muon's matrices one and the update.
 BYTES_PER_PARAM = 16
 WEIGHT_BYTES_PER_PARAM, CHECKPOINT_BYTES_PER_PARAM = 4, 12
 # A checkpoint is written beside the one before, which it then replaces.

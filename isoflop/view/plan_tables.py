@@ -15,7 +15,7 @@ MOST_ROWS = 200
 # What runs alike with other seeds shares a row.
 _SEEDS = frozenset({Role.GRID, Role.REPLICATE})
 _SHAPE_NOTE = (
-    "Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak learning rate, uncorrected for width and depth."
+    "Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak learning rate of embedding and norm gains."
 )
 
 _Item = TypeVar("_Item")

@@ -88,8 +88,8 @@ def test_json_of_plan(drawn: Path) -> None:
     assert document["schema_version"] == 1
     assert set(document["runs"][0]) == {
         "run_id", "role", "budget_flops", "shape", "n_params_total", "n_params_non_embedding", "n_params_matmul",
-        "n_tokens", "steps", "batch_tokens", "learning_rate", "flops_per_token", "planned_flops", "tokens_per_param",
-        "epochs", "seed", "excluded",
+        "n_tokens", "steps", "batch_tokens", "optimizer", "learning_rate", "flops_per_token", "planned_flops",
+        "tokens_per_param", "epochs", "seed", "excluded",
     }  # fmt: skip
     assert set(document["estimate"]) == {"seconds", "measured", "devices", "disk_bytes", "n_done", "n_pending"}
     assert document["corpus"] is None  # no text is read for a simulated sweep

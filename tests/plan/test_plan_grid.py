@@ -79,7 +79,7 @@ def test_the_rates_of_sgd_and_muon_follow_width_and_depth() -> None:
                 "head": found.learning_rate * found.head_rate_scale / rate,
                 "clip": found.grad_clip,
             }
-            matrix = 0.02 / 0.007
+            matrix = 0.02 / 0.02
             expected = {
                 "sgd": (wider, 1, 1 / deeper, 1 / wider, math.sqrt(wider)),
                 "muon": (1, matrix / math.sqrt(deeper), matrix / deeper, 1 / wider, 1),

@@ -67,13 +67,14 @@ from tests.run_examples import OPTIMIZER
 execution = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=1)
 configure(execution)
 model = build_model(ModelShape(2, 16, 1, 16, 32, 257, 32), seed=0)
-optimizer = build_optimizer(model, OPTIMIZER)
 with forward_context(execution):
     logits = model(torch.zeros(1, 32, dtype=torch.int64))
 logits.sum().backward()
 clip_gradients(model.parameters(), torch.nn.utils.get_total_norm([w.grad for w in model.parameters()]), 1.0)
-set_rate(optimizer, 0.5)
-optimizer.step()
+for kind in ("adamw", "sgd", *(["muon"] if hasattr(torch.optim, "Muon") else [])):
+    optimizer = build_optimizer(model, OPTIMIZER.model_copy(update={"kind": kind}))
+    set_rate(optimizer, 0.5)
+    optimizer.step()
 optimizer.zero_grad(set_to_none=True)
 print(*sorted(name for name in set(sys.modules) - before_step if not name.startswith("tests")))
 """
