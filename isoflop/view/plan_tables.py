@@ -14,9 +14,7 @@ MOST_ROWS = 200
 
 # What runs alike with other seeds shares a row.
 _SEEDS = frozenset({Role.GRID, Role.REPLICATE})
-_SHAPE_NOTE = (
-    "Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak learning rate of embedding and norm gains."
-)
+_SHAPE_NOTE = "Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak learning rate of embedding and norm gains."
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key", bound=Hashable)
