@@ -80,15 +80,15 @@ class CellResult(_Record):
 
     @property
     def arithmetic(self) -> str:
-        """`bfloat16`, `float32, math attention, compiled`: what of `execution` moves losses beyond the last bits.
+        """`bfloat16`, `float32, math attention`: what of `execution` moves losses beyond the rounding of its precision.
 
-        The number of threads and the micro-batch only change the order of sums.
+        Threads, micro-batches and how a step is taken, compiled or not, change the order of sums and which of them are
+        rounded: a thousandth of a nat in bfloat16 (docs/benchmarks.md).
         """
         kernel, precision = self.execution.get("attention", "default"), self.execution.get("dtype")
         words = [
             precision if isinstance(precision, str) else "unknown precision",
             *([f"{kernel} attention"] if kernel != "default" else []),
-            *(["compiled"] if self.execution.get("compile") else []),
         ]
         return ", ".join(words)
 

@@ -78,11 +78,11 @@ def test_steps_batch_and_rate_are_those_planned_however_a_run_ended(db):
         ({}, "float32"),
         ({"dtype": "bfloat16"}, "bfloat16"),
         ({"attention": "math"}, "float32, math attention"),
-        ({"compile": True}, "float32, compiled"),
-        ({"dtype": "bfloat16", "attention": "math", "compile": True}, "bfloat16, math attention, compiled"),
+        ({"dtype": "bfloat16", "attention": "math"}, "bfloat16, math attention"),
         ({"n_threads": 8, "micro_batch_sequences": 64, "eval_batch_tokens": 64}, "float32"),
+        ({"dtype": "bfloat16", "step": "graph", "compile": True}, "bfloat16"),
     ],
-    ids=["plain", "precision", "kernel", "compiler", "all three", "only order of sums"],
+    ids=["plain", "precision", "kernel", "both", "only order of sums", "how a step is taken"],
 )
 def test_provenance_says_in_what_arithmetic_the_runs_were_computed(db, changes, words):
     cells = grid(1e12)
@@ -96,7 +96,7 @@ def test_provenance_says_in_what_arithmetic_the_runs_were_computed(db, changes, 
     [
         ([{"dtype": "float32"}, {"dtype": "bfloat16"}, {"dtype": "float32", "n_threads": 8}], "bfloat16; float32"),
         ([{"dtype": "float32"}, {}, {}], "float32; unknown precision"),
-        ([{"compile": True}, {"dtype": 16, "compile": True}, {}], "unknown precision; unknown precision, compiled"),
+        ([{"attention": "math"}, {"dtype": 16}, {}], "unknown precision; unknown precision, math attention"),
         ([{}, {}, {}], "unknown precision"),
     ],
     ids=["each kind once", "some say nothing", "no precision", "none says anything"],
