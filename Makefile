@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 help: ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
 
-quickstart: $(VENV)/.installed ## install, train 140 small transformers, write a report: about 4 minutes on two cores, 21 without a C++ compiler
+quickstart: $(VENV)/.installed ## install, train 140 small transformers, write a report: about 3 minutes on two cores, 21 without a C++ compiler
 	$(BIN)/isoflop plan $(QUICKSTART)
 	$(BIN)/isoflop run $(QUICKSTART)
 	$(BIN)/isoflop fit $(QUICKSTART)
@@ -25,7 +25,7 @@ test: $(VENV)/.installed-test ## the whole suite: 9 to 10 minutes on two cores
 check: lint ## linters, types and the tests that are not slow: under 90 seconds there
 	$(PYTEST) -m "not slow"
 
-gpu: $(VENV)/.installed-test ## everything that needs a GPU, measured: planned for 8 minutes on an H100 (GPU_ARGS=--rehearse: on a CPU)
+gpu: $(VENV)/.installed-test ## everything that needs a GPU, measured: planned for 9 minutes on an H100 (GPU_ARGS=--rehearse: on a CPU)
 	$(BIN)/python benchmarks/gpu.py $(GPU_ARGS)
 
 lint: $(VENV)/.installed-test ## ruff and mypy

@@ -46,7 +46,7 @@ class Promise:
 
 PROMISES = {
     "smoke": Promise("cpu", 2, 2e9, 60, n_sizes=5),
-    "quickstart": Promise("cpu", 2, 2e9, 3 * 60, n_sizes=7, seconds_by_torch=22 * 60),
+    "quickstart": Promise("cpu", 2, 2e9, 2 * 60, n_sizes=7, seconds_by_torch=22 * 60),
     "gpu-smoke": Promise("cuda", 1, 80e9, 2 * 60),
     "single-gpu": Promise("cuda", 1, 80e9, 3600),
     "eight-gpu": Promise("cuda", 8, 80e9, 24 * 3600),
