@@ -51,8 +51,10 @@ def torch_losses(model: Decoder, execution: Execution) -> SequenceLosses:
     @torch.no_grad()
     def losses_of(sequences: Tensor) -> Tensor:
         tokens = sequences.to(device)
+        model.eval()
         with forward_context(execution):
             logits = model(tokens[:, :-1])  # (n, T, V)
+        model.train()
         return _token_losses(logits.float(), tokens[:, 1:]).mean(dim=1)
 
     return losses_of

@@ -19,7 +19,7 @@ from isoflop.train.optimizer import clip_gradients, ensure_state
 from isoflop.train.progress import StepUnavailable
 from isoflop.train.sgd import DecayedSGD
 
-VERSION = 4  # of the C functions: step.cc has the same number
+VERSION = 5  # of the C functions: step.cc has the same number
 MOST_STEPS = 1024
 MOST_GROUPS = 5  # step.cc's, as are these
 KINDS = {torch.optim.AdamW: 0, DecayedSGD: 1}
@@ -196,6 +196,23 @@ def parameter_names(shape: ModelShape) -> list[str]:
     return [f"{name}.weight" for name in (*BEFORE, *layers, *AFTER)]
 
 
+def native_product(instructions: Instructions) -> Callable[[Tensor, Tensor, Tensor], None]:
+    """What multiplies two square float32 matrices into a third as the step does; their side in steps of 16.
+
+    Raises:
+        StepUnavailable: no library for `instructions` is here, or this CPU would not run it.
+    """
+    library = _load(instructions)
+
+    def multiply(a: Tensor, b: Tensor, out: Tensor) -> None:
+        side = len(a)
+        assert all(t.shape == (side, side) and t.is_contiguous() and t.dtype == torch.float32 for t in (a, b, out))
+        assert side % 16 == 0
+        library.isoflop_step_product(side, a.data_ptr(), b.data_ptr(), out.data_ptr())
+
+    return multiply
+
+
 def _structure(optimizer: torch.optim.Optimizer, grad_clip: float) -> _Optimizer:
     groups, kind = optimizer.param_groups, KINDS.get(type(optimizer), ELSEWHERE)
     decay = (ctypes.c_double * MOST_GROUPS)(*(group.get("decay", group["weight_decay"]) for group in groups))
@@ -230,4 +247,6 @@ def _load(instructions: Instructions) -> Any:
     library.isoflop_step_update.argtypes = [pointer, double, pointer, int64]
     library.isoflop_step_take.restype = int32
     library.isoflop_step_take.argtypes = [pointer, pointer, int32, int32, pointer, int64, pointer]
+    library.isoflop_step_product.restype = None
+    library.isoflop_step_product.argtypes = [int32, pointer, pointer, pointer]
     return library

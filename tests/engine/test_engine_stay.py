@@ -8,6 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -50,9 +51,11 @@ def corpus(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 class Sweep:
     """Jobs through an engine whose processes stay, or do not; `pids` of each process's jobs."""
 
-    def __init__(self, artifacts: Path, *, corpora: Path, staying: frozenset[DeviceKind], n_slots: int = 1) -> None:
+    def __init__(
+        self, artifacts: Path, *, corpora: Path, staying: frozenset[DeviceKind], slots: Sequence[Slot] = (SLOT,)
+    ) -> None:
         self.artifacts = artifacts
-        self.engine = LocalEngine((SLOT,) * n_slots, staying=staying)
+        self.engine = LocalEngine(slots, staying=staying)
         self.dispatcher = Dispatcher(self.engine, artifacts=artifacts, corpora=corpora, git=GitState(None, None))
         self.pids: dict[int, list[str]] = defaultdict(list)
         self.ended: list[AttemptEnded] = []
@@ -82,12 +85,26 @@ def gone(pids: Sequence[int], seconds: float = 5.0) -> bool:
 
 
 def test_one_process_per_slot_does_every_job_and_none_is_left(tmp_path: Path) -> None:
-    made = Sweep(tmp_path, corpora=tmp_path, staying=STAYING, n_slots=2)
+    made = Sweep(tmp_path, corpora=tmp_path, staying=STAYING, slots=[SLOT] * 2)
     made.go(SIMULATED)
     assert [ended.outcome for ended in made.ended] == ["done"] * 6
     assert 1 <= len(made.pids) <= 2
     assert sorted(job for jobs in made.pids.values() for job in jobs) == sorted(run.run_id for run in SIMULATED)
     assert gone(list(made.pids))
+
+
+def test_a_process_works_for_one_device_only(tmp_path: Path) -> None:
+    """Which device it sees is settled when it starts."""
+    slots = [replace(SLOT, visible_device=name) for name in ("a", "b")]
+    made = Sweep(tmp_path, corpora=tmp_path, staying=STAYING, slots=slots)
+    slots_of: dict[int, set[int]] = defaultdict(set)
+
+    def look(notice: Notice, pid: int) -> None:
+        if isinstance(notice, AttemptStarted):
+            slots_of[pid].add(notice.worker)
+
+    made.go(SIMULATED, look)
+    assert sorted(slots_of.values(), key=min) == [{0}, {1}]
 
 
 def test_elsewhere_every_job_has_a_process_of_its_own(tmp_path: Path) -> None:

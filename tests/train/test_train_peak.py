@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from isoflop.step_library import usable_instructions
 from isoflop.train import peak
+from isoflop.train.native_step import native_product
 from isoflop.train.peak import AGAIN_AFTER, device_peak, measure_peak, side_that_fits
 from tests.train.conftest import CPU
 
@@ -118,6 +120,18 @@ def test_a_device_is_measured_again_now_and_then_and_its_rate_only_rises(clock: 
     assert later(AGAIN_AFTER / 2) == beside_others
     assert later(AGAIN_AFTER + 1) == pytest.approx(2 * beside_others)
     assert len(clock.products) == 6
+
+
+@pytest.mark.skipif(not usable_instructions(), reason="the step in C++ is not built here")
+def test_where_cpp_takes_the_step_its_product_counts_and_is_a_product(tmp_path: Path) -> None:
+    native = CPU.model_copy(update={"step": "native", "instructions": usable_instructions()})
+    a, b, out = torch.rand(48, 48), torch.rand(48, 48), torch.empty(48, 48)
+    native_product(native.instructions)(a, b, out)
+    assert torch.allclose(out, torch.matmul(a, b), rtol=1e-5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "mm", lambda a, b, *, out: time.sleep(1.0))
+        assert device_peak(tmp_path, native, "Some CPU") > 10 * device_peak(tmp_path, CPU, "Some CPU")
+    assert len(list(tmp_path.glob("*.json"))) == 2
 
 
 GIB = 2**30

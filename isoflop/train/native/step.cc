@@ -809,7 +809,7 @@ static void make(Step& z, Source from) {
 extern "C" {
 
 // Raised with any change to the functions below, so that a library of another version is not used.
-int32_t isoflop_step_version() { return 4; }
+int32_t isoflop_step_version() { return 5; }
 
 // A step for batches of at most `most_sequences` at once, or null without memory. The tensors are dense float32 and
 // outlive it, moments that the optimizer does not have are null; cosines and sines are (T, K).
@@ -869,5 +869,10 @@ int32_t isoflop_step_take(void* step, const int64_t* tokens, int32_t n_steps, in
     if (!std::isfinite(log[2 * i]) || !std::isfinite(norm)) return i + 1;
   }
   return n_steps;
+}
+
+// C = A B, all (side, side), by the product that the step is made of; side in steps of 16.
+void isoflop_step_product(int32_t side, const float* a, const float* b, float* c) {
+  product(side, side, side, {a, side, 1}, b, side, c, side);
 }
 }
