@@ -95,7 +95,7 @@ def _measure(
 
 
 def _per_step(setting: Setting, training: Training, advance: Callable[[], object]) -> float:
-    """Seconds per step, the median of repeats of some tenths of a second."""
+    """Seconds per step, the median of repeats of a tenth of a second and more."""
 
     def some() -> int:
         before = training.progress.step
@@ -105,7 +105,7 @@ def _per_step(setting: Setting, training: Training, advance: Callable[[], object
     for _ in range(3):
         some()
     once = timed(some, setting)
-    n_calls = max(1, min(8, int((0.01 if setting.rehearsal else 0.25) / max(once, 1e-4))))
+    n_calls = max(1, min(8, int((0.01 if setting.rehearsal else 0.15) / max(once, 1e-4))))
     found = []
     for _ in range(REPEATS):
         steps: list[int] = []
