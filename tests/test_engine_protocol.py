@@ -222,7 +222,7 @@ def test_where_the_compiler_fails_once_no_later_job_asks_for_it(sweep: MakeSweep
     made = sweep({long[0].run_id: [RECORD, RECORD]}, [gpu])
     made.go([long[0], RUNS[0], long[1]])
     assert made.attempts(long[0].run_id) == [
-        (1, "not_recorded", "torch's compiler failed (log); next without it"),
+        (1, "not_recorded", "the compiled step failed (log); next without torch's compiler"),
         (2, "not_recorded", "the step could not be recorded as a CUDA graph; next without"),
         (3, "done", None),
     ]

@@ -23,7 +23,7 @@ MAX_DEATHS = 3
 _ANOTHER = "another process trains it"
 # By what a job's steps were to be taken with.
 _UNAVAILABLE = {
-    "compiler": "torch's compiler failed (log); next without it",
+    "compiler": "the compiled step failed (log); next without torch's compiler",
     "graph": "the step could not be recorded as a CUDA graph; next without",
     "native": "the step in C++ is not installed for that CPU; next with torch's",
 }

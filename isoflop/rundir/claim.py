@@ -28,11 +28,6 @@ class Claim(BaseModel):
         return self.host == socket.gethostname() and is_running(self.pid, self.process_start)
 
     @property
-    def is_own(self) -> bool:
-        """True where this process is the one."""
-        return self.is_alive and self.pid == os.getpid()
-
-    @property
     def is_orphan(self) -> bool:
         """True while the process lives and the one that started it does not."""
         try:

@@ -44,16 +44,20 @@ def run_assignments(assignment: Assignment, engine: Connection | None = None) ->
     os.environ["CUDA_VISIBLE_DEVICES"] = assignment.visible_device
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(assignment.compiled)
     dump_stacks_when_asked()
-    code = _run_assignment(assignment, paused)
+    stays = engine is not None
+    streams = [os.dup(number) for number in (1, 2)]
+    gc.freeze()  # what was inherited stays, and need not be looked through each time memory is freed
+    code = _run_assignment(assignment, paused, stays=stays)
     while engine is not None and code == ExitCode.DONE and not _has_failed(assignment):
-        RunDir(assignment.job_dir).withdraw_claim()
         _free_memory()
         try:
             engine.send(int(code))
             assignment = engine.recv()
         except (EOFError, ConnectionError):
             break  # the engine wants no more
-        code = _run_assignment(assignment, paused)
+        for number, descriptor in enumerate(streams, start=1):
+            os.dup2(descriptor, number)  # until the job has its log, nothing goes into that of the one before
+        code = _run_assignment(assignment, paused, stays=stays)
     sys.exit(code)
 
 
@@ -73,12 +77,12 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _run_assignment(assignment: Assignment, paused: threading.Event) -> ExitCode:
+def _run_assignment(assignment: Assignment, paused: threading.Event, *, stays: bool) -> ExitCode:
     """Work on one job, whatever it prints going to the attempt's log."""
     run_dir = RunDir(assignment.job_dir)
     with _log_to(run_dir.log_path(assignment.attempt)), Stop(paused) as stop:
         try:
-            return _work(assignment, run_dir, stop)
+            return _work(assignment, run_dir, stop, stays=stays)
         except IsoflopError as error:
             return _report_obstacle(error, run_dir)
         except OSError as error:
@@ -112,10 +116,13 @@ def _log_to(path: Path) -> Iterator[None]:
         sys.stderr.flush()
 
 
-def _work(assignment: Assignment, run_dir: RunDir, stop: Stop) -> ExitCode:
+def _work(assignment: Assignment, run_dir: RunDir, stop: Stop, *, stays: bool) -> ExitCode:
     with run_dir.lock() as alone:
         if alone:
-            return _work_alone(assignment, run_dir, stop)
+            code = _work_alone(assignment, run_dir, stop)
+            if stays and code == ExitCode.DONE:
+                run_dir.withdraw_claim()
+            return code
     print(f"another process works on {run_dir.path}", file=sys.stderr)
     return ExitCode.BUSY
 

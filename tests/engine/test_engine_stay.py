@@ -75,6 +75,11 @@ class Sweep:
         return [result.val_loss.hex() for result in results if result is not None and result.val_loss is not None]
 
 
+def with_tests_on_path() -> dict[str, str]:
+    search = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))}
+
+
 def gone(pids: Sequence[int], seconds: float = 5.0) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -177,6 +182,37 @@ def test_a_request_to_stop_ends_the_waiting_process_too(tmp_path: Path) -> None:
     assert gone(list(made.pids))
 
 
+STOPPED = """
+import os, signal, sys
+from multiprocessing import forkserver
+from pathlib import Path
+from tests.engine.test_engine_stay import STAYING, SIMULATED, Sweep
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    made = Sweep(folder, corpora=folder, staying=STAYING)
+    made.go(SIMULATED[:2], lambda notice, pid: os.kill(forkserver._forkserver._forkserver_pid, signal.SIGSTOP))
+    print(*made.pids)
+"""
+
+
+def test_a_stopped_fork_server_does_not_keep_the_coordinator_from_ending(tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    command = [sys.executable, str(tmp_path / "stopped.py"), str(tmp_path / "artifacts")]
+    done = subprocess.run(command, env=with_tests_on_path(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert gone([int(pid) for pid in done.stdout.split()])
+
+
+def test_what_a_job_cannot_write_into_its_log_goes_into_no_other_job_s(tmp_path: Path) -> None:
+    first, second = SIMULATED[:2]
+    RunDir(tmp_path / second.run_id).log_path(1).mkdir(parents=True)
+    made = Sweep(tmp_path, corpora=tmp_path, staying=STAYING)
+    made.go([first, second])
+    assert RunDir(tmp_path / first.run_id).log_path(1).read_text() == ""
+    assert [ended.outcome for ended in made.ended][-1] == "done"
+
+
 WAIT = """
 import sys, time
 from pathlib import Path
@@ -198,10 +234,8 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells workers of their parent's death")
 def test_a_waiting_process_ends_with_a_coordinator_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "wait.py").write_text(WAIT)
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, str(tmp_path / "wait.py"), str(tmp_path / "artifacts")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as coordinator:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=with_tests_on_path()) as coordinator:
         try:
             assert coordinator.stdout is not None
             pids = json.loads(f"[{coordinator.stdout.readline()}]")

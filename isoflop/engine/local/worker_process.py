@@ -1,6 +1,7 @@
 """WorkerProcess: a process forked for an engine, watched also where the server it was forked from has died."""
 
 import contextlib
+import multiprocessing.process
 import os
 import signal
 import time
@@ -67,6 +68,7 @@ class WorkerProcess:
         try:
             return self.connection.recv() if self.connection is not None and self.connection.poll() else None
         except (EOFError, ConnectionError):
+            self.connection = None  # it would seem ready to whoever waits
             return None
 
     def take_on(self, assignment: Assignment) -> bool:
@@ -100,6 +102,8 @@ class WorkerProcess:
         if self._runs():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+        # Nobody asks how it ended; at exit multiprocessing would, and wait for a server that may have been stopped.
+        multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
 
 
 def kernel_kills() -> int:
