@@ -304,4 +304,9 @@ def table(document: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("Stopped: what was measured so far is lost. Fewer --shapes take less time.")
+    except OSError as error:
+        sys.exit(f"Cannot go on: {error}.")

@@ -73,6 +73,7 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "no_room_above": _WARNING,
             "unusual_rate": _WARNING,
             "sgd_excess_loss": _INFO,
+            "muon_time_unknown": _INFO,
             "short_heldout": _WARNING,
         },
         "corpus": {

@@ -102,7 +102,7 @@ ON_A_CORE: dict[Instructions, StepCost] = {
     "avx512": StepCost(0.02e-3, 0.04e-3, 1.6e11),
 }
 # A GPU of the H100/H200 class, bfloat16, the step replayed as a graph: within 35 % of what 2x14 to 12x768 took on an
-# H200, see there. With the model's blocks compiled: within 16 % of 6x128 to 16x1024, more than 4x64 took.
+# H200, see there. With the model's blocks compiled: within 16 % of 6x128 to 16x1024, too high for 4x64.
 ON_A_GPU = StepCost(0.1e-3, 0.33e-3, 1.5e14)
 ON_A_GPU_COMPILED = StepCost(0.1e-3, 0.25e-3, 4.0e14)
 # Compiling takes a process 10 s the first time and 5 s again, whatever the depth. Steps of 4x64 to 16x1024 then take

@@ -74,37 +74,50 @@ def rate_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
     """A finding where learning rates lie where hardly anything trains."""
     sgd = any(cell.run.optimizer.kind == "sgd" for cell in cells)  # a plan has one recipe
     low, high = USUAL_SGD_RATES if sgd else USUAL_RATES
-    rates = {cell.run.run_id: _judged_rate(cell.run.optimizer, of_hidden=sgd) for cell in cells}
-    outside = [rate for rate in rates.values() if not low <= rate <= high]
+    rates = {cell.run.run_id: _judged_rates(cell.run.optimizer) for cell in cells}
+    n_runs = sum(any(not low <= rate <= high for rate in judged) for judged in rates.values())
+    outside = [rate for judged in rates.values() for rate in judged if not low <= rate <= high]
     if outside:
         yield Finding(
             "unusual_rate",
             Severity.WARNING,
-            f"{plural(len(outside), 'run')} of {len(rates)} would train at peak learning rates outside {_rate(low)} to "
+            f"{plural(n_runs, 'run')} of {len(rates)} would train at peak learning rates outside {_rate(low)} to "
             f"{_rate(high)}: {_rate(min(outside))} to {_rate(max(outside))}.",
-            "An untuned rate gives an untuned exponent: check recipe.learning_rate and the base_width and "
-            "base_batch_tokens it holds for.",
-            {"n_runs": len(outside), "lowest": min(outside), "highest": max(outside)},
+            "An untuned rate gives an untuned exponent: check recipe.learning_rate (of muon also matrix_learning_rate) "
+            "and the base_width and base_batch_tokens it holds for.",
+            {"n_runs": n_runs, "lowest": min(outside), "highest": max(outside)},
         )
 
 
 def optimizer_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
-    """What SGD was measured to cost, where the plan trains with it."""
+    """What SGD was measured to cost, and Muon to take, where the plan trains with it."""
+    muon = {cell.run.run_id for cell in cells if cell.run.optimizer.kind == "muon" and cell.run.trainer == "builtin"}
+    if muon:
+        yield Finding(
+            "muon_time_unknown",
+            Severity.INFO,
+            f"{plural(len(muon), 'run')} would train with Muon, whose steps take longer than the time estimate knows: "
+            "on a CPU up to 15 times as long for the smallest models.",
+            "Trust the estimate once some of these runs have finished.",
+            {"n_runs": len(muon)},
+        )
     sgd = {cell.run.run_id for cell in cells if cell.run.optimizer.kind == "sgd" and cell.run.trainer == "builtin"}
     if sgd:
         least, most = SGD_EXCESS
         yield Finding(
             "sgd_excess_loss",
             Severity.INFO,
-            f"{plural(len(sgd), 'run')} would train with SGD: on sizes of the quickstart it ended {least:+.2f} to "
-            f"{most:+.2f} nats from AdamW, each at the best rate for them all.",
+            f"{plural(len(sgd), 'run')} would train with SGD: on sizes of the quickstart it ended {-least:.2f} nats "
+            f"below to {most:.2f} above AdamW, each at the best rate for them all.",
             "The floors are those of SGD; for those of AdamW, leave recipe.optimizer out.",
             {"n_runs": len(sgd), "least_excess": least, "largest_excess": most},
         )
 
 
-def _judged_rate(optimizer: OptimizerSpec, *, of_hidden: bool) -> float:
-    return optimizer.learning_rate * (optimizer.hidden_rate_scale if of_hidden else 1.0)
+def _judged_rates(optimizer: OptimizerSpec) -> tuple[float, ...]:
+    """Peak rates: of AdamW the plain one, of SGD that of hidden matrices, of Muon with AdamW both."""
+    plain, hidden = optimizer.learning_rate, optimizer.learning_rate * optimizer.hidden_rate_scale
+    return {"adamw": (plain,), "sgd": (hidden,), "muon": (plain, hidden)}[optimizer.kind]
 
 
 def _rate(value: float) -> str:

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from isoflop.files import write_atomically
+from isoflop.train.optimizer import state_shapes
 from isoflop.train.progress import Progress
 
 CHECKPOINT_VERSION = "1"
@@ -37,7 +38,8 @@ def save_weights(path: Path, run_id: str, model: nn.Module) -> None:
 def load_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
     """Restore model and optimizer in place and return the counters; None (nothing touched) without a usable file.
 
-    A file that is damaged, of another run or of another version counts as absent: the run starts again.
+    A file that is damaged, of another run or of another version, or that has other tensors, counts as absent: the run
+    starts again.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -47,14 +49,17 @@ def load_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (FileNotFoundError, SafetensorError):
         return None
+    names = dict(model.named_parameters())
+    state = {name: state_shapes(optimizer, weight) for name, weight in names.items()}
+    expected = {f"model.{name}": weight.shape for name, weight in names.items()} | {
+        f"optimizer.{key}.{name}": shape for name, shapes in state.items() for key, shape in shapes.items()
+    }
+    if {key: tensor.shape for key, tensor in tensors.items()} != expected:
+        return None
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for name, weight in names.items():
             weight.copy_(tensors[f"model.{name}"])
-            optimizer.state[weight] = {
-                key.split(".")[1]: value.to(weight.device)
-                for key, value in tensors.items()
-                if key.startswith("optimizer.") and key.split(".", 2)[2] == name
-            }
+            optimizer.state[weight] = {key: tensors[f"optimizer.{key}.{name}"].to(weight.device) for key in state[name]}
     progress = Progress(**json.loads(metadata["progress"]))
     progress.curve = [(int(step), int(n_tokens), float(loss)) for step, n_tokens, loss in progress.curve]
     return progress

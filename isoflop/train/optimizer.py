@@ -90,10 +90,16 @@ def ensure_state(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         for weight in group["params"]:
             if not optimizer.state[weight]:
-                state = {name: torch.zeros_like(weight) for name in group["moments"]}
-                if group["moments"] == ADAMW_MOMENTS:
-                    state["step"] = torch.zeros((), device=weight.device)
+                shapes = state_shapes(optimizer, weight)
+                state = {name: torch.zeros(shape, device=weight.device) for name, shape in shapes.items()}
                 optimizer.state[weight] = state
+
+
+def state_shapes(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, torch.Size]:
+    """What the optimizer keeps of a weight after its first step: moments, and for AdamW the number of steps."""
+    group = next(group for group in optimizer.param_groups if any(weight is one for one in group["params"]))
+    shapes = dict.fromkeys(group["moments"], weight.shape)
+    return shapes | ({"step": torch.Size()} if group["moments"] == ADAMW_MOMENTS else {})
 
 
 def rates(optimizer: torch.optim.Optimizer, factor: float) -> list[float]:

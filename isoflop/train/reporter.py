@@ -60,7 +60,10 @@ class Reporter:
         self.run_dir.beat(self.latest.step)
 
     def _event(self, progress: Progress, loss: float, now: float) -> None:
-        rate = (progress.n_tokens - self._tokens_then) / max(now - self._then, 1e-9)
+        n_tokens, seconds = progress.n_tokens - self._tokens_then, now - self._then
+        if self._tokens_then == 0:  # the first: a resumed run's tokens were trained by then
+            n_tokens, seconds = progress.n_tokens, progress.seconds
+        rate = n_tokens / max(seconds, 1e-9)
         self._tokens_then, self._then = progress.n_tokens, now
         self.run_dir.append_event(
             ProgressEvent(

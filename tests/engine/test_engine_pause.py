@@ -86,6 +86,14 @@ def test_a_resting_run_shows_signs_of_life_and_its_speed_is_that_of_the_work(tmp
     assert last.tokens_per_second > 10_100 / 2.5
 
 
+def test_the_first_word_of_a_resumed_run_is_its_speed_and_not_all_it_has_trained_at_once(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    reporter = Reporter(make_cell(1e12, 64).run, run_dir, Stop(threading.Event()))
+    reporter.after_step(Progress(step=5000, n_tokens=1_000_000, seconds=50.0), 2.0)
+    [first] = run_dir.read_events(0)[0]
+    assert isinstance(first, ProgressEvent) and first.tokens_per_second == pytest.approx(20_000)
+
+
 def test_a_resting_run_that_is_asked_to_stop_stops(tmp_path: Path) -> None:
     paused = threading.Event()
     paused.set()

@@ -106,6 +106,13 @@ def test_rates_of_sgd_are_judged_by_what_sgd_trains_with() -> None:
     high = findings_of({"optimizer": "sgd", "learning_rate": 100.0})["unusual_rate"]
     assert "outside 0.001 to 30:" in high.message
     assert "unusual_rate" in findings_of({"optimizer": "muon", "learning_rate": 5.0})
+    assert findings_of({"optimizer": "muon", "matrix_learning_rate": 50.0})["unusual_rate"].values["highest"] > 10
+    assert "unusual_rate" not in findings_of({"optimizer": "muon"})
+
+
+def test_a_plan_with_muon_says_that_its_time_is_not_known() -> None:
+    assert "muon_time_unknown" in findings_of({"optimizer": "muon"})
+    assert "muon_time_unknown" not in findings_of({})
 
 
 def test_what_sgd_leaves_is_said_where_it_trains() -> None:

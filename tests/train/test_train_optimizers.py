@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from isoflop.corpus import Corpus
@@ -16,6 +17,7 @@ from isoflop.run_spec import OptimizerSpec
 from isoflop.rundir import Execution
 from isoflop.rundir.layout import weights_path
 from isoflop.step_library import FLAGS, library_path
+from isoflop.train.checkpoint import load_checkpoint, save_checkpoint
 from isoflop.train.loop import Training
 from isoflop.train.model import build_model
 from isoflop.train.native_step import NativeStep
@@ -232,6 +234,23 @@ def test_momentum_reaches_the_trainer(corpus: Corpus, spec: OptimizerSpec) -> No
     one, two = (losses_of(training(corpus, CPU, how), 8) for how in (spec, other))
     assert one[0] == two[0]
     assert one[-1] != two[-1]
+
+
+@pytest.mark.parametrize("lost", ["optimizer.", "model.norm.weight", "of another optimizer"])
+def test_a_checkpoint_without_what_the_optimizer_keeps_counts_as_absent(
+    corpus: Corpus, tmp_path: Path, lost: str
+) -> None:
+    saved, path = training(corpus, CPU, OPTIMIZER if lost.startswith("of") else SGD), tmp_path / "state.safetensors"
+    assert saved.step() is None
+    save_checkpoint(path, "a" * 12, saved.model, saved.optimizer, saved.progress)
+    if not lost.startswith("of"):
+        with safe_open(path, framework="pt") as file:
+            metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        save_file({key: value for key, value in tensors.items() if not key.startswith(lost)}, path, metadata)
+    fresh = training(corpus, CPU, SGD)
+    before = [weight.detach().clone() for weight in fresh.weights]
+    assert load_checkpoint(path, "a" * 12, fresh.model, fresh.optimizer) is None
+    assert all(torch.equal(one, other) for one, other in zip(before, fresh.weights, strict=True))
 
 
 def test_a_torch_without_muon_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
