@@ -105,8 +105,8 @@ ON_A_CORE: dict[Instructions, StepCost] = {
 # H200, see there. With the model's blocks compiled: within 16 % of 6x128 to 16x1024, too high for 4x64.
 ON_A_GPU = StepCost(0.1e-3, 0.33e-3, 1.5e14)
 ON_A_GPU_COMPILED = StepCost(0.1e-3, 0.25e-3, 4.0e14)
-# Compiling takes a process 10 s the first time and 5 s again, whatever the depth. Steps of 4x64 to 16x1024 then take
-# 38 to 53 % less, so that from this many plain seconds on it is paid back.
+# Compiling takes a process 10 s the first time and 4 to 7 s again, whatever the depth. Steps of 4x64 to 16x1024 then
+# take 38 to 53 % less, so that from this many plain seconds on it is paid back.
 COMPILING_SECONDS, COMPILING_PAYS_SECONDS = 8.0, 30.0
 
 

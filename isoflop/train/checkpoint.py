@@ -50,7 +50,8 @@ def load_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.
     except (FileNotFoundError, SafetensorError):
         return None
     names = dict(model.named_parameters())
-    state = {name: state_shapes(optimizer, weight) for name, weight in names.items()}
+    group_of = {weight: group for group in optimizer.param_groups for weight in group["params"]}
+    state = {name: state_shapes(group_of[weight], weight) for name, weight in names.items()}
     expected = {f"model.{name}": weight.shape for name, weight in names.items()} | {
         f"optimizer.{key}.{name}": shape for name, shapes in state.items() for key, shape in shapes.items()
     }

@@ -90,14 +90,13 @@ def ensure_state(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         for weight in group["params"]:
             if not optimizer.state[weight]:
-                shapes = state_shapes(optimizer, weight)
+                shapes = state_shapes(group, weight)
                 state = {name: torch.zeros(shape, device=weight.device) for name, shape in shapes.items()}
                 optimizer.state[weight] = state
 
 
-def state_shapes(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, torch.Size]:
-    """What the optimizer keeps of a weight after its first step: moments, and for AdamW the number of steps."""
-    group = next(group for group in optimizer.param_groups if any(weight is one for one in group["params"]))
+def state_shapes(group: dict[str, Any], weight: Tensor) -> dict[str, torch.Size]:
+    """What an optimizer keeps of a weight of `group` after its first step: moments, and AdamW the number of steps."""
     shapes = dict.fromkeys(group["moments"], weight.shape)
     return shapes | ({"step": torch.Size()} if group["moments"] == ADAMW_MOMENTS else {})
 

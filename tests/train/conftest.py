@@ -1,9 +1,11 @@
 """A small corpus and a small run, real ones."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from isoflop.corpus import Corpus, make_tokenizer, open_corpus
 from isoflop.run_spec import RunSpec, ScheduleSpec
@@ -15,6 +17,15 @@ from isoflop.train.progress import Interrupted, Progress, Trained
 from tests.run_examples import OPTIMIZER
 
 CPU = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=64)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other spin, which is slow on a busy machine; a test may ask for more."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="session")

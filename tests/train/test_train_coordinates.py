@@ -3,7 +3,7 @@
 Yang et al. 2022 (arXiv 2203.03466), appendix D.1; for depth Yang et al. 2023 (arXiv 2310.02244).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -45,14 +45,6 @@ each_kind = pytest.mark.parametrize(
         for kind in KINDS
     ],
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def shape_of(width: int, n_layers: int) -> ModelShape:

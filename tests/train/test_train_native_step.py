@@ -23,6 +23,7 @@ from isoflop.train.optimizer import build_optimizer, clip_gradients, rates, set_
 from isoflop.train.progress import Ending, Interrupted, StepUnavailable
 from tests.run_examples import OPTIMIZER
 from tests.train.conftest import CPU, StopAt, make_run, run_it
+from tests.train.test_train_step_graph import losses_in_chunks
 
 BUILT: list[Instructions] = [name for name in FLAGS if library_path(name) is not None]
 needs_library = pytest.mark.skipif(
@@ -201,17 +202,7 @@ def test_an_evaluation_that_was_interrupted_is_taken_again_to_the_bit(
 def losses(corpus: Corpus, how: Execution, n_steps: int, **changes: object) -> list[float]:
     """Every loss, also those within a chunk."""
     made = Training(make_run(corpus, n_steps=n_steps, **changes), corpus, how, torch.device("cpu"), StopAt())
-    found: list[float] = []
-    count = made._count
-
-    def counted(loss: float) -> str | None:
-        found.append(loss)
-        return count(loss)
-
-    made._count = counted  # type: ignore[method-assign]
-    while made.progress.step < n_steps:
-        assert made.advance() is None
-    return found
+    return losses_in_chunks(made, n_steps)
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """SGD and Muon on every road of the step: eager, recorded (run as it stands on a CPU), and in C++."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +41,6 @@ ROADS = {
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
 each_optimizer = pytest.mark.parametrize("spec", [SGD, pytest.param(MUON, marks=needs_muon)], ids=lambda s: s.kind)
 each_fast_road = pytest.mark.parametrize("how", [ROADS[name] for name in ROADS if name != "eager"], ids=[*ROADS][1:])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def training(corpus: Corpus, how: Execution, spec: OptimizerSpec, **changes: object) -> Training:

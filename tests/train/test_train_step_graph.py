@@ -38,13 +38,13 @@ def losses_of(made: Training, n_steps: int) -> list[float]:
 def losses_in_chunks(made: Training, n_steps: int) -> list[float]:
     """Every loss of the log, not only the last of a chunk."""
     losses: list[float] = []
-    note = made._note
+    count = made._count
 
-    def noted(numbers: tuple[float, float]) -> str | None:
-        losses.append(numbers[0])
-        return note(numbers)
+    def counted(loss: float) -> str | None:
+        losses.append(loss)
+        return count(loss)
 
-    made._note = noted  # type: ignore[method-assign]
+    made._count = counted  # type: ignore[method-assign]
     while made.progress.step < n_steps:
         assert made.advance() is None
     return losses

@@ -310,24 +310,27 @@ static void norm_forward(int m, int d, int row, const float* x, const float* gai
 }
 
 // dx (+)= the gradient through the norm of dh; fills the gain's gradient.
+// The gradient dh (row) of one row's norm, taken through it to its `d` numbers x and to the gain.
+template <bool ADD>
+static inline void norm_row_backward(int d, int row, const float* x, const Gain& gain, float r, const float* dh, float* dx) {
+  vec along{};
+  for (int j = 0; j < row; j += LANES) {
+    vec t = load(dh + j) * load(x + j) * r;
+    store(gain.gradient + j, load(gain.gradient + j) + t);
+    along += t * load(gain.gain + j);
+  }
+  float mean = sum(along) * r / d;
+  for (int j = 0; j < row; j += LANES) {
+    vec through = (load(dh + j) * load(gain.gain + j) - load(x + j) * mean) * r;
+    store(dx + j, ADD ? load(dx + j) + through : through);
+  }
+}
+
 template <bool ADD>
 static void norm_backward(int m, int d, int row, const float* x, const Gain& gain, const float* inverse,
                           const float* dh, float* dx) {
   std::memset(gain.gradient, 0, 4 * row);
-  for (int i = 0; i < m; i++, x += row, dh += row, dx += row) {
-    float r = inverse[i];
-    vec along{};
-    for (int j = 0; j < row; j += LANES) {
-      vec t = load(dh + j) * load(x + j) * r;
-      store(gain.gradient + j, load(gain.gradient + j) + t);
-      along += t * load(gain.gain + j);
-    }
-    float mean = sum(along) * r / d;
-    for (int j = 0; j < row; j += LANES) {
-      vec through = (load(dh + j) * load(gain.gain + j) - load(x + j) * mean) * r;
-      store(dx + j, ADD ? load(dx + j) + through : through);
-    }
-  }
+  for (int i = 0; i < m; i++, x += row, dh += row, dx += row) norm_row_backward<ADD>(d, row, x, gain, inverse[i], dh, dx);
 }
 
 // Normalise one head's query or key x and turn its pairs (i, i + K/2) by their angles.
@@ -353,14 +356,7 @@ static inline void rotary_backward(int k, int k_row, const float* x, const Gain&
     store8(dout + i, a * c + b * s);
     store8(dout + half + i, b * c - a * s);
   }
-  vec along{};
-  for (int i = 0; i < k_row; i += LANES) {
-    vec t = load(dout + i) * load(x + i) * r;
-    store(gain.gradient + i, load(gain.gradient + i) + t);
-    along += t * load(gain.gain + i);
-  }
-  float mean = sum(along) * r / k;
-  for (int i = 0; i < k_row; i += LANES) store(dx + i, (load(dout + i) * load(gain.gain + i) - load(x + i) * mean) * r);
+  norm_row_backward<false>(k, k_row, x, gain, r, dout, dx);
 }
 
 // Queries, keys and values of all heads from their projections: (B, H, T, K) each, the first two normed and rotated.
