@@ -14,16 +14,13 @@ from isoflop.sources.database import from_database, from_sweep_file
 from isoflop.sources.findings.mixtures import mixture_findings
 from isoflop.sources.pool import pool
 from isoflop.sources.source import Origin, Pool, Row, Source, TableSource
-from isoflop.sources.table.csv import read_csv
-from isoflop.sources.table.header import REQUIRED, lacks_renamed
-from isoflop.sources.table.jsonl import read_jsonl
-from isoflop.sources.table.parquet import MAGIC, read_parquet
-from isoflop.sources.table.raw import RawTable
+from isoflop.sources.table.formats import read_table
+from isoflop.sources.table.header import REQUIRED, choose_columns, lacks_renamed
+from isoflop.sources.table.raw import RunTable, choose
 from isoflop.sources.table.values import checked_numbers, texts
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
 
-_JSONL_SUFFIXES = (".jsonl", ".ndjson")
 _KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CSV, JSON lines or Parquet)."
 
 
@@ -81,13 +78,15 @@ def load_source(
         return from_database(path, sweep, label)
     if not content.strip():
         raise IsoflopError(f"{str(path)!r} is empty.", hint=_KINDS)
-    table = _raw_table(path, content, renames)
+    wanted = (*REQUIRED, *renames.values())
+    table = read_table(content, name=source, suffix=path.suffix.lower(), wanted=wanted)
     if table is None:
         raise IsoflopError(
             f"{str(path)!r} is not a sweep file, a database, a Parquet file, or CSV or JSON lines in UTF-8.",
             hint=_KINDS,
         )
-    return _table_source(path, table, label or path.name)
+    columns = choose_columns(table.header, renames, name=table.name)
+    return _table_source(path, choose(table, columns), label or path.name)
 
 
 def _read_unless_sqlite(path: Path) -> bytes | None:
@@ -104,25 +103,7 @@ def _read_unless_sqlite(path: Path) -> bytes | None:
         raise IsoflopError(f"Cannot read {str(path)!r}: {why_inaccessible(error, path)}.", hint=_KINDS) from None
 
 
-def _raw_table(path: Path, content: bytes, renames: Mapping[str, str]) -> RawTable | None:
-    """The table in `content`, in the format that its first bytes or the file's ending tell; None for no table.
-
-    Raises:
-        IsoflopError: the content is not of its format, or a column is missing or twice.
-    """
-    name, suffix = str(path), path.suffix.lower()
-    if content.startswith(MAGIC):
-        return read_parquet(content, renames, name=name)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
-    if suffix in _JSONL_SUFFIXES or (suffix != ".csv" and text.lstrip().startswith("{")):
-        return read_jsonl(text, renames, name=name)
-    return read_csv(text, renames, name=name) if suffix == ".csv" or _names_columns(text, renames) else None
-
-
-def _table_source(path: Path, table: RawTable, label: str) -> TableSource:
+def _table_source(path: Path, table: RunTable, label: str) -> TableSource:
     """The rows of `table`, all of which can be fitted, marked with `label`.
 
     Budget, parameters and tokens are finite and positive; a loss is finite (normalised losses may be negative) and at
@@ -131,8 +112,8 @@ def _table_source(path: Path, table: RawTable, label: str) -> TableSource:
     Raises:
         IsoflopError: no rows, or a bad value.
     """
-    if not table.places:
-        raise IsoflopError(f"{table.name!r} has a header but no rows.", hint="Add one line per completed run.")
+    if not len(table):
+        raise IsoflopError(f"{table.raw.name!r} has a header but no rows.", hint="Add one line per completed run.")
     numbers = checked_numbers(table)
     errors = numbers["loss_se"].tolist() if "loss_se" in numbers else ()
     fields = zip(
@@ -146,19 +127,13 @@ def _table_source(path: Path, table: RawTable, label: str) -> TableSource:
     )
     return TableSource(
         label=label,
-        origin=Origin(table.kind),
+        origin=Origin(table.raw.kind),
         path=path,
         rows=tuple(map(Row._make, fields)),
         columns=table.columns,
         tokenizers=_distinct(texts(table, "tokenizer")),
         param_counts=_distinct(name and name.lower() for name in texts(table, "param_count")),
     )
-
-
-def _names_columns(text: str, renames: Mapping[str, str]) -> bool:
-    """Whether the first line names at least one column that is looked for."""
-    first_line = text.partition("\n")[0]
-    return any(column in first_line for column in (*REQUIRED, *renames.values()))
 
 
 def _none_for_nan(value: float) -> float | None:

@@ -2,32 +2,31 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from functools import cache
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.header import REQUIRED, choose_columns
+from isoflop.sources.table.header import REQUIRED
 from isoflop.sources.table.raw import RawTable
 
 _COMMAS = "Write decimals with a point and no thousands separators, or quote fields that hold commas."
 _LAYOUT = f"The first line names the columns {', '.join(REQUIRED)}, separated by commas; any others are ignored."
 
 
-def read_csv(text: str, renames: Mapping[str, str], *, name: str) -> RawTable:
+def read_csv(text: str, *, name: str) -> RawTable:
     """The table in `text`; a short row ends in empty fields, a row of blanks is none.
 
     Raises:
-        IsoflopError: a field is endless, a column is missing or twice, or a row has more fields than there are columns.
+        IsoflopError: a field is endless, or, when columns are read, a row has more fields than there are columns.
     """
     lines = _lines(text, name)
     _, header = next(lines)
-    columns = choose_columns(header, renames, name=name)
-    rows = list(lines)
-    values = {ours: _column(rows, header.index(theirs)) for ours, theirs in columns.chosen.items()}
-    return RawTable(name, "csv", columns, values, [line for line, _ in rows])
+    rows = cache(lambda: list(lines))
 
+    def read(index: int) -> list[str]:
+        return [fields[index] if index < len(fields) else "" for _, fields in rows()]
 
-def _column(rows: Sequence[tuple[int, list[str]]], index: int) -> list[str]:
-    return [fields[index] if index < len(fields) else "" for _, fields in rows]
+    return RawTable(name, "csv", tuple(header), read, lambda: [line for line, _ in rows()])
 
 
 def _lines(text: str, name: str) -> Iterator[tuple[int, list[str]]]:

@@ -1,10 +1,9 @@
 """JSON lines: one object per line, whose keys are the columns."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from isoflop.errors import IsoflopError, why_unparsed
-from isoflop.sources.table.header import choose_columns
 from isoflop.sources.table.raw import RawTable
 
 _LAYOUT = 'Write one object per line, such as {"budget_flops": 1e18, "n_params": 1e8, "n_tokens": 2e9, "loss": 2.5}.'
@@ -14,18 +13,19 @@ class _KeyTwiceError(ValueError):
     """An object that has a key twice, of which JSON's own reader would keep the last."""
 
 
-def read_jsonl(text: str, renames: Mapping[str, str], *, name: str) -> RawTable:
+def read_jsonl(text: str, *, name: str) -> RawTable:
     """The table in `text`: a key that a line does not have is None there; blank lines are none.
 
     Raises:
-        IsoflopError: a line is no JSON object or names a key twice, or a column is missing.
+        IsoflopError: a line is no JSON object or names a key twice.
     """
     lines = list(_lines(text, name))
-    rows = [row for _, row in lines]
-    header = tuple(dict.fromkeys(key for row in rows for key in row))
-    columns = choose_columns(header, renames, name=name)
-    values = {ours: [row.get(theirs) for row in rows] for ours, theirs in columns.chosen.items()}
-    return RawTable(name, "jsonl", columns, values, [line for line, _ in lines])
+    header = tuple(dict.fromkeys(key for _, row in lines for key in row))
+
+    def read(index: int) -> list[object]:
+        return [row.get(header[index]) for _, row in lines]
+
+    return RawTable(name, "jsonl", header, read, lambda: [line for line, _ in lines])
 
 
 def _lines(text: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:

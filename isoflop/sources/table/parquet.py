@@ -1,19 +1,16 @@
 """Parquet, read with pyarrow where that is installed."""
 
-from collections.abc import Mapping
-
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.header import choose_columns
 from isoflop.sources.table.raw import RawTable
 
 MAGIC = b"PAR1"  # at both ends: parquet.apache.org/docs/file-format
 
 
-def read_parquet(content: bytes, renames: Mapping[str, str], *, name: str) -> RawTable:
+def read_parquet(content: bytes, *, name: str) -> RawTable:
     """The table in `content`.
 
     Raises:
-        IsoflopError: pyarrow is not installed or cannot read it, or a column is missing or twice.
+        IsoflopError: pyarrow is not installed or cannot read it.
     """
     try:
         import pyarrow as pa
@@ -33,14 +30,19 @@ def read_parquet(content: bytes, renames: Mapping[str, str], *, name: str) -> Ra
         raise _unread(name, "its footer, which says where its columns are, is damaged") from None
     try:
         table = file.read()
-        header = table.column_names
-        columns = choose_columns(header, renames, name=name)
-        values = {ours: table.column(header.index(theirs)).to_pylist() for ours, theirs in columns.chosen.items()}
     except pa.ArrowNotImplementedError:
         raise _unread(name, f"it is damaged, or written in a way that pyarrow {pa.__version__} does not read") from None
     except damage:
         raise _unread(name, "the data of its columns are damaged") from None
-    return RawTable(name, "parquet", columns, values, range(1, table.num_rows + 1))
+
+    def read(index: int) -> list[object]:
+        try:
+            values: list[object] = table.column(index).to_pylist()
+        except damage:
+            raise _unread(name, "the data of its columns are damaged") from None
+        return values
+
+    return RawTable(name, "parquet", tuple(table.column_names), read, lambda: range(1, table.num_rows + 1))
 
 
 def _unread(name: str, why: str) -> IsoflopError:

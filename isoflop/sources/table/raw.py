@@ -1,6 +1,6 @@
-"""A table as its file has it, the same for every format."""
+"""A table as its file has it, the same for every format; and its columns by our names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,22 +11,61 @@ Kind = Literal["csv", "jsonl", "parquet"]
 
 @dataclass(frozen=True)
 class RawTable:
-    """Columns of values that nobody has looked at yet.
+    """A file's rows that nobody has looked at yet.
 
     Attributes:
         name: the file, as errors name it.
         kind: its format.
-        columns: which of its columns are read.
-        values: those columns, by our names, one value per row: text, numbers, None or whatever the format holds.
-        places: what `place` calls each row by: its line, or its number.
+        header: its columns in its order; one that is there twice is listed twice.
+        read: from a position in the header to that column: text, numbers, None or whatever the format holds, one value
+            per row.
+        number: what `place` calls each row by: its line, or its number.
+
+    `read` and `number` may raise IsoflopError, of rows that are not of the format: a header is judged before its rows.
     """
 
     name: str
     kind: Kind
-    columns: TableColumns
-    values: Mapping[str, Sequence[object]]
-    places: Sequence[int]
+    header: tuple[str, ...]
+    read: Callable[[int], Sequence[object]]
+    number: Callable[[], Sequence[int]]
+
+    @property
+    def places(self) -> Sequence[int]:
+        """The line or number of each row."""
+        return self.number()
+
+    def column(self, theirs: str) -> Sequence[object]:
+        """The first column of that name, which is there."""
+        return self.read(self.header.index(theirs))
 
     def place(self, index: int) -> str:
         """Where the row is: `'runs.csv', line 4`."""
         return f"{self.name!r}, {'row' if self.kind == 'parquet' else 'line'} {self.places[index]}"
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """The columns of a table that are read, one value per row.
+
+    Attributes:
+        raw: the table.
+        columns: which of its columns are read.
+        values: those columns by our names.
+    """
+
+    raw: RawTable
+    columns: TableColumns
+    values: Mapping[str, Sequence[object]]
+
+    def __len__(self) -> int:
+        return len(self.raw.places)
+
+    def place(self, index: int) -> str:
+        """Where the row is: `'runs.csv', line 4`."""
+        return self.raw.place(index)
+
+
+def choose(raw: RawTable, columns: TableColumns) -> RunTable:
+    """The chosen `columns` of a table."""
+    return RunTable(raw, columns, {ours: raw.column(theirs) for ours, theirs in columns.chosen.items()})

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from isoflop.errors import IsoflopError
 from isoflop.sources.table.header import REQUIRED
-from isoflop.sources.table.raw import RawTable
+from isoflop.sources.table.raw import RunTable
 
 # Of a vocabulary of e^1000 tokens a uniform guess costs 1000 nats; what is far beyond is no loss per token.
 LARGEST_LOSS = 1e6
@@ -56,7 +56,7 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def checked_numbers(table: RawTable) -> dict[str, Numbers]:
+def checked_numbers(table: RunTable) -> dict[str, Numbers]:
     """The columns of numbers, by our names of them; NaN where an optional one is missing.
 
     Raises:
@@ -72,7 +72,7 @@ def checked_numbers(table: RawTable) -> dict[str, Numbers]:
     return numbers
 
 
-def texts(table: RawTable, ours: str) -> list[str | None]:
+def texts(table: RunTable, ours: str) -> list[str | None]:
     """Each value of the column as text, numbers too; None where it is missing. Empty where there is no such column.
 
     Raises:
