@@ -49,6 +49,7 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "tokens_unrelated": _WARNING,
         },
         "sources": {
+            "grouped_budgets": _INFO,
             "runs_pending": _WARNING,
             "runs_diverged": _WARNING,
             "runs_failed": _WARNING,

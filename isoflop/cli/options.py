@@ -51,6 +51,23 @@ Columns = Annotated[
         help="The table's own name of a column, such as n_params=N; may be repeated.",
     ),
 ]
+BudgetTolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-tolerance",
+        metavar="<share>",
+        help="Runs of a table whose FLOPs differ by no more than this share are one budget, such as 0.02; 0: exactly "
+        "equal ones. Default: groups that are clearly apart.",
+    ),
+]
+Budgets = Annotated[
+    str | None,
+    typer.Option(
+        "--budgets",
+        metavar="<C1,C2,...>",
+        help="Budgets in FLOPs to which the runs of a table belong, each to the nearest within a quarter.",
+    ),
+]
 Database = Annotated[
     Path, typer.Option("--db", parser=named_path, metavar="<path>", envvar="ISOFLOP_DB", help="Database file (SQLite).")
 ]

@@ -14,6 +14,7 @@ from isoflop.fit import Question
 from isoflop.fit.laws import PUBLISHED, PublishedLaw
 from isoflop.report.summary import Questions, Summary, summarize
 from isoflop.shape import ParamCount
+from isoflop.sources.grouping import Grouping, grouped
 from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.recount import convention_matrix, under_convention
 from isoflop.sources.source import Pool, Source, fit_source
@@ -22,6 +23,7 @@ from isoflop.units import parse_quantity
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.5, 0.999
 LEAST_WINDOW, MOST_WINDOW = 0.1, 10.0
+MOST_TOLERANCE = 0.5
 EVERY_LAW = "all"
 # What can be meant: a training of more than one step of one token up to far beyond every computer, tokens up to all
 # that is ever written, a device from a microcontroller to a building.
@@ -33,7 +35,7 @@ class Request:
     """What the command line asks of its sources, as it was typed.
 
     Attributes:
-        db, sweep, columns: where and how the sources are read.
+        db, sweep, columns, budget_tolerance, budgets: where and how the sources are read.
         targets, level, window, surface_loss, suggest, bootstrap: of the fit.
         params, flops: conventions other than the sweep's own.
         laws: names of published laws, or `all`.
@@ -44,6 +46,8 @@ class Request:
     db: Path
     sweep: str | None = None
     columns: Sequence[str] = ()
+    budget_tolerance: float | None = None
+    budgets: str | None = None
     targets: Sequence[str] = ()
     level: float = 0.90
     window: float | None = None
@@ -118,7 +122,7 @@ def _summary(source: Source | Pool, request: Request, budgets: Sequence[float]) 
         corpus_tokens=_tokens(request.corpus_tokens, "--corpus-tokens"),
         inference_tokens=_tokens(request.inference_tokens, "--inference-tokens"),
     )
-    rows = under_convention(source, request.params, request.flops)
+    rows = grouped(under_convention(source, request.params, request.flops), _grouping(request))
     question = Question(
         targets=budgets,
         level=request.level,
@@ -136,6 +140,16 @@ def _summary(source: Source | Pool, request: Request, budgets: Sequence[float]) 
         questions=questions,
         convention_fits=convention_matrix(source, request.level, request.window),
     )
+
+
+def _grouping(request: Request) -> Grouping:
+    if request.budget_tolerance is not None and not 0 <= request.budget_tolerance <= MOST_TOLERANCE:
+        raise IsoflopError(
+            f"--budget-tolerance {request.budget_tolerance:g} is not a share that runs of one budget may differ by.",
+            hint=f"Give a number between 0 and {MOST_TOLERANCE:g}, such as 0.02 for 2 %.",
+        )
+    named = request.budgets.split(",") if request.budgets is not None else []
+    return Grouping(request.budget_tolerance, tuple(_bounded(one, "--budgets in FLOPs", _TRAININGS) for one in named))
 
 
 def _tokens(given: str | None, what: str) -> float | None:

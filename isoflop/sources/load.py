@@ -123,6 +123,7 @@ def _table_source(path: Path, table: RunTable, label: str) -> TableSource:
         texts(table, "seed") or repeat(None),
         repeat(label),
         repeat(None),
+        repeat(None),
         strict=False,  # of endless repetitions
     )
     return TableSource(

@@ -37,7 +37,7 @@ class Origin(StrEnum):
 
 
 class Row(NamedTuple):
-    """One run as a fit sees it: planned FLOPs (the grouping key), parameters, training tokens, loss; then the rest.
+    """One run as a fit sees it: budget in FLOPs (the grouping key), parameters, training tokens, loss; then the rest.
 
     Attributes:
         loss_se: standard error of the loss over the evaluation set, in the loss's unit.
@@ -45,6 +45,7 @@ class Row(NamedTuple):
         seed: initial weights and order of the data.
         source: label of the source that the row comes from.
         cell: the cell of a sweep that it is the result of; None in a table.
+        as_read: budget_flops, n_tokens and loss in the table, where the run was put at another budget.
     """
 
     budget_flops: float
@@ -56,6 +57,7 @@ class Row(NamedTuple):
     seed: str | None = None
     source: str = ""
     cell: RunCell | None = None
+    as_read: tuple[float, float, float] | None = None
 
 
 class FitColumns(TypedDict):

@@ -24,7 +24,7 @@ center_tokens_per_param = 20
 
 FIT = {
     "--window", "--surface-loss", "--suggest", "--params", "--flops", "--law", "--peak", "--utilisation", "--price",
-    "--devices", "--corpus-tokens", "--inference-tokens",
+    "--devices", "--corpus-tokens", "--inference-tokens", "--budget-tolerance", "--budgets",
 }  # fmt: skip
 SURFACE = {
     "plan": {

@@ -18,7 +18,7 @@ LAYERS = (
     {"laws", "noise"},
     {"results"},
     {"estimators"},
-    {"question"},
+    {"question", "budgets"},
     {"reading", "design", "compare", "as_json"},
     {"findings"},
     {"sweep"},

@@ -52,7 +52,7 @@ def no_profiles(seen: Evidence) -> Finding:
         Severity.ERROR,
         f"None of {len(seen.valleys)} budgets has the {MIN_POINTS} runs, 3 sizes and 3 token counts that a parabola "
         "needs.",
-        "Train more sizes per budget; rows of a table form one budget only if their budget_flops are exactly equal.",
+        "Train more sizes per budget; where FLOPs of one budget differ, --budget-tolerance or --budgets groups them.",
         {"n_budgets": len(seen.valleys), "n_listed": len(seen.profiles)},
     )
 
@@ -72,8 +72,7 @@ def on_near_budgets(seen: Evidence) -> Iterator[Finding]:
         Severity.WARNING,
         f"{n_budgets} budgets would be {len(groups)} if budgets that differ by {100 * (widest - 1):.2g} % or less "
         f"counted as one, such as {example[0].budget_flops!r} and {example[1].budget_flops!r} FLOPs.",
-        "Rows form one budget only if their budget_flops are exactly equal: write the planned FLOPs into budget_flops, "
-        "not FLOPs computed from N and D.",
+        "Give --budget-tolerance 0.05 or name them with --budgets C1,C2,..., or write the planned FLOPs into budget_flops.",
         {"n_budgets": n_budgets, "n_groups": len(groups), "largest_ratio": widest},
     )
 

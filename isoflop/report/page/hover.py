@@ -47,9 +47,17 @@ def _from_row(heading: str, row: Row) -> DrawnRun:
         heading,
         _size(row.budget_flops, row.n_params, row.n_tokens),
         f"loss {row.loss:.6g}{error}",
+        _as_read(row),
         ", ".join(f"{what} {plain(value)}" for what, value in known.items() if value is not None),
     )
     return DrawnRun(row.budget_flops, row.n_params, row.loss, hover_text(lines), None)
+
+
+def _as_read(row: Row) -> str:
+    if row.as_read is None:
+        return ""
+    flops, tokens, loss = row.as_read
+    return f"in the table: {format_flops(flops)} FLOPs, D {count(tokens)}, loss {loss:.6g}"
 
 
 def _from_cell(cell: RunCell, result: CompletedResult, source: SweepSource, whose: str) -> DrawnRun:

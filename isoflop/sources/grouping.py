@@ -1,0 +1,143 @@
+"""Tables whose FLOPs were measured: runs that share a budget but for some per cent are put at it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from isoflop.errors import IsoflopError
+from isoflop.finding import Finding, Severity
+from isoflop.sources.source import Pool, Row, Source, TableSource
+from isoflop.units import format_flops
+from isoflop.wording import runs
+
+if TYPE_CHECKING:
+    from isoflop.fit.budgets import BudgetGroups
+
+# A loss cannot be followed along its slope farther than this from where it was measured.
+_FARTHEST = 0.5
+_NAMED, _LISTED = 6, 50
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How runs of tables share budgets; by default where groups are clear, see `fit.budgets.group_budgets`.
+
+    Attributes:
+        tolerance: largest relative step between neighbours of one budget; 0: exactly equal values alone.
+        budgets: those that runs are to belong to, FLOPs.
+    """
+
+    tolerance: float | None = None
+    budgets: tuple[float, ...] = ()
+
+    @property
+    def asked(self) -> bool:
+        """Whether a user chose anything."""
+        return self.tolerance is not None or bool(self.budgets)
+
+
+def grouped(source: Source | Pool, grouping: Grouping) -> Source | Pool:
+    """`source` with the runs of its tables at the budgets that they share, and a finding; sweeps stay as planned.
+
+    Raises:
+        IsoflopError: a grouping is asked for where there is no table, or would put a run more than half off its budget.
+    """
+    from isoflop.fit.budgets import group_budgets  # loads scipy, which reading a source does without
+
+    if not any(isinstance(part, TableSource) for part in source.each):
+        if grouping.asked:
+            raise IsoflopError(
+                "--budget-tolerance and --budgets group the runs of a table, and there is none: a sweep's runs belong "
+                "to the budgets they were planned at.",
+                hint="Leave them out.",
+            )
+        return source
+    rows = source.rows
+    found = group_budgets(
+        [row.budget_flops for row in rows],
+        [row.n_params for row in rows],
+        [row.n_tokens for row in rows],
+        [row.loss for row in rows],
+        tolerance=grouping.tolerance,
+        named=grouping.budgets,
+        planned=[row.cell is not None for row in rows],
+    )
+    if found is None:
+        return source
+    _refuse_far(rows, found)
+    at_budgets = [_at_budget(row, *place) for row, *place in zip(rows, *_columns(found), strict=True)]
+    finding = _finding(rows, found, grouping)
+    return _with_rows(source, at_budgets, finding)
+
+
+def _columns(found: "BudgetGroups") -> tuple[list[float], ...]:
+    return found.budget_flops.tolist(), found.n_tokens.tolist(), found.loss.tolist(), found.moved.tolist()
+
+
+def _at_budget(row: Row, budget_flops: float, n_tokens: float, loss: float, moved: float) -> Row:
+    if not moved:
+        return row
+    as_read = (row.budget_flops, row.n_tokens, row.loss)
+    return row._replace(budget_flops=budget_flops, n_tokens=n_tokens, loss=loss, as_read=as_read)
+
+
+def _with_rows(source: Source | Pool, rows: Sequence[Row], finding: Finding) -> Source | Pool:
+    """`source` with other rows of the same number, its parts included."""
+    findings = (*source.findings, finding)
+    if not isinstance(source, Pool):
+        return replace(source, rows=tuple(rows), findings=findings)
+    left = iter(rows)
+    parts = tuple(replace(part, rows=tuple(islice(left, len(part.rows)))) for part in source.parts)
+    return replace(source, rows=tuple(rows), findings=findings, parts=parts)
+
+
+def _refuse_far(rows: Sequence[Row], found: "BudgetGroups") -> None:
+    for row, budget in zip(rows, found.budget_flops.tolist(), strict=True):
+        if abs(math.log(row.budget_flops / budget)) > math.log1p(_FARTHEST):
+            raise IsoflopError(
+                f"One budget of {format_flops(budget)} FLOPs would hold a run of {format_flops(row.budget_flops)}: "
+                "a loss cannot be carried so far.",
+                hint="Give a smaller --budget-tolerance, or name the budgets with --budgets.",
+            )
+
+
+def _finding(rows: Sequence[Row], found: "BudgetGroups", grouping: Grouping) -> Finding:
+    n_moved, budgets = int(found.moved.sum()), sorted(set(found.budget_flops[found.moved].tolist()))
+    placed = list(zip(rows, found.budget_flops.tolist(), found.loss.tolist(), strict=True))
+    off = max(abs(row.budget_flops / at - 1) for row, at, _ in placed)
+    change = max(abs(row.loss - loss) for row, _, loss in placed)
+    n_values = len({row.budget_flops for row, at, _ in placed if at in budgets})
+    how = (
+        f"; losses were carried to it along the surface's slope, by up to {change:.2g}"
+        if found.loss_moved
+        else "; losses are as they were measured, for no surface can be fitted to them"
+    )
+    return Finding(
+        code="grouped_budgets",
+        severity=Severity.INFO,
+        message=f"{n_values} values of budget_flops were taken as {_named(budgets)}: {runs(n_moved)} "
+        f"{'lies' if n_moved == 1 else 'lie'} up to {_per_cent(off)} off the budget{how}.",
+        hint="`--budget-tolerance 0` fits only runs of exactly equal FLOPs as one budget; `--budgets C1,C2,...` names "
+        "the budgets.",
+        values={
+            "budgets": budgets[:_LISTED],
+            "n_budgets": len(budgets),
+            "n_values": n_values,
+            "n_moved": n_moved,
+            "largest_distance": off,
+            "largest_loss_change": change,
+            "chosen": "named" if grouping.budgets else "automatic" if grouping.tolerance is None else "tolerance",
+        },
+    )
+
+
+def _named(budgets: Sequence[float]) -> str:
+    names = ", ".join(format_flops(budget) for budget in budgets[:_NAMED])
+    more = f" and {len(budgets) - _NAMED} more" if len(budgets) > _NAMED else ""
+    return f"{len(budgets)} budget{'s' if len(budgets) > 1 else ''} of {names}{more} FLOPs"
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.2g} %"
