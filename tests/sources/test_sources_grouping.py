@@ -87,7 +87,7 @@ def test_a_sweep_alone_is_never_grouped(tmp_path):
 
 
 def test_a_loss_is_not_carried_across_budgets():
-    with pytest.raises(IsoflopError, match="One budget of .* FLOPs would hold a run of"):
+    with pytest.raises(IsoflopError, match=r"One budget of .* FLOPs would hold a run of"):
         grouped(achieved(), Grouping(tolerance=10.0))
 
 

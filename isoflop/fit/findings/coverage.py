@@ -72,7 +72,7 @@ def on_near_budgets(seen: Evidence) -> Iterator[Finding]:
         Severity.WARNING,
         f"{n_budgets} budgets would be {len(groups)} if budgets that differ by {100 * (widest - 1):.2g} % or less "
         f"counted as one, such as {example[0].budget_flops!r} and {example[1].budget_flops!r} FLOPs.",
-        "Give --budget-tolerance 0.05 or name them with --budgets C1,C2,..., or write the planned FLOPs into budget_flops.",
+        "Give --budget-tolerance 0.05, name them with --budgets C1,C2,..., or write planned FLOPs into budget_flops.",
         {"n_budgets": n_budgets, "n_groups": len(groups), "largest_ratio": widest},
     )
 
