@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Unpack, overload
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from isoflop.fit.design.suggest import suggest_runs
@@ -74,7 +75,7 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
     choice = choose(rows, window=question.window, huber=huber, valleys=valleys)
     estimate = choice.estimate(budgets, level) if choice else None
     scorecard = make_scorecard(choice, valleys, level) if choice else ()
-    reader = TargetReader(rows, choice, level, credible_decades(scorecard, level))
+    reader = TargetReader(_kept(rows, choice), choice, level, credible_decades(scorecard, level))
     recommended = _recommended(choice, estimate, reader, question) if choice and estimate else None
     joint, noise = _joint_of_all(rows, choice), pool_noise(valleys)
     seen = Evidence(
@@ -126,6 +127,13 @@ def fit_exponents(*given: Any, **named: Any) -> tuple[Estimate, Estimate | None]
     choice = choose(rows, window=question.window, valleys=valleys)
     recommended = choice.estimate(budgets, question.level) if choice else None
     return parabola_estimate(valleys, budgets, question.level, len(rows)), recommended
+
+
+def _kept(rows: Rows, choice: Choice | None) -> Rows:
+    """The rows that the recommended estimate does not set aside: a bad run says nothing of what a new seed does."""
+    if choice is None or not choice.outliers:
+        return rows
+    return rows.take(~np.isin(rows.index, choice.outliers))
 
 
 def _listed(valleys: Sequence[Valley]) -> Sequence[Valley]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from isoflop.finding import Finding, Severity
-from isoflop.fit.estimators.parabola import MIN_POINTS, Valley
+from isoflop.fit.estimators.choice import spread
+from isoflop.fit.estimators.parabola import MIN_POINTS, Valley, budget_floors
 from isoflop.fit.findings.evidence import Evidence, flops, per_budget
 from isoflop.fit.intervals import student_quantile
 from isoflop.fit.lines import MIN_PROFILES
@@ -163,7 +164,7 @@ def _on_frontier(seen: Evidence) -> Iterator[Finding]:
             "Add budgets, or sizes on the side where the floor is missing.",
             values,
         )
-    if seen.frontier is None and n_inside >= MIN_PROFILES:
+    if n_inside >= MIN_PROFILES and not spread(budget_floors(seen.valleys)):
         yield Finding(
             "no_frontier",
             Severity.ERROR,
