@@ -37,6 +37,7 @@ from isoflop.fit.estimators.surface import HUBER, SurfaceSolution, find_surface
 from isoflop.fit.findings import diagnose
 from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.question import Options, Question, read_call
+from isoflop.fit.reading.narrow import within_window
 from isoflop.fit.reading.scorecard import credible_decades, make_scorecard
 from isoflop.fit.reading.target_reader import TargetReader
 from isoflop.fit.results.estimators import Estimate, Estimators, Recommended
@@ -93,6 +94,8 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         credible_decades=reader.credible_decades,
         question=question,
         suggested=_suggest(choice, question),
+        narrow=within_window(choice) if choice else None,
+        outlook=_outlook(choice),
     )
     return SweepFit(
         level=level,
@@ -100,7 +103,7 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         frontier=seen.frontier,
         estimators=seen.estimators,
         targets=seen.targets,
-        outlook=tuple(reader.read(budget) for budget in _outlook(choice)),
+        outlook=tuple(reader.read(budget) for budget in seen.outlook),
         scorecard=scorecard,
         credible_decades=reader.credible_decades,
         suggested=seen.suggested,

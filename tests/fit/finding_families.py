@@ -136,6 +136,10 @@ def _replicated(generator: Generator, half_width: float, sd: float) -> Columns:
     return noisy(generator, stack(*parts), sd)
 
 
+def _shallow(generator: Generator) -> SweepFit:
+    return fit_sweep(*_replicated(generator, 0.04, 0.005))
+
+
 def _one_bad_repeat(generator: Generator) -> SweepFit:
     columns = _replicated(generator, 0.6, 0.001)
     bad = np.zeros(len(columns[3]))
@@ -210,13 +214,21 @@ def _shuffled(generator: Generator) -> SweepFit:
     return fit_sweep(*columns[:2], generator.permutation(columns[2]), columns[3])
 
 
-def _swapped(generator: Generator) -> SweepFit:
-    budgets, n_params, n_tokens, loss = well(generator)
-    return fit_sweep(budgets, n_tokens * 1e3, n_params / 1e3, loss)
-
-
 def _windowed(generator: Generator, half_width: float, window: float | None) -> SweepFit:
     return fit_sweep(*well(generator, half_width=half_width, n_sizes=11), window=window)
+
+
+def _bent_by_far_sizes(
+    generator: Generator, *, window: float | None = None, bend: float = 0.5, sd: float = 0.006
+) -> SweepFit:
+    """Large models train the worse the larger the budget: as far from the floor as no window reaches."""
+    budgets, law = some_budgets(generator, 6), a_law(generator)
+    columns = surface_sweep(budgets, law=law, half_width=1.5, n_sizes=13)
+    offset = np.tile(np.linspace(-1.5, 1.5, 13), 6)
+    worse = np.repeat(np.linspace(0.0, generator.uniform(0.8, 1.2), 6), 13) * np.maximum(offset - 0.6, 0.0)
+    target = 100 * budgets[-1]
+    spoilt = noisy(generator, with_loss(columns, columns[3] + bend * worse), sd)
+    return fit_sweep(*spoilt, targets=[target], window=window)
 
 
 def _of_few_budgets(generator: Generator, number: int) -> SweepFit:
@@ -249,7 +261,7 @@ FAMILIES: dict[str, Family] = {
     "skewed_valley": Family(lambda g: _skewed(g, half_width=1.0), (fit_well,)),
     "flat_valley": Family(_flat, (fit_well,)),
     "noise_fills_valley": Family(
-        lambda g: fit_sweep(*_replicated(g, 0.04, 0.005)),
+        _shallow,
         (lambda g: fit_sweep(*_replicated(g, 0.6, 0.001)), _one_bad_repeat),
     ),
     "unequal_noise": Family(_unequal, (_equal,)),
@@ -261,7 +273,18 @@ FAMILIES: dict[str, Family] = {
     "outliers": Family(_one_bad, (fit_well,)),
     "not_6nd": Family(lambda g: _dear(g, g.uniform(1.08, 1.2)), (lambda g: _dear(g, 1.0),)),
     "scorecard_missed": Family(lambda g: fit_sweep(*bent(g)), (lambda g: fit_sweep(*exact(g)),)),
-    "credible_extrapolation": Family(lambda g: fit_sweep(*exact(g)), (lambda g: fit_sweep(*bent(g)),)),
+    "credible_extrapolation": Family(
+        lambda g: fit_sweep(*exact(g)),
+        (lambda g: fit_sweep(*bent(g)), _shallow, _shuffled),
+    ),
+    "window_disagrees": Family(
+        _bent_by_far_sizes,
+        (
+            fit_well,
+            lambda g: _bent_by_far_sizes(g, window=0.6),
+            lambda g: _bent_by_far_sizes(g, bend=0.0),
+        ),
+    ),
     "no_target": Family(lambda g: fit_sweep(*well(g, number=1), targets=[1e22]), (lambda g: _target(g, 0.5),)),
     "far_extrapolation": Family(
         lambda g: _target(g, g.uniform(1.05, 4.0)), (lambda g: _target(g, 0.95), lambda g: _target(g, -1.0))

@@ -12,7 +12,8 @@ from tests.fit.known_sweeps import known_sweep, surface_sweep, valley, with_nois
 KEYS = {
     "profiles": "budget_flops n_points vertex n_opt n_opt_ci d_opt d_opt_ci loss_opt curvature rmse",
     "targets": "budget_flops n_opt n_opt_ci_statistical n_opt_ci n_opt_model_error d_opt d_opt_ci loss "
-    "loss_ci_statistical loss_ci loss_model_error tokens_per_param estimator extrapolation_decades credible bands",
+    "loss_ci_statistical loss_ci loss_model_error tokens_per_param estimator extrapolation_decades credible bands "
+    "n_opt_shrunk d_opt_shrunk",
     "scorecard": "n_fitted budget_flops decades n_opt n_opt_ci n_opt_seen error_decades held loss loss_ci loss_seen",
     "findings": "code severity message hint values",
 }

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
+from isoflop.finding import Finding, Severity
 from isoflop.sources.load import load_source
 from tests.report_examples import LLAMA3, column, points_of, summary_of
 
@@ -50,6 +53,24 @@ def test_without_targets_the_largest_budget_and_ten_times_it_are_read():
     assert "an extrapolation, 1.0 decades above" in summary.answer.sentences[3]
     assert "No target was given" in summary.readings.note
     assert {finding.code for finding in summary.findings} == {"surface_rejected"}  # parabolas are no surface
+
+
+def test_a_notably_different_second_reading_has_a_sentence_of_its_own():
+    name = str(LLAMA3.with_name("porian_short_warmup.csv"))
+    source = load_source(name, db=LLAMA3.parent / "none.db", sweep=None)
+    summary = summary_of(source, targets=(1e21, 1e17))
+    *_, reading, below, second = summary.answer.sentences
+    assert reading.startswith("For 1.00e21 FLOPs")
+    assert below.startswith("For 1.00e17 FLOPs")
+    assert second.startswith("A second reading for 1.00e21 FLOPs, with the exponent a shrunk towards 0.5")
+    assert not second.startswith(summary.answer.decision)
+
+
+def test_nothing_reassures_beside_an_error():
+    summary = summary_of(points_of(1e12, 2e12, 4e12, 8e12))
+    assert "credible_extrapolation" in {finding.code for finding in summary.findings}
+    source = replace(summary.source, findings=(Finding("flops_mismatch", Severity.ERROR, "Off.", "Check."),))
+    assert "credible_extrapolation" not in {finding.code for finding in summary_of(source).findings}
 
 
 def test_a_target_below_the_data_is_called_that():

@@ -31,6 +31,8 @@ class Evidence:
         joint: the joint fit of all rows; `choice`: the estimate to act on.
         replicates: None without any.
         suggested: runs to train next.
+        narrow: `choice` again from the runs near their budget's best; None where no grid reaches farther.
+        outlook: budgets at which the estimate is read where no target is asked for, FLOPs.
     """
 
     rows: Rows
@@ -47,6 +49,8 @@ class Evidence:
     credible_decades: float | None
     question: Question
     suggested: tuple[Suggestion, ...]
+    narrow: Choice | None = None
+    outlook: tuple[float, ...] = ()
 
     @property
     def largest_planned(self) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from isoflop.fit.estimators.choice import NONE, Choice
 from isoflop.fit.intervals import Interval, decades_beyond, log_interval, model_half_width, student_quantile, ten_to
 from isoflop.fit.noise import replicate_noise
+from isoflop.fit.reading.narrow import read_shrunk
 from isoflop.fit.results.target import Band, Target
 from isoflop.fit.rows import Rows
 from isoflop.fit.valley import ValleyShape
@@ -30,6 +31,7 @@ def read_target(
     model_half = model_half_width(beyond, level)
     loss = read_loss(choice, log_c, level)
     shape = choice.shape if ten_to(log_n) is not None else None
+    shrunk = read_shrunk(choice, log_c)
     return Target(
         budget_flops=budget_flops,
         n_opt=ten_to(log_n),
@@ -47,6 +49,8 @@ def read_target(
         extrapolation_decades=beyond,
         credible=None if credible_decades is None else beyond <= credible_decades,
         bands=flat_bands(shape, log_n, log_c, loss.value, noise_sd) if shape else (),
+        n_opt_shrunk=shrunk.n_opt,
+        d_opt_shrunk=shrunk.d_opt,
     )
 
 

@@ -34,6 +34,8 @@ class Target:
         extrapolation_decades: beyond the largest (or below the smallest) fitted budget; 0 inside.
         credible: whether the sweep's own scorecard reaches as far; None where it could not be made.
         bands: which sizes are nearly as good.
+        n_opt_shrunk, d_opt_shrunk: a second reading, with the slope beyond the largest fitted budget shrunk towards
+            published exponents (docs/fitting.md); None up to that budget.
     """
 
     budget_flops: float
@@ -52,6 +54,8 @@ class Target:
     extrapolation_decades: float | None
     credible: bool | None = None
     bands: tuple[Band, ...] = ()
+    n_opt_shrunk: float | None = None
+    d_opt_shrunk: float | None = None
 
 
 @dataclass(frozen=True)
