@@ -1,5 +1,6 @@
 """The completed runs of a sweep as columns, which of them lie near their budget's best, and what a token costs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -186,6 +187,17 @@ class TokenCost:
 
     offset: float
     slope: float
+
+    def per_token(self, n_params: float) -> float:
+        """Training FLOPs of a token at this size."""
+        return 6 * n_params if self == SIX else math.exp(self.offset + self.slope * math.log(n_params))
+
+    def through(self, budget_flops: float, n_params: float, n_tokens: float) -> "TokenCost":
+        """The cost with this slope by which `n_params` on `n_tokens` spend the budget; 6 N D stays what it is."""
+        if self == SIX:
+            return self
+        offset = math.log(budget_flops) - math.log(n_tokens) - self.slope * math.log(n_params)
+        return TokenCost(offset, self.slope)
 
 
 SIX = TokenCost(float(np.log(6)), 1.0)

@@ -44,7 +44,7 @@ from isoflop.fit.results.estimators import Estimate, Estimators, Recommended
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Suggestion
-from isoflop.fit.rows import Columns, Rows, read_cost
+from isoflop.fit.rows import SIX, Columns, Rows, read_cost
 
 # A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
 OUTLOOK_STEP = 10.0
@@ -109,6 +109,8 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         suggested=seen.suggested,
         cloud=bootstrap_frontiers(rows, surface, read_cost(rows), question.bootstrap) if surface else None,
         findings=diagnose(seen),
+        n_budgets=len(valleys),
+        cost=choice.cost if choice else SIX,
     )
 
 

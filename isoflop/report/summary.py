@@ -177,6 +177,8 @@ def _decisions(source: Source | Pool, fit: SweepFit, questions: Questions) -> It
                 budget_flops=target.budget_flops,
                 n_opt=target.n_opt,
                 d_opt=target.d_opt,
+                cost=fit.cost,
+                loss=target.loss,
                 surface=law,
                 surface_rejected=rejected,
                 spec=source.spec if isinstance(source, SweepSource) else None,

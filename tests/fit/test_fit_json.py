@@ -7,7 +7,7 @@ import pytest
 
 from isoflop.fit import fit_as_json, fit_sweep
 from isoflop.fit.rows import Curves
-from tests.fit.known_sweeps import known_sweep, surface_sweep, valley, with_noise
+from tests.fit.known_sweeps import CHINCHILLA, known_sweep, surface_sweep, valley, with_noise
 
 KEYS = {
     "profiles": "budget_flops n_points vertex n_opt n_opt_ci d_opt d_opt_ci loss_opt curvature rmse",
@@ -42,7 +42,7 @@ def test_the_document_has_the_promised_keys():
     document = _document(with_noise(SWEEP, np.random.default_rng(10), 0.002), targets=[1e23], curves=ON_THE_WAY)
     assert list(document) == [
         "level", "profiles", "frontier", "estimators", "targets", "scorecard", "credible_decades", "suggested",
-        "findings", "bootstrap",
+        "findings", "n_budgets", "bootstrap",
     ]  # fmt: skip
     for name, keys in KEYS.items():
         assert document[name], name
@@ -87,3 +87,15 @@ def test_without_a_frontier_its_places_are_null():
     (target,) = document["targets"]
     assert {key for key, value in target.items() if value is not None} == {"budget_flops", "estimator", "bands"}
     assert target["bands"] == []
+
+
+def test_profiles_that_are_not_listed_are_counted():
+    rows = 60
+    budgets = np.geomspace(1e18, 1e20, rows)
+    n_params = 1e8 * (budgets / 1e18) ** 0.5 * np.tile([0.4, 1.0, 2.5], 20)
+    loss = np.exp(CHINCHILLA.log_loss(np.log(n_params), np.log(budgets / 6 / n_params)))
+    document = _document((budgets, n_params, budgets / 6 / n_params, loss))
+    assert (len(document["profiles"]), document["n_budgets"]) == (50, rows)
+    (finding,) = [one for one in document["findings"] if one["code"] == "no_profiles"]
+    assert "Only the first 50 are listed." in finding["message"]
+    assert _document(SWEEP)["n_budgets"] == 4

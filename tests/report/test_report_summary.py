@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -103,3 +104,24 @@ def test_rows_that_were_never_grouped_are_counted_and_mostly_not_shown():
     assert "0 of 240 budgets have a floor" in summary.answer.sentences[0]
     assert len(summary.profiles.rows) == 5
     assert "Not shown: 235 more budgets." in summary.profiles.note
+
+
+def test_one_target_has_one_number_of_tokens_and_one_loss_where_flops_are_not_6nd(tmp_path):
+    """A ladder: C = 10 N D at 190M parameters, 7.2 N D at 3B; no two runs have the same budget."""
+    lines = ["budget_flops,n_params,n_tokens,loss"]
+    for n_params in (190e6, 370e6, 760e6, 1.28e9, 3.17e9):
+        per_token = 10 * n_params * (n_params / 190e6) ** (math.log(0.72) / math.log(3.17e9 / 190e6))
+        for per_param in (10, 20, 40, 100, 200):
+            n_tokens = per_param * n_params
+            loss = 1.6 + 410 * n_params**-0.34 + 1200 * n_tokens**-0.35 + 1e-4 * math.sin(n_tokens)
+            lines.append(f"{per_token * n_tokens!r},{n_params!r},{n_tokens!r},{loss!r}")
+    (tmp_path / "ladder.csv").write_text("\n".join(lines))
+    source = load_source(str(tmp_path / "ladder.csv"), db=tmp_path / "none.db", sweep=None)
+    summary = summary_of(source, targets=(1e22,))
+    (target,), (decision,) = summary.targets, summary.decisions
+    own = decision.smaller[0]
+    assert own.n_tokens == pytest.approx(target.d_opt)
+    assert own.loss_same_budget == pytest.approx(target.loss)
+    for built in decision.buildable:
+        slope = 1 + math.log(0.72) / math.log(3.17e9 / 190e6)
+        assert built.n_tokens == pytest.approx(target.d_opt * (target.n_opt / built.n_params) ** slope, rel=1e-6)

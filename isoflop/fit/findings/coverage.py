@@ -52,7 +52,8 @@ def no_profiles(seen: Evidence) -> Finding:
         "no_profiles",
         Severity.ERROR,
         f"None of {len(seen.valleys)} budgets has the {MIN_POINTS} runs, 3 sizes and 3 token counts that a parabola "
-        "needs.",
+        "needs."
+        + (f" Only the first {len(seen.profiles)} are listed." if len(seen.profiles) < len(seen.valleys) else ""),
         "Train more sizes per budget; where FLOPs of one budget differ, --budget-tolerance or --budgets groups them.",
         {"n_budgets": len(seen.valleys), "n_listed": len(seen.profiles)},
     )
