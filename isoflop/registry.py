@@ -76,6 +76,8 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "unusual_rate": _WARNING,
             "sgd_excess_loss": _INFO,
             "muon_time_unknown": _INFO,
+            "recipe_beyond": _WARNING,
+            "many_steps": _WARNING,
             "short_heldout": _WARNING,
         },
         "corpus": {

@@ -8,7 +8,7 @@ from isoflop.counting import FlopCount, flops_per_token
 from isoflop.fit.findings.targets import FAR_DECADES
 from isoflop.fit.rows import TokenCost
 from isoflop.plan.neighbours import neighbours
-from isoflop.plan.recipe import Recipe, make_recipe
+from isoflop.plan.recipe import DEFAULT_TUNED_FLOPS, Recipe, make_recipe
 from isoflop.plan.shapes import ShapeRule
 from isoflop.shape import ModelShape, ParamCount
 from isoflop.spec import ModelSpec, RecipeSpec, SweepSpec
@@ -19,8 +19,6 @@ from isoflop.units import format_flops
 DEFAULT_CONTEXT, DEFAULT_VOCABULARY = 2048, 32_000
 # A shape this many times larger or smaller than N_opt is no answer to it.
 MOST_TIMES_OFF = 10.0
-# The largest budget at which batch and rate of the default recipe were compared (docs/decisions.md, GPU sweeps).
-DEFAULT_TUNED_FLOPS = 2e12
 
 
 @dataclass(frozen=True)
