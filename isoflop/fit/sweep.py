@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from isoflop.fit.design.suggest import suggest_runs
 from isoflop.fit.estimators.bootstrap import bootstrap_frontiers
-from isoflop.fit.estimators.choice import Choice, choose
+from isoflop.fit.estimators.choice import JOINT, Choice, choose
 from isoflop.fit.estimators.envelope import envelope_of_curves, envelope_of_ends
 from isoflop.fit.estimators.estimates import (
     cubic_estimate,
@@ -36,6 +36,7 @@ from isoflop.fit.estimators.parabola import (
 from isoflop.fit.estimators.surface import HUBER, SurfaceSolution, find_surface
 from isoflop.fit.findings import diagnose
 from isoflop.fit.findings.evidence import Evidence
+from isoflop.fit.noise import without_bad_repeats
 from isoflop.fit.question import Options, Question, read_call
 from isoflop.fit.reading.narrow import within_window
 from isoflop.fit.reading.scorecard import credible_decades, make_scorecard
@@ -135,9 +136,12 @@ def fit_exponents(*given: Any, **named: Any) -> tuple[Estimate, Estimate | None]
 
 
 def _kept(rows: Rows, choice: Choice | None) -> Rows:
-    """The rows that the recommended estimate does not set aside: a bad run says nothing of what a new seed does."""
-    if choice is None or not choice.outliers:
-        return rows
+    """The rows that the recommended estimate does not set aside: a bad run says nothing of what a new seed does.
+
+    Where it has no mask of its own, repeats are judged by each other.
+    """
+    if choice is None or choice.estimator != JOINT:
+        return without_bad_repeats(rows)
     return rows.take(~np.isin(rows.index, choice.outliers))
 
 

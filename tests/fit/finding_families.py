@@ -140,8 +140,9 @@ def _shallow(generator: Generator) -> SweepFit:
     return fit_sweep(*_replicated(generator, 0.04, 0.005))
 
 
-def _one_bad_repeat(generator: Generator) -> SweepFit:
-    columns = _replicated(generator, 0.6, 0.001)
+def _one_bad_repeat(generator: Generator, number: int = 5) -> SweepFit:
+    law, budgets = a_law(generator), some_budgets(generator, number)
+    columns = noisy(generator, stack(*(surface_sweep(budgets, law=law, half_width=0.6) for _ in range(3))))
     bad = np.zeros(len(columns[3]))
     bad[generator.integers(len(bad))] = generator.uniform(0.5, 5.0)
     return fit_sweep(*with_loss(columns, columns[3] + bad))
@@ -262,7 +263,7 @@ FAMILIES: dict[str, Family] = {
     "flat_valley": Family(_flat, (fit_well,)),
     "noise_fills_valley": Family(
         _shallow,
-        (lambda g: fit_sweep(*_replicated(g, 0.6, 0.001)), _one_bad_repeat),
+        (lambda g: fit_sweep(*_replicated(g, 0.6, 0.001)), _one_bad_repeat, lambda g: _one_bad_repeat(g, 1)),
     ),
     "unequal_noise": Family(_unequal, (_equal,)),
     "shared_trunks": Family(lambda g: _trunks(g, named=True), (lambda g: _trunks(g, named=False),)),

@@ -121,7 +121,9 @@ def on_suggestions(seen: Evidence) -> Iterator[Finding]:
             ),
             "Two budgets with a floor inside six sizes each, and positive losses, are enough for a joint valley."
             if unknown
-            else "Train the planned runs first, or ask for another target.",
+            else "Train the planned runs first, or ask for another target."
+            if seen.question.planned
+            else "Ask for a target farther from the fitted budgets, or for fewer runs.",
             {"missing": seen.unanswered_suggestions},
         )
     elif seen.suggested:
