@@ -7,7 +7,7 @@ from isoflop.fit.findings.agreement import on_agreement
 from isoflop.fit.findings.coverage import no_profiles, on_coverage, on_losses, on_near_budgets, on_rows
 from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.findings.floors import on_floors
-from isoflop.fit.findings.noise import on_noise
+from isoflop.fit.findings.noisy_rows import on_noise
 from isoflop.fit.findings.targets import on_intervals, on_scorecard, on_suggestions, on_targets, on_window
 
 # Warnings of columns that do not belong together: nothing read off such rows has proved anything.
