@@ -18,6 +18,8 @@ from isoflop.fit.rows import in_window
 REJECTED_P_VALUE = 0.01
 # Exponents that differ by less than this are the same to two printed digits.
 _SAME_EXPONENT = 0.01
+# Estimators that differ by more than this make other plans: at ten times the budget another N by a quarter.
+FAR_EXPONENT = 0.1
 # a + b this near 1 is 1: C = 6 N D to what exponents are known to.
 _SUM_TOLERANCE = 0.01
 # The mask is made for a few bad runs; where it sets aside more than this share, something else is wrong.
@@ -45,16 +47,18 @@ def _on_estimators(seen: Evidence) -> Iterator[Finding]:
         others["surface"] = found.surface.estimate
     apart = {name: other.exponent_a for name, other in others.items() if _differ(own, other)}
     if apart:
+        tested = found.recommended.estimator == JOINT
+        far = any(abs(value - own.exponent_a) > FAR_EXPONENT for value in apart.values() if value is not None)
         listed = ", ".join(f"{name} {value:.3f}" for name, value in apart.items() if value is not None)
         yield Finding(
             "estimators_disagree",
-            Severity.INFO if found.recommended.estimator == JOINT else Severity.WARNING,
+            Severity.INFO if tested and not far else Severity.WARNING,
             f"Estimators differ from the recommended exponent a = {own.exponent_a:.3f} by more than statistical "
             f"errors: {listed}.",
             "The runs do not obey what at least one estimator assumes: see the findings on skew, lack of fit, outliers "
             + (
                 "and width. On published sweeps this foretold no misses of the recommended estimate."
-                if found.recommended.estimator == JOINT
+                if tested and not far
                 else "and width, and take the spread of the estimators as part of the uncertainty."
             ),
             {"recommended": own.exponent_a, **apart},
