@@ -47,8 +47,8 @@ def _on_estimators(seen: Evidence) -> Iterator[Finding]:
         others["surface"] = found.surface.estimate
     apart = {name: other.exponent_a for name, other in others.items() if _differ(own, other)}
     if apart:
-        tested = found.recommended.estimator == JOINT
-        far = any(abs(value - own.exponent_a) > FAR_EXPONENT for value in apart.values() if value is not None)
+        tested, a = found.recommended.estimator == JOINT, found.recommended.estimate.exponent_a
+        far = any(abs(value - a) > FAR_EXPONENT for value in apart.values() if value is not None)
         listed = ", ".join(f"{name} {value:.3f}" for name, value in apart.items() if value is not None)
         yield Finding(
             "estimators_disagree",
