@@ -38,6 +38,8 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "not_6nd": _INFO,
             "scorecard_missed": _WARNING,
             "credible_extrapolation": _INFO,
+            "loss_scorecard_missed": _WARNING,
+            "credible_loss": _INFO,
             "no_target": _ERROR,
             "far_extrapolation": _WARNING,
             "loss_not_fitted": _INFO,

@@ -153,7 +153,8 @@ def test_json_of_fit(drawn: Path) -> None:
     assert set(document) == {
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
         "frontier",
-        "estimators", "targets", "scorecard", "credible_decades", "suggested", "conventions", "decisions",
+        "estimators", "targets", "scorecard", "credible_decades",
+        "loss_credible_decades", "suggested", "conventions", "decisions",
         "laws", "bootstrap", "findings",
     }  # fmt: skip
     assert document["sources"] == [

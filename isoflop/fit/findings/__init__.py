@@ -5,6 +5,7 @@ from isoflop.fit.findings.agreement import on_agreement
 from isoflop.fit.findings.coverage import no_profiles, on_coverage, on_losses, on_near_budgets, on_noise, on_rows
 from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.findings.floors import on_floors
+from isoflop.fit.findings.loss_forecasts import on_loss_forecasts
 from isoflop.fit.findings.targets import on_intervals, on_scorecard, on_suggestions, on_targets
 
 
@@ -21,6 +22,7 @@ def diagnose(seen: Evidence) -> tuple[Finding, ...]:
         *on_noise(seen),
         *on_agreement(seen),
         *on_scorecard(seen),
+        *on_loss_forecasts(seen),
         *on_targets(seen),
         *on_intervals(seen),
         *on_suggestions(seen),

@@ -30,6 +30,7 @@ class Evidence:
         noise: pooled over `inside` parabolas.
         joint: the joint fit of all rows; `choice`: the estimate to act on.
         replicates: None without any.
+        credible_decades, loss_credible_decades: how far the scorecard reaches; None without forecasts.
         suggested: runs to train next.
     """
 
@@ -47,6 +48,7 @@ class Evidence:
     credible_decades: float | None
     question: Question
     suggested: tuple[Suggestion, ...]
+    loss_credible_decades: float | None = None
 
     @property
     def largest_planned(self) -> float:

@@ -31,6 +31,7 @@ class SweepFit:
         suggested: runs worth training next, in this order.
         cloud: frontiers of resampled runs, to look at; None unless asked for.
         credible_decades: how far beyond its budgets the scorecard shows the sweep to see; None without forecasts.
+        loss_credible_decades: the same of its losses.
     """
 
     level: float
@@ -44,3 +45,4 @@ class SweepFit:
     suggested: tuple[Suggestion, ...]
     findings: tuple[Finding, ...]
     cloud: Cloud | None = None
+    loss_credible_decades: float | None = None
