@@ -169,7 +169,7 @@ def test_json_of_fit(drawn: Path) -> None:
     assert set(document["targets"][0]) == {
         "budget_flops", "n_opt", "n_opt_ci_statistical", "n_opt_ci", "d_opt", "d_opt_ci", "loss", "loss_ci",
         "tokens_per_param", "estimator", "extrapolation_decades", "n_opt_model_error", "loss_ci_statistical",
-        "loss_model_error", "credible", "bands",
+        "loss_model_error", "credible", "bands", "loss_credible",
     }  # fmt: skip
     assert [target["budget_flops"] for target in document["targets"]] == [1e20, 2e19]
     assert document["simulated"] is True

@@ -114,7 +114,7 @@ def test_losses_that_cannot_be_forecast_are_judged_by_no_finding():
     """Three budgets have none to forecast; losses below zero have no law that falls as a power."""
     short = fit_sweep(*surface_sweep([1e18, 1e19, 1e20]))
     budgets, *others, loss = surface_sweep(np.geomspace(1e18, 1e20, 5))
-    for fit in (short, fit_sweep(budgets, *others, loss - 2.8)):
+    for fit in (short, fit_sweep(budgets, *others, loss - 9.0)):
         assert not codes(fit) & {"credible_loss", "loss_scorecard_missed"}
         assert fit.loss_credible_decades is None or not fit.scorecard
 
