@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from isoflop.corpus import vocab_size
 from isoflop.counting import FlopCount, flops_per_token
 from isoflop.fit.findings.targets import FAR_DECADES
+from isoflop.fit.rows import TokenCost
 from isoflop.plan.neighbours import neighbours
-from isoflop.plan.recipe import Recipe, make_recipe
+from isoflop.plan.recipe import DEFAULT_TUNED_FLOPS, Recipe, make_recipe
 from isoflop.plan.shapes import ShapeRule
 from isoflop.shape import ModelShape, ParamCount
 from isoflop.spec import ModelSpec, RecipeSpec, SweepSpec
@@ -18,8 +19,6 @@ from isoflop.units import format_flops
 DEFAULT_CONTEXT, DEFAULT_VOCABULARY = 2048, 32_000
 # A shape this many times larger or smaller than N_opt is no answer to it.
 MOST_TIMES_OFF = 10.0
-# The largest budget at which batch and rate of the default recipe were compared (docs/decisions.md, GPU sweeps).
-DEFAULT_TUNED_FLOPS = 2e12
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Buildable:
     Attributes:
         n_params: N under the fit's convention.
         n_tokens: D that spends the budget, counted as the fit counts FLOPs.
+        flops_per_token: by that count.
         relative_to_optimum: n_params / N_opt.
         recipe: steps, batch and rates; None where no whole steps of whole sequences meet the budget within 0.5 %.
     """
@@ -53,6 +53,7 @@ class Buildable:
     shape: ModelShape
     n_params: int
     n_tokens: float
+    flops_per_token: float
     relative_to_optimum: float
     recipe: Recipe | None
 
@@ -90,9 +91,18 @@ def family_of(spec: SweepSpec | None, count: ParamCount, flops: FlopCount = Flop
     return Family(rule, spec.recipe, spec.budgets[-1], default=False, flops=flops)
 
 
-def buildable_around(family: Family, budget_flops: float, n_opt: float) -> tuple[Buildable, ...]:
-    """The nearest shape of at most `n_opt` parameters and the nearest of more, fewer where a side has none near."""
-    built = (_trained(family, shape, budget_flops, n_opt) for shape in neighbours(family.rule, n_opt) if shape)
+def buildable_around(
+    family: Family, budget_flops: float, n_opt: float, cost: TokenCost | None = None
+) -> tuple[Buildable, ...]:
+    """The nearest shape of at most `n_opt` parameters and the nearest of more, fewer where a side has none near.
+
+    A sweep's shapes cost what the sweep counts. Where no sweep is known, a token costs what the rows say, `cost`, so
+    that every table has the same D for a size; without that, what the shape's own matrix products take.
+    """
+    rows_cost = cost if family.default else None
+    built = (
+        _trained(family, shape, budget_flops, n_opt, rows_cost) for shape in neighbours(family.rule, n_opt) if shape
+    )
     return tuple(one for one in built if 1 / MOST_TIMES_OFF <= one.relative_to_optimum <= MOST_TIMES_OFF)
 
 
@@ -114,13 +124,15 @@ def family_sentences(family: Family, budget_flops: float) -> tuple[str, ...]:
     return (*([assumed] if family.default else []), *([far] if decades > FAR_DECADES else []))
 
 
-def _trained(family: Family, shape: ModelShape, budget_flops: float, n_opt: float) -> Buildable:
+def _trained(family: Family, shape: ModelShape, budget_flops: float, n_opt: float, cost: TokenCost | None) -> Buildable:
     n_params = shape.n_params(family.rule.count)
-    n_tokens = budget_flops / flops_per_token(shape, family.flops, family.rule.count)
+    per_token = cost.per_token(n_params) if cost else flops_per_token(shape, family.flops, family.rule.count)
+    n_tokens = budget_flops / per_token
     return Buildable(
         shape=shape,
         n_params=n_params,
         n_tokens=n_tokens,
+        flops_per_token=per_token,
         relative_to_optimum=n_params / n_opt,
         recipe=make_recipe(family.recipe, shape, n_tokens * shape.flops_per_token),
     )

@@ -1,5 +1,6 @@
 """Everything that follows from the optimum of one target budget."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from isoflop.decision.cost import CostRates, TrainingCost, training_cost
 from isoflop.decision.overtraining import InferenceOptimum, SmallerModel, inference_optimum, smaller_models
 from isoflop.decision.repeats import Repeats, repeats_of, repeats_sentence
 from isoflop.fit.laws import SurfaceLaw
+from isoflop.fit.rows import SIX, TokenCost
 from isoflop.shape import ParamCount
 from isoflop.spec import SweepSpec
 
@@ -58,6 +60,8 @@ def decide(
     budget_flops: float,
     n_opt: float,
     d_opt: float,
+    cost: TokenCost | None = None,
+    loss: float | None = None,
     surface: SurfaceLaw | None = None,
     surface_rejected: bool = False,
     spec: SweepSpec | None = None,
@@ -70,17 +74,20 @@ def decide(
     """The decision at `budget_flops`: what can be built there, what it costs, and what else could be done.
 
     `n_opt` parameters, counted as `param_count` says, and `d_opt` tokens are the fit's, `flop_count` its way of
-    counting FLOPs; `surface` is its law of the loss, and `surface_rejected` whether its runs reject that; `spec` the
-    sweep it is of; `corpus_tokens` are unique tokens at hand; `inference_tokens` those the model will read and write
-    in use.
+    counting FLOPs, `cost` what a token costs by its rows (6 N where that is not known), `loss` its prediction at the
+    optimum; `surface` is its law of the loss, which is moved so that its optimum and the loss there are these, and
+    `surface_rejected` whether its runs reject that; `spec` the sweep it is of; `corpus_tokens` are unique tokens at
+    hand; `inference_tokens` those the model will read and write in use.
 
     Raises:
         IsoflopError: a corpus or a use of no positive number of tokens.
     """
     count = _COUNTED.get(param_count, "total")
     family = family_of(spec, count, flop_count)
-    law = surface if surface is not None and _usable(surface, n_opt, d_opt) else None
-    shapes = buildable_around(family, budget_flops, n_opt)
+    own = (cost or SIX).through(budget_flops, n_opt, d_opt) if math.isfinite(d_opt) else SIX
+    usable = surface is not None and own.slope > 0 and _usable(surface, n_opt, d_opt)
+    law = surface.through(n_opt, budget_flops / own.per_token(n_opt), own, loss) if surface and usable else None
+    shapes = buildable_around(family, budget_flops, n_opt, None if cost is None else own)
     repeats = None if corpus_tokens is None else repeats_of(corpus_tokens, n_opt, d_opt, law)
     return Decision(
         budget_flops=budget_flops,
@@ -90,8 +97,8 @@ def decide(
         buildable=shapes,
         rates=rates,
         cost=None if rates is None else training_cost(budget_flops, rates),
-        smaller=() if law is None else smaller_models(law, budget_flops, n_opt),
-        inference=_inference(law, budget_flops, inference_tokens),
+        smaller=() if law is None else smaller_models(law, budget_flops, n_opt, own),
+        inference=_inference(law, budget_flops, inference_tokens, own),
         repeats=repeats,
         notes=(
             *family_sentences(family, budget_flops),
@@ -110,7 +117,9 @@ def _usable(surface: SurfaceLaw, n_opt: float, d_opt: float) -> bool:
     return float(surface.log_loss(np.log(n_opt), np.log(d_opt))) < _LARGEST_LOG_LOSS
 
 
-def _inference(law: SurfaceLaw | None, budget_flops: float, inference_tokens: float | None) -> InferenceOptimum | None:
+def _inference(
+    law: SurfaceLaw | None, budget_flops: float, inference_tokens: float | None, cost: TokenCost
+) -> InferenceOptimum | None:
     if law is None or inference_tokens is None:
         return None
-    return inference_optimum(law, budget_flops, inference_tokens)
+    return inference_optimum(law, budget_flops, inference_tokens, cost)

@@ -1,8 +1,9 @@
 """Models smaller than the compute-optimal one, trained longer: cheaper to use, dearer to train.
 
-All of it on the surface L(N, D) and at C = 6 N D for training, 2 N per token for inference (Sardana et al. 2024,
-arXiv 2401.00448, section 2). Sizes of equal loss are described by one number v: the size term A N^-alpha takes the
-share 1 / (1 + e^-v) of the loss that is left above E, the data term B D^-beta the rest.
+All of it on the surface L(N, D). A token costs in training what the rows say, c(N), which is 6 N for most, and a third
+of it in use, 2 N: the forward pass alone (Sardana et al. 2024, arXiv 2401.00448, section 2). Sizes of equal loss are
+described by one number v: the size term A N^-alpha takes the share 1 / (1 + e^-v) of the loss that is left above E, the
+data term B D^-beta the rest.
 """
 
 import math
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 
 from isoflop.fit.laws import SurfaceLaw
+from isoflop.fit.rows import SIX, TokenCost
 from isoflop.units import require_positive
 
-TRAINING_FLOPS, INFERENCE_FLOPS = 6.0, 2.0
+# FLOPs of training over those of use, of one token: forward and backward pass over the forward one.
+TRAINING_OVER_USE = 3
 # Sizes on offer, as shares of N_opt; the first is what the others are compared with.
 SHARES = (1.0, 1 / 2, 1 / 4, 1 / 8)
 # A size or a number of tokens beyond e^300 = 10^130 is no answer, and 6 N D soon no float.
@@ -45,7 +48,7 @@ class InferenceOptimum:
     Attributes:
         inference_tokens: tokens read and written in use.
         n_params, n_tokens: the model and its training.
-        training_flops, lifetime_flops: 6 N D, and 6 N D + 2 N T.
+        training_flops, lifetime_flops: c D, and c (D + T / 3); 6 N D and 6 N D + 2 N T for most.
         optimal_lifetime_flops: of the compute-optimal model with the same use.
     """
 
@@ -62,14 +65,18 @@ class InferenceOptimum:
         return 1 - self.lifetime_flops / self.optimal_lifetime_flops
 
 
-def smaller_models(surface: SurfaceLaw, budget_flops: float, n_opt: float) -> tuple[SmallerModel, ...]:
+def smaller_models(
+    surface: SurfaceLaw, budget_flops: float, n_opt: float, cost: TokenCost = SIX
+) -> tuple[SmallerModel, ...]:
     """What `n_opt` and 1/2 to 1/8 of it need and lose, against the surface's own lowest loss at the budget."""
-    return tuple(_smaller(surface, budget_flops, n_opt, share) for share in SHARES)
+    return tuple(_smaller(surface, budget_flops, share * n_opt, share, cost) for share in SHARES)
 
 
-def tokens_for_equal_loss(surface: SurfaceLaw, budget_flops: float, n_params: float) -> float | None:
+def tokens_for_equal_loss(
+    surface: SurfaceLaw, budget_flops: float, n_params: float, cost: TokenCost = SIX
+) -> float | None:
     """Tokens with which `n_params` reach the surface's lowest loss at the budget; None: no number of them does."""
-    left = _log_reducible(surface, budget_flops)
+    left = _log_reducible(surface, budget_flops, cost)
     size = surface.log_a - surface.alpha * math.log(n_params)
     if size >= left:
         return None
@@ -78,21 +85,24 @@ def tokens_for_equal_loss(surface: SurfaceLaw, budget_flops: float, n_params: fl
     return math.exp(log_tokens) if log_tokens < _MOST_LOG else None
 
 
-def inference_optimum(surface: SurfaceLaw, budget_flops: float, inference_tokens: float) -> InferenceOptimum | None:
-    """The size that minimises 6 N D + 2 N T at the lowest loss of the budget (Sardana et al. 2024, equation 3).
+def inference_optimum(
+    surface: SurfaceLaw, budget_flops: float, inference_tokens: float, cost: TokenCost = SIX
+) -> InferenceOptimum | None:
+    """The size that minimises c(N) (D + T / 3) at the lowest loss of the budget (Sardana et al. 2024, equation 3).
 
-    At the minimum v = ln(beta / alpha) + ln(1 + T / 3 D), and D grows with v: one root, between v of the
-    compute-optimal model and that with its own D on the right. None for a surface whose optimum is beyond all bounds.
+    With c ~ N^r, at the minimum v = ln(r beta / alpha) + ln(1 + T / 3 D), and D grows with v: one root, between v of
+    the compute-optimal model and that with its own D on the right. None for a surface whose optimum is beyond all
+    bounds.
 
     Raises:
         IsoflopError: the demand is no positive number.
     """
     demand = math.log(require_positive(inference_tokens, "The number of inference tokens"))
-    left, start = _log_reducible(surface, budget_flops), math.log(surface.beta / surface.alpha)
+    left, start = _log_reducible(surface, budget_flops, cost), math.log(cost.slope * surface.beta / surface.alpha)
 
     def wanted(v: float) -> float:
         _, log_d = _equal_loss(surface, left, v)
-        return start + _log1p_exp(demand - math.log(TRAINING_FLOPS / INFERENCE_FLOPS) - log_d)
+        return start + _log1p_exp(demand - math.log(TRAINING_OVER_USE) - log_d)
 
     end = wanted(start)
     v = brentq(lambda v: v - wanted(v), start, end, xtol=1e-12) if end > start else start
@@ -104,27 +114,27 @@ def inference_optimum(surface: SurfaceLaw, budget_flops: float, inference_tokens
         inference_tokens=inference_tokens,
         n_params=n_params,
         n_tokens=n_tokens,
-        training_flops=TRAINING_FLOPS * n_params * n_tokens,
-        lifetime_flops=_lifetime(n_params, n_tokens, inference_tokens),
-        optimal_lifetime_flops=_lifetime(math.exp(log_n_opt), math.exp(log_d_opt), inference_tokens),
+        training_flops=cost.per_token(n_params) * n_tokens,
+        lifetime_flops=_lifetime(cost, n_params, n_tokens, inference_tokens),
+        optimal_lifetime_flops=_lifetime(cost, math.exp(log_n_opt), math.exp(log_d_opt), inference_tokens),
     )
 
 
-def _smaller(surface: SurfaceLaw, budget_flops: float, n_opt: float, share: float) -> SmallerModel:
-    n_params = share * n_opt
-    n_tokens = tokens_for_equal_loss(surface, budget_flops, n_params)
+def _smaller(surface: SurfaceLaw, budget_flops: float, n_params: float, share: float, cost: TokenCost) -> SmallerModel:
+    n_tokens = tokens_for_equal_loss(surface, budget_flops, n_params, cost)
+    per_token = cost.per_token(n_params)
     return SmallerModel(
         share=share,
         n_params=n_params,
         n_tokens=n_tokens,
-        flops_ratio=None if n_tokens is None else TRAINING_FLOPS * n_params * n_tokens / budget_flops,
-        loss_same_budget=surface.loss(n_params, budget_flops / (TRAINING_FLOPS * n_params)),
+        flops_ratio=None if n_tokens is None else per_token * n_tokens / budget_flops,
+        loss_same_budget=surface.loss(n_params, budget_flops / per_token),
     )
 
 
-def _log_reducible(surface: SurfaceLaw, budget_flops: float) -> float:
+def _log_reducible(surface: SurfaceLaw, budget_flops: float, cost: TokenCost) -> float:
     """ln(lowest loss at the budget - E)."""
-    log10_n, log10_d = surface.optimum(math.log10(budget_flops))
+    log10_n, log10_d = surface.optimum(math.log10(budget_flops), cost)
     size = surface.log_a - surface.alpha * log10_n * math.log(10)
     data = surface.log_b - surface.beta * log10_d * math.log(10)
     return size + _log1p_exp(data - size)
@@ -141,5 +151,5 @@ def _log1p_exp(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
-def _lifetime(n_params: float, n_tokens: float, inference_tokens: float) -> float:
-    return n_params * (TRAINING_FLOPS * n_tokens + INFERENCE_FLOPS * inference_tokens)
+def _lifetime(cost: TokenCost, n_params: float, n_tokens: float, inference_tokens: float) -> float:
+    return cost.per_token(n_params) * (n_tokens + inference_tokens / TRAINING_OVER_USE)

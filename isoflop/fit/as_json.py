@@ -33,6 +33,7 @@ def fit_as_json(fit: SweepFit) -> dict[str, object]:
         "loss_credible_decades": fit.loss_credible_decades,
         "suggested": [_plain(suggestion) for suggestion in fit.suggested],
         "findings": [finding.as_json() for finding in fit.findings],
+        "n_budgets": fit.n_budgets,
         "bootstrap": {"exponents_a": [line.slope for line in fit.cloud.n_lines]} if fit.cloud else None,
     }
 

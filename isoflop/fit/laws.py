@@ -57,6 +57,27 @@ class SurfaceLaw:
         decay = self.alpha * n_line.slope * LN10
         return ValleyShape(self.alpha, cost.slope * self.beta, depth, decay, n_line.log_c_mean)
 
+    def through(self, n_params: float, n_tokens: float, cost: TokenCost, loss: float | None) -> "SurfaceLaw":
+        """The law with these exponents whose optimum is `n_params` on `n_tokens`, with `loss` there.
+
+        What size and data add to the loss there is as much as at this law's own optimum of equal cost, but for E, which
+        is never negative; without a `loss`, E stays.
+        """
+        log_c = (cost.offset + cost.slope * math.log(n_params) + math.log(n_tokens)) / LN10
+        log_n, log_d = (log * LN10 for log in self.optimum(log_c, cost))
+        log_left = float(np.logaddexp(self.log_a - self.alpha * log_n, self.log_b - self.beta * log_d))
+        log_e = self.log_e
+        if loss is not None and loss > 0:
+            log_left = min(log_left, math.log(loss))
+            e = loss - math.exp(log_left)
+            log_e = math.log(e) if e > 0 else -math.inf
+        # at an optimum alpha A N^-alpha = slope beta B D^-beta
+        size_weight, data_weight = cost.slope * self.beta, self.alpha
+        log_share = log_left - math.log(size_weight + data_weight)
+        log_a = log_share + math.log(size_weight) + self.alpha * math.log(n_params)
+        log_b = log_share + math.log(data_weight) + self.beta * math.log(n_tokens)
+        return SurfaceLaw(log_e, log_a, log_b, self.alpha, self.beta)
+
     @property
     def exponent_a(self) -> float:
         """N_opt ~ C^a at C = 6 N D."""

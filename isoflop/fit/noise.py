@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import chdtrc
+from scipy.special import chdtrc, fdtrc
 
 from isoflop.fit.arrays import Array, Indices, Mask
 from isoflop.fit.intervals import normal_spread
@@ -26,6 +26,9 @@ _PRIOR_FREEDOM = 4.0
 _ALIKE = 0.1
 # Beyond this the covariance of runs that share a trunk is nearly singular.
 _LARGEST_CORRELATION = 0.95
+# A repeat is bad where the others' scatter would give it once in a thousand sweeps, as seen on two repeats at least.
+BAD_REPEAT_P_VALUE = 0.001
+_FEWEST_REPEATS = 2
 # Residuals below this share of the loss are rounding: nothing is to be learnt from them.
 ROUNDING = 1e-9
 
@@ -97,17 +100,50 @@ class PureError:
 
 def replicate_noise(rows: Rows) -> PureError | None:
     """The noise of replicates: rows of one budget, size and token count; None without any."""
-    keys = np.stack([rows.budget_flops, rows.n_params, rows.n_tokens])
-    _, member = np.unique(keys, axis=1, return_inverse=True)
-    counts = np.bincount(member.ravel())
+    member = _repeats(rows)
+    counts = np.bincount(member)
     freedom = int((counts - 1).sum())
     if freedom == 0:
         return None
     peak = float(np.abs(rows.loss).max()) or 1.0
     loss = rows.loss / peak
-    means = np.bincount(member.ravel(), loss) / counts
-    squares = float(((loss - means[member.ravel()]) ** 2).sum())
+    means = np.bincount(member, loss) / counts
+    squares = float(((loss - means[member]) ** 2).sum())
     return PureError(peak * math.sqrt(squares / freedom), freedom)
+
+
+def _repeats(rows: Rows) -> Indices:
+    """(n,): which group of equal budget, size and tokens a row belongs to."""
+    keys = np.stack([rows.budget_flops, rows.n_params, rows.n_tokens])
+    _, member = np.unique(keys, axis=1, return_inverse=True)
+    return member.ravel()
+
+
+def without_bad_repeats(rows: Rows) -> Rows:
+    """The rows but for the worst of repeats that differ as the others' would once in a thousand sweeps.
+
+    For rows that no mask has judged: the pair with a diverged run has its own variance, not that of seeds.
+    """
+    while True:
+        member, peak = _repeats(rows), float(np.abs(rows.loss).max(initial=0.0)) or 1.0
+        counts, loss = np.bincount(member), rows.loss / peak
+        freedom = counts - 1
+        squares = np.bincount(member, (loss - (np.bincount(member, loss) / np.maximum(counts, 1))[member]) ** 2)
+        groups = np.flatnonzero(freedom)
+        if len(groups) < 2:
+            return rows
+        worst = int(groups[np.argmax(squares[groups] / freedom[groups])])
+        others = int(freedom.sum() - freedom[worst])
+        rest = float(squares.sum() - squares[worst]) / others
+        if others < _FEWEST_REPEATS or rest <= ROUNDING**2:
+            return rows
+        ratio = float(squares[worst] / freedom[worst]) / rest
+        if len(groups) * float(fdtrc(freedom[worst], others, ratio)) >= BAD_REPEAT_P_VALUE:
+            return rows
+        of_worst = np.flatnonzero(member == worst)
+        keep = np.ones(len(rows), dtype=bool)
+        keep[of_worst[np.argmax(rows.loss[of_worst])]] = False
+        rows = rows.take(keep)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The completed runs of a sweep as columns, which of them lie near their budget's best, and what a token costs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ SMALLEST_LOSS, LARGEST_LOSS = 1e-100, 1e100
 # A standard error beyond this is none, and would not have a square.
 _LARGEST_ERROR = 1e100
 # A grid that reaches farther than this from a budget's best run, decades, holds sizes that bias every estimator:
-# on published sweeps a window of 0.6 decades halved the error of extrapolations (docs/fitting.md).
+# on published sweeps a window of 0.6 decades lowered the errors of extrapolations by 19 to 31 % (docs/fitting.md).
 WIDE_REACH = 0.9
 # As many rows as a parabola with two degrees of freedom; a narrower window takes the nearest.
 FEWEST_IN_WINDOW = 5
@@ -186,6 +187,17 @@ class TokenCost:
 
     offset: float
     slope: float
+
+    def per_token(self, n_params: float) -> float:
+        """Training FLOPs of a token at this size."""
+        return 6 * n_params if self == SIX else math.exp(self.offset + self.slope * math.log(n_params))
+
+    def through(self, budget_flops: float, n_params: float, n_tokens: float) -> "TokenCost":
+        """The cost with this slope by which `n_params` on `n_tokens` spend the budget; 6 N D stays what it is."""
+        if self == SIX:
+            return self
+        offset = math.log(budget_flops) - math.log(n_tokens) - self.slope * math.log(n_params)
+        return TokenCost(offset, self.slope)
 
 
 SIX = TokenCost(float(np.log(6)), 1.0)

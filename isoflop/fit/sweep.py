@@ -8,11 +8,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, Unpack, overload
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from isoflop.fit.design.suggest import suggest_runs
 from isoflop.fit.estimators.bootstrap import bootstrap_frontiers
-from isoflop.fit.estimators.choice import Choice, choose
+from isoflop.fit.estimators.choice import JOINT, Choice, choose
 from isoflop.fit.estimators.envelope import envelope_of_curves, envelope_of_ends
 from isoflop.fit.estimators.estimates import (
     cubic_estimate,
@@ -35,14 +36,16 @@ from isoflop.fit.estimators.parabola import (
 from isoflop.fit.estimators.surface import HUBER, SurfaceSolution, find_surface
 from isoflop.fit.findings import diagnose
 from isoflop.fit.findings.evidence import Evidence
+from isoflop.fit.noise import without_bad_repeats
 from isoflop.fit.question import Options, Question, read_call
+from isoflop.fit.reading.narrow import within_window
 from isoflop.fit.reading.scorecard import credible_decades, loss_credible_decades, loss_widening, make_scorecard
 from isoflop.fit.reading.target_reader import Reach, TargetReader
 from isoflop.fit.results.estimators import Estimate, Estimators, Recommended
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Suggestion
-from isoflop.fit.rows import Columns, Rows, read_cost
+from isoflop.fit.rows import SIX, Columns, Rows, read_cost
 
 # A sweep is run to decide on a larger training; where no budget is asked for, one decade is a modest step.
 OUTLOOK_STEP = 10.0
@@ -77,7 +80,7 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
     reach = Reach(
         credible_decades(scorecard, level), loss_credible_decades(scorecard, level), loss_widening(scorecard, level)
     )
-    reader = TargetReader(rows, choice, level, reach)
+    reader = TargetReader(_kept(rows, choice), choice, level, reach)
     recommended = _recommended(choice, estimate, reader, question) if choice and estimate else None
     joint, noise = _joint_of_all(rows, choice), pool_noise(valleys)
     seen = Evidence(
@@ -96,6 +99,8 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         question=question,
         suggested=_suggest(choice, question),
         loss_credible_decades=reach.loss_decades,
+        narrow=within_window(choice) if choice else None,
+        outlook=_outlook(choice),
     )
     return SweepFit(
         level=level,
@@ -103,13 +108,15 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         frontier=seen.frontier,
         estimators=seen.estimators,
         targets=seen.targets,
-        outlook=tuple(reader.read(budget) for budget in _outlook(choice)),
+        outlook=tuple(reader.read(budget) for budget in seen.outlook),
         scorecard=scorecard,
         credible_decades=reach.decades,
         loss_credible_decades=reach.loss_decades,
         suggested=seen.suggested,
         cloud=bootstrap_frontiers(rows, surface, read_cost(rows), question.bootstrap) if surface else None,
         findings=diagnose(seen),
+        n_budgets=len(valleys),
+        cost=choice.cost if choice else SIX,
     )
 
 
@@ -131,6 +138,16 @@ def fit_exponents(*given: Any, **named: Any) -> tuple[Estimate, Estimate | None]
     choice = choose(rows, window=question.window, valleys=valleys)
     recommended = choice.estimate(budgets, question.level) if choice else None
     return parabola_estimate(valleys, budgets, question.level, len(rows)), recommended
+
+
+def _kept(rows: Rows, choice: Choice | None) -> Rows:
+    """The rows that the recommended estimate does not set aside: a bad run says nothing of what a new seed does.
+
+    Where it has no mask of its own, repeats are judged by each other.
+    """
+    if choice is None or choice.estimator != JOINT:
+        return without_bad_repeats(rows)
+    return rows.take(~np.isin(rows.index, choice.outliers))
 
 
 def _listed(valleys: Sequence[Valley]) -> Sequence[Valley]:

@@ -9,6 +9,7 @@ from isoflop.plan.grid import BudgetGrid, budget_grids
 from isoflop.plan.grid_findings import KeptSizes, grid_findings, optimizer_findings, rate_findings
 from isoflop.plan.heldout import heldout_findings, shortage
 from isoflop.plan.recipe import BUDGET_TOLERANCE, make_recipe
+from isoflop.plan.recipe_findings import beyond_findings
 from isoflop.plan.shapes import ShapeRule, nearest_shape
 from isoflop.plan.types import Cell, DroppedCell, Extra, Limit, Plan, Role
 from isoflop.run_spec import LARGEST_COUNT, RunSpec
@@ -57,7 +58,7 @@ def make_plan(
         else:
             limit, reason = refused
             dropped.append(DroppedCell(one.budget_flops, one.shape, reason, limit))
-    of_recipe = (*rate_findings(cells), *optimizer_findings(cells))
+    of_recipe = (*rate_findings(cells), *optimizer_findings(cells), *beyond_findings(spec.recipe, cells))
     findings = (*heldout_findings(spec, corpus), *grid_findings(left), *of_recipe)
     return Plan(spec.name, tuple(cells), tuple(dropped), findings)
 

@@ -11,6 +11,8 @@ from isoflop.spec import RecipeSpec
 BUDGET_TOLERANCE = 0.005
 # To meet it, the batch may leave its rule by this share.
 BATCH_SLACK = 0.1
+# The largest budget at which batch and rate of the default recipe were compared (docs/decisions.md, GPU sweeps).
+DEFAULT_TUNED_FLOPS = 2e12
 # Depth at which the width alone scales the rate of hidden matrices: the shallowest that is built.
 BASE_DEPTH = 2
 

@@ -1,10 +1,12 @@
 """The answer to the sweep's question, in sentences."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isoflop.fit.estimators.choice import PARABOLA
 from isoflop.fit.lines import MIN_PROFILES
+from isoflop.fit.reading.narrow import PUBLISHED_EXPONENT
 from isoflop.fit.results.estimators import Recommended
 from isoflop.fit.results.profile import Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
@@ -12,6 +14,9 @@ from isoflop.fit.results.target import Target
 from isoflop.report.fit_wording import ESTIMATOR, interval, nats, percent, power_law, power_law_of, same_law
 from isoflop.units import format_flops
 from isoflop.wording import count, ratio, runs
+
+# A second reading that differs by less, 12 % of N, is not worth a sentence.
+_NOTABLE_DECADES = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ def answer(fit: SweepFit, targets: Sequence[Target], n_budgets: int) -> Answer:
     )
     said = zip(targets, readings, strict=True)
     known = [(target.budget_flops, sentence) for target, sentence in said if target.n_opt is not None]
-    return Answer((law, *_parabola_law(fit, found, n_budgets), *readings), max(known)[1] if known else law)
+    second = [sentence for target in targets for sentence in _second_reading(target)]
+    sentences = (law, *_parabola_law(fit, found, n_budgets), *readings, *second)
+    return Answer(sentences, max(known)[1] if known else law)
 
 
 def _parabola_law(fit: SweepFit, found: Recommended, n_budgets: int) -> tuple[str, ...]:
@@ -93,6 +100,19 @@ def _reading(target: Target, fit: SweepFit) -> str:
 
 def _loss_interval(target: Target) -> str:
     return f" ({interval(target.loss_ci, nats)})" if target.loss_ci else ""
+
+
+def _second_reading(target: Target) -> tuple[str, ...]:
+    """The reading by a shrunk slope, where it is notably another; never in place of the first."""
+    if not target.n_opt or not target.n_opt_shrunk or not target.d_opt_shrunk:
+        return ()
+    if abs(math.log10(target.n_opt_shrunk / target.n_opt)) < _NOTABLE_DECADES:
+        return ()
+    return (
+        f"A second reading for {format_flops(target.budget_flops)} FLOPs, with the exponent a shrunk towards "
+        f"{PUBLISHED_EXPONENT:g} beyond the largest fitted budget: {count(target.n_opt_shrunk)} parameters on "
+        f"{count(target.d_opt_shrunk)} tokens. On most published sweeps it was the nearer one.",
+    )
 
 
 def _extrapolation(target: Target, fit: SweepFit) -> str:

@@ -11,13 +11,14 @@ from isoflop.view.table import Column, Table
 from isoflop.wording import ABSENT, count, ratio, two_digits
 
 _SMALLER_NOTE = (
-    "Read from the fitted surface, C = 6 N D (Sardana et al. 2024). Same loss: the lowest loss that the budget "
-    "reaches; a dash: no number of tokens brings this size to that loss. Beyond the D/N of the fitted runs, surfaces "
-    "are too optimistic about more tokens (ibid.)."
+    "Read from the fitted surface, moved to the target's own N_opt, D_opt and loss, at what a token costs in the rows. "
+    "Same loss: the lowest loss that the budget reaches (Sardana et al. 2024); a dash: no number of tokens brings this "
+    "size to that loss. Beyond the D/N of the fitted runs, surfaces are too optimistic about more tokens (ibid.)."
 )
 _INFERENCE_NOTE = (
-    "The model with the lowest 6 N D + 2 N T at the lowest loss of the budget, T: tokens served (Sardana et al. 2024). "
-    "Saved: share of the lifetime FLOPs of the model that is compute-optimal on the surface."
+    "The model with the lowest FLOPs of training and use at the lowest loss of the budget (Sardana et al. 2024). A "
+    "token served costs a third of one trained on: 2 N where that is 6 N. Saved: share of the lifetime FLOPs of the "
+    "model that is compute-optimal."
 )
 _REPEATS_NOTE = "Worth: the number of fresh tokens with the same effect (Muennighoff et al. 2023, R* = 15.4 epochs)."
 
@@ -51,8 +52,8 @@ def _buildable_table(decision: Decision) -> Table:
             Column("hidden rate", essential=False),
         ),
         rows=tuple(_buildable_row(built) for built in decision.buildable),
-        note=f"N: {PARAM_COUNT[decision.param_count]}. D spends the budget exactly; batch in tokens. Peak rates: of "
-        "embedding and norms, and of hidden matrices.",
+        note=f"N: {PARAM_COUNT[decision.param_count]}. D spends the budget exactly, as the fit counts FLOPs; batch in "
+        "tokens. Peak rates: of embedding and norms, and of hidden matrices.",
     )
 
 

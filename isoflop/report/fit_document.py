@@ -70,7 +70,7 @@ def _buildable(built: Buildable) -> dict[str, object]:
         "shape": built.shape.as_dict(),
         "n_params": built.n_params,
         "n_tokens": built.n_tokens,
-        "flops_per_token": built.shape.flops_per_token,
+        "flops_per_token": built.flops_per_token,
         "tokens_per_param": built.tokens_per_param,
         "relative_to_optimum": built.relative_to_optimum,
         "n_steps": None if built.recipe is None else built.recipe.n_steps,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from isoflop.decision.cost import CostRates
 from isoflop.decision.decide import Decision, decide
 from isoflop.finding import Finding
+from isoflop.fit.findings import unless_wrong
 from isoflop.fit.findings.agreement import REJECTED_P_VALUE
 from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.results.sweep_fit import SweepFit
@@ -140,7 +141,7 @@ def summarize(
         fit=fit,
         answer=answer(fit, targets, n_budgets),
         targets=targets,
-        findings=(*source.findings, *training_findings(source.cells, fit), *fit.findings),
+        findings=unless_wrong((*source.findings, *training_findings(source.cells, fit), *fit.findings)),
         estimators=estimator_table(fit, source.param_count) if fit.estimators.recommended else None,
         readings=target_table(targets, fit, asked=bool(fit.targets)) if targets else None,
         bands=band_table(targets),
@@ -176,6 +177,8 @@ def _decisions(source: Source | Pool, fit: SweepFit, questions: Questions) -> It
                 budget_flops=target.budget_flops,
                 n_opt=target.n_opt,
                 d_opt=target.d_opt,
+                cost=fit.cost,
+                loss=target.loss,
                 surface=law,
                 surface_rejected=rejected,
                 spec=source.spec if isinstance(source, SweepSource) else None,

@@ -1,12 +1,14 @@
 """Suggested runs of a sweep: those that are planned already, and new ones that its results ask for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
+from isoflop.plan.recipe import make_recipe
+from isoflop.plan.shapes import ShapeRule, nearest_shape
 from isoflop.plan.types import Extra, Role
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
@@ -60,7 +62,6 @@ def extend_sweep(
     """
     from isoflop.corpus import vocab_size
     from isoflop.fit import Question
-    from isoflop.plan.shapes import ShapeRule, nearest_shape
     from isoflop.sources.load import load_source
     from isoflop.sources.source import fit_source
 
@@ -87,16 +88,27 @@ def extend_sweep(
         raise IsoflopError(
             f"The results of {spec.name!r} suggest no further runs. {said[0].message}", hint=said[0].hint
         )
+    suggested = tuple(_as_planned(suggestion, spec, rule) for suggestion in fit.suggested)
     taken = {(cell.budget_flops, cell.shape, cell.seed) for cell in cells}
     extras: list[Extra] = []
-    for suggestion in fit.suggested:
+    for suggestion in suggested:
         budget, shape = suggestion.budget_flops, nearest_shape(rule, suggestion.n_params)
         seed = spec.grid.first_seed
         while (budget, shape, seed) in taken:
             seed += 1
         taken.add((budget, shape, seed))
         extras.append(Extra(budget, shape, seed))
-    return Extension(fit.suggested, fit.level, tuple(said), tuple(extras))
+    return Extension(suggested, fit.level, tuple(said), tuple(extras))
+
+
+def _as_planned(suggestion: "Suggestion", spec: SweepSpec, rule: ShapeRule) -> "Suggestion":
+    """The suggestion with the tokens that its run is planned with: the fit knows only what a token costs about."""
+    shape = nearest_shape(rule, suggestion.n_params)
+    recipe = make_recipe(spec.recipe, shape, suggestion.budget_flops)
+    if recipe is None:
+        return suggestion
+    n_tokens = float(recipe.n_steps * recipe.batch_sequences * shape.context_length)
+    return replace(suggestion, n_tokens=n_tokens)
 
 
 def _cells(db: Path, spec: SweepSpec) -> Sequence[RunCell]:

@@ -77,6 +77,7 @@ def test_a_plan_says_what_its_new_runs_are_for_and_what_they_would_gain(done: Pa
         assert built["budget_flops"] == asked["budget_flops"]
         assert built["n_params"] == pytest.approx(asked["n_params"], rel=0.1)
     assert [one["n_params"] for one in plan["suggested"]] == [run["n_params_total"] for run in suggested(plan)]
+    assert [one["n_tokens"] for one in plan["suggested"]] == [run["n_tokens"] for run in suggested(plan)]
     assert {one["target_flops"] for one in plan["suggested"]} == {1e21}
     page = isoflop("plan", "grown.toml", "--extend", "7", "--target", "1e21", "--dry-run", folder=done).stdout
     assert "Next runs, for N_opt at 1.00e21 FLOPs" in page

@@ -7,13 +7,13 @@ import pytest
 
 from isoflop.fit import fit_as_json, fit_sweep
 from isoflop.fit.rows import Curves
-from tests.fit.known_sweeps import known_sweep, surface_sweep, valley, with_noise
+from tests.fit.known_sweeps import CHINCHILLA, known_sweep, surface_sweep, valley, with_noise
 
 KEYS = {
     "profiles": "budget_flops n_points vertex n_opt n_opt_ci d_opt d_opt_ci loss_opt curvature rmse",
     "targets": "budget_flops n_opt n_opt_ci_statistical n_opt_ci n_opt_model_error d_opt d_opt_ci loss "
     "loss_ci_statistical loss_ci loss_model_error tokens_per_param estimator extrapolation_decades credible bands "
-    "loss_credible",
+    "loss_credible n_opt_shrunk d_opt_shrunk",
     "scorecard": "n_fitted budget_flops decades n_opt n_opt_ci n_opt_seen error_decades held loss loss_ci loss_seen "
     "loss_model_error loss_held",
     "findings": "code severity message hint values",
@@ -43,7 +43,7 @@ def test_the_document_has_the_promised_keys():
     document = _document(with_noise(SWEEP, np.random.default_rng(10), 0.002), targets=[1e23], curves=ON_THE_WAY)
     assert list(document) == [
         "level", "profiles", "frontier", "estimators", "targets", "scorecard", "credible_decades",
-        "loss_credible_decades", "suggested", "findings", "bootstrap",
+        "loss_credible_decades", "suggested", "findings", "n_budgets", "bootstrap",
     ]  # fmt: skip
     for name, keys in KEYS.items():
         assert document[name], name
@@ -88,3 +88,15 @@ def test_without_a_frontier_its_places_are_null():
     (target,) = document["targets"]
     assert {key for key, value in target.items() if value is not None} == {"budget_flops", "estimator", "bands"}
     assert target["bands"] == []
+
+
+def test_profiles_that_are_not_listed_are_counted():
+    rows = 60
+    budgets = np.geomspace(1e18, 1e20, rows)
+    n_params = 1e8 * (budgets / 1e18) ** 0.5 * np.tile([0.4, 1.0, 2.5], 20)
+    loss = np.exp(CHINCHILLA.log_loss(np.log(n_params), np.log(budgets / 6 / n_params)))
+    document = _document((budgets, n_params, budgets / 6 / n_params, loss))
+    assert (len(document["profiles"]), document["n_budgets"]) == (50, rows)
+    (finding,) = [one for one in document["findings"] if one["code"] == "no_profiles"]
+    assert "Only the first 50 are listed." in finding["message"]
+    assert _document(SWEEP)["n_budgets"] == 4

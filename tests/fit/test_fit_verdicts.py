@@ -148,3 +148,11 @@ def test_a_target_without_an_estimate_says_what_to_do():
     far = unanswered((budget, n_params, budget / (6 * n_params), loss))
     assert "leaves the range of floating-point numbers" in far.message
     assert far.hint == "Ask for a budget nearer to the fitted ones."
+
+
+@pytest.mark.parametrize("half_width", [0.3, 0.6, 1.0])
+def test_a_lack_of_fit_is_never_negative(half_width):
+    """Without noise both leave rounding alone, and the surface by chance the less of it."""
+    found = fit_sweep(*surface_sweep(FIVE, half_width=half_width)).estimators
+    assert found.surface.lack_of_fit_f >= 0
+    assert "F -" not in found.recommended.reason

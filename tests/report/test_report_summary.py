@@ -1,7 +1,9 @@
-import dataclasses
+import math
+from dataclasses import replace
 
 import pytest
 
+from isoflop.finding import Finding, Severity
 from isoflop.report.answer import answer
 from isoflop.sources.load import load_source
 from tests.report_examples import LLAMA3, column, points_of, summary_of
@@ -55,6 +57,24 @@ def test_without_targets_the_largest_budget_and_ten_times_it_are_read():
     assert {finding.code for finding in summary.findings} == {"surface_rejected"}  # parabolas are no surface
 
 
+def test_a_notably_different_second_reading_has_a_sentence_of_its_own():
+    name = str(LLAMA3.with_name("porian_short_warmup.csv"))
+    source = load_source(name, db=LLAMA3.parent / "none.db", sweep=None)
+    summary = summary_of(source, targets=(1e21, 1e17))
+    *_, reading, below, second = summary.answer.sentences
+    assert reading.startswith("For 1.00e21 FLOPs")
+    assert below.startswith("For 1.00e17 FLOPs")
+    assert second.startswith("A second reading for 1.00e21 FLOPs, with the exponent a shrunk towards 0.5")
+    assert not second.startswith(summary.answer.decision)
+
+
+def test_nothing_reassures_beside_an_error():
+    summary = summary_of(points_of(1e12, 2e12, 4e12, 8e12))
+    assert "credible_extrapolation" in {finding.code for finding in summary.findings}
+    source = replace(summary.source, findings=(Finding("flops_mismatch", Severity.ERROR, "Off.", "Check."),))
+    assert "credible_extrapolation" not in {finding.code for finding in summary_of(source).findings}
+
+
 def test_a_target_below_the_data_is_called_that():
     summary = summary_of(points_of(1e12, 1e13, 1e14), targets=(1e11,))
     assert summary.answer.sentences[2].endswith("an extrapolation, 1.0 decades below the smallest fitted budget.")
@@ -93,7 +113,7 @@ def test_the_answer_gives_the_loss_with_its_interval_and_doubts_what_the_scoreca
     assert f"tokens per parameter, loss {target.loss:.4f} ({low:.4f} to {high:.4f}); " in llama3.answer.sentences[-1]
     doubts = {}
     for credible, loss_credible in ((True, True), (True, False), (False, False)):
-        doubted = dataclasses.replace(target, credible=credible, loss_credible=loss_credible)
+        doubted = replace(target, credible=credible, loss_credible=loss_credible)
         doubts[credible, loss_credible] = answer(fit, (doubted,), 10).sentences[-1]
     assert "farther out" not in doubts[True, True]
     assert "farther out than this sweep's own forecasts of losses proved right" in doubts[True, False]
@@ -105,3 +125,24 @@ def test_the_scorecard_counts_the_losses_that_held(llama3):
     cuts = column(llama3.scorecard, "budgets fitted")
     assert column(llama3.scorecard, "losses held") == [str(held.count(int(cut))) for cut in cuts]
     assert 20 <= len(held) < len(llama3.fit.scorecard) == 24
+
+
+def test_one_target_has_one_number_of_tokens_and_one_loss_where_flops_are_not_6nd(tmp_path):
+    """A ladder: C = 10 N D at 190M parameters, 7.2 N D at 3B; no two runs have the same budget."""
+    lines = ["budget_flops,n_params,n_tokens,loss"]
+    for n_params in (190e6, 370e6, 760e6, 1.28e9, 3.17e9):
+        per_token = 10 * n_params * (n_params / 190e6) ** (math.log(0.72) / math.log(3.17e9 / 190e6))
+        for per_param in (10, 20, 40, 100, 200):
+            n_tokens = per_param * n_params
+            loss = 1.6 + 410 * n_params**-0.34 + 1200 * n_tokens**-0.35 + 1e-4 * math.sin(n_tokens)
+            lines.append(f"{per_token * n_tokens!r},{n_params!r},{n_tokens!r},{loss!r}")
+    (tmp_path / "ladder.csv").write_text("\n".join(lines))
+    source = load_source(str(tmp_path / "ladder.csv"), db=tmp_path / "none.db", sweep=None)
+    summary = summary_of(source, targets=(1e22,))
+    (target,), (decision,) = summary.targets, summary.decisions
+    own = decision.smaller[0]
+    assert own.n_tokens == pytest.approx(target.d_opt)
+    assert own.loss_same_budget == pytest.approx(target.loss)
+    for built in decision.buildable:
+        slope = 1 + math.log(0.72) / math.log(3.17e9 / 190e6)
+        assert built.n_tokens == pytest.approx(target.d_opt * (target.n_opt / built.n_params) ** slope, rel=1e-6)

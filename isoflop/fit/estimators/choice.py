@@ -25,7 +25,7 @@ from isoflop.fit.estimators.surface_objective import N_PARAMETERS
 from isoflop.fit.lines import BudgetFloor, Line, fit_lines
 from isoflop.fit.noise import RowNoise, read_noise
 from isoflop.fit.results.estimators import Estimate, law_estimate
-from isoflop.fit.rows import Rows, in_window, read_cost
+from isoflop.fit.rows import Rows, TokenCost, in_window, read_cost
 from isoflop.fit.valley import ValleyShape
 
 JOINT, PARABOLA, SURFACE, NONE = "joint", "parabola", "surface", "none"
@@ -76,6 +76,11 @@ class Choice:
     def fitted_budgets(self) -> tuple[float, float]:
         """The smallest and the largest budget with rows, FLOPs."""
         return float(self.rows.budget_flops[0]), float(self.rows.budget_flops[-1])
+
+    @property
+    def cost(self) -> TokenCost:
+        """What a token costs, as the rows have it."""
+        return self.joint.cost if self.joint else read_cost(self.rows)
 
     def estimate(self, budgets: Sequence[float], level: float) -> Estimate:
         """The recommended estimate: exponents, and N_opt at each of `budgets`, with intervals at `level`."""

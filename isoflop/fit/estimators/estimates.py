@@ -123,7 +123,7 @@ def surface_estimate(
 def lack_of_fit_p(joint: JointFit) -> float:
     """Chance of so large an F where the surface is right."""
     n_budgets = len(joint.valley.floors)
-    return float(fdtrc(n_budgets + 1, joint.valley.degrees_of_freedom, max(joint.lack_of_fit, 0.0)))
+    return float(fdtrc(n_budgets + 1, joint.valley.degrees_of_freedom, joint.lack_of_fit))
 
 
 def joint_estimate(joint: JointFit, budgets: Sequence[float], level: float, n_used: int) -> JointEstimate:

@@ -123,9 +123,12 @@ def _effective_freedom(valley: JointValley) -> float:
 
 
 def lack_of_fit(surface_squares: float, valley: JointValley, n_budgets: int) -> float:
-    """F of the surface: what the valley explains beyond it, per parameter it has more, over its residual variance."""
+    """F of the surface: what the valley explains beyond it, per parameter it has more, over its residual variance.
+
+    Never below 0: without noise both leave rounding alone, the surface by chance the less of it.
+    """
     variance = valley.sse / valley.degrees_of_freedom
-    gained = (surface_squares - valley.sse) / (n_budgets + 1)
+    gained = max(surface_squares - valley.sse, 0.0) / (n_budgets + 1)
     return gained / variance if variance > 0 else 0.0
 
 

@@ -32,6 +32,8 @@ class Evidence:
         replicates: None without any.
         credible_decades, loss_credible_decades: how far the scorecard reaches; None without forecasts.
         suggested: runs to train next.
+        narrow: `choice` again from the runs near their budget's best; None where no grid reaches farther.
+        outlook: budgets at which the estimate is read where no target is asked for, FLOPs.
     """
 
     rows: Rows
@@ -49,6 +51,8 @@ class Evidence:
     question: Question
     suggested: tuple[Suggestion, ...]
     loss_credible_decades: float | None = None
+    narrow: Choice | None = None
+    outlook: tuple[float, ...] = ()
 
     @property
     def largest_planned(self) -> float:

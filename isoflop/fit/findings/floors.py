@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,6 +22,8 @@ CENTRAL_SHARE = 0.6
 DRIFT_PER_DECADE = 0.1
 # A bias of N_opt below this is less than a size step of any grid: 5 % of N.
 SMALL_BIAS_DECADES = FIVE_PERCENT
+# A floor that would take more sizes than a whole grid has is not bracketed by adding some.
+MOST_TO_ADD = 10
 # Of an exponent, what shows in its second digit.
 NOTABLE_BIAS = 0.005
 
@@ -34,18 +36,12 @@ def on_floors(seen: Evidence) -> Iterator[Finding]:
     ):
         outside = [valley for valley in seen.valleys if valley.vertex is vertex]
         to_add = [_sizes_to_add(valley, seen) for valley in outside]
-        known = [number for number in to_add if number is not None]
         yield from per_budget(
             "unbracketed",
             Severity.WARNING,
             [valley.budget_flops for valley in outside],
             f"The floor lies outside the runs, towards {side}, at",
-            "These budgets are left out of the frontier: add "
-            + (
-                f"{max(known)} {more} model{'s' if max(known) > 1 else ''}, with the spacing of the other sizes."
-                if known
-                else f"{more} models."
-            ),
+            f"These budgets are left out of the frontier: {_how_to_bracket(to_add, more)}",
             side=str(vertex),
             sizes_to_add=to_add,
         )
@@ -65,6 +61,18 @@ def on_floors(seen: Evidence) -> Iterator[Finding]:
         "A skewed valley biases such a floor most: centre the sizes of further runs at these budgets on the floor.",
     )
     yield from _on_bias(seen)
+
+
+def _how_to_bracket(to_add: Sequence[int | None], more: str) -> str:
+    """How many sizes to add, as far as that is known and not absurd."""
+    known = [number for number in to_add if number is not None]
+    if not known:
+        return f"add {more} models."
+    if max(known) > MOST_TO_ADD:
+        return (
+            f"their sizes are far from the floor; move the grid towards {more} models, or check how these runs trained."
+        )
+    return f"add {max(known)} {more} model{'s' if max(known) > 1 else ''}, with the spacing of the other sizes."
 
 
 def _sizes_to_add(valley: Valley, seen: Evidence) -> int | None:

@@ -16,6 +16,7 @@ from isoflop.fit.intervals import (
     ten_to,
 )
 from isoflop.fit.noise import replicate_noise
+from isoflop.fit.reading.narrow import read_shrunk
 from isoflop.fit.results.target import Band, Target
 from isoflop.fit.rows import Rows
 from isoflop.fit.valley import LN10, ValleyShape
@@ -64,6 +65,7 @@ def read_target(choice: Choice, budget_flops: float, level: float, *, noise_sd: 
     model_half = model_half_width(beyond, level)
     loss = read_loss(choice, log_c, level, reach.loss_widening)
     shape = choice.shape if ten_to(log_n) is not None else None
+    shrunk = read_shrunk(choice, log_c)
     return Target(
         budget_flops=budget_flops,
         n_opt=ten_to(log_n),
@@ -82,6 +84,8 @@ def read_target(choice: Choice, budget_flops: float, level: float, *, noise_sd: 
         credible=reach.holds(beyond),
         bands=flat_bands(shape, log_n, log_c, loss.value, noise_sd) if shape else (),
         loss_credible=None if loss.value is None else reach.holds_loss(beyond),
+        n_opt_shrunk=shrunk.n_opt,
+        d_opt_shrunk=shrunk.d_opt,
     )
 
 

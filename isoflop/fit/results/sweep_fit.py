@@ -7,6 +7,7 @@ from isoflop.fit.lines import Line
 from isoflop.fit.results.estimators import Estimators
 from isoflop.fit.results.profile import Frontier, Profile
 from isoflop.fit.results.target import Forecast, Suggestion, Target
+from isoflop.fit.rows import SIX, TokenCost
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class SweepFit:
         level: nominal coverage of every interval.
         outlook: the recommended estimate at its largest budget and at ten times that, asked for or not.
         suggested: runs worth training next, in this order.
+        n_budgets: of the rows; `profiles` lists the first of them where the rows were never grouped.
+        cost: what a token costs, by the rows of the recommended estimate.
         cloud: frontiers of resampled runs, to look at; None unless asked for.
         credible_decades: how far beyond its budgets the scorecard shows the sweep to see; None without forecasts.
         loss_credible_decades: the same of its losses.
@@ -46,3 +49,5 @@ class SweepFit:
     findings: tuple[Finding, ...]
     cloud: Cloud | None = None
     loss_credible_decades: float | None = None
+    n_budgets: int = 0
+    cost: TokenCost = SIX

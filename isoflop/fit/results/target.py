@@ -35,6 +35,8 @@ class Target:
         credible: whether the sweep's own scorecard reaches as far; None where it could not be made.
         bands: which sizes are nearly as good.
         loss_credible: as `credible`, of the loss.
+        n_opt_shrunk, d_opt_shrunk: a second reading, with the slope beyond the largest fitted budget shrunk towards
+            published exponents (docs/fitting.md); None up to that budget.
     """
 
     budget_flops: float
@@ -54,6 +56,8 @@ class Target:
     credible: bool | None = None
     bands: tuple[Band, ...] = ()
     loss_credible: bool | None = None
+    n_opt_shrunk: float | None = None
+    d_opt_shrunk: float | None = None
 
 
 @dataclass(frozen=True)
