@@ -9,6 +9,7 @@ import pytest
 from isoflop.fit import fit_sweep
 from isoflop.fit.laws import SurfaceLaw
 from isoflop.fit.reading.scorecard import loss_credible_decades, loss_widening
+from isoflop.fit.reading.target_reader import Reach
 from tests.fit.known_sweeps import CHINCHILLA, DATA, SKEWED, codes, published, surface_sweep, with_noise
 
 # The authors' run at 1e21 FLOPs, near the forecast optimum (KempnerInstitute/loss-to-loss-notebooks), nats.
@@ -157,6 +158,14 @@ def test_a_scorecard_that_held_all_is_said_to_have_and_reaches_its_farthest_fore
     at, beyond = fit_sweep(*columns, targets=[10 ** (largest + reach), 10 ** (largest + reach + 1e-3)]).targets
     assert at.credible is True
     assert beyond.credible is False
+
+
+def test_a_distance_is_reached_whatever_the_rounding_of_its_logarithm():
+    """10 ** (log10 C + distance) has another distance by a last digit now and then."""
+    reach = Reach(decades=0.6575773, loss_decades=0.3)
+    assert reach.holds(0.6575773 + 1e-12) and not reach.holds(0.6576)
+    assert reach.holds_loss(0.3 + 1e-12) and not reach.holds_loss(0.301)
+    assert Reach().holds(0.1) is Reach().holds_loss(0.1) is None
 
 
 @pytest.mark.parametrize("seed", range(8))
