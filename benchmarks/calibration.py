@@ -4,7 +4,8 @@
 
 Six surfaces (three additive, three whose parts are coupled, so that the additive law is wrong), three centrings of the
 grid, two widths, three noises: 108 cells of 5 budgets and 7 sizes. Every sweep goes through `choose`, the estimate that
-`fit` recommends; intervals are the statistical ones, without the model error. A quarter as many sweeps again are spoilt
+`fit` recommends; intervals of N, a and D are the statistical ones, without the model error, those of the loss hold it:
+it is the distance of two laws, of which these surfaces obey one. A quarter as many sweeps again are spoilt
 in each of four ways, to see whether their bad runs are set aside.
 """
 
@@ -130,7 +131,7 @@ def read_recommended(rows: Rows) -> tuple[list[tuple[float, float]], bool, int]:
     ]
     for log_c in (_TOP, _FAR):
         loss = read_loss(choice, log_c, LEVEL)
-        interval = loss.statistical or (np.nan, np.nan)
+        interval = loss.total or (np.nan, np.nan)
         readings.append((np.nan if loss.value is None else loss.value, (interval[1] - interval[0]) / 2))
     return readings, choice.estimator == JOINT, len(choice.outliers)
 

@@ -38,6 +38,8 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "not_6nd": _INFO,
             "scorecard_missed": _INFO,
             "credible_extrapolation": _INFO,
+            "loss_scorecard_missed": _WARNING,
+            "credible_loss": _INFO,
             "window_disagrees": _WARNING,
             "no_target": _ERROR,
             "far_extrapolation": _WARNING,

@@ -14,7 +14,6 @@ from drawing import (
     RED,
     SWEEPS,
     chosen,
-    joint_of,
     law_rows,
     panels,
     parabola_curve,
@@ -27,6 +26,7 @@ from matplotlib.figure import Figure
 
 from isoflop.fit import fit_sweep
 from isoflop.fit.estimators.choice import choose
+from isoflop.fit.estimators.loss_floors import read_loss_floors
 from isoflop.fit.estimators.parabola import budget_floors, find_valleys, fit_parabola, pool_noise
 from isoflop.fit.intervals import model_half_width, student_quantile
 from isoflop.fit.laws import SurfaceLaw
@@ -163,7 +163,7 @@ def model_error() -> Figure:
 
 
 def loss_law() -> Figure:
-    """The law through the floors."""
+    """The law through the floors, the power law that touches it, and what is read half-way between."""
     rows = read("chinchilla_scalefit")
     grid = np.geomspace(float(rows.budget_flops.min()), 1e23, 40)
     fit = fit_sweep(rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss, targets=grid.tolist())
@@ -175,9 +175,18 @@ def loss_law() -> Figure:
         bounds = [one[which] for one in found if one[which]]
         axes.fill_between(grid, [low for low, _ in bounds], [high for _, high in bounds], color=BLUE, alpha=0.2, lw=0,
                           label=f"90 % interval, {name}")  # fmt: skip
-    axes.plot(grid, [loss for loss, *_ in found], color=BLUE, label=f"E + K C^-{law.gamma:.3f}")
-    axes.plot(np.unique(rows.budget_flops), joint_of(chosen("chinchilla_scalefit")).valley.floors, "o", ms=4,
-              color="black", label="floors of the joint valley")  # fmt: skip
+    axes.plot(grid, [loss for loss, *_ in found], color=BLUE, label="loss of targets")
+    top = float(rows.budget_flops.max())
+    bent = law.e + np.exp(law.log_k - law.gamma * np.log(grid))
+    at_top = law.e + np.exp(law.log_k - law.gamma * np.log(top))
+    straight = at_top * (grid / top) ** (-law.gamma * (1 - law.e / at_top))
+    axes.plot(grid, bent, color=GREY, ls=":", lw=1.2, label=f"E + K C^-{law.gamma:.3f}")
+    axes.plot(
+        grid[grid > top], straight[grid > top], color=GREY, ls="-.", lw=1.2, label="the power law that touches it"
+    )
+    floors = read_loss_floors(chosen("chinchilla_scalefit").rows)
+    assert floors
+    axes.plot(floors.budget_flops, floors.loss, "o", ms=4, color="black", label="floors of the runs near the best")
     axes.axhline(law.e, color=GREY, ls="--", lw=1, label=f"E = {law.e:.3f}")
     axes.set(xscale="log", xlabel="budget C (training FLOPs)", ylabel="loss at the optimum (nats per token)",
              title="Chinchilla (ml-scalefit)")  # fmt: skip
@@ -225,6 +234,6 @@ def scorecard() -> Figure:
     for name in SWEEPS:
         rows = read(name)
         cards = fit_sweep(rows.budget_flops, rows.n_params, rows.n_tokens, rows.loss).scorecard
-        losses = sum(card.loss_ci[0] <= card.loss_seen <= card.loss_ci[1] for card in cards if card.loss_ci)
+        losses = sum(card.loss_held is True for card in cards)
         say("  ", sweep=name, held=sum(card.held for card in cards), losses_held=losses, n=len(cards))
     return figure

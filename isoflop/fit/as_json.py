@@ -30,6 +30,7 @@ def fit_as_json(fit: SweepFit) -> dict[str, object]:
         "targets": [_target(target) for target in fit.targets],
         "scorecard": [_plain(forecast) for forecast in fit.scorecard],
         "credible_decades": fit.credible_decades,
+        "loss_credible_decades": fit.loss_credible_decades,
         "suggested": [_plain(suggestion) for suggestion in fit.suggested],
         "findings": [finding.as_json() for finding in fit.findings],
         "n_budgets": fit.n_budgets,

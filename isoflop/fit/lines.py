@@ -102,11 +102,13 @@ class Floor:
         x: decades.
         loss: nats.
         spread: standard error of `x` per unit of residual standard deviation, decades per nat.
+        loss_spread: the same of `loss`.
     """
 
     x: float
     loss: float
     spread: float
+    loss_spread: float
 
 
 class BudgetFloor(NamedTuple):

@@ -39,8 +39,8 @@ from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.noise import without_bad_repeats
 from isoflop.fit.question import Options, Question, read_call
 from isoflop.fit.reading.narrow import within_window
-from isoflop.fit.reading.scorecard import credible_decades, make_scorecard
-from isoflop.fit.reading.target_reader import TargetReader
+from isoflop.fit.reading.scorecard import credible_decades, loss_credible_decades, loss_widening, make_scorecard
+from isoflop.fit.reading.target_reader import Reach, TargetReader
 from isoflop.fit.results.estimators import Estimate, Estimators, Recommended
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
@@ -77,7 +77,10 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
     choice = choose(rows, window=question.window, huber=huber, valleys=valleys)
     estimate = choice.estimate(budgets, level) if choice else None
     scorecard = make_scorecard(choice, valleys, level) if choice else ()
-    reader = TargetReader(_kept(rows, choice), choice, level, credible_decades(scorecard, level))
+    reach = Reach(
+        credible_decades(scorecard, level), loss_credible_decades(scorecard, level), loss_widening(scorecard, level)
+    )
+    reader = TargetReader(_kept(rows, choice), choice, level, reach)
     recommended = _recommended(choice, estimate, reader, question) if choice and estimate else None
     joint, noise = _joint_of_all(rows, choice), pool_noise(valleys)
     seen = Evidence(
@@ -92,9 +95,10 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         replicates=reader.replicates,
         targets=tuple(reader.read(target) for target in question.targets),
         scorecard=scorecard,
-        credible_decades=reader.credible_decades,
+        credible_decades=reach.decades,
         question=question,
         suggested=_suggest(choice, question),
+        loss_credible_decades=reach.loss_decades,
         narrow=within_window(choice) if choice else None,
         outlook=_outlook(choice),
     )
@@ -106,7 +110,8 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         targets=seen.targets,
         outlook=tuple(reader.read(budget) for budget in seen.outlook),
         scorecard=scorecard,
-        credible_decades=reader.credible_decades,
+        credible_decades=reach.decades,
+        loss_credible_decades=reach.loss_decades,
         suggested=seen.suggested,
         cloud=bootstrap_frontiers(rows, surface, read_cost(rows), question.bootstrap) if surface else None,
         findings=diagnose(seen),

@@ -91,11 +91,15 @@ def _reading(target: Target, fit: SweepFit) -> str:
         return f"For {budget} FLOPs: no estimate."
     n_bounds = f" ({percent(fit.level)} interval {interval(target.n_opt_ci)})" if target.n_opt_ci else ""
     d_bounds = f" ({interval(target.d_opt_ci)})" if target.d_opt_ci else ""
-    loss = f", loss {nats(target.loss)}" if target.loss is not None else ""
+    loss = f", loss {nats(target.loss)}{_loss_interval(target)}" if target.loss is not None else ""
     return (
         f"For {budget} FLOPs: {count(target.n_opt)} parameters{n_bounds} on {count(target.d_opt)} tokens{d_bounds}, "
         f"{ratio(target.tokens_per_param)} tokens per parameter{loss}{_extrapolation(target, fit)}."
     )
+
+
+def _loss_interval(target: Target) -> str:
+    return f" ({interval(target.loss_ci, nats)})" if target.loss_ci else ""
 
 
 def _second_reading(target: Target) -> tuple[str, ...]:
@@ -116,5 +120,9 @@ def _extrapolation(target: Target, fit: SweepFit) -> str:
     if not target.extrapolation_decades or found is None:
         return ""
     side = "above the largest" if target.budget_flops > found.fitted_budgets[1] else "below the smallest"
-    doubt = ", farther out than this sweep's own forecasts proved right" if target.credible is False else ""
+    doubt = ""
+    if target.credible is False:
+        doubt = ", farther out than this sweep's own forecasts proved right"
+    elif target.loss_credible is False:
+        doubt = ", farther out than this sweep's own forecasts of losses proved right"
     return f"; an extrapolation, {target.extrapolation_decades:.1f} decades {side} fitted budget{doubt}"

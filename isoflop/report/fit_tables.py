@@ -221,12 +221,13 @@ def scorecard_table(fit: SweepFit) -> Table | None:
             Column("held"),
             Column("farthest held", spare=2),
             Column("N_opt off by", spare=1),
+            Column("losses held", spare=4),
             Column("loss off by", spare=3),
         ),
         rows=tuple(_cut_row(cut, [one for one in fit.scorecard if one.n_fitted == cut]) for cut in cuts),
         note=f"Floors of later budgets, predicted from cheaper ones. Held: floors inside the {percent(fit.level)} "
-        "interval, widened by the floor's own error. Farthest held: decades of compute ahead. Off by: root mean "
-        "square error; N_opt in decades, loss in its unit.",
+        "interval of N_opt (or of the loss), widened by the floor's own error. Farthest held: decades of compute "
+        "ahead. Off by: root mean square error; N_opt in decades, loss in its unit.",
     )
 
 
@@ -270,6 +271,7 @@ def _cut_row(cut: int, forecasts: Sequence[Forecast]) -> tuple[str, ...]:
         str(len(held)),
         f"{max(held):.1f}" if held else ABSENT,
         f"{_rms([forecast.error_decades for forecast in forecasts]):.2f}",
+        str(sum(forecast.loss_held is True for forecast in forecasts)) if losses else ABSENT,
         f"{_rms(losses):.4f}" if losses else ABSENT,
     )
 

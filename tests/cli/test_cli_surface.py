@@ -153,8 +153,8 @@ def test_json_of_fit(drawn: Path) -> None:
     assert set(document) == {
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
         "frontier",
-        "estimators", "targets", "scorecard", "credible_decades", "suggested", "conventions", "decisions",
-        "laws", "n_budgets", "bootstrap", "findings",
+        "estimators", "targets", "scorecard", "credible_decades", "loss_credible_decades", "suggested", "conventions",
+        "decisions", "laws", "n_budgets", "bootstrap", "findings",
     }  # fmt: skip
     assert document["sources"] == [
         {"label": "drawn", "path": "isoflop.db", "kind": "sweep", "n_rows": 21, "param_count": "total"}
@@ -168,7 +168,7 @@ def test_json_of_fit(drawn: Path) -> None:
     assert set(document["targets"][0]) == {
         "budget_flops", "n_opt", "n_opt_ci_statistical", "n_opt_ci", "d_opt", "d_opt_ci", "loss", "loss_ci",
         "tokens_per_param", "estimator", "extrapolation_decades", "n_opt_model_error", "loss_ci_statistical",
-        "loss_model_error", "credible", "bands", "n_opt_shrunk", "d_opt_shrunk",
+        "loss_model_error", "credible", "bands", "n_opt_shrunk", "d_opt_shrunk", "loss_credible",
     }  # fmt: skip
     assert [target["budget_flops"] for target in document["targets"]] == [1e20, 2e19]
     assert document["simulated"] is True

@@ -210,6 +210,14 @@ def _copies(generator: Generator) -> SweepFit:
     return fit_sweep(*(np.concatenate([column, column[:number]]) for column in columns))
 
 
+def _another_recipe(generator: Generator) -> SweepFit:
+    """The last two of six budgets end higher or lower than the others foretell, at the same sizes."""
+    columns = exact(generator, number=6)
+    later = columns[0] > np.unique(columns[0])[3]
+    shift = generator.choice([-1, 1]) * generator.uniform(0.15, 0.3)
+    return fit_sweep(*noisy(generator, with_loss(columns, columns[3] + shift * later)))
+
+
 def _shuffled(generator: Generator) -> SweepFit:
     columns = well(generator)
     return fit_sweep(*columns[:2], generator.permutation(columns[2]), columns[3])
@@ -278,6 +286,8 @@ FAMILIES: dict[str, Family] = {
         lambda g: fit_sweep(*exact(g)),
         (lambda g: fit_sweep(*bent(g)), _shallow, _shuffled),
     ),
+    "loss_scorecard_missed": Family(_another_recipe, (lambda g: fit_sweep(*exact(g)), _shallow)),
+    "credible_loss": Family(lambda g: fit_sweep(*exact(g)), (_another_recipe, _shuffled)),
     "window_disagrees": Family(
         _bent_by_far_sizes,
         (

@@ -63,6 +63,7 @@ def test_a_budget_that_needs_attention_is_named(offsets, options, code, vertex):
     assert code in codes(fit)
     assert codes(fit) - {code} <= {
         "credible_extrapolation",
+        "credible_loss",
         "drifting_centre",
         "wide_grid",
         "scattered_floors",
@@ -116,7 +117,7 @@ def test_near_budgets_of_one_size_would_make_no_valley():
 def test_three_sizes_with_a_replicate_make_a_profile():
     fit = fit_sweep(*_with([-0.6, 0.0, 0.0, 0.6]))
     assert fit.profiles[3].vertex is Vertex.INSIDE
-    assert codes(fit) - {"credible_extrapolation"} == {"few_sizes"}
+    assert codes(fit) - {"credible_extrapolation", "credible_loss"} == {"few_sizes"}
 
 
 @pytest.mark.parametrize(("side", "sign"), [("below", 1), ("above", -1)], ids=["below", "above"])

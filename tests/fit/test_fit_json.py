@@ -13,8 +13,9 @@ KEYS = {
     "profiles": "budget_flops n_points vertex n_opt n_opt_ci d_opt d_opt_ci loss_opt curvature rmse",
     "targets": "budget_flops n_opt n_opt_ci_statistical n_opt_ci n_opt_model_error d_opt d_opt_ci loss "
     "loss_ci_statistical loss_ci loss_model_error tokens_per_param estimator extrapolation_decades credible bands "
-    "n_opt_shrunk d_opt_shrunk",
-    "scorecard": "n_fitted budget_flops decades n_opt n_opt_ci n_opt_seen error_decades held loss loss_ci loss_seen",
+    "loss_credible n_opt_shrunk d_opt_shrunk",
+    "scorecard": "n_fitted budget_flops decades n_opt n_opt_ci n_opt_seen error_decades held loss loss_ci loss_seen "
+    "loss_model_error loss_held",
     "findings": "code severity message hint values",
 }
 FRONTIER = "exponent_a exponent_a_ci exponent_b exponent_b_ci coef_n coef_d n_profiles"
@@ -41,8 +42,8 @@ def _document(columns, **options):
 def test_the_document_has_the_promised_keys():
     document = _document(with_noise(SWEEP, np.random.default_rng(10), 0.002), targets=[1e23], curves=ON_THE_WAY)
     assert list(document) == [
-        "level", "profiles", "frontier", "estimators", "targets", "scorecard", "credible_decades", "suggested",
-        "findings", "n_budgets", "bootstrap",
+        "level", "profiles", "frontier", "estimators", "targets", "scorecard", "credible_decades",
+        "loss_credible_decades", "suggested", "findings", "n_budgets", "bootstrap",
     ]  # fmt: skip
     for name, keys in KEYS.items():
         assert document[name], name

@@ -9,6 +9,7 @@ from scipy.stats import norm, t
 
 from isoflop.fit import fit_as_json, fit_sweep
 from isoflop.fit.compare import common_budget, compare_fits
+from isoflop.fit.estimators.loss_floors import LossFloors
 from isoflop.fit.estimators.loss_law import fit_floor_law
 from isoflop.fit.lines import Line, Mixture
 from isoflop.fit.reading.scorecard import credible_decades
@@ -110,10 +111,16 @@ def test_a_parabolas_bias_is_what_it_misses_on_losses_without_noise():
     assert f"{abs(10**missed - 1):.0%} too {'high' if missed > 0 else 'low'}" in finding.message
 
 
-def test_the_loss_is_read_from_the_floors_where_the_surface_is_rejected_and_else_from_the_surface(fit, bent):
+def test_the_loss_is_read_from_the_floors_whether_or_not_the_surface_is_rejected(fit, bent):
     assert fit.estimators.joint.valley_weight < 0.5 < bent.estimators.joint.valley_weight
-    assert fit.estimators.recommended.loss_law.source == "surface"
-    assert bent.estimators.recommended.loss_law.source == "floors"
+    assert fit.estimators.recommended.loss_law.source == bent.estimators.recommended.loss_law.source == "floors"
+
+
+def test_without_three_floors_the_loss_is_read_from_the_surface():
+    found = fit_sweep(*with_noise(surface_sweep(BUDGETS[-2:]), np.random.default_rng(1), 1e-3), targets=[1e21])
+    assert found.estimators.recommended.estimator == "joint"
+    assert found.estimators.recommended.loss_law.source == "surface"
+    assert found.targets[0].loss is not None
 
 
 @pytest.mark.parametrize(("window", "n_kept"), [(0.35, 5), (0.65, 7), (1.0, 11), (1.45, 15)])
@@ -203,7 +210,9 @@ def test_a_mixture_has_the_mean_and_the_variance_of_draws_from_both():
 @pytest.mark.parametrize("e", [0.2, 0.9])
 def test_a_small_constant_of_the_loss_is_found(e):
     log_c = np.linspace(18, 21, 6)
-    found = fit_floor_law(log_c, e + 0.8 * 10 ** (-0.2 * (log_c - 19.5)))
+    alike = np.ones(6)
+    loss = e + 0.8 * 10 ** (-0.2 * (log_c - 19.5))
+    found = fit_floor_law(LossFloors(10**log_c, loss, alike, 0 * alike, alike))
     assert (found.e, found.depth, found.gamma) == pytest.approx((e, 0.8, 0.2), rel=1e-4)
 
 

@@ -124,17 +124,6 @@ def test_near_budgets_would_be_one_where_they_have_four_runs_together(ratios, ne
     assert ("near_budgets" in codes(fit_sweep(*stack(known_sweep(), _split(1e21, ratios))))) == near
 
 
-# Seeds by the weight of the valley against the surface.
-WEIGHTS = {0.452: 14, 0.457: 78, 0.524: 12, 0.569: 47}
-
-
-@pytest.mark.parametrize("weight", WEIGHTS)
-def test_the_loss_is_read_from_floors_where_the_valley_has_more_weight_than_the_surface(weight):
-    recommended = fit_sweep(*with_noise(surface_sweep(FIVE), np.random.default_rng(WEIGHTS[weight]), 0.002)).estimators
-    assert recommended.joint.valley_weight == pytest.approx(weight, abs=0.002)
-    assert recommended.recommended.loss_law.source == ("floors" if weight > 0.5 else "surface")
-
-
 def test_of_rows_that_no_budget_groups_fifty_are_listed():
     lone = known_sweep(budgets=np.geomspace(1e18, 1e21, 60), offsets=[0.0])
     assert len(fit_sweep(*lone).profiles) == 50

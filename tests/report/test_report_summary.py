@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from isoflop.finding import Finding, Severity
+from isoflop.report.answer import answer
 from isoflop.sources.load import load_source
 from tests.report_examples import LLAMA3, column, points_of, summary_of
 
@@ -104,6 +105,26 @@ def test_rows_that_were_never_grouped_are_counted_and_mostly_not_shown():
     assert "0 of 240 budgets have a floor" in summary.answer.sentences[0]
     assert len(summary.profiles.rows) == 5
     assert "Not shown: 235 more budgets." in summary.profiles.note
+
+
+def test_the_answer_gives_the_loss_with_its_interval_and_doubts_what_the_scorecard_does_not_reach(llama3):
+    (target,), fit = llama3.targets, llama3.fit
+    low, high = target.loss_ci
+    assert f"tokens per parameter, loss {target.loss:.4f} ({low:.4f} to {high:.4f}); " in llama3.answer.sentences[-1]
+    doubts = {}
+    for credible, loss_credible in ((True, True), (True, False), (False, False)):
+        doubted = replace(target, credible=credible, loss_credible=loss_credible)
+        doubts[credible, loss_credible] = answer(fit, (doubted,), 10).sentences[-1]
+    assert "farther out" not in doubts[True, True]
+    assert "farther out than this sweep's own forecasts of losses proved right" in doubts[True, False]
+    assert "farther out than this sweep's own forecasts proved right" in doubts[False, False]
+
+
+def test_the_scorecard_counts_the_losses_that_held(llama3):
+    held = [card.n_fitted for card in llama3.fit.scorecard if card.loss_held]
+    cuts = column(llama3.scorecard, "budgets fitted")
+    assert column(llama3.scorecard, "losses held") == [str(held.count(int(cut))) for cut in cuts]
+    assert 20 <= len(held) < len(llama3.fit.scorecard) == 24
 
 
 def test_one_target_has_one_number_of_tokens_and_one_loss_where_flops_are_not_6nd(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 
 from isoflop.fit.arrays import Mask
 from isoflop.fit.estimators.joint import JointFit, enough_for_joint, fit_joint
+from isoflop.fit.estimators.loss_floors import LossFloors, read_loss_floors
 from isoflop.fit.estimators.loss_law import LossReader, SurfaceLoss, fit_floor_law
 from isoflop.fit.estimators.outliers import find_outliers
 from isoflop.fit.estimators.parabola import Valley, budget_floors, find_valleys, pool_noise
@@ -32,8 +33,6 @@ JOINT, PARABOLA, SURFACE, NONE = "joint", "parabola", "surface", "none"
 _MIN_FLOORS = 2
 # Rows that answer by the surface alone: as many again as it has parameters.
 FEWEST_FOR_SURFACE = 2 * N_PARAMETERS
-# From here on the floors of the joint valley, not the surface, say how the loss falls along the frontier.
-FLOORS_WEIGHT = 0.5
 # A ridge less sure than this at a budget with runs, standard error in decades, is no estimate: sizes reach no farther.
 _WILDEST_DECADES = 0.5
 # Budgets nearer to each other than this, decades, make no power law.
@@ -52,7 +51,7 @@ class Choice:
         degrees_of_freedom: of their intervals.
         loss: None where no law of the loss could be fitted.
         loss_freedom: degrees of freedom of its interval.
-        rival_loss: the law that the loss could as well be read from: how far it differs is the loss's model error.
+        loss_floors: the floors that a law of the loss goes through; None without any.
         shape: the valley along log N at any budget; None where unknown.
         residual_sd: nats, of one run about the fit.
         joint, noise: None unless `estimator` is `joint`.
@@ -66,12 +65,12 @@ class Choice:
     on_tokens: Line
     degrees_of_freedom: float
     loss: LossReader | None
-    loss_freedom: int
+    loss_freedom: float
     shape: ValleyShape | None
     residual_sd: float
     joint: JointFit | None = None
     noise: RowNoise | None = None
-    rival_loss: LossReader | None = None
+    loss_floors: LossFloors | None = None
 
     @property
     def fitted_budgets(self) -> tuple[float, float]:
@@ -144,7 +143,8 @@ def choose_again(whole: Choice, part: Mask, near: Choice | None = None) -> Choic
         columns = np.log(rows.n_params), np.log(rows.n_tokens), rows.loss
         surface = solve_surface(*columns, delta=LEAST_SQUARES, weights=weights, near=near.joint.surface)
         fit = fit_joint(rows, weights=weights, correlation=correlation, surface=surface, near=near.joint.valley)
-    return _of_joint(rows, fit, (), noise) if fit else None
+    known = whole.loss_floors.up_to(float(rows.budget_flops[-1])) if whole.loss_floors else None
+    return _of_joint(rows, fit, (), noise, known) if fit else None
 
 
 def _joint(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:
@@ -156,13 +156,18 @@ def _joint(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:
     noise = read_noise(kept, first.valley.residual, first.valley.degrees_of_freedom)
     known = first.surface if noise.weights is None else None
     fit = fit_joint(kept, weights=noise.weights, correlation=noise.correlation, surface=known, near=first.valley)
-    return _of_joint(kept, fit, tuple(sorted(rows.index[~keep].tolist())), noise) if fit else None
+    if fit is None:
+        return None
+    outliers = tuple(sorted(rows.index[~keep].tolist()))
+    return _of_joint(kept, fit, outliers, noise, read_loss_floors(kept, noise.weights))
 
 
-def _of_joint(rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNoise | None) -> Choice | None:
+def _of_joint(
+    rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNoise | None, floors: LossFloors | None
+) -> Choice | None:
     if not identified(fit.surface, rows.n_params, rows.n_tokens):
         return None
-    loss, freedom, rival = _joint_loss(rows, fit, noise)
+    loss, freedom = _joint_loss(rows, fit, noise, floors)
     return Choice(
         estimator=JOINT,
         reason=_why_joint(fit),
@@ -177,7 +182,7 @@ def _of_joint(rows: Rows, fit: JointFit, outliers: tuple[int, ...], noise: RowNo
         residual_sd=fit.residual_sd,
         joint=fit,
         noise=noise,
-        rival_loss=rival,
+        loss_floors=floors,
     )
 
 
@@ -193,18 +198,16 @@ def _why_joint(fit: JointFit) -> str:
     )
 
 
-def _joint_loss(rows: Rows, fit: JointFit, noise: RowNoise | None) -> tuple[LossReader, int, LossReader | None]:
-    """The law to read, its degrees of freedom, and the other one.
-
-    That through the valley's floors where the surface is rejected and there are enough, else the surface's.
-    """
-    floors = fit_floor_law(np.log10(rows.budgets), fit.valley.floors)
+def _joint_loss(
+    rows: Rows, fit: JointFit, noise: RowNoise | None, floors: LossFloors | None
+) -> tuple[LossReader, float]:
+    """The law of the loss, through floors where these determine one, else the surface's; and its degrees of freedom."""
+    law = fit_floor_law(floors)
+    if law is not None:
+        return law, law.degrees_of_freedom
     weights = noise.weights if noise and noise.weights is not None else np.ones(len(rows))
     errors = parameter_covariance(fit.surface, rows, weights, noise.correlation if noise else None)
-    surface = SurfaceLoss(fit.surface, errors, fit.cost)
-    if floors is not None and fit.weight > FLOORS_WEIGHT:
-        return floors, floors.degrees_of_freedom, surface
-    return surface, fit.valley.degrees_of_freedom, floors
+    return SurfaceLoss(fit.surface, errors, fit.cost), fit.valley.degrees_of_freedom
 
 
 def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
@@ -212,15 +215,15 @@ def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
     lines = fit_lines(floors, noise)
     if lines is None or noise is None:
         return None
-    log_c = np.log10([floor.budget_flops for floor in floors])
-    law = fit_floor_law(log_c, np.array([floor.on_params.loss for floor in floors]))
     bends = [valley.on_params.coefficients[2] for valley in valleys if valley.floors and valley.on_params]
-    inside = np.isin(rows.budget_flops, [floor.budget_flops for floor in floors])
+    used = rows.take(np.isin(rows.budget_flops, [floor.budget_flops for floor in floors]))
+    loss_floors = read_loss_floors(used)
+    law = fit_floor_law(loss_floors)
     return Choice(
         estimator=PARABOLA,
         reason="Parabola by budget: the runs do not determine one valley for all budgets (too few runs, losses that "
         "have no logarithm, no ridge, or a fit at the edge of its search range).",
-        rows=rows.take(inside),
+        rows=used,
         outliers=(),
         on_params=lines[0],
         on_tokens=lines[1],
@@ -229,6 +232,7 @@ def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
         loss_freedom=law.degrees_of_freedom if law else 0,
         shape=ValleyShape.of_parabola(float(np.median(bends))),
         residual_sd=noise.on_params,
+        loss_floors=loss_floors,
     )
 
 

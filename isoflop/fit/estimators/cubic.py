@@ -62,7 +62,8 @@ def _fit_cubic(x: Array, loss: Array) -> tuple[Floor, float] | None:
     spread = half * float(np.linalg.norm((right @ gradient) / values)) / scale
     residual = loss - loss.mean() - scale * (design @ coefficients)
     height = float(loss.mean() + scale * np.polynomial.polynomial.polyval(position, coefficients))
-    return Floor(float(middle + half * position), height, spread), float(residual @ residual)
+    loss_spread = float(np.linalg.norm((right @ position ** np.arange(4)) / values))
+    return Floor(float(middle + half * position), height, spread, loss_spread), float(residual @ residual)
 
 
 def _minimum(coefficients: Array) -> float | None:

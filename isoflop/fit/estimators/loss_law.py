@@ -1,4 +1,7 @@
-"""The loss along the frontier, L_opt(C) = E + K C^-gamma: through the floors of valleys, or along the surface."""
+"""The loss along the frontier, L_opt(C) = E + K C^-gamma: through the floors of valleys, or along the surface.
+
+How far it may be believed beyond the budgets is not in the law: see `reading.target_reader.read_loss`.
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from isoflop.fit.arrays import Array
+from isoflop.fit.estimators.loss_floors import LossFloors
+from isoflop.fit.estimators.parabola import ROUNDING
 from isoflop.fit.estimators.surface import SurfaceSolution
+from isoflop.fit.intervals import pooled_freedom
 from isoflop.fit.rows import TokenCost
 from isoflop.fit.valley import LN10
 
@@ -16,8 +22,11 @@ _SMALLEST_GAMMA, _LARGEST_GAMMA = 0.005, 1.5
 _GRID = 60
 # Losses beyond this, or as far below one, have squares that a float cannot hold.
 _LARGEST = 1e100
-# One floor more than the law has constants.
-MIN_FLOORS = 4
+# As many as the law has constants: what the runs scatter about their own floors then tells the error.
+MIN_FLOORS = 3
+# Floors weigh as C to this power: those of the smallest budgets are often too high (untuned rates, a short warm-up,
+# few steps) and would bend the law. On hold-outs 0.5 errs less than 0 (docs/decisions.md).
+WEIGHT_POWER = 0.5
 # Each round looks ten times closer.
 _ROUNDS, _CLOSER = 9, 21
 
@@ -27,6 +36,10 @@ class LossReader(Protocol):
 
     def at(self, log_c: float) -> tuple[float, float]:
         """Loss at log10 C, nats, and its variance."""
+        ...
+
+    def decline(self, log_c: float) -> float:
+        """By what power of C the loss falls at log10 C: -d ln L / d ln C."""
         ...
 
 
@@ -45,6 +58,11 @@ class SurfaceLoss:
             loss = float(np.exp(self.solution.log_loss(log_n, log_d))[0])
             gradient = loss * self.solution.jacobian(log_n, log_d)[0]
         return loss, _variance(gradient, self.covariance)
+
+    def decline(self, log_c: float) -> float:
+        """See `LossReader`."""
+        e, _, gamma, _ = self.constants()
+        return gamma * (1 - e / self.at(log_c)[0])
 
     def constants(self) -> tuple[float, float, float, Array]:
         """E, ln K and gamma of E + K C^-gamma, and the gradient (5,) of gamma by the scaled parameters.
@@ -65,8 +83,8 @@ class FloorLaw:
     """The law through floors, about the mean budget: loss = e + depth 10^(-gamma (log10 C - log_c_mean)).
 
     Attributes:
-        covariance: (3, 3) of (e, depth, gamma).
-        degrees_of_freedom: floors less three.
+        covariance: (3, 3) of (e, depth, gamma); nothing of an e that ended at zero.
+        degrees_of_freedom: of that.
     """
 
     e: float
@@ -74,7 +92,7 @@ class FloorLaw:
     gamma: float
     log_c_mean: float
     covariance: Array
-    degrees_of_freedom: int
+    degrees_of_freedom: float
 
     def at(self, log_c: float) -> tuple[float, float]:
         """Loss, nats, and its variance."""
@@ -82,6 +100,10 @@ class FloorLaw:
         decay = math.exp(-self.gamma * lever)
         gradient = np.array([1.0, decay, -lever * self.depth * decay])
         return self.e + self.depth * decay, _variance(gradient, self.covariance)
+
+    def decline(self, log_c: float) -> float:
+        """See `LossReader`."""
+        return self.gamma * (1 - self.e / self.at(log_c)[0])
 
     @property
     def log_k(self) -> float:
@@ -96,42 +118,70 @@ def _variance(gradient: Array, covariance: Array) -> float:
     return max(variance, 0.0) if math.isfinite(variance) else math.inf
 
 
-def fit_floor_law(log_c: Array, floors: Array) -> FloorLaw | None:
-    """The law through floors (k,), nats, at log10 budgets (k,), by least squares with E >= 0.
+def fit_floor_law(floors: LossFloors | None) -> FloorLaw | None:
+    """The law through floors by least squares with E >= 0, each weighing as C^1/2.
 
-    None with fewer than four, or where the floors do not fall and flatten as a power law does.
+    None with fewer than three, without a degree of freedom of their runs, where one is not positive, or where they do
+    not fall and flatten as a power law does.
     """
-    if len(floors) < MIN_FLOORS or not 1 / _LARGEST < float(np.abs(floors).max()) < _LARGEST:
+    if floors is None or len(floors) < MIN_FLOORS or floors.freedom.sum() < 1:
         return None
+    if not 1 / _LARGEST < float(floors.loss.min()) <= float(floors.loss.max()) < _LARGEST:
+        return None
+    log_c = floors.log_c
     mean = float(log_c.mean())
     lever = (log_c - mean) * LN10
+    weights = np.exp(WEIGHT_POWER * (lever - lever[-1]))
+    weights /= weights.mean()
     grid = np.geomspace(_SMALLEST_GAMMA, _LARGEST_GAMMA, _GRID)
-    best = int(np.argmin(_linear(lever, floors, grid)[2]))
+    best = int(np.argmin(_linear(lever, floors.loss, weights, grid)[2]))
     if best in (0, _GRID - 1):
         return None
     # squares have one valley in gamma: look closer about the best until it does not move
     for _ in range(_ROUNDS):
         grid = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], _CLOSER)
-        best = int(np.argmin(_linear(lever, floors, grid)[2]))
+        best = int(np.argmin(_linear(lever, floors.loss, weights, grid)[2]))
     gamma = float(grid[best])
-    e, depth, squares = (float(values[0]) for values in _linear(lever, floors, grid[best : best + 1]))
-    if depth <= 0:
-        return None
+    e, depth, squares = (float(values[0]) for values in _linear(lever, floors.loss, weights, grid[best : best + 1]))
     decay = np.exp(-gamma * lever)
-    jacobian = np.column_stack([np.ones_like(lever), decay, -lever * depth * decay])
-    freedom = len(floors) - 3
-    inverse = np.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
-    covariance = np.asarray(squares / freedom * inverse, dtype=np.float64)
+    if depth * (decay.max() - decay.min()) <= ROUNDING * float(floors.loss.max()):
+        return None
+    jacobian = np.column_stack([np.ones_like(lever) if e > 0 else np.zeros_like(lever), decay, -lever * depth * decay])
+    covariance, freedom = _errors(floors, weights, jacobian, squares, 3 if e > 0 else 2)
     return FloorLaw(e, depth, gamma, mean, covariance, freedom)
 
 
-def _linear(lever: Array, floors: Array, gammas: Array) -> tuple[Array, Array, Array]:
-    """E >= 0, depth and squared residuals (g,) of the best law with each gamma (g,)."""
+def _errors(
+    floors: LossFloors, weights: Array, jacobian: Array, squares: float, n_constants: int
+) -> tuple[Array, float]:
+    """Covariance (3, 3) of the constants and its degrees of freedom.
+
+    A floor errs by the scatter of its runs and by what the floors, whose weighted squared residuals are `squares`,
+    scatter about the law beyond that.
+    """
+    variance, freedom = floors.noise
+    left = len(floors) - n_constants
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        own = variance * floors.spread**2
+        expected = float((weights * own).mean())
+        excess = max(squares / left - expected, 0.0) if left else 0.0
+        of_constants = np.linalg.pinv(jacobian.T @ (weights[:, None] * jacobian), hermitian=True) @ (
+            jacobian.T * weights
+        )
+        covariance = np.asarray((of_constants * (own + excess)) @ of_constants.T, dtype=np.float64)
+    if excess > 0:
+        freedom = pooled_freedom((expected, freedom), (excess, left))
+    return covariance, freedom
+
+
+def _linear(lever: Array, floors: Array, weights: Array, gammas: Array) -> tuple[Array, Array, Array]:
+    """E >= 0, depth and weighted squared residuals (g,) of the best law with each gamma (g,); mean weight 1."""
     decay = np.exp(-np.outer(gammas, lever))
-    centred = decay - decay.mean(axis=1, keepdims=True)
-    depth = centred @ floors / (centred**2).sum(axis=1)
-    e = floors.mean() - depth * decay.mean(axis=1)
-    depth = np.where(e < 0, decay @ floors / (decay**2).sum(axis=1), depth)
+    middle, level = decay @ weights / len(lever), float(weights @ floors) / len(lever)
+    centred = decay - middle[:, None]
+    depth = centred @ (weights * (floors - level)) / (centred**2 @ weights)
+    e = level - depth * middle
+    depth = np.where(e < 0, decay @ (weights * floors) / (decay**2 @ weights), depth)
     e = np.maximum(e, 0.0)
     residual = floors - e[:, None] - depth[:, None] * decay
-    return e, depth, (residual**2).sum(axis=1)
+    return e, depth, residual**2 @ weights

@@ -70,7 +70,10 @@ def fit_parabola(x: Array, loss: Array) -> Parabola | None:
     if bend * np.sqrt(norm_p / len(x)) > ROUNDING * max(peak, SMALLEST_LOSS):
         offset = half * (skew - slope / bend) / 2
         spread = half / (2 * bend) * math.sqrt(1 / norm_u + (slope / bend) ** 2 / norm_p)
-        floor = Floor(float(mean + offset), float(c0 + c1 * offset / 2), float(spread))
+        # at the minimum the loss does not change with the place, so the error of the place does not count
+        at = offset / half
+        loss_spread = math.sqrt(1 / len(x) + at**2 / norm_u + (at**2 - skew * at - width) ** 2 / norm_p)
+        floor = Floor(float(mean + offset), float(c0 + c1 * offset / 2), float(spread), loss_spread)
     return Parabola(
         coefficients=(float(c0), float(c1), float(c2)),
         mean=float(mean),

@@ -7,11 +7,14 @@ from isoflop.fit.findings.agreement import on_agreement
 from isoflop.fit.findings.coverage import no_profiles, on_coverage, on_losses, on_near_budgets, on_rows
 from isoflop.fit.findings.evidence import Evidence
 from isoflop.fit.findings.floors import on_floors
+from isoflop.fit.findings.loss_forecasts import on_loss_forecasts
 from isoflop.fit.findings.noisy_rows import on_noise
 from isoflop.fit.findings.targets import on_intervals, on_scorecard, on_suggestions, on_targets, on_window
 
 # Warnings of columns that do not belong together: nothing read off such rows has proved anything.
 _BASIC = frozenset({"tokens_unrelated"})
+# What reassures.
+_REASSURING = frozenset({"credible_extrapolation", "credible_loss"})
 
 
 def diagnose(seen: Evidence) -> tuple[Finding, ...]:
@@ -28,6 +31,7 @@ def diagnose(seen: Evidence) -> tuple[Finding, ...]:
             *on_noise(seen),
             *on_agreement(seen),
             *on_scorecard(seen),
+            *on_loss_forecasts(seen),
             *on_targets(seen),
             *on_window(seen),
             *on_intervals(seen),
@@ -37,6 +41,6 @@ def diagnose(seen: Evidence) -> tuple[Finding, ...]:
 
 
 def unless_wrong(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The findings without the one that reassures, where another says that something basic is wrong."""
+    """The findings without those that reassure, where another says that something basic is wrong."""
     wrong = any(finding.severity is Severity.ERROR or finding.code in _BASIC for finding in findings)
-    return tuple(finding for finding in findings if not (wrong and finding.code == "credible_extrapolation"))
+    return tuple(finding for finding in findings if not (wrong and finding.code in _REASSURING))

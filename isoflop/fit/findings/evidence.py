@@ -30,6 +30,7 @@ class Evidence:
         noise: pooled over `inside` parabolas.
         joint: the joint fit of all rows; `choice`: the estimate to act on.
         replicates: None without any.
+        credible_decades, loss_credible_decades: how far the scorecard reaches; None without forecasts.
         suggested: runs to train next.
         narrow: `choice` again from the runs near their budget's best; None where no grid reaches farther.
         outlook: budgets at which the estimate is read where no target is asked for, FLOPs.
@@ -49,6 +50,7 @@ class Evidence:
     credible_decades: float | None
     question: Question
     suggested: tuple[Suggestion, ...]
+    loss_credible_decades: float | None = None
     narrow: Choice | None = None
     outlook: tuple[float, ...] = ()
 

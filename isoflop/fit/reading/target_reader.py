@@ -4,24 +4,58 @@ import math
 from dataclasses import dataclass
 
 from isoflop.fit.estimators.choice import NONE, Choice
-from isoflop.fit.intervals import Interval, decades_beyond, log_interval, model_half_width, student_quantile, ten_to
+from isoflop.fit.estimators.loss_law import LossReader
+from isoflop.fit.intervals import (
+    LOSS_MODEL_ERROR_PER_DECADE,
+    Interval,
+    decades_beyond,
+    log_interval,
+    model_half_width,
+    normal_quantile,
+    student_quantile,
+    ten_to,
+)
 from isoflop.fit.noise import replicate_noise
 from isoflop.fit.reading.narrow import read_shrunk
 from isoflop.fit.results.target import Band, Target
 from isoflop.fit.rows import Rows
-from isoflop.fit.valley import ValleyShape
+from isoflop.fit.valley import LN10, ValleyShape
 
+# Distances that differ by less, decades, are one: the logarithm of a ratio is rounded.
+_SAME_DISTANCE = 1e-6
 # Shares of the loss that a reader may be willing to give up.
 SHARES = (0.001, 0.005, 0.01)
+# Standard deviation of the loss over the distance of two laws: at 90 % the interval reaches from one to the other.
+_SD_PER_DISTANCE = 0.5 / normal_quantile(0.9)
 
 
-def read_target(
-    choice: Choice, budget_flops: float, level: float, *, noise_sd: float, credible_decades: float | None
-) -> Target:
+@dataclass(frozen=True)
+class Reach:
+    """What the scorecard says of targets.
+
+    Attributes:
+        decades, loss_decades: how far N_opt and the loss may be believed beyond the budgets; None without forecasts.
+        loss_widening: what multiplies the model error of losses.
+    """
+
+    decades: float | None = None
+    loss_decades: float | None = None
+    loss_widening: float = 1.0
+
+    def holds(self, beyond: float) -> bool | None:
+        """Whether an N_opt that many decades beyond the budgets may be believed."""
+        return None if self.decades is None else beyond <= self.decades + _SAME_DISTANCE
+
+    def holds_loss(self, beyond: float) -> bool | None:
+        """Whether a loss may be."""
+        return None if self.loss_decades is None else beyond <= self.loss_decades + _SAME_DISTANCE
+
+
+def read_target(choice: Choice, budget_flops: float, level: float, *, noise_sd: float, reach: Reach) -> Target:
     """N_opt, D_opt and loss at `budget_flops`, with intervals at `level`.
 
     The full intervals add, in quadrature, the t-interval of the estimate and the normal interval of the model error.
-    `noise_sd` is what a repeated run differs by, nats; `credible_decades` how far the scorecard reaches.
+    `noise_sd` is what a repeated run differs by, nats.
     """
     log_c = math.log10(budget_flops)
     beyond = decades_beyond(choice.fitted_budgets, log_c)
@@ -29,7 +63,7 @@ def read_target(
     (log_n, n_variance), (log_d, d_variance) = choice.on_params.at(log_c), choice.on_tokens.at(log_c)
     n_half, d_half = quantile * math.sqrt(n_variance), quantile * math.sqrt(d_variance)
     model_half = model_half_width(beyond, level)
-    loss = read_loss(choice, log_c, level)
+    loss = read_loss(choice, log_c, level, reach.loss_widening)
     shape = choice.shape if ten_to(log_n) is not None else None
     shrunk = read_shrunk(choice, log_c)
     return Target(
@@ -47,8 +81,9 @@ def read_target(
         tokens_per_param=ten_to(log_d - log_n),
         estimator=choice.estimator,
         extrapolation_decades=beyond,
-        credible=None if credible_decades is None else beyond <= credible_decades,
+        credible=reach.holds(beyond),
         bands=flat_bands(shape, log_n, log_c, loss.value, noise_sd) if shape else (),
+        loss_credible=None if loss.value is None else reach.holds_loss(beyond),
         n_opt_shrunk=shrunk.n_opt,
         d_opt_shrunk=shrunk.d_opt,
     )
@@ -61,7 +96,7 @@ class LossReading:
     Attributes:
         statistical: its interval from the errors of the law's constants.
         total: the same and the model error, in quadrature.
-        model_error: how far the other law of the loss, where there is one, lies off.
+        model_error: half-width of the model error alone.
     """
 
     value: float | None = None
@@ -70,17 +105,31 @@ class LossReading:
     model_error: float | None = None
 
 
-def read_loss(choice: Choice, log_c: float, level: float) -> LossReading:
-    """Loss at log10 C with both kinds of error."""
-    if choice.loss is None:
+def read_loss(choice: Choice, log_c: float, level: float, widening: float = 1.0) -> LossReading:
+    """Loss at log10 C with both kinds of error; `widening` multiplies the model error.
+
+    Beyond the largest budget it lies half-way between the law and the power law, E = 0, that has the law's loss and
+    decline there: floors of published sweeps fall below the law, whose E small budgets push up, and above a power law.
+    At 90 % the model error reaches from the one to the other.
+    """
+    law = choice.loss
+    if law is None:
         return LossReading()
-    value, variance = choice.loss.at(log_c)
-    half = student_quantile(level, choice.loss_freedom) * math.sqrt(variance)
-    apart = abs(choice.rival_loss.at(log_c)[0] - value) if choice.rival_loss else 0.0
-    total = math.hypot(half, apart)
+    largest = math.log10(choice.fitted_budgets[1])
+    bent, variance = law.at(log_c)
+    straight = _power_law(law, largest, log_c) if log_c > largest else bent
+    value, half = (bent + straight) / 2, student_quantile(level, choice.loss_freedom) * math.sqrt(variance)
+    per_decade = LOSS_MODEL_ERROR_PER_DECADE * decades_beyond(choice.fitted_budgets, log_c) * abs(value)
+    model_half = widening * normal_quantile(level) * math.hypot((bent - straight) * _SD_PER_DISTANCE, per_decade)
+    total = math.hypot(half, model_half)
     if not math.isfinite(value) or not math.isfinite(total):
         return LossReading()
-    return LossReading(value, (value - half, value + half), (value - total, value + total), apart)
+    return LossReading(value, (value - half, value + half), (value - total, value + total), model_half)
+
+
+def _power_law(law: LossReader, largest: float, log_c: float) -> float:
+    """Loss at log10 C of the power law that touches `law` at log10 `largest`, nats."""
+    return law.at(largest)[0] * math.exp(-law.decline(largest) * (log_c - largest) * LN10)
 
 
 def unanswered_target(budget_flops: float) -> Target:
@@ -106,8 +155,8 @@ def unanswered_target(budget_flops: float) -> Target:
 class TargetReader:
     """Reads the chosen estimate at budgets."""
 
-    def __init__(self, rows: Rows, choice: Choice | None, level: float, credible_decades: float | None) -> None:
-        self._choice, self._level, self.credible_decades = choice, level, credible_decades
+    def __init__(self, rows: Rows, choice: Choice | None, level: float, reach: Reach) -> None:
+        self._choice, self._level, self.reach = choice, level, reach
         self.replicates = replicate_noise(rows)
         self._noise_sd = self.replicates.sd if self.replicates else choice.residual_sd if choice else 0.0
 
@@ -115,13 +164,7 @@ class TargetReader:
         """The target at one budget; all None without an estimate."""
         if self._choice is None:
             return unanswered_target(budget_flops)
-        return read_target(
-            self._choice,
-            budget_flops,
-            self._level,
-            noise_sd=self._noise_sd,
-            credible_decades=self.credible_decades,
-        )
+        return read_target(self._choice, budget_flops, self._level, noise_sd=self._noise_sd, reach=self.reach)
 
 
 def flat_bands(shape: ValleyShape, log_n: float, log_c: float, loss: float | None, noise_sd: float) -> tuple[Band, ...]:

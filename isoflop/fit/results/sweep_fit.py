@@ -34,6 +34,7 @@ class SweepFit:
         cost: what a token costs, by the rows of the recommended estimate.
         cloud: frontiers of resampled runs, to look at; None unless asked for.
         credible_decades: how far beyond its budgets the scorecard shows the sweep to see; None without forecasts.
+        loss_credible_decades: the same of its losses.
     """
 
     level: float
@@ -47,5 +48,6 @@ class SweepFit:
     suggested: tuple[Suggestion, ...]
     findings: tuple[Finding, ...]
     cloud: Cloud | None = None
+    loss_credible_decades: float | None = None
     n_budgets: int = 0
     cost: TokenCost = SIX

@@ -34,6 +34,7 @@ class Target:
         extrapolation_decades: beyond the largest (or below the smallest) fitted budget; 0 inside.
         credible: whether the sweep's own scorecard reaches as far; None where it could not be made.
         bands: which sizes are nearly as good.
+        loss_credible: as `credible`, of the loss.
         n_opt_shrunk, d_opt_shrunk: a second reading, with the slope beyond the largest fitted budget shrunk towards
             published exponents (docs/fitting.md); None up to that budget.
     """
@@ -54,6 +55,7 @@ class Target:
     extrapolation_decades: float | None
     credible: bool | None = None
     bands: tuple[Band, ...] = ()
+    loss_credible: bool | None = None
     n_opt_shrunk: float | None = None
     d_opt_shrunk: float | None = None
 
@@ -70,7 +72,9 @@ class Forecast:
         n_opt_seen: floor of that budget's own parabola.
         error_decades: log10 predicted - log10 seen.
         held: whether the interval, widened by that floor's own error, holds the floor that was seen.
-        loss, loss_ci, loss_seen: likewise, nats per token.
+        loss, loss_ci, loss_seen: likewise, nats per token; seen near that budget's best run.
+        loss_model_error: half-width of the model error in `loss_ci` alone.
+        loss_held: as `held`, of the loss; None without a forecast.
     """
 
     n_fitted: int
@@ -84,6 +88,8 @@ class Forecast:
     loss: float | None
     loss_ci: Interval | None
     loss_seen: float
+    loss_model_error: float | None = None
+    loss_held: bool | None = None
 
 
 @dataclass(frozen=True)
