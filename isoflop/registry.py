@@ -60,6 +60,7 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "mixed_tokenizers": _WARNING,
             "mixed_corpora": _WARNING,
             "mixed_optimizers": _WARNING,
+            "mixed_loss_units": _ERROR,
             "shared_runs": _INFO,
             "disputed_runs": _WARNING,
             "unnamed_conventions": _INFO,
