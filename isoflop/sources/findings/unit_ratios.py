@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from types import MappingProxyType
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
 from isoflop.sources.table.aliases import PETAFLOP_DAY, short, unit_of
 from isoflop.sources.table.cells import Numbers
-from isoflop.sources.table.expression import Product
+from isoflop.sources.table.expression import Formula, Product
 from isoflop.sources.table.missing_columns import quoted
 from isoflop.sources.table.run_table import RunTable
 
@@ -36,7 +37,9 @@ _UNITS: Mapping[str, Mapping[float, str]] = {
         1e21: "in zettaFLOPs",
     },
 }  # fmt: skip
-_FORMULA = {"n_params": "N", "n_tokens": "D", "budget_flops": "C"}
+# Units that tables are most often written in, and tokens per parameter that sweeps have.
+_USUAL = {"n_params": (1e6, 1e9), "n_tokens": (1e9,), "budget_flops": (1e18, PETAFLOP_DAY, 1e21)}
+_USUAL_TOKENS = 20.0
 _INSIST = "If the numbers are right (experts that are not used count as parameters, say), give --no-unit-check."
 
 
@@ -112,7 +115,7 @@ def _hints(table: RunTable) -> dict[str, float]:
 
 
 def likely_units(
-    numbers: Mapping[str, Numbers], hints: Mapping[str, float], computed: Mapping[str, object] = {}
+    numbers: Mapping[str, Numbers], hints: Mapping[str, float], computed: Mapping[str, Formula] = MappingProxyType({})
 ) -> Units | None:
     """The units under which the rows are trainings, with as few columns off as possible; None where there are none.
 
@@ -130,19 +133,24 @@ def likely_units(
 
 
 def _cost(
-    middles: Mapping[str, float], off: Mapping[str, float], hints: Mapping[str, float], computed: Mapping[str, object]
+    middles: Mapping[str, float],
+    off: Mapping[str, float],
+    hints: Mapping[str, float],
+    computed: Mapping[str, Formula],
 ) -> float | None:
     meant = {ours: middle * off.get(ours, 1.0) for ours, middle in middles.items()}
+    meant |= {ours: float(formula.of(meant)) for ours, formula in computed.items()}
     ratio = meant["budget_flops"] / (6 * meant["n_params"] * meant["n_tokens"])
-    inside = all(low <= meant[ours] <= high for ours, (low, high) in _RANGES.items() if ours not in computed)
+    inside = all(low <= meant[ours] <= high for ours, (low, high) in _RANGES.items())
     per_param = meant["n_tokens"] / meant["n_params"]
-    if not (inside and (computed or LOWEST <= ratio <= HIGHEST) and 0.5 <= per_param <= _MOST_TOKENS):
+    if not (inside and LOWEST <= ratio <= HIGHEST and 0.5 <= per_param <= _MOST_TOKENS):
         return None
-    cost = 0.0 if computed else abs(math.log10(ratio))
+    cost = abs(math.log10(ratio)) + 0.5 * abs(math.log10(per_param / _USUAL_TOKENS))
     for ours, factor in off.items():
         low, high = _RANGES[ours]
         possible = low <= middles[ours] <= high
-        cost += 0.2 if hints.get(ours) == factor else 4.0 if possible else 1.0
+        told = hints.get(ours) == factor
+        cost += 0.2 if told else 4.0 if possible else 1.0 if factor in _USUAL[ours] else 1.5
     return cost + sum(1.0 for ours, factor in hints.items() if off.get(ours) != factor)
 
 
@@ -165,11 +173,12 @@ def _unlike(table: RunTable, numbers: Mapping[str, Numbers], ratios: Numbers) ->
     if not rows:
         return
     wrapped = _wrapped(numbers, ratios, middle, rows)
+    low, high = _digits(float(min(ratios[rows]))), _digits(float(max(ratios[rows])))
     yield Finding(
         "unlike_units",
         Severity.WARNING,
-        f"C / (6 N D) of {table.raw.places_of(rows)} is {_digits(float(min(ratios[rows])))} to "
-        f"{_digits(float(max(ratios[rows])))}, and {_digits(middle)} in the middle of the table{wrapped}.",
+        f"C / (6 N D) of {table.raw.places_of(rows)} is {low if low == high else f'{low} to {high}'}, and "
+        f"{_digits(middle)} in the middle of the table{wrapped}.",
         "Look whether FLOPs, parameters and tokens of these rows count the same as those of the others.",
         {"n_rows": len(rows), "lines": [int(table.raw.places[row]) for row in rows[:200]], "middle": middle},
     )
@@ -207,4 +216,4 @@ def _swapped(table: RunTable, numbers: Mapping[str, Numbers]) -> Iterator[Findin
 
 def _digits(value: float) -> str:
     """`1e15`, `0.73`, `1.04`."""
-    return f"{value:.2g}" if 0.01 <= value < 1000 else short(float(f"{value:.2g}"))
+    return f"{float(f'{value:.2g}'):g}" if 0.01 <= value < 1000 else short(float(f"{value:.2g}"))

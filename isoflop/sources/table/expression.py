@@ -4,8 +4,12 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from isoflop.sources.table.cells import Numbers
+
+# A column (n,), or one number of it.
+_Some = TypeVar("_Some", Numbers, float)
 
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE | re.ASCII)
 
@@ -25,7 +29,7 @@ class Formula(Enum):
         """`C / (6 N)`."""
         return {Formula.BUDGET: "6 N D", Formula.TOKENS: "C / (6 N)", Formula.PARAMS: "C / (6 D)"}[self]
 
-    def of(self, numbers: Mapping[str, Numbers]) -> Numbers:
+    def of(self, numbers: Mapping[str, _Some]) -> _Some:
         """The column, from the other two."""
         if self is Formula.BUDGET:
             return 6 * numbers["n_params"] * numbers["n_tokens"]
