@@ -9,14 +9,14 @@ from pathlib import Path
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.sources.findings.clusters import mixed_groups
-from isoflop.sources.findings.scores import score_findings
+from isoflop.sources.findings.scores import perplexity_findings, score_findings
 from isoflop.sources.findings.table_reading import column_findings, missing_rows, none_left, rows_selected
 from isoflop.sources.findings.unit_ratios import unit_findings
 from isoflop.sources.source import Origin, Row, TableSource
 from isoflop.sources.table.cells import Numbers
 from isoflop.sources.table.conditions import groups_of, rows_where
 from isoflop.sources.table.header import REQUIRED, choose_columns
-from isoflop.sources.table.loss_scale import LossScale, fitted_losses
+from isoflop.sources.table.loss_scale import PLAIN, LossScale, fitted_losses
 from isoflop.sources.table.raw import RawTable
 from isoflop.sources.table.run_table import RunTable, choose
 from isoflop.sources.table.unfinished import kept_rows, missing_results
@@ -58,7 +58,7 @@ def table_source(
     Raises:
         IsoflopError: no rows or no result, a bad value, or units that no training has.
     """
-    columns = choose_columns(raw.header, options.columns, name=raw.name, label=label)
+    columns = choose_columns(raw.header, options.columns, name=raw.name, label=label, scores=options.higher_is_better)
     if not len(raw.places):
         raise IsoflopError(f"{raw.name!r} has a header but no rows.", hint="Add one line per completed run.")
     if found is None:
@@ -109,7 +109,10 @@ def _read(table: RunTable, numbers: dict[str, Numbers], options: TableOptions) -
 
 
 def _of_losses(table: RunTable, read: _Read, options: TableOptions) -> Iterator[Finding]:
-    yield from score_findings(table, read.numbers, told=options.higher_is_better)
+    scores = list(score_findings(table, read.numbers, told=options.higher_is_better))
+    yield from scores
+    if read.scale == PLAIN and not scores:
+        yield from perplexity_findings(table, read.numbers["loss"])
     yield from mixed_groups(table, read.numbers)
 
 

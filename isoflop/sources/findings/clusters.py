@@ -16,10 +16,12 @@ MIXED_GROUPS = "mixed_groups"
 _MOST_KINDS, _FEWEST_RUNS, _FEWEST_SIZES = 20, 4, 3
 # Columns and rows that are looked at: more would keep a reader waiting.
 _MOST_COLUMNS, _MOST_ROWS = 40, 200_000
-# How much less the residuals' sum of squares must be with an offset per kind. Noise gives 1 + (kinds - 1) / (rows - 6 -
-# kinds) on average; ten times is two valleys apart.
-_NOTABLE, _CLEAR = 2.0, 10.0
+# How many times less the squares must be with an offset per kind, and F: noise gives 1 of both on average.
+_NOTABLE = 2.0
 _LEAST_F = 12.0
+_ROUNDING = 1e-12
+# Share of the losses that kinds must differ by for one fit to be wrong rather than blurred: valleys are 1 to 5 % deep.
+_APART = 0.01
 _BINS_PER_DECADE = 10
 # Share of runs that must have a run of another kind in their bin of budgets, of sizes and of tokens.
 _SHARED = 0.5
@@ -31,12 +33,10 @@ def mixed_groups(table: RunTable, numbers: Mapping[str, Numbers]) -> Iterator[Fi
     """One finding for the column of texts that explains most, if the losses of its kinds lie on shifted surfaces."""
     if not 2 * _FEWEST_RUNS <= len(table) <= _MOST_ROWS:
         return
-    design, loss = _quadratic(numbers), numbers["loss"]
-    plain = _squares(design, loss)
     found = [
-        (plain / with_kinds if with_kinds else np.inf, column, names)
+        (max(shares), column, names)
         for column, names in _kinds(table, numbers)
-        if (with_kinds := _explained(design, loss, plain, names)) is not None
+        if (shares := [share for share in (_over_cells(numbers, names), _over_surface(numbers, names)) if share])
     ]
     if found:
         share, column, names = max(found, key=lambda one: one[0])
@@ -47,17 +47,19 @@ def _finding(share: float, column: str, names: Sequence[str], numbers: Mapping[s
     kinds = list(dict.fromkeys(names))
     named = ", ".join(kinds[:6]) + (f" and {len(kinds) - 6} more" if len(kinds) > 6 else "")
     offsets = _offsets(numbers, names, kinds)
+    apart = max(offsets) - min(offsets)
+    wide = apart > _APART * float(np.median(np.abs(numbers["loss"])))
     return Finding(
         "mixed_groups",
-        Severity.ERROR if share >= _CLEAR else Severity.WARNING,
+        Severity.ERROR if wide else Severity.WARNING,
         f"Runs alike in size and tokens differ by the column {column!r} ({named}): its kinds lie up to "
-        f"{max(offsets) - min(offsets):.2g} apart in loss, and one fit of all is a fit of none.",
+        f"{apart:.2g} apart in loss, and one fit of all {'is a fit of none' if wide else 'takes that for noise'}.",
         f"Fit each with --group {quoted(column)}, or one of them with --where {quoted(column)}={quoted(kinds[0])}.",
         {
             "column": column,
             "kinds": kinds,
             "offsets": [offset - min(offsets) for offset in offsets],
-            "variance_ratio": float(share) if np.isfinite(share) else None,
+            "variance_ratio": float(share),
         },
     )
 
@@ -77,23 +79,49 @@ def _squares(design: Numbers, loss: Numbers) -> float:
 
 def _indicators(names: Sequence[str]) -> Numbers:
     """(n, kinds - 1): which kind a row is of, the first being none."""
-    kinds = list(dict.fromkeys(names))
-    position = {name: index for index, name in enumerate(kinds)}
-    which = np.array([position[name] for name in names])
-    found: Numbers = (which[:, None] == np.arange(1, len(kinds))).astype(np.float64)
+    which = _numbered(names)
+    found: Numbers = (which[:, None] == np.arange(1, which.max() + 1)).astype(np.float64)
     return found
 
 
-def _explained(design: Numbers, loss: Numbers, plain: float, names: Sequence[str]) -> float | None:
-    """The residuals' sum of squares with an offset per kind; None where that is little less than `plain`."""
-    indicators = _indicators(names)
-    n_rows, n_more = len(loss), indicators.shape[1]
-    free = n_rows - design.shape[1] - n_more
+def _numbered(names: Sequence[str]) -> Indices:
+    """(n,): the number of each name, in the order in which they come."""
+    position = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return np.array([position[name] for name in names], dtype=np.intp)
+
+
+def _over_surface(numbers: Mapping[str, Numbers], names: Sequence[str]) -> float | None:
+    """How many times less the squares are about a quadratic surface of each kind; None where that may be noise."""
+    design, indicators, loss = _quadratic(numbers), _indicators(names), numbers["loss"]
+    with_kinds = np.hstack([design, indicators])
+    free = len(loss) - with_kinds.shape[1]
+    return _share(_squares(design, loss), _squares(with_kinds, loss), indicators.shape[1], free)
+
+
+def _over_cells(numbers: Mapping[str, Numbers], names: Sequence[str]) -> float | None:
+    """The same about the means of runs that are equal in size and tokens, which takes no surface."""
+    pairs = np.column_stack([numbers["n_params"], numbers["n_tokens"]])
+    _, cell, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    cell = cell.reshape(-1)  # numpy 2.0 alone gives it another shape
+    kept = count[cell] > 1
+    if not kept.any():
+        return None
+    columns = np.column_stack([numbers["loss"], _indicators(names)])
+    means = np.column_stack([np.bincount(cell, column) / count for column in columns.T])
+    within = (columns - means[cell])[kept]
+    loss, indicators = within[:, 0], within[:, 1:]
+    n_more = int(np.linalg.matrix_rank(indicators))
+    free = len(loss) - len(np.unique(cell[kept])) - n_more
+    return _share(float(loss @ loss), _squares(indicators, loss), n_more, free) if n_more else None
+
+
+def _share(plain: float, rest: float, n_more: int, free: int) -> float | None:
+    """`plain / rest`, where that is notable and clear of noise by F with `n_more` and `free` degrees of freedom."""
     if free < 1 or plain <= 0:
         return None
-    rest = _squares(np.hstack([design, indicators]), loss)
-    f_value = np.inf if rest == 0 else (plain - rest) / n_more / (rest / free)
-    return rest if plain >= _NOTABLE * rest and f_value >= _LEAST_F else None
+    rest = max(rest, _ROUNDING * plain)
+    clear = (plain - rest) / n_more / (rest / free) >= _LEAST_F
+    return plain / rest if clear and plain >= _NOTABLE * rest else None
 
 
 def _offsets(numbers: Mapping[str, Numbers], names: Sequence[str], kinds: Sequence[str]) -> list[float]:
@@ -113,7 +141,7 @@ def _kinds(table: RunTable, numbers: Mapping[str, Numbers]) -> Iterator[tuple[st
         names = [cell_text(value) for value in table.raw.column(column)]
         kinds = set(names)
         if 2 <= len(kinds) <= _MOST_KINDS and not any(number(kind) == number(kind) for kind in kinds):
-            _, which = np.unique(np.array(names), return_inverse=True)
+            which = _numbered(names)
             if _are_large(which, places[1]) and all(_share_places(which, place) for place in places):
                 yield column, names
 

@@ -26,7 +26,7 @@ _NOMINAL = {
 
 def column_findings(columns: TableColumns, scale: LossScale) -> tuple[Finding, ...]:
     """Which columns were found by another name, which are computed, and what the losses are."""
-    found = (_matched(columns), _computed(columns), _scale(scale))
+    found = (_matched(columns), _computed(columns), _scale(columns, scale))
     return tuple(finding for finding in found if finding is not None)
 
 
@@ -56,13 +56,18 @@ def _computed(columns: TableColumns) -> Finding | None:
     )
 
 
-def _scale(scale: LossScale) -> Finding | None:
-    if scale.formula is None:
+def _scale(columns: TableColumns, scale: LossScale) -> Finding | None:
+    """What is fitted where that is not the column itself, or where its name alone tells that it is not in nats."""
+    if scale.formula is not None:
+        what = f"The loss that is fitted is {scale.formula}{f', {scale.unit}' if scale.unit else ''}."
+    elif scale.short_unit is not None:
+        what = f"The losses {columns.chosen['loss']!r} are in {scale.short_unit}, and fitted as they are."
+    else:
         return None
     return Finding(
-        "loss_transformed",
+        "loss_scale",
         Severity.INFO,
-        f"The loss that is fitted is {scale.formula}{f', {scale.unit}' if scale.unit else ''}.",
+        what,
         "Give --loss-unit or --higher-is-better where the column is something else.",
         {"formula": scale.formula, "unit": scale.unit},
     )
@@ -86,7 +91,7 @@ def missing_rows(raw: RawTable, missing: Mapping[int, Missing]) -> tuple[Finding
     """Which rows are no results, and why: a warning where runs diverged, or where these rows are many."""
     kinds = Counter(missing.values())
     many = len(missing) > _LARGE_SHARE * len(raw.places)
-    rows = sorted(missing)
+    rows, places = sorted(missing), raw.places
     return (
         Finding(
             "rows_without_result",
@@ -97,8 +102,8 @@ def missing_rows(raw: RawTable, missing: Mapping[int, Missing]) -> tuple[Finding
             "again.",
             {
                 "n_rows": len(missing),
-                "n_all": len(raw.places),
-                "lines": [int(raw.places[row]) for row in rows[:_LISTED]],
+                "n_all": len(places),
+                "lines": [int(places[row]) for row in rows[:_LISTED]],
                 **{f"n_{kind.name.lower()}": number for kind, number in kinds.items()},
             },
         ),

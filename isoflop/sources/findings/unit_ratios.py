@@ -26,6 +26,7 @@ _MOST_TOKENS = 1e5
 _FEW_PARAMS, _FEW_TOKENS, _MANY_TOKENS = 1e4, 1e7, 1e3
 # A row this far from the others of its table counts something else.
 _UNLIKE = 5.0
+_LISTED = 200
 # Where people's numbers lie: sizes of models, tokens of a training, FLOPs of a training.
 _RANGES = {"n_params": (1e4, 1e14), "n_tokens": (2e5, 1e16), "budget_flops": (1e10, 1e30)}
 _UNITS: Mapping[str, Mapping[float, str]] = {
@@ -173,6 +174,7 @@ def _unlike(table: RunTable, numbers: Mapping[str, Numbers], ratios: Numbers) ->
     if not rows:
         return
     wrapped = _wrapped(numbers, ratios, middle, rows)
+    places = table.raw.places
     low, high = _digits(float(min(ratios[rows]))), _digits(float(max(ratios[rows])))
     yield Finding(
         "unlike_units",
@@ -180,7 +182,7 @@ def _unlike(table: RunTable, numbers: Mapping[str, Numbers], ratios: Numbers) ->
         f"C / (6 N D) of {table.raw.places_of(rows)} is {low if low == high else f'{low} to {high}'}, and "
         f"{_digits(middle)} in the middle of the table{wrapped}.",
         "Look whether FLOPs, parameters and tokens of these rows count the same as those of the others.",
-        {"n_rows": len(rows), "lines": [int(table.raw.places[row]) for row in rows[:200]], "middle": middle},
+        {"n_rows": len(rows), "lines": [int(places[row]) for row in rows[:_LISTED]], "middle": middle},
     )
 
 

@@ -46,7 +46,10 @@ SCALES: Mapping[str, frozenset[str]] = MappingProxyType(
         "bits": _names("bits_per_token bpt bits"),
     }
 )
-SCORES = _names("acc accuracy acc1 acc5 top1 top5 acc_norm score em exact_match f1 auc mmlu pass_at_1 win_rate bbh")
+SCORES = _names(
+    "acc accuracy accuracies acc1 acc5 top1 top5 score scores em f1 auc auroc mmlu bleu rouge reward bbh hellaswag arc"
+)
+_OF_LOSSES = _names("loss nll ce entropy perplexity ppl bpb bits error err rank")
 _PREFIXES = ("val", "eval", "test", "valid", "validation", "final", "heldout", "dev", "mean", "avg", "average")
 
 _THOUSANDS = {
@@ -78,9 +81,11 @@ def last_name(column: str) -> str:
     return plain_name(re.split(r"[./]", column.strip())[-1])
 
 
-def candidates(header: Sequence[str], ours: str, taken: Sequence[str] = ()) -> list[str]:
-    """The columns that may be ours by their names, in order; `taken` are read as others."""
+def candidates(header: Sequence[str], ours: str, taken: Sequence[str] = (), *, scores: bool = False) -> list[str]:
+    """The columns that may be ours by their names, in order; `taken` are read as others; `scores` stand for losses."""
     free = [column for column in dict.fromkeys(header) if column not in taken]
+    if scores and ours == "loss":
+        return [column for column in free if is_score(column)]
     found = [column for column in free if _may_be(column, ours)]
     if ours == "loss" and not found:
         found = [column for column in free if scale_of(column)]
@@ -101,7 +106,8 @@ def scale_of(column: str) -> str | None:
 
 def is_score(column: str) -> bool:
     """Whether a column is named like a score of which more is better."""
-    return not SCORES.isdisjoint(_bare(column)) or plain_name(column).endswith(("_acc", "_accuracy", "_score"))
+    words = set(plain_name(column).split("_"))
+    return not SCORES.isdisjoint(words) and words.isdisjoint(_OF_LOSSES)
 
 
 def _bare(column: str) -> set[str]:

@@ -44,12 +44,18 @@ class TableColumns:
 
 
 def choose_columns(
-    header: Sequence[str], requests: Sequence[ColumnRequest], *, name: str, label: str | None = None
+    header: Sequence[str],
+    requests: Sequence[ColumnRequest],
+    *,
+    name: str,
+    label: str | None = None,
+    scores: bool = False,
 ) -> TableColumns:
     """Each column of ours as the first of `requests` that can be met asks, else by our name of it, else by an alias.
 
     `header` is that of the file `name`, in which a column that is there twice is listed twice; `label` is that of the
-    source. An alias counts where one column alone can be meant; optional columns are read if there.
+    source. An alias counts where one column alone can be meant, with `scores` one of a score; optional columns are read
+    if there.
 
     Raises:
         IsoflopError: one that is needed is missing or may be several, or one that is read is there twice.
@@ -59,7 +65,7 @@ def choose_columns(
     for ours in REQUIRED + OPTIONAL:
         if ours not in terms and ours in header:
             terms[ours] = Product((ours,))
-    matched = _matched(header, terms, name)
+    matched = _matched(header, terms, name, scores=scores)
     terms |= {ours: Product((theirs,)) for ours, theirs in matched.items()}
     _refuse_missing(header, terms, requests, name)
     terms = {ours: terms[ours] for ours in REQUIRED + OPTIONAL if ours in terms}
@@ -107,7 +113,7 @@ def term_of(request: ColumnRequest, header: Sequence[str]) -> Term | str:
     return product
 
 
-def _matched(header: Sequence[str], terms: Mapping[str, Term], name: str) -> dict[str, str]:
+def _matched(header: Sequence[str], terms: Mapping[str, Term], name: str, *, scores: bool) -> dict[str, str]:
     """The columns that are needed and not chosen, under the one other name that each may have.
 
     Raises:
@@ -117,7 +123,7 @@ def _matched(header: Sequence[str], terms: Mapping[str, Term], name: str) -> dic
     found: dict[str, str] = {}
     for ours in REQUIRED:
         if ours not in terms:
-            may_be = candidates(header, ours, [*taken, *found.values()])
+            may_be = candidates(header, ours, [*taken, *found.values()], scores=scores)
             if len(may_be) > 1:
                 raise ambiguous(ours, may_be, name)
             if may_be:

@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 
 from isoflop.sources.table.aliases import last_name
-from isoflop.sources.table.cells import number
+from isoflop.sources.table.cells import number, numbers_of
 from isoflop.sources.table.raw import RawTable
 
 _STATE_COLUMNS = ("state", "status", "run_state", "run_status")
@@ -40,12 +40,9 @@ def missing_results(raw: RawTable, loss: Sequence[object], read: Sequence[str]) 
 
     A loss that is a number counts only of a run that finished, where a column tells the states of runs.
     """
-    unfinished = _unfinished(raw, read)
-    found: dict[int, Missing] = {}
-    for row, value in enumerate(loss):
-        why = _of_loss(value)
-        if why is None and row in unfinished:
-            why = Missing.STATE
+    found = dict.fromkeys(_unfinished(raw, read), Missing.STATE)
+    for row in np.flatnonzero(~np.isfinite(numbers_of(loss))).tolist():
+        why = _of_loss(loss[row])
         if why is not None:
             found[row] = why
     return found
