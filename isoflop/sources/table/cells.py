@@ -69,9 +69,13 @@ def counts_of(values: Sequence[object], ours: str) -> Numbers:
 def _suffixed(ours: str) -> re.Pattern[str]:
     powers = _POWERS_OF_FLOPS if ours == "budget_flops" else _POWERS
     words = _WORDS.get(ours, "|".join(_WORDS.values()))
-    return re.compile(rf"({_DECIMAL}) ?([{''.join(powers)}]?) ?(?:{words})?", re.IGNORECASE | re.ASCII)
+    power = rf"(?P<exponent>e[+-]?[0-9]+)|(?P<suffix> ?[{''.join(powers)}])"
+    return re.compile(rf"(?P<number>{_DECIMAL})(?:{power})? ?(?:{words})?", re.IGNORECASE | re.ASCII)
 
 
 def _scaled(found: re.Match[str] | None, ours: str) -> float:
     """The number as it would be written out: `35.2M` is the float nearest to 35200000."""
-    return float(f"{found[1]}e{_POWERS_OF_FLOPS[found[2].lower()]}") if found else math.nan
+    if found is None:
+        return math.nan
+    suffix = (found["suffix"] or "").strip().lower()
+    return float(found["number"] + (found["exponent"] or f"e{_POWERS_OF_FLOPS[suffix]}"))
