@@ -17,7 +17,7 @@ _ALIASES: Mapping[str, frozenset[str]] = MappingProxyType(
         "budget_flops": _names(
             "budget_flops c flops flop budget budgets compute flops_budget flop_budget budget_flop "
             "compute_budget compute_flops train_flops training_flops total_flops n_flops num_flops "
-            "train_compute training_compute total_compute total_train_flops model_flops"
+            "train_compute training_compute total_compute total_train_flops total_flos"
         ),
         "n_params": _names(
             "n_params n params parameters n_parameters num_params num_parameters nparams model_params "
@@ -29,7 +29,7 @@ _ALIASES: Mapping[str, frozenset[str]] = MappingProxyType(
         "n_tokens": _names(
             "n_tokens d tokens num_tokens ntokens n_train_tokens num_train_tokens train_tokens "
             "training_tokens tokens_seen total_tokens tokens_trained n_training_tokens num_training_tokens "
-            "tokens_total total_train_tokens trained_tokens"
+            "tokens_total total_train_tokens trained_tokens num_input_tokens_seen"
         ),
         "loss": _names(
             "loss val_loss eval_loss final_loss test_loss valid_loss validation_loss heldout_loss "
@@ -38,6 +38,8 @@ _ALIASES: Mapping[str, frozenset[str]] = MappingProxyType(
         ),
     }
 )
+# FLOPs of the runs themselves, which are looked for where no column is named a budget.
+_ACHIEVED = _names("achieved_flops actual_flops measured_flops logged_flops")
 # Losses on another scale, which are looked for where no column is named a loss.
 SCALES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -87,6 +89,8 @@ def candidates(header: Sequence[str], ours: str, taken: Sequence[str] = (), *, s
     if scores and ours == "loss":
         return [column for column in free if is_score(column)]
     found = [column for column in free if _may_be(column, ours)]
+    if ours == "budget_flops" and not found:
+        found = [column for column in free if _ACHIEVED & {plain_name(column), last_name(column)}]
     if ours == "loss" and not found:
         found = [column for column in free if scale_of(column)]
     return found
