@@ -94,7 +94,7 @@ def _numbered(names: Sequence[str]) -> Indices:
 
 
 def _over_surface(numbers: Mapping[str, Numbers], names: Sequence[str]) -> float | None:
-    """How many times less the squares are about a surface with an offset for each kind; None where that may be noise."""
+    """How many times less the squares are about a surface with an offset per kind; None where that may be noise."""
     design, indicators, loss = _surface(numbers), _indicators(names), numbers["loss"]
     with_kinds = np.hstack([design, indicators])
     free = len(loss) - with_kinds.shape[1]
