@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # A loss cannot be followed along its slope farther than this from where it was measured.
 _FARTHEST = 0.5
+# FLOPs that differ by less, relative, were meant to be equal.
+_LAST_DIGITS = 1e-6
 _NAMED, _LISTED = 6, 50
 
 
@@ -109,16 +111,18 @@ def _finding(rows: Sequence[Row], found: "BudgetGroups", grouping: Grouping) -> 
     off = max(abs(row.budget_flops / at - 1) for row, at, _ in placed)
     change = max(abs(row.loss - loss) for row, _, loss in placed)
     n_values = len({row.budget_flops for row, at, _ in placed if at in budgets})
+    distance = "differ from it in their last digits" if off < _LAST_DIGITS else f"lie up to {_per_cent(off)} off it"
     how = (
-        f"; losses were carried to it along the surface's slope, by up to {change:.2g}"
+        f", and their losses were carried to it along the surface's slope, by up to {change:.2g}"
         if found.loss_moved
-        else "; losses are as they were measured, for no surface can be fitted to them"
+        else ", and their losses are as they were measured, for no surface can be fitted to them"
     )
+    told = "" if off < _LAST_DIGITS else how
     return Finding(
         code="grouped_budgets",
         severity=Severity.INFO,
-        message=f"{n_values} values of budget_flops were taken as {_named(budgets)}: {runs(n_moved)} "
-        f"{'lies' if n_moved == 1 else 'lie'} up to {_per_cent(off)} off the budget{how}.",
+        message=f"{n_values} values of budget_flops were taken as {_named(budgets)}: {n_moved} of "
+        f"{runs(len(rows))} {distance}{told}.",
         hint="`--budget-tolerance 0` fits only runs of exactly equal FLOPs as one budget; `--budgets C1,C2,...` names "
         "the budgets.",
         values={
