@@ -48,6 +48,11 @@ def test_nothing_else_is_evaluated(text, piece):
     assert read_product(text, HEADER) == piece
 
 
+def test_an_endless_text_is_read_without_recursion():
+    assert read_product("flops" + "/1" * 50_000, HEADER) == Product(("flops",))
+    assert isinstance(read_product("x" + "/1*" * 50_000, HEADER), str)
+
+
 @pytest.mark.parametrize("text", ["6ND", "6nd", "6*N*D", "6 N D", "6 * n * d"])
 def test_six_n_d_is_written_as_people_write_it(text):
     assert formula_of("budget_flops", text) is Formula.BUDGET

@@ -1,5 +1,6 @@
 """Errors that a table does not have a column, with the way out."""
 
+import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -10,7 +11,6 @@ from isoflop.sources.table.expression import FORMULAS, Formula, Product, Term
 
 _SHOWN_COLUMNS = 20
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-_OPTION = "--column {}='{}'"
 
 
 def lacks_renamed(request: ColumnRequest, piece: Term | str, name: str, header: Sequence[str]) -> IsoflopError:
@@ -50,7 +50,7 @@ def _way_out(missing: Sequence[str], header: Sequence[str]) -> str:
     """Options that would give the columns: units that a name tells, a score, the only similar name, a formula."""
     scaled = {ours: found for ours in missing if (found := in_other_units(header, ours))}
     scores = [column for column in header if is_score(column)] if "loss" in missing else []
-    options = [_OPTION.format(ours, found.text) for ours, found in scaled.items()]
+    options = [f"--column {ours}={quoted(found.text)}" for ours, found in scaled.items()]
     if len(scores) == 1:
         options.append(f"--column loss={quoted(scores[0])} --higher-is-better")
     unknown = [ours for ours in missing if ours not in scaled and not (ours == "loss" and scores)]
@@ -91,7 +91,7 @@ def _computed(unknown: Sequence[str], header: Sequence[str]) -> str:
 
 def quoted(column: str) -> str:
     """The column as a shell takes it."""
-    return column if column.isidentifier() else f"'{column}'"
+    return shlex.quote(column)
 
 
 def listed(header: Sequence[str]) -> str:
