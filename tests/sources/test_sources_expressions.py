@@ -99,6 +99,14 @@ def test_without_being_asked_tokens_are_not_computed():
     assert "--column n_tokens=C/6N" in refused.hint
 
 
+def test_the_way_out_is_named_whatever_the_other_columns_are_called(tmp_path):
+    path = write(tmp_path, ("x", "y", "loss"), [(run[0], run[1], run[3]) for run in RUNS])
+    columns = ["budget_flops=x", "n_params=y"]
+    assert "--column n_tokens=C/6N" in refusal(path, columns=columns).hint
+    assert load(path, columns=[*columns, "n_tokens=C/6N"]).rows
+    assert "C/6" not in refusal(path, columns=columns[:1]).hint
+
+
 def test_budgets_from_sizes_and_tokens_are_those_of_the_clean_table():
     source = load(case(12), columns=["budget_flops=6ND"])
     for row, run in zip(source.rows, RUNS, strict=True):

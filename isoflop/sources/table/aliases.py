@@ -65,12 +65,14 @@ _METRIC = {
 }  # fmt: skip
 # One petaFLOP per second for a day: 1e15 x 86400 (OpenAI's AI and compute, 2018).
 PETAFLOP_DAY = 8.64e19
+# A multiplication and an addition.
+_FLOPS_PER_MAC = 2
 _DAYS = _names(
     "pfs_days pf_days pflops_days pflop_s_days pfs_day pflop_days petaflop_days petaflop_s_days "
     "petaflops_days pf_s_days pflops_s_days"
 )
 _SIZES = {"n_params": {"size", "model"}, "n_tokens": {"data", "data_size", "dataset_size", "dataset"}}
-_POWER = re.compile(r"(?:10\^|1e\+?)([0-9]{1,2})")
+_POWER = re.compile(r"x?(?:10\^|1e\+?)([0-9]{1,2})")
 
 
 def plain_name(column: str) -> str:
@@ -173,11 +175,12 @@ def _unit_of_flops(name: str) -> float | None:
         return PETAFLOP_DAY
     words = name.split("_")
     for word in words:
-        if found := _POWER.fullmatch(word):
+        rest = "_".join(other for other in words if other != word)
+        if (found := _POWER.fullmatch(word)) and rest in _ALIASES["budget_flops"]:
             return float(f"1e{found[1]}")
         bare = re.sub(r"(?:flops?|macs?)$", "", word)
         if bare != word and bare in _METRIC:
-            return _METRIC[bare]
+            return _METRIC[bare] * (1 if "flop" in word else _FLOPS_PER_MAC)
         if len(words) > 1 and word in _METRIC and len(word) > 1:
             return _METRIC[word]
     if len(words) > 1 and words[-1] in _METRIC and "_".join(words[:-1]) in _ALIASES["budget_flops"]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.aliases import candidates, in_other_units, is_score
+from isoflop.sources.table.aliases import in_other_units, is_score
 from isoflop.sources.table.column_request import ColumnRequest
 from isoflop.sources.table.expression import FORMULAS, Formula, Product, Term
 
@@ -54,7 +54,7 @@ def _way_out(missing: Sequence[str], header: Sequence[str]) -> str:
     if len(scores) == 1:
         options.append(f"--column loss={quoted(scores[0])} --higher-is-better")
     unknown = [ours for ours in missing if ours not in scaled and not (ours == "loss" and scores)]
-    formula = _computed(unknown, header)
+    formula = _computed(unknown, [ours for ours in missing if ours not in scaled])
     if scaled or len(scores) == 1:
         more = " ".join([*options, *([f"--column {unknown[0]}={FORMULAS[unknown[0]]}"] if formula else [])])
         units = "Columns in other units, and scores of which more is better, are read when told:"
@@ -72,12 +72,9 @@ def _nearest(missing: Sequence[str], header: Sequence[str]) -> tuple[str, str]:
     return next(iter(near.items()), (missing[0], "THEIRS"))
 
 
-def _computed(unknown: Sequence[str], header: Sequence[str]) -> str:
-    """What C = 6 N D would give where only one of the three columns is not there."""
-    if len(unknown) != 1 or unknown[0] not in FORMULAS:
-        return ""
-    others = [ours for ours in FORMULAS if ours not in unknown]
-    if not all(candidates(header, ours) or in_other_units(header, ours) for ours in others):
+def _computed(unknown: Sequence[str], missing: Sequence[str]) -> str:
+    """What C = 6 N D would give where only one of the three columns cannot be had."""
+    if len(unknown) != 1 or unknown[0] not in FORMULAS or len([ours for ours in FORMULAS if ours in missing]) != 1:
         return ""
     ours = unknown[0]
     option = f"--column {ours}={FORMULAS[ours]}"
