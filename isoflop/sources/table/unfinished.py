@@ -17,6 +17,12 @@ _UNFINISHED = (
     "queued", "waiting", "canceled", "cancelled", "aborted", "stopped", "interrupted", "error", "oom", "timeout",
     "timed_out", "diverged", "skipped", "deleted",
 )  # fmt: skip
+_TRUE, _FALSE = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
+# Columns of flags, and which value of each says that there is no result.
+_FLAGS = {
+    **dict.fromkeys(("diverged", "is_diverged", "crashed", "failed"), _TRUE),
+    **dict.fromkeys(("finished", "completed", "is_finished", "succeeded"), _FALSE),
+}
 _NOTHING = frozenset({"", "nan", "none", "null", "n/a", "na", "#n/a", "<na>", "-", "--", "?", "missing", "undefined"})
 
 
@@ -40,7 +46,7 @@ def missing_results(raw: RawTable, loss: Sequence[object], read: Sequence[str]) 
 
     A loss that is a number counts only of a run that finished, where a column tells the states of runs.
     """
-    found = dict.fromkeys(_unfinished(raw, read), Missing.STATE)
+    found = dict.fromkeys(_unfinished(raw, read) | _flagged(raw, read), Missing.STATE)
     for row in np.flatnonzero(~np.isfinite(numbers_of(loss))).tolist():
         why = _of_loss(loss[row])
         if why is not None:
@@ -77,6 +83,18 @@ def _unfinished(raw: RawTable, read: Sequence[str]) -> frozenset[int]:
             if told and 2 * known > len(told):
                 return frozenset(row for row, word in enumerate(words) if word and word not in _FINISHED)
     return frozenset()
+
+
+def _flagged(raw: RawTable, read: Sequence[str]) -> frozenset[int]:
+    """The rows that a column of flags marks as those of a run that did not finish."""
+    found: set[int] = set()
+    for column in raw.header:
+        bad = _FLAGS.get(last_name(column))
+        if bad is not None and column not in read and raw.header.count(column) == 1:
+            words = [str(value).strip().lower() for value in raw.column(column)]
+            if all(word in _TRUE or word in _FALSE or word in _NOTHING for word in words):
+                found.update(row for row, word in enumerate(words) if word in bad)
+    return frozenset(found)
 
 
 def kept_rows(n_rows: int, missing: dict[int, Missing]) -> list[int]:
