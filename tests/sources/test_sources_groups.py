@@ -106,7 +106,7 @@ def test_columns_that_name_sizes_budgets_or_runs_are_not(tmp_path, name):
 
 
 def test_labels_drawn_by_lot_tell_nothing_of_small_tables(tmp_path):
-    """Of 60 draws on 14 noisy runs, each place twice, several take a third off the squares by chance, were F not asked for."""
+    """Without F several of 60 draws on 14 noisy runs, each place twice, would pass by chance."""
     for seed in range(60):
         draw = random.Random(seed)
         rows = [(*run[:3], run[3] + draw.gauss(0, 0.01), draw.choice("ab")) for run in 2 * RUNS[::3]]
