@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoflop.finding import Finding, Severity
-from isoflop.sources.table.cells import Numbers, number
+from isoflop.sources.table.cell_numbers import Numbers, number
 from isoflop.sources.table.conditions import cell_text
 from isoflop.sources.table.missing_columns import quoted
 from isoflop.sources.table.run_table import RunTable

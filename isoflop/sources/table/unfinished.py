@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 
 from isoflop.sources.table.aliases import last_name
-from isoflop.sources.table.cells import number, numbers_of
+from isoflop.sources.table.cell_numbers import number, numbers_of
 from isoflop.sources.table.raw import RawTable
 
 _STATE_COLUMNS = ("state", "status", "run_state", "run_status")
