@@ -25,6 +25,7 @@ center_tokens_per_param = 20
 FIT = {
     "--window", "--surface-loss", "--suggest", "--params", "--flops", "--law", "--peak", "--utilisation", "--price",
     "--devices", "--corpus-tokens", "--inference-tokens", "--budget-tolerance", "--budgets",
+    "--where", "--group", "--loss-unit", "--higher-is-better", "--no-unit-check",
 }  # fmt: skip
 SURFACE = {
     "plan": {
@@ -157,7 +158,16 @@ def test_json_of_fit(drawn: Path) -> None:
         "decisions", "laws", "n_budgets", "bootstrap", "findings",
     }  # fmt: skip
     assert document["sources"] == [
-        {"label": "drawn", "path": "isoflop.db", "kind": "sweep", "n_rows": 21, "param_count": "total"}
+        {
+            "label": "drawn",
+            "path": "isoflop.db",
+            "kind": "sweep",
+            "n_rows": 21,
+            "param_count": "total",
+            "columns": None,
+            "loss": "loss",
+            "loss_unit": "nats per token",
+        }
     ]
     assert set(document["profiles"][0]) == {
         "budget_flops", "n_points", "vertex", "n_opt", "n_opt_ci", "d_opt", "d_opt_ci", "loss_opt", "curvature", "rmse",
