@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.sources.database import from_database, from_sweep_file
+from isoflop.sources.findings.as_read import reading_findings
 from isoflop.sources.findings.mixtures import mixture_findings
 from isoflop.sources.pool import pool
 from isoflop.sources.source import Origin, Pool, Row, Source, TableSource
@@ -21,7 +22,7 @@ from isoflop.sources.table.values import checked_numbers, texts
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
 
-_KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CSV, JSON lines or Parquet)."
+_KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CSV, JSON, Parquet or Excel)."
 
 
 def load_sources(
@@ -82,7 +83,7 @@ def load_source(
     table = read_table(content, name=source, suffix=path.suffix.lower(), wanted=wanted)
     if table is None:
         raise IsoflopError(
-            f"{str(path)!r} is not a sweep file, a database, a Parquet file, or CSV or JSON lines in UTF-8.",
+            f"{str(path)!r} is not a sweep file, a database, or a table: CSV, JSON, Parquet or Excel.",
             hint=_KINDS,
         )
     columns = choose_columns(table.header, renames, name=table.name)
@@ -132,6 +133,7 @@ def _table_source(path: Path, table: RunTable, label: str) -> TableSource:
         path=path,
         rows=tuple(map(Row._make, fields)),
         columns=table.columns,
+        findings=reading_findings(table.raw.notes),
         tokenizers=_distinct(texts(table, "tokenizer")),
         param_counts=_distinct(name and name.lower() for name in texts(table, "param_count")),
     )
@@ -177,7 +179,7 @@ def _refuse_idle_options(parts: Sequence[Source], sweep: str | None, renames: Ma
     if renames and not tables:
         raise IsoflopError(
             f"--column renames a column of a table, and {str(parts[0].path)!r} is a sweep.",
-            hint="Leave out --column, or give a table of runs (CSV, JSON lines or Parquet).",
+            hint="Leave out --column, or give a table of runs (CSV, JSON, Parquet or Excel).",
         )
     for ours, theirs in renames.items():
         if not any(theirs in columns.header for _, columns in tables):

@@ -82,15 +82,7 @@ def lacks_renamed(ours: str, theirs: str, name: str, header: Sequence[str]) -> I
     )
 
 
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-
-
 def _lacks(missing: Sequence[str], name: str, header: Sequence[str]) -> IsoflopError:
-    other = next((words for sign, words in _SEPARATORS.items() if len(header) == 1 and sign in header[0]), None)
-    if other is not None:
-        return IsoflopError(
-            f"The fields of {name!r} are separated by {other}, not by commas.", hint="Write the file with commas."
-        )
     what = "column" if len(missing) == 1 else "columns"
     near = {ours: match for ours in missing for match in get_close_matches(ours, header, n=1, cutoff=0.5)}
     ours, theirs = next(iter(near.items()), (missing[0], "THEIRS"))
