@@ -52,7 +52,7 @@ def test_excel_says_which_sign_it_took(tmp_path, separator):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"], ids=["unix", "windows", "old mac", "doubled"])
-@pytest.mark.parametrize("above", ["", "\n \n", ",,,\n", "# a, b; c\n\n# d\n", "#\n"], ids=lambda text: repr(text))
+@pytest.mark.parametrize("above", ["", "\n \n", ",,,\n", "# a, b; c\n\n# d\n", "#\n"], ids=repr)
 def test_ends_of_lines_blank_lines_and_comments_above_the_header_are_harmless(tmp_path, end, above):
     path = save(tmp_path, (above + table()).replace("\n", end))
     assert rows(path) == ROWS

@@ -33,6 +33,8 @@ def read_csv(text: Text, *, name: str, suffix: str, wanted: Collection[str]) -> 
     if not layout.sure and (suffix not in (".csv", ".tsv") or text.guessed):
         return None
     lines = _Lines(text.text, name, layout)
+    if any("\0" in column for column in lines.header):
+        return None
     _refuse_numbers(lines.header, name, layout.line, wanted)
 
     @cache
@@ -74,16 +76,16 @@ class _Lines:
 
     def rows(self) -> Iterator[Numbered]:
         """The number and the fields of every line that is not blank and no comment."""
-        reader, columns = self._reader, len(self.header)
-        before, ruled = self._layout.line - 1, self._layout.separator == "|"
+        reader, columns, strip = self._reader, len(self.header), str.strip
+        above, ruled = self._layout.line - 1, self._layout.separator == "|"
         try:
             for fields in reader:
                 if len(fields) > columns:
                     self._refuse_more(fields)
-                if not any(map(str.strip, fields)) or (fields[0][:1] == "#" and self._is_comment(fields)):
-                    continue
-                if not (ruled and is_rule(fields)):
-                    yield before + reader.line_num, fields
+                if any(map(strip, fields)) and not (fields[0].startswith("#") and self._is_comment(fields)):
+                    if ruled and is_rule(fields):
+                        continue
+                    yield above + reader.line_num, fields
         except csv.Error:  # the only one that a text, whatever its content, leads to with the reader's own settings
             raise self._endless() from None
 

@@ -77,7 +77,7 @@ class _Trial:
     @property
     def sure(self) -> bool:
         """Whether even a sign that texts are full of is no accident."""
-        return self.equal and len(self.header) >= _SURE_COLUMNS
+        return len(self.header) >= _SURE_COLUMNS and (self.equal or _names_rows(self))
 
     @property
     def numeric(self) -> float:

@@ -13,7 +13,7 @@ _MARKUP = re.compile(r"\s*<(!doctype html|html|head|body|table|\?xml|svg)\b", re
 
 
 def refuse_binary(content: bytes, *, name: str) -> None:
-    """Nothing; `content` is neither text nor of a format that is read here.
+    """Nothing; `content` is of no format that is read here, and no text or one with null characters.
 
     Raises:
         IsoflopError: it begins like a file of a known kind.
@@ -25,7 +25,7 @@ def refuse_binary(content: bytes, *, name: str) -> None:
     from isoflop.corpus.text import SIGNATURES  # loads the whole package, for a file that is refused anyway
 
     for signature in SIGNATURES:
-        if signature.fits(content) and not _is_letters(signature.content):
+        if signature.fits(content):
             _refuse(name, signature.format)
 
 
@@ -51,13 +51,15 @@ def refuse_text(text: str, *, name: str) -> None:
     """Nothing; `text` may be a table.
 
     Raises:
-        IsoflopError: it is HTML or XML, or stands for a file that Git LFS has.
+        IsoflopError: it is HTML, XML or PDF, or stands for a file that Git LFS has.
     """
     if text.startswith(_LFS):
         raise IsoflopError(
             f"{name!r} is a pointer of Git LFS: the table itself was not downloaded.",
             hint="`git lfs pull` fetches it; on GitHub, download the file raw.",
         )
+    if text.startswith("%PDF-"):
+        _refuse(name, "a PDF document")
     if _MARKUP.match(text):
         raise IsoflopError(
             f"{name!r} is a page of HTML or XML, not a table of runs.",
@@ -67,7 +69,3 @@ def refuse_text(text: str, *, name: str) -> None:
 
 def _refuse(name: str, what: str) -> NoReturn:
     raise IsoflopError(f"{name!r} is {what}, not a sweep file, a database or a table that is read.", hint=_SAVE)
-
-
-def _is_letters(content: bytes) -> bool:
-    return content.isalpha()

@@ -14,6 +14,9 @@ from isoflop.sources.table.parquet import MAGIC, read_parquet
 from isoflop.sources.table.raw import RawTable
 from isoflop.sources.table.workbook import WORKBOOK, read_workbook
 
+# Where the null characters of a binary format would be met.
+_HEAD = 4096
+
 
 def read_table(content: bytes, *, name: str, suffix: str, wanted: Collection[str]) -> RawTable | None:
     """The table in `content`; None for no table.
@@ -41,7 +44,7 @@ def read_table(content: bytes, *, name: str, suffix: str, wanted: Collection[str
     if content.startswith(MAGIC):
         return read_parquet(content, name=name)
     text = decoded(content, name=name)
-    if text is None or "\0" in text.text[:1]:
+    if text is None or "\0" in text.text[:_HEAD]:
         refuse_binary(content, name=name)
     return _of_text(text, name, suffix, wanted) if text else None
 

@@ -1,11 +1,11 @@
 """The shapes that a table has in one JSON document: a list of runs, runs by name, columns, what pandas writes."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.json_values import flat
+from isoflop.sources.table.json_values import DEEPEST, flat
 
 _SHAPES = (
     'A list of objects, one per run, is read: [{"budget_flops": 1e18, "n_params": 1e8, "n_tokens": 2e9, "loss": 2.5}].'
@@ -32,32 +32,34 @@ def is_one_run(value: object, wanted: Collection[str]) -> bool:
     """Whether an object is one row: it has a plain value, by a name that is looked for or beside no table."""
     if not isinstance(value, dict):
         return False
-    if any(_is_plain(value.get(column)) and column in value for column in wanted):
+    if _has_one_of(value, wanted):
         return True
     return any(map(_is_plain, value.values())) and not _split(value) and not _tables_in(value)
 
 
-def grid_of(value: object, *, name: str, wanted: Collection[str]) -> Grid:
-    """The table that `value` is or holds.
+def grid_of(value: object, *, name: str, wanted: Collection[str], depth: int = 1) -> Grid:
+    """The table that `value`, at that depth of the document, is or holds.
 
     Raises:
         IsoflopError: it has none of the shapes of a table, or holds several.
     """
     if isinstance(value, list):
         return _of_runs(value, name)
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        _refuse(name, "is a JSON text that holds JSON: it was encoded twice", "Write it with one call of `to_json`.")
     if not isinstance(value, dict):
         _refuse(name, "is JSON, but neither a list nor an object")
     split = _split(value)
     if split:
         return _of_lists(*split, name)
     objects = [entry for entry in value.values() if isinstance(entry, dict)]
-    if not any(set(entry) & {*wanted} for entry in objects):
-        tables = _tables_in(value)
+    if depth < DEEPEST and not any(_has_one_of(entry, wanted) for entry in objects):
+        tables = list(value) if len(value) == len(objects) == 1 else _tables_in(value)
         if len(tables) > 1 and len(tables) > len(objects):
             shown = ", ".join(map(repr, tables[:_SHOWN_KEYS]))
             _refuse(name, f"holds {len(tables)} tables ({shown})", "Give each of them as a file of its own.")
         if len(tables) == 1:
-            return _inside(tables[0], value, name, wanted)
+            return _inside(tables[0], value, grid_of(value[tables[0]], name=name, wanted=wanted, depth=depth + 1))
     if objects and len(objects) == len(value):
         return _of_columns(value, name) if _are_columns(value, wanted) else _of_runs(list(value.values()), name)
     if value and all(isinstance(entry, list) for entry in value.values()):
@@ -65,10 +67,14 @@ def grid_of(value: object, *, name: str, wanted: Collection[str]) -> Grid:
     return _of_runs([value], name)
 
 
-def _inside(key: str, value: Mapping[str, object], name: str, wanted: Collection[str]) -> Grid:
-    grid = grid_of(value[key], name=name, wanted=wanted)
+def _inside(key: str, value: Mapping[str, object], grid: Grid) -> Grid:
     note = f"The table is what the document holds as {key!r}."
-    return Grid(grid.header, grid.n_rows, grid.read, (note, *grid.notes) if len(value) > 1 else grid.notes)
+    return replace(grid, notes=(note, *grid.notes)) if len(value) > 1 else grid
+
+
+def _has_one_of(run: Mapping[str, object], wanted: Collection[str]) -> bool:
+    """Whether an object has a plain value by one of the names that are looked for."""
+    return any(column in run and _is_plain(run[column]) for column in wanted)
 
 
 def _is_plain(value: object) -> bool:
@@ -118,7 +124,7 @@ def _of_lists(columns: Sequence[object], data: Sequence[object], name: str) -> G
     rows = [row for row in data if isinstance(row, list)]
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
-            _refuse(name, f"has {len(row)} values in row {number} of its data for {len(header)} columns")
+            _refuse(name, f"has {len(header)} columns, and row {number} of its data is of length {len(row)}")
     return Grid(header, len(rows), lambda index: [row[index] for row in rows])
 
 
@@ -149,7 +155,7 @@ def _of_columns(value: Mapping[str, object], name: str) -> Grid:
     lengths = {key: len(column) for key, column in zip(header, lists, strict=True)}
     for key, length in lengths.items():
         if length != len(lists[0]):
-            _refuse(name, f"has {length} values of {key!r} and {len(lists[0])} of {header[0]!r}")
+            _refuse(name, f"has columns of different lengths: {header[0]!r} has {len(lists[0])} and {key!r} {length}")
     return Grid(header, len(lists[0]), lambda index: lists[index])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from isoflop.errors import IsoflopError
 
 # Deeper ones stay what they are; real exports have two or three.
-_DEEPEST = 8
+DEEPEST = 8
 
 
 class _KeyTwiceError(ValueError):
@@ -46,7 +46,7 @@ def _flat(row: Mapping[str, object], plain: set[str], name: str) -> dict[str, ob
 
 def _leaves(row: Mapping[str, object], prefix: str, depth: int) -> Iterator[tuple[str, object]]:
     for key, value in row.items():
-        if isinstance(value, dict) and value and depth < _DEEPEST:
+        if isinstance(value, dict) and value and depth < DEEPEST:
             yield from _leaves(value, f"{prefix}{key}.", depth + 1)
         elif not isinstance(value, dict) or value:
             yield f"{prefix}{key}", value
