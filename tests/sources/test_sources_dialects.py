@@ -132,9 +132,15 @@ def test_names_and_cells_may_be_quoted_with_spaces_around_them(tmp_path):
 
 def test_a_name_may_go_over_two_lines(tmp_path):
     path = save(tmp_path, table(header=[*COLUMNS[:3], '"loss\n(nats)"']))
-    assert rows(path, loss="loss\n(nats)") == ROWS
+    assert rows(path, loss="loss (nats)") == ROWS
+    assert refusal(path).message.endswith("it has budget_flops, n_params, n_tokens, loss (nats).")
     broken = save(tmp_path, table(header=[*COLUMNS, '"a\nb"'], cells=[[*row, ""] for row in CELLS] + [["x"] * 5]))
     assert f"line {len(CELLS) + 3}: budget_flops = 'x'" in refusal(broken).message
+
+
+def test_what_moves_a_cursor_is_no_part_of_a_name(tmp_path):
+    path = save(tmp_path, table(header=[*COLUMNS[:3], "\x1b[2J\u202el\xa0oss\x07"]))
+    assert refusal(path).message.endswith("it has budget_flops, n_params, n_tokens, [2J l oss.")
 
 
 def test_markdown_and_psql_tables_are_read(tmp_path):

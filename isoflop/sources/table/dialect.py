@@ -9,7 +9,7 @@ from itertools import islice, pairwise
 
 # In this order where two do equally well.
 _SEPARATORS = (",", "\t", ";")
-# Signs that texts hold too, spaces more than bars: only where every row has as many as the header.
+# Signs that texts hold too, spaces more than bars: only where every row has as many as the header, or that is known.
 _BAR, _SPACE = "|", " "
 _PREFERRED = {".tsv": "\t", ".tab": "\t"}
 
@@ -77,7 +77,7 @@ class _Trial:
     @property
     def sure(self) -> bool:
         """Whether even a sign that texts are full of is no accident."""
-        return len(self.header) >= _SURE_COLUMNS and (self.equal or _names_rows(self))
+        return len(self.header) >= _SURE_COLUMNS and (self.known > 1 or self.equal or _names_rows(self))
 
     @property
     def numeric(self) -> float:
@@ -176,7 +176,7 @@ def is_rule(fields: Sequence[str]) -> bool:
 def _titled(lines: Sequence[_Line], separators: Sequence[str], wanted: Collection[str]) -> int | None:
     """Which of the next lines names two of the columns that are looked for."""
     for index, line in enumerate(lines[:_TITLE_LINES]):
-        if any(_trial([line], sign, wanted).known > 1 for sign in separators):
+        if any(_trial([line], sign, wanted).known > 1 for sign in (*separators, _BAR, _SPACE)):
             return index
     return None
 

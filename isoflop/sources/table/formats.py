@@ -27,6 +27,18 @@ def read_table(content: bytes, *, name: str, suffix: str, wanted: Collection[str
     Raises:
         IsoflopError: the content is not of its format, or of one that is not read.
     """
+    table = _read(content, name, suffix, wanted)
+    return table and replace(table, header=tuple(map(_in_one_line, table.header)))
+
+
+def _in_one_line(column: str) -> str:
+    """The name of a column as an error can show it: a line break, or what moves a terminal's cursor, is a space."""
+    if column.isprintable():
+        return column
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in column).split())
+
+
+def _read(content: bytes, name: str, suffix: str, wanted: Collection[str]) -> RawTable | None:
     if content.startswith(ZIP):
         archive = open_zip(content, name=name)
         names = archive.namelist()
