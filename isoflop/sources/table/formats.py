@@ -12,7 +12,8 @@ from isoflop.sources.table.json_document import is_json, read_json
 from isoflop.sources.table.packed import ZIP, only_member, open_zip, unpacked
 from isoflop.sources.table.parquet import MAGIC, read_parquet
 from isoflop.sources.table.raw import RawTable
-from isoflop.sources.table.workbook import WORKBOOK, read_workbook
+from isoflop.sources.table.workbook import read_workbook
+from isoflop.sources.table.workbook_parts import WORKBOOK
 
 # Where the null characters of a binary format would be met.
 _HEAD = 4096
