@@ -4,11 +4,9 @@ import zipfile
 from collections.abc import Collection, Mapping
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.packed import DAMAGE, DamagedError, damaged
 from isoflop.sources.table.raw import RawTable
-from isoflop.sources.table.workbook_parts import DAMAGE_OF_PARTS, Parts, Row, Value, rows_of, shared_strings, sheets_of
+from isoflop.sources.table.workbook_parts import Parts, Row, Value, rows_of, shared_strings, sheets_of
 
-_KIND = "an Excel workbook"
 # What may stand above the columns' names: a title, notes, blank rows.
 _TITLE_ROWS = 20
 
@@ -21,11 +19,7 @@ def read_workbook(archive: zipfile.ZipFile, *, name: str, wanted: Collection[str
     Raises:
         IsoflopError: it is damaged, too large, or has no cells.
     """
-    try:
-        return _table(Parts(archive), name, wanted)
-    except DAMAGE_OF_PARTS as error:
-        why = error if isinstance(error, DAMAGE) else DamagedError("a part of it was cut off or altered")
-        raise damaged(name, _KIND, why) from None
+    return _table(Parts(archive, name), name, wanted)
 
 
 def _table(parts: Parts, name: str, wanted: Collection[str]) -> RawTable:

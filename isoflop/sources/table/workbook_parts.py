@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 from xml.parsers import expat
 
-from isoflop.sources.table.packed import DAMAGE, LARGEST_BYTES, DamagedError
+from isoflop.sources.table.packed import DAMAGE, LARGEST_BYTES, DamagedError, damaged
 
 WORKBOOK = "xl/workbook.xml"
-# What reading a part may raise: damage of the archive, of its XML, or a part that is not there.
-DAMAGE_OF_PARTS = (KeyError, expat.ExpatError, *DAMAGE)
 
 _CHUNK = 2**16
 _LETTERS = re.compile(r"[A-Z]{1,3}")
@@ -22,8 +20,8 @@ Row = dict[int, Value]
 class Parts:
     """The parts of a workbook, all of which together may unpack to `LARGEST_BYTES`."""
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self._archive, self._name = archive, name
         self._left = LARGEST_BYTES
 
     def __contains__(self, part: str) -> bool:
@@ -33,7 +31,7 @@ class Parts:
         """Give all tags and texts of a part of XML to `handlers`.
 
         Raises:
-            DAMAGE_OF_PARTS: there is no such part, it is not XML, or it cannot be unpacked.
+            IsoflopError: there is no such part, it is not XML, or it cannot be unpacked.
         """
         parser = expat.ParserCreate()
         parser.buffer_text = True
@@ -41,6 +39,20 @@ class Parts:
         parser.EndElementHandler = handlers.end
         parser.CharacterDataHandler = handlers.text
         parser.StartDoctypeDeclHandler = _refuse_doctype
+        try:
+            self._feed(parser, part)
+        except (expat.ExpatError, *DAMAGE) as error:
+            why = error if isinstance(error, DAMAGE) else DamagedError("a part of it was cut off or altered")
+            raise damaged(self._name, "an Excel workbook", why) from None
+
+    def _feed(self, parser: expat.XMLParserType, part: str) -> None:
+        """Parse a part.
+
+        Raises:
+            expat.ExpatError, *DAMAGE: as `parse` says.
+        """
+        if part not in self:
+            raise DamagedError(f"it lacks {part[:40]!r}")
         with self._archive.open(part) as stream:
             while chunk := stream.read(_CHUNK):
                 self._left -= len(chunk)
