@@ -52,7 +52,10 @@ SHAPES = {
     "a key, lists": {"results": LISTS},
     "keys in keys": {"sweep": {"runs": OBJECTS}},
     "a key beside others": {"name": "sweep", "date": None, "seeds": [1, 2, 3], "config": {"lr": 1e-3}, "runs": OBJECTS},
+    "a key beside another table": {"models": [{"name": "a"}], "by": {"a": {"b": 1}}, "runs": OBJECTS},
     "a key beside a config": {"config": {"lr": 1e-3}, "runs": dict(zip(NAMES, OBJECTS, strict=True))},
+    "lists after a list of names": [list(COLUMNS), *DATA],
+    "lists by budget": {f"{c:g}": [row for row in OBJECTS if row["budget_flops"] == c] for c in LISTS["budget_flops"]},
     "objects with lists": [{**row, "tags": ["a", "b"], "history": [{"loss": 3}]} for row in OBJECTS],
 }
 
@@ -64,6 +67,12 @@ def test_every_shape_of_a_table_in_json_is_read(tmp_path, shape, dumps, name):
     path = save(tmp_path, DUMPS[dumps](SHAPES[shape]), name)
     assert rows(path) == ROWS
     assert load(path).origin == "json"
+
+
+def test_lists_of_runs_one_after_the_other_are_one_table(tmp_path):
+    assert rows(save(tmp_path, json.dumps(OBJECTS[:9]) + "\n" + json.dumps(OBJECTS[9:], indent=1))) == ROWS
+    lists = save(tmp_path, json.dumps(SHAPES["lists by budget"]))
+    assert notes(lists) == ["The 3 lists of the document are taken as one table."]
 
 
 def test_a_table_that_is_one_part_of_a_document_is_said(tmp_path):

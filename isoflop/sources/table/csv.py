@@ -77,7 +77,7 @@ class _Lines:
     def rows(self) -> Iterator[Numbered]:
         """The number and the fields of every line that is not blank and no comment."""
         reader, columns, strip = self._reader, len(self.header), str.strip
-        above, ruled = self._layout.line - 1, self._layout.separator == "|"
+        above, ruled = self._layout.line - 1, self._layout.separator in "| "
         try:
             for fields in reader:
                 if len(fields) > columns:

@@ -169,7 +169,7 @@ def _records(lines: Sequence[_Line], separator: str) -> list[list[str]]:
 
 
 def is_rule(fields: Sequence[str]) -> bool:
-    """Whether a row is the line of dashes that Markdown and psql draw below a header."""
+    """Whether a row is the line of dashes that Markdown, psql or a printed table has below its header."""
     return all(not field.strip(" -:+") for field in fields) and any("--" in field for field in fields)
 
 

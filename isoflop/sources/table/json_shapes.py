@@ -1,5 +1,6 @@
 """The shapes that a table has in one JSON document: a list of runs, runs by name, columns, what pandas writes."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -44,7 +45,7 @@ def grid_of(value: object, *, name: str, wanted: Collection[str], depth: int = 1
         IsoflopError: it has none of the shapes of a table, or holds several.
     """
     if isinstance(value, list):
-        return _of_runs(value, name)
+        return _of_list(value, name)
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         _refuse(name, "is a JSON text that holds JSON: it was encoded twice", "Write it with one call of `to_json`.")
     if not isinstance(value, dict):
@@ -54,17 +55,42 @@ def grid_of(value: object, *, name: str, wanted: Collection[str], depth: int = 1
         return _of_lists(*split, name)
     objects = [entry for entry in value.values() if isinstance(entry, dict)]
     if depth < DEEPEST and not any(_has_one_of(entry, wanted) for entry in objects):
-        tables = list(value) if len(value) == len(objects) == 1 else _tables_in(value)
-        if len(tables) > 1 and len(tables) > len(objects):
-            shown = ", ".join(map(repr, tables[:_SHOWN_KEYS]))
-            _refuse(name, f"holds {len(tables)} tables ({shown})", "Give each of them as a file of its own.")
-        if len(tables) == 1:
-            return _inside(tables[0], value, grid_of(value[tables[0]], name=name, wanted=wanted, depth=depth + 1))
+        part = _part_of(value, objects, name, wanted, depth)
+        if part is not None:
+            return part
     if objects and len(objects) == len(value):
-        return _of_columns(value, name) if _are_columns(value, wanted) else _of_runs(list(value.values()), name)
+        return _of_columns(value, name) if _are_columns(value, wanted) else _of_runs(objects, name)
     if value and all(isinstance(entry, list) for entry in value.values()):
         return _of_columns(value, name)
     return _of_runs([value], name)
+
+
+def _part_of(
+    value: Mapping[str, object], objects: Sequence[object], name: str, wanted: Collection[str], depth: int
+) -> Grid | None:
+    """The table that an object holds under one of its keys, or in lists that are called by numbers; None for none.
+
+    Raises:
+        IsoflopError: it holds several, or the one is none.
+    """
+    tables = list(value) if len(value) == len(objects) == 1 else _tables_in(value)
+    known = [key for key in tables if _columns_in(value[key]) & {*wanted}]
+    only = next((keys[0] for keys in (known, tables) if len(keys) == 1), None)
+    if only is not None:
+        return _inside(only, value, grid_of(value[only], name=name, wanted=wanted, depth=depth + 1))
+    if len(tables) == len(value) and not objects and tables and all(map(_is_number, tables)):
+        return _of_groups(value, name)
+    if len(tables) > len(objects):
+        shown = ", ".join(map(repr, tables[:_SHOWN_KEYS]))
+        _refuse(name, f"holds {len(tables)} tables ({shown})", "Give each of them as a file of its own.")
+    return None
+
+
+def _columns_in(table: object) -> set[str]:
+    """What may be the names of a table's columns."""
+    entries = list(table.values()) if isinstance(table, dict) else table if isinstance(table, list) else []
+    inner = {key for entry in entries[:_SHOWN_KEYS] if isinstance(entry, dict) for key in entry}
+    return inner | {*table} if isinstance(table, dict) else inner
 
 
 def _inside(key: str, value: Mapping[str, object], grid: Grid) -> Grid:
@@ -105,6 +131,26 @@ def _is_table(value: object) -> bool:
     return len(lists) == len(value) > 1 and len({*map(len, lists)}) == 1 and len(lists[0]) > 1
 
 
+def _of_list(rows: Sequence[object], name: str) -> Grid:
+    """The table of a list: objects, lists of objects one after the other, or lists of which the first has the names."""
+    lists = [row for row in rows if isinstance(row, list)]
+    if len(lists) < len(rows) or len(rows) < 2:
+        return _of_runs(rows, name)
+    if all(_is_table(part) for part in lists):
+        return _of_runs([row for part in lists for row in part], name)
+    header, *data = lists
+    named = bool(header) and all(isinstance(column, str) for column in header)
+    if named and not all(isinstance(cell, str) for row in data for cell in row):
+        return _of_lists(header, data, name)
+    return _of_runs(rows, name)
+
+
+def _of_groups(value: Mapping[str, object], name: str) -> Grid:
+    """The table of lists of runs that are called by numbers, such as budgets."""
+    grid = _of_runs([row for rows in value.values() if isinstance(rows, list) for row in rows], name)
+    return replace(grid, notes=(f"The {len(value)} lists of the document are taken as one table.",))
+
+
 def _of_runs(rows: Sequence[object], name: str) -> Grid:
     if not rows:
         _refuse(name, "holds an empty list")
@@ -141,7 +187,7 @@ def _are_columns(value: Mapping[str, object], wanted: Collection[str]) -> bool:
 
 
 def _is_number(key: str) -> bool:
-    return key.isascii() and key.isdecimal()
+    return re.fullmatch(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", key, re.IGNORECASE) is not None
 
 
 def _of_columns(value: Mapping[str, object], name: str) -> Grid:
