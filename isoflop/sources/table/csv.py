@@ -10,6 +10,7 @@ from isoflop.sources.table.decimals import with_points
 from isoflop.sources.table.dialect import Layout, is_numeric, is_rule, layout_of
 from isoflop.sources.table.encoding import Text
 from isoflop.sources.table.header import REQUIRED
+from isoflop.sources.table.known_names import known
 from isoflop.sources.table.raw import RawTable
 
 _COMMAS = "Write decimals with a point and no thousands separators, or quote fields that hold commas."
@@ -127,7 +128,7 @@ class _Lines:
 def _refuse_numbers(header: list[str], name: str, line: int, wanted: Collection[str]) -> None:
     """Raises IsoflopError where the first line has numbers for names, none of which is looked for."""
     given = [column for column in header if column]
-    if len(given) > 1 and all(map(is_numeric, given)) and not {*given} & {*wanted}:
+    if len(given) > 1 and all(map(is_numeric, given)) and not known(given, wanted):
         raise IsoflopError(
             f"{name!r}, line {line}, holds numbers where the columns should be named.", hint=f"Add a line. {_LAYOUT}"
         )

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
+from isoflop.sources.table.known_names import known
+
 # In this order where two do equally well.
 _SEPARATORS = (",", "\t", ";")
 # Signs that texts hold too, spaces more than bars: only where every row has as many as the header, or that is known.
@@ -156,7 +158,7 @@ def _trial(lines: Sequence[_Line], separator: str, wanted: Collection[str]) -> _
     header, *rows = _records(lines, separator) or [[""]]
     header = [column.strip() for column in header]
     rows = [row for row in rows if not row[0].startswith("#") and not is_rule(row)]
-    return _Trial(separator, header, rows, len({*header} & {*wanted}))
+    return _Trial(separator, header, rows, len(known(header, wanted)))
 
 
 def _records(lines: Sequence[_Line], separator: str) -> list[list[str]]:

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from isoflop.errors import IsoflopError
 from isoflop.sources.table.json_values import DEEPEST, flat
+from isoflop.sources.table.known_names import known
 
 _SHAPES = (
     'A list of objects, one per run, is read: [{"budget_flops": 1e18, "n_params": 1e8, "n_tokens": 2e9, "loss": 2.5}].'
@@ -74,8 +75,8 @@ def _part_of(
         IsoflopError: it holds several, or the one is none.
     """
     tables = list(value) if len(value) == len(objects) == 1 else _tables_in(value)
-    known = [key for key in tables if _columns_in(value[key]) & {*wanted}]
-    only = next((keys[0] for keys in (known, tables) if len(keys) == 1), None)
+    promising = [key for key in tables if known(_columns_in(value[key]), wanted)]
+    only = next((keys[0] for keys in (promising, tables) if len(keys) == 1), None)
     if only is not None:
         return _inside(only, value, grid_of(value[only], name=name, wanted=wanted, depth=depth + 1))
     if len(tables) == len(value) and not objects and tables and all(map(_is_number, tables)):
@@ -100,7 +101,7 @@ def _inside(key: str, value: Mapping[str, object], grid: Grid) -> Grid:
 
 def _has_one_of(run: Mapping[str, object], wanted: Collection[str]) -> bool:
     """Whether an object has a plain value by one of the names that are looked for."""
-    return any(column in run and _is_plain(run[column]) for column in wanted)
+    return any(_is_plain(run[column]) for column in known(run, wanted))
 
 
 def _is_plain(value: object) -> bool:
@@ -183,7 +184,7 @@ def _are_columns(value: Mapping[str, object], wanted: Collection[str]) -> bool:
     inner = {key for entry in value.values() if isinstance(entry, dict) for key in entry}
     if inner and all(map(_is_number, inner)):
         return True
-    return len(value.keys() & {*wanted}) > len(inner & {*wanted})
+    return len(known(value, wanted)) > len(known(inner, wanted))
 
 
 def _is_number(key: str) -> bool:

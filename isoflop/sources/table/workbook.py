@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Collection, Mapping
 
 from isoflop.errors import IsoflopError
+from isoflop.sources.table.known_names import known
 from isoflop.sources.table.raw import RawTable
 from isoflop.sources.table.workbook_parts import Parts, Row, Value, rows_of, shared_strings, sheets_of
 
@@ -30,10 +31,10 @@ def _table(parts: Parts, name: str, wanted: Collection[str]) -> RawTable:
         rows = rows_of(parts, part, strings)
         if not rows:
             continue
-        number, known = _header_row(rows, wanted)
-        if best is None or known > best[3]:
-            best = (title, rows, number, known)
-        if known:
+        number, n_known = _header_row(rows, wanted)
+        if best is None or n_known > best[3]:
+            best = (title, rows, number, n_known)
+        if n_known:
             break
     if best is None:
         raise IsoflopError(f"{name!r} is an Excel workbook without cells.", hint="Give a table of runs.")
@@ -71,8 +72,8 @@ def _is_given(row: Row) -> bool:
 def _header_row(rows: Mapping[int, Row], wanted: Collection[str]) -> tuple[int, int]:
     """The row that names the columns, and how many of those that are looked for; else the first of several cells."""
     head = [number for number in rows if _is_given(rows[number])][:_TITLE_ROWS] or [min(rows)]
-    known = {number: len({str(value).strip() for value in rows[number].values()} & {*wanted}) for number in head}
-    best = max(head, key=lambda number: known[number])
-    if known[best]:
-        return best, known[best]
+    names = {number: known({str(value).strip() for value in rows[number].values()}, wanted) for number in head}
+    best = max(head, key=lambda number: len(names[number]))
+    if names[best]:
+        return best, len(names[best])
     return next((number for number in head if len(rows[number]) > 1), head[0]), 0
