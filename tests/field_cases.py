@@ -7,6 +7,8 @@ import pytest
 from isoflop.errors import IsoflopError
 from isoflop.sources.load import load_source
 from isoflop.sources.source import Source
+from isoflop.sources.table.column_request import ColumnRequest
+from isoflop.sources.table_options import TableOptions
 
 CASES = Path(__file__).parent / "data" / "cases"
 BASE = CASES / "base.csv"
@@ -33,7 +35,8 @@ def save(folder: Path, content: str | bytes, name: str = "runs.csv") -> Path:
 
 def load(path: Path, **columns: str) -> Source:
     """The source that the file is; `columns` are theirs by ours."""
-    return load_source(str(path), db=path.parent / "isoflop.db", sweep=None, renames=columns)
+    requests = tuple(ColumnRequest(ours, theirs) for ours, theirs in columns.items())
+    return load_source(str(path), db=path.parent / "isoflop.db", sweep=None, options=TableOptions(requests))
 
 
 def rows(path: Path, **columns: str) -> list[tuple[float, ...]]:

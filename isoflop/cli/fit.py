@@ -17,10 +17,14 @@ from isoflop.cli.options import (
     Database,
     Flops,
     FlopsName,
+    Group,
+    HigherIsBetter,
     InferenceTokens,
     Laws,
     Level,
+    LossUnitOption,
     NDevices,
+    NoUnitCheck,
     Params,
     Peak,
     Price,
@@ -31,6 +35,7 @@ from isoflop.cli.options import (
     SweepName,
     Targets,
     Utilisation,
+    Where,
     Window,
 )
 
@@ -46,6 +51,11 @@ def fit(
     column: Columns = None,
     budget_tolerance: BudgetTolerance = None,
     budgets: Budgets = None,
+    where: Where = None,
+    group: Group = None,
+    loss_unit: LossUnitOption = None,
+    higher_is_better: HigherIsBetter = False,
+    no_unit_check: NoUnitCheck = False,
     target: Targets = None,
     level: Level = DEFAULT_LEVEL,
     window: Window = None,
@@ -85,6 +95,11 @@ def fit(
         columns=column or [],
         budget_tolerance=budget_tolerance,
         budgets=budgets,
+        where=where or [],
+        group=group,
+        loss_unit=loss_unit.value if loss_unit else None,
+        higher_is_better=higher_is_better,
+        unit_check=not no_unit_check,
         targets=target or [],
         level=level,
         window=window,
@@ -102,6 +117,8 @@ def fit(
     )
     if compare:
         summaries = _compare(sources, request, json=json)
+    elif group is not None:
+        summaries = _each(sources, request, json=json)
     else:
         summaries = [read_and_fit(sources, request)]
         if json:
@@ -116,14 +133,33 @@ def fit(
 def _compare(sources: Sequence[str], request: "Request", *, json: bool) -> "list[Summary]":
     """Every source by itself, and by how much each differs from the first."""
     from isoflop.cli.console import stdout
-    from isoflop.cli.request import read_and_fit_each, target_budgets
+    from isoflop.cli.request import read_and_compare, target_budgets
     from isoflop.report.comparison import compare_summaries, comparison_document, print_comparison
     from isoflop.view.document import dumps
 
-    summaries = read_and_fit_each(sources, request)
+    summaries = read_and_compare(sources, request)
     against = compare_summaries(summaries, target_budgets(request))
     if json:
         print(dumps(comparison_document(summaries, against)))
     else:
         print_comparison(summaries, against, stdout())
+    return summaries
+
+
+def _each(sources: Sequence[str], request: "Request", *, json: bool) -> "list[Summary]":
+    """Every group of rows by itself, one after the other."""
+    from isoflop.cli.console import stdout
+    from isoflop.cli.request import read_and_fit_each
+    from isoflop.report.comparison import comparison_document
+    from isoflop.report.terminal import print_summary
+    from isoflop.view.document import dumps
+
+    summaries = read_and_fit_each(sources, request)
+    if json:
+        print(dumps(comparison_document(summaries, ())))
+        return summaries
+    for number, summary in enumerate(summaries):
+        if number:
+            print()
+        print_summary(summary, stdout())
     return summaries

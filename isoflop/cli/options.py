@@ -47,8 +47,10 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
-        metavar="NAME=THEIRS",
-        help="The table's own name of a column, such as n_params=N; may be repeated.",
+        metavar="[LABEL:]NAME=THEIRS",
+        help="The table's own name of a column, such as n_params=N; a product such as params_M*1e6; or "
+        "budget_flops=6ND, n_tokens=C/6N, n_params=C/6D. May be repeated: the first that a table has "
+        "counts. LABEL: for one source.",
     ),
 ]
 BudgetTolerance = Annotated[
@@ -67,6 +69,45 @@ Budgets = Annotated[
         metavar="<C1,C2,...>",
         help="Budgets in FLOPs to which the runs of a table belong, each to the nearest within a quarter.",
     ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="COLUMN=VALUE",
+        help="Read only the rows of tables whose COLUMN is VALUE (or is not: COLUMN!=VALUE); may be repeated.",
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option("--group", metavar="COLUMN", help="One fit for each value of COLUMN of the tables."),
+]
+
+
+class LossUnitName(StrEnum):
+    """What a table's losses are in."""
+
+    NATS = "nats"
+    BITS = "bits"
+    BITS_PER_BYTE = "bits-per-byte"
+    PERPLEXITY = "perplexity"
+
+
+LossUnitOption = Annotated[
+    LossUnitName | None,
+    typer.Option(
+        "--loss-unit",
+        help="What the tables' losses are in, where their column's name does not tell; of a perplexity the logarithm "
+        "is fitted.",
+    ),
+]
+HigherIsBetter = Annotated[
+    bool,
+    typer.Option("--higher-is-better", help="The loss is a score such as an accuracy: 1 - score is fitted."),
+]
+NoUnitCheck = Annotated[
+    bool,
+    typer.Option("--no-unit-check", help="Take tables whose C / (6 N D) or D / N is that of no transformer."),
 ]
 Database = Annotated[
     Path, typer.Option("--db", parser=named_path, metavar="<path>", envvar="ISOFLOP_DB", help="Database file (SQLite).")

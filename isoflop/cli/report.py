@@ -17,10 +17,14 @@ from isoflop.cli.options import (
     Database,
     Flops,
     FlopsName,
+    Group,
+    HigherIsBetter,
     InferenceTokens,
     Laws,
     Level,
+    LossUnitOption,
     NDevices,
+    NoUnitCheck,
     Params,
     Peak,
     Price,
@@ -31,6 +35,7 @@ from isoflop.cli.options import (
     SweepName,
     Targets,
     Utilisation,
+    Where,
     Window,
     named_path,
 )
@@ -46,6 +51,11 @@ def report(
     column: Columns = None,
     budget_tolerance: BudgetTolerance = None,
     budgets: Budgets = None,
+    where: Where = None,
+    group: Group = None,
+    loss_unit: LossUnitOption = None,
+    higher_is_better: HigherIsBetter = False,
+    no_unit_check: NoUnitCheck = False,
     target: Targets = None,
     level: Level = DEFAULT_LEVEL,
     window: Window = None,
@@ -72,10 +82,13 @@ def report(
     ] = 0,
     json: AsJson = False,
 ) -> None:
-    """Write the fit as index.html, report.md, report.json, frontier.csv, figure.svg and figure.png."""
-    from isoflop.cli.request import Request, read_and_fit
+    """Write the fit as index.html, report.md, report.json, frontier.csv, figure.svg and figure.png.
+
+    With --group each group has a folder of its own in --out.
+    """
+    from isoflop.cli.request import Request, read_and_fit, read_and_fit_each
     from isoflop.counting import FlopCount
-    from isoflop.report.write import write_report
+    from isoflop.report.write import folder_names, write_report
     from isoflop.view.document import SCHEMA_VERSION, dumps
 
     request = Request(
@@ -84,6 +97,11 @@ def report(
         columns=column or [],
         budget_tolerance=budget_tolerance,
         budgets=budgets,
+        where=where or [],
+        group=group,
+        loss_unit=loss_unit.value if loss_unit else None,
+        higher_is_better=higher_is_better,
+        unit_check=not no_unit_check,
         targets=target or [],
         level=level,
         window=window,
@@ -100,9 +118,15 @@ def report(
         corpus_tokens=corpus_tokens,
         inference_tokens=inference_tokens,
     )
-    summary = read_and_fit(sources, request)
-    paths = [str(path) for path in write_report(summary, out)]
+    if group is None:
+        summaries = {out: read_and_fit(sources, request)}
+    else:
+        each = read_and_fit_each(sources, request)
+        names = folder_names([summary.source.label for summary in each])
+        summaries = {out / name: summary for name, summary in zip(names, each, strict=True)}
+    paths = [str(path) for folder, summary in summaries.items() for path in write_report(summary, folder)]
     if json:
-        print(dumps({"schema_version": SCHEMA_VERSION, "simulated": summary.simulated, "paths": paths}))
+        simulated = any(summary.simulated for summary in summaries.values())
+        print(dumps({"schema_version": SCHEMA_VERSION, "simulated": simulated, "paths": paths}))
     else:
         print("\n".join(paths))

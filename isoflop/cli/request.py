@@ -18,7 +18,11 @@ from isoflop.sources.grouping import Grouping, grouped
 from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.recount import convention_matrix, under_convention
 from isoflop.sources.source import Pool, Source, fit_source
-from isoflop.sources.table.header import parse_renames
+from isoflop.sources.table.column_request import parse_columns
+from isoflop.sources.table.conditions import parse_where
+from isoflop.sources.table.header import OPTIONAL, REQUIRED
+from isoflop.sources.table.loss_scale import LossUnit
+from isoflop.sources.table_options import TableOptions
 from isoflop.units import parse_quantity
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.5, 0.999
@@ -35,7 +39,8 @@ class Request:
     """What the command line asks of its sources, as it was typed.
 
     Attributes:
-        db, sweep, columns, budget_tolerance, budgets: where and how the sources are read.
+        db, sweep: where sweeps are read.
+        columns, budget_tolerance, budgets, where, group, loss_unit, higher_is_better, unit_check: how tables are read.
         targets, level, window, surface_loss, suggest, bootstrap: of the fit.
         params, flops: conventions other than the sweep's own.
         laws: names of published laws, or `all`.
@@ -48,6 +53,11 @@ class Request:
     columns: Sequence[str] = ()
     budget_tolerance: float | None = None
     budgets: str | None = None
+    where: Sequence[str] = ()
+    group: str | None = None
+    loss_unit: str | None = None
+    higher_is_better: bool = False
+    unit_check: bool = True
     targets: Sequence[str] = ()
     level: float = 0.90
     window: float | None = None
@@ -72,12 +82,23 @@ def read_and_fit(sources: Sequence[str], request: Request) -> Summary:
         IsoflopError: an unusable source or option.
     """
     budgets = target_budgets(request)
-    rows = load_sources(sources, db=request.db, sweep=request.sweep, renames=parse_renames(request.columns))
+    rows = load_sources(sources, db=request.db, sweep=request.sweep, options=_table_options(request))
     return _summary(rows, request, budgets)
 
 
 def read_and_fit_each(sources: Sequence[str], request: Request) -> list[Summary]:
-    """The same of every source by itself.
+    """The same of every source by itself, or with --group of every group of rows.
+
+    Raises:
+        IsoflopError: an unusable source or option.
+    """
+    budgets = target_budgets(request)
+    parts = load_each(sources, db=request.db, sweep=request.sweep, options=_table_options(request))
+    return [_summary(part, request, budgets) for part in parts]
+
+
+def read_and_compare(sources: Sequence[str], request: Request) -> list[Summary]:
+    """The same, to be compared: two or more.
 
     Raises:
         IsoflopError: fewer than two sources, or an unusable source or option.
@@ -89,11 +110,21 @@ def read_and_fit_each(sources: Sequence[str], request: Request) -> list[Summary]
                 f"--compare cannot be combined with --{name}.",
                 hint=f"Leave out --compare, and give --{name} with one source at a time.",
             )
-    budgets = target_budgets(request)
-    parts = load_each(sources, db=request.db, sweep=request.sweep, renames=parse_renames(request.columns))
-    if len(parts) < 2:
+    summaries = read_and_fit_each(sources, request)
+    if len(summaries) < 2:
         raise IsoflopError("--compare needs two sources or more.", hint="Give them one after the other: A B.")
-    return [_summary(part, request, budgets) for part in parts]
+    return summaries
+
+
+def _table_options(request: Request) -> TableOptions:
+    return TableOptions(
+        columns=parse_columns(request.columns, REQUIRED + OPTIONAL),
+        where=parse_where(request.where),
+        group=request.group,
+        loss_unit=LossUnit(request.loss_unit) if request.loss_unit else None,
+        higher_is_better=request.higher_is_better,
+        check_units=request.unit_check,
+    )
 
 
 def target_budgets(request: Request) -> list[float]:

@@ -27,16 +27,16 @@ class Answer:
     decision: str
 
 
-def answer(fit: SweepFit, targets: Sequence[Target], n_budgets: int) -> Answer:
+def answer(fit: SweepFit, targets: Sequence[Target], n_budgets: int, *, loss: str = "loss") -> Answer:
     """The recommended frontier with the parabola's beside it, and its reading at each target; without one, why not.
 
-    `n_budgets` counts the budgets of the data, of which the fit may list fewer.
+    `n_budgets` counts the budgets of the data, of which the fit may list fewer; `loss` is what its losses are called.
     """
     found = fit.estimators.recommended
     if found is None:
         why = _no_frontier(_inside(fit), n_budgets)
         return Answer((why, *(_floor(profile, fit.level) for profile in _inside(fit))), why)
-    readings = [_reading(target, fit) for target in targets]
+    readings = [_reading(target, fit, loss) for target in targets]
     law = (
         f"Compute-optimal: N_opt = {power_law_of(found.n_line)} parameters, D_opt = {power_law_of(found.d_line)} "
         f"tokens (C in training FLOPs), by the {ESTIMATOR[found.estimator]} through {runs(found.estimate.n_used)}."
@@ -78,13 +78,13 @@ def _floor(profile: Profile, level: float) -> str:
     )
 
 
-def _reading(target: Target, fit: SweepFit) -> str:
+def _reading(target: Target, fit: SweepFit, loss_name: str) -> str:
     budget = format_flops(target.budget_flops)
     if target.n_opt is None:
         return f"For {budget} FLOPs: no estimate."
     n_bounds = f" ({percent(fit.level)} interval {interval(target.n_opt_ci)})" if target.n_opt_ci else ""
     d_bounds = f" ({interval(target.d_opt_ci)})" if target.d_opt_ci else ""
-    loss = f", loss {nats(target.loss)}" if target.loss is not None else ""
+    loss = f", {loss_name} {nats(target.loss)}" if target.loss is not None else ""
     return (
         f"For {budget} FLOPs: {count(target.n_opt)} parameters{n_bounds} on {count(target.d_opt)} tokens{d_bounds}, "
         f"{ratio(target.tokens_per_param)} tokens per parameter{loss}{_extrapolation(target, fit)}."

@@ -8,8 +8,10 @@ from isoflop.decision.decide import Decision
 from isoflop.fit.as_json import fit_as_json
 from isoflop.report.convention_table import conventions_document
 from isoflop.report.law_table import laws_document
+from isoflop.report.loss_words import in_unit, scale_of_losses
 from isoflop.report.summary import Summary
-from isoflop.sources.source import Source
+from isoflop.sources.source import Source, TableSource
+from isoflop.sources.table.loss_scale import LossScale
 from isoflop.view.document import SCHEMA_VERSION
 
 
@@ -30,20 +32,28 @@ def fit_document(summary: Summary) -> dict[str, object]:
         "flop_count": source.flop_count,
         **fit_as_json(summary.fit),
         "conventions": conventions_document(summary.convention_fits),
-        "decisions": [decision_as_json(decision) for decision in summary.decisions],
+        "decisions": [_decision(decision, scale_of_losses(source)) for decision in summary.decisions],
         "laws": laws_document(summary.laws, summary.targets),
         "findings": [finding.as_json() for finding in summary.findings],
     }
 
 
 def _source(part: Source) -> dict[str, object]:
+    scale = scale_of_losses(part)
     return {
         "label": part.label,
         "path": str(part.path),
         "kind": part.origin,
         "n_rows": len(part.rows),
         "param_count": part.param_count,
+        "columns": dict(part.columns.chosen) if isinstance(part, TableSource) else None,
+        "loss": scale.what,
+        "loss_unit": scale.unit,
     }
+
+
+def _decision(decision: Decision, scale: LossScale) -> dict[str, object]:
+    return {**decision_as_json(decision), "notes": [in_unit(note, scale) for note in decision.notes]}
 
 
 def decision_as_json(decision: Decision) -> dict[str, object]:

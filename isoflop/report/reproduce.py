@@ -55,6 +55,8 @@ def _source(source: Source) -> list[str]:
     if isinstance(source, SweepSource):
         database = [] if source.path == _DEFAULT_DB else ["--db", str(source.path)]
         return [str(source.file or f"{source.spec.name}.toml"), *database]
-    chosen = source.columns.chosen.items() if isinstance(source, TableSource) else ()
+    if not isinstance(source, TableSource):
+        return [str(source.path)]
+    chosen = source.columns.chosen.items()
     renames = [word for ours, theirs in chosen if ours != theirs for word in ("--column", f"{ours}={theirs}")]
-    return [str(source.path), *renames]
+    return [str(source.path), *renames, *source.options.words]

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from isoflop.report.fit_wording import PARAM_COUNT, nats
-from isoflop.sources.source import Origin, Pool, Source
+from isoflop.sources.source import Origin, Pool, Source, TableSource
 from isoflop.store import CellResult, CompletedResult, EmptyCell, RunCell, Standing, SweepCell, run_cells
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.table import Column, Table
@@ -114,12 +114,27 @@ def provenance_table(source: Source | Pool, commands: Sequence[Sequence[str]], g
 
 def _source_facts(source: Source | Pool) -> dict[str, str]:
     if not isinstance(source, Pool):
-        return {"source": f"{source.path} ({source.origin})"}
-    return {
+        return {"source": f"{source.path} ({source.origin})", **_table_facts(source)}
+    facts = {
         f"source {part.label}": f"{part.path} ({part.origin}), {runs(len(part.rows))}; N: "
         f"{PARAM_COUNT[part.param_count]}"
         for part in source.parts
     }
+    of_tables = [(part.label, _table_facts(part)) for part in source.parts]
+    return facts | {f"{what} of {label}": fact for label, told in of_tables for what, fact in told.items()}
+
+
+def _table_facts(source: Source) -> dict[str, str]:
+    """How a table was read, where that is not by our names of columns and all of its rows."""
+    if not isinstance(source, TableSource):
+        return {}
+    scale, conditions = source.loss_scale, source.options.where
+    told = {
+        "columns": ", ".join(f"{ours} = {theirs}" for ours, theirs in source.columns.chosen.items() if ours != theirs),
+        "rows read": " and ".join(map(str, conditions)),
+        "loss": ", ".join(part for part in (scale.formula, scale.unit) if part),
+    }
+    return {what: fact for what, fact in told.items() if fact}
 
 
 def _simulated(source: Source | Pool) -> str:

@@ -22,13 +22,19 @@ from isoflop.report.fit_tables import (
     target_table,
 )
 from isoflop.report.law_table import law_table
+from isoflop.report.loss_words import finding_in_unit, scale_of_losses, table_in_unit
 from isoflop.report.run_tables import provenance_table, run_table, totals
+from isoflop.sources.findings.clusters import MIXED_GROUPS
 from isoflop.sources.findings.training import training_findings
 from isoflop.sources.recount import ConventionFit
 from isoflop.sources.source import Pool, Source, SweepSource
+from isoflop.sources.table.loss_scale import LossScale
 from isoflop.store import Standing
 from isoflop.view.table import Table
 from isoflop.wording import runs
+
+# What a fit says of runs that it takes for replicates.
+_OF_REPLICATES = ("noise_fills_valley",)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,8 @@ class Summary:
     @property
     def fit_tables(self) -> tuple[Table, ...]:
         """The tables of the fit that are there, in reading order."""
-        return tuple(table for table in self._tables if table is not None)
+        scale = scale_of_losses(self.source)
+        return tuple(table_in_unit(table, scale) for table in self._tables if table is not None)
 
 
 @dataclass(frozen=True)
@@ -133,14 +140,15 @@ def summarize(
     """
     targets = fit.targets or fit.outlook
     n_budgets = len({row.budget_flops for row in source.rows})
+    scale = scale_of_losses(source)
     return Summary(
         title=f"IsoFLOP fit of {source.label}",
         scope=_scope(source, n_budgets),
         source=source,
         fit=fit,
-        answer=answer(fit, targets, n_budgets),
+        answer=answer(fit, targets, n_budgets, loss=scale.what),
         targets=targets,
-        findings=(*source.findings, *training_findings(source.cells, fit), *fit.findings),
+        findings=(*source.findings, *training_findings(source.cells, fit), *_of_fit(source, fit, scale)),
         estimators=estimator_table(fit, source.param_count) if fit.estimators.recommended else None,
         readings=target_table(targets, fit, asked=bool(fit.targets)) if targets else None,
         bands=band_table(targets),
@@ -158,6 +166,17 @@ def summarize(
         totals=totals(source.cells),
         generated_at=generated_at,
     )
+
+
+def _of_fit(source: Source | Pool, fit: SweepFit, scale: LossScale) -> Iterator[Finding]:
+    """The findings of the fit in the unit of the losses, without those that the rows' findings show to be false.
+
+    Runs alike in budget, size and tokens count as replicates in a fit; where a column tells them apart they are none.
+    """
+    mixed = any(finding.code == MIXED_GROUPS for finding in source.findings)
+    for finding in fit.findings:
+        if not (mixed and finding.code in _OF_REPLICATES):
+            yield finding_in_unit(finding, scale)
 
 
 def _scope(source: Source | Pool, n_budgets: int) -> str:

@@ -2,6 +2,7 @@
 
 from rich.console import Console
 
+from isoflop.report.loss_words import in_unit, scale_of_losses
 from isoflop.report.summary import Summary
 from isoflop.view.drawing import findings_block, table_block, text
 from isoflop.wording import SIMULATED_SENTENCE
@@ -19,6 +20,6 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(table_block(table, console))
     for decision in summary.decisions:
         for note in decision.notes:
-            console.print(text(note, "dim"))
+            console.print(text(in_unit(note, scale_of_losses(summary.source)), "dim"))
     if summary.findings:
         console.print(findings_block(summary.findings))

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from isoflop.errors import IsoflopError, why_inaccessible
@@ -16,6 +17,7 @@ from isoflop.report.summary import Summary
 from isoflop.view.document import dumps
 
 _DOCUMENT = "report.json"
+_LONGEST_NAME = 80
 
 # What every report's document has held since the first; later ones hold more.
 _MARKS = {"schema_version", "sweep", "source", "profiles", "frontier", "targets", "findings"}
@@ -46,6 +48,16 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
             f"Cannot write the report to {str(out)!r}: {why_inaccessible(error, out)}.",
             hint="Check free space and permissions, or name another folder with --out.",
         ) from error
+
+
+def folder_names(labels: Sequence[str]) -> list[str]:
+    """A name of a folder for each label, all different: letters, digits, points and dashes, the first no point."""
+    names: list[str] = []
+    for label in labels:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip(".-")[:_LONGEST_NAME] or "group"
+        number = sum(other == name or other.rpartition("-")[0] == name for other in names)
+        names.append(f"{name}-{number + 1}" if number or name in names else name)
+    return names
 
 
 def _no_folder(out: Path) -> Path | None:

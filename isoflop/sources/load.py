@@ -1,76 +1,95 @@
 """From the names of sources to their rows."""
 
-import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import repeat
 from pathlib import Path
-from types import MappingProxyType
 
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.sources.database import from_database, from_sweep_file
-from isoflop.sources.findings.as_read import reading_findings
 from isoflop.sources.findings.mixtures import mixture_findings
 from isoflop.sources.pool import pool
-from isoflop.sources.source import Origin, Pool, Row, Source, TableSource
+from isoflop.sources.source import Pool, Source, TableSource
+from isoflop.sources.table.column_request import ColumnRequest
 from isoflop.sources.table.formats import read_table
-from isoflop.sources.table.header import REQUIRED, choose_columns, lacks_renamed
-from isoflop.sources.table.raw import RunTable, choose
-from isoflop.sources.table.values import checked_numbers, texts
+from isoflop.sources.table.header import REQUIRED, term_of
+from isoflop.sources.table.missing_columns import lacks_renamed
+from isoflop.sources.table.raw import RawTable
+from isoflop.sources.table_options import TableOptions
+from isoflop.sources.table_rows import table_source, table_sources
 
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
 
+AS_THEY_ARE = TableOptions()
 _KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CSV, JSON, Parquet or Excel)."
 
 
 def load_sources(
-    sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str] = MappingProxyType({})
+    sources: Sequence[str], *, db: Path, sweep: str | None, options: TableOptions = AS_THEY_ARE
 ) -> Source | Pool:
     """The rows of all `sources`, each `PATH` or `LABEL=PATH`, as one; a run that several databases have counts once.
 
     Raises:
         IsoflopError: a source cannot be read, is given twice or has another's label, or an option concerns none.
     """
-    parts = _load(sources, db=db, sweep=sweep, renames=renames)
+    parts = _load(sources, db=db, sweep=sweep, options=options)
     return pool(parts) if len(parts) > 1 else _alone(parts[0])
 
 
 def load_each(
-    sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str] = MappingProxyType({})
+    sources: Sequence[str], *, db: Path, sweep: str | None, options: TableOptions = AS_THEY_ARE
 ) -> list[Source]:
     """The rows of each of `sources` by itself, all of them; arguments and errors as of `load_sources`."""
-    return [_alone(part) for part in _load(sources, db=db, sweep=sweep, renames=renames)]
+    return [_alone(part) for part in _load(sources, db=db, sweep=sweep, options=options)]
 
 
 def _alone(part: Source) -> Source:
     return replace(part, findings=part.findings + mixture_findings([part]))
 
 
-def _load(sources: Sequence[str], *, db: Path, sweep: str | None, renames: Mapping[str, str]) -> list[Source]:
+def _load(sources: Sequence[str], *, db: Path, sweep: str | None, options: TableOptions) -> list[Source]:
     named = [split_label(source) for source in sources]
-    parts = [load_source(path, db=db, sweep=sweep, renames=renames, label=label) for label, path in named]
-    _refuse_twice(parts)
-    _refuse_idle_options(parts, sweep, renames)
-    return _labelled(parts, [label is not None for label, _ in named])
+    groups = [_read(path, db=db, sweep=sweep, options=options, label=label) for label, path in named]
+    firsts = [next(iter(parts.values())) for parts in groups]
+    _refuse_twice(firsts)
+    _refuse_idle_options(firsts, sweep, options, [label for label, _ in named])
+    labels = _labels(firsts, [label is not None for label, _ in named])
+    return [
+        _renamed(part, label if group is None else group if len(groups) == 1 else f"{label} {group}")
+        for label, parts in zip(labels, groups, strict=True)
+        for group, part in parts.items()
+    ]
+
+
+def _read(
+    source: str, *, db: Path, sweep: str | None, options: TableOptions, label: str | None
+) -> Mapping[str | None, Source]:
+    """What `source` names: of a table that is to be read by groups, a source for each of them."""
+    found = _open(source, db, sweep, options, label)
+    if isinstance(found, Source):
+        return {None: found}
+    path = Path(source)
+    return table_sources(path, found, label or path.name, options)
 
 
 def load_source(
-    source: str,
-    *,
-    db: Path,
-    sweep: str | None,
-    renames: Mapping[str, str] = MappingProxyType({}),
-    label: str | None = None,
+    source: str, *, db: Path, sweep: str | None, options: TableOptions = AS_THEY_ARE, label: str | None = None
 ) -> Source:
     """The rows that `source` names: a sweep file's sweep in `db`, a database's `sweep`, or a table's runs.
 
-    `renames` gives the table's name of a column by ours; `label` replaces the name of the sweep or file.
+    `options` say how a table is read; `label` replaces the name of the sweep or file.
 
     Raises:
         IsoflopError: no such file, none of these kinds, a bad value, no such sweep, or nothing completed.
     """
+    found = _open(source, db, sweep, options, label)
+    path = Path(source)
+    return found if isinstance(found, Source) else table_source(path, found, label or path.name, options)
+
+
+def _open(source: str, db: Path, sweep: str | None, options: TableOptions, label: str | None) -> Source | RawTable:
+    """The sweep that `source` names, or the table as its file has it."""
     path = Path(source)
     if path.suffix == ".toml":
         return from_sweep_file(path, db, sweep, label)
@@ -79,15 +98,14 @@ def load_source(
         return from_database(path, sweep, label)
     if not content.strip():
         raise IsoflopError(f"{str(path)!r} is empty.", hint=_KINDS)
-    wanted = (*REQUIRED, *renames.values())
+    wanted = (*REQUIRED, *(request.theirs for request in options.columns))
     table = read_table(content, name=source, suffix=path.suffix.lower(), wanted=wanted)
     if table is None:
         raise IsoflopError(
             f"{str(path)!r} is not a sweep file, a database, or a table: CSV, JSON, Parquet or Excel.",
             hint=_KINDS,
         )
-    columns = choose_columns(table.header, renames, name=table.name)
-    return _table_source(path, choose(table, columns), label or path.name)
+    return table
 
 
 def _read_unless_sqlite(path: Path) -> bytes | None:
@@ -102,49 +120,6 @@ def _read_unless_sqlite(path: Path) -> bytes | None:
         raise IsoflopError(f"{str(path)!r} is a folder; a source is a file.", hint=f"Name a file. {_KINDS}") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         raise IsoflopError(f"Cannot read {str(path)!r}: {why_inaccessible(error, path)}.", hint=_KINDS) from None
-
-
-def _table_source(path: Path, table: RunTable, label: str) -> TableSource:
-    """The rows of `table`, all of which can be fitted, marked with `label`.
-
-    Budget, parameters and tokens are finite and positive; a loss is finite (normalised losses may be negative) and at
-    most 1e6 either way; what else is known of a row may be missing.
-
-    Raises:
-        IsoflopError: no rows, or a bad value.
-    """
-    if not len(table):
-        raise IsoflopError(f"{table.raw.name!r} has a header but no rows.", hint="Add one line per completed run.")
-    numbers = checked_numbers(table)
-    errors = numbers["loss_se"].tolist() if "loss_se" in numbers else ()
-    fields = zip(
-        *(numbers[ours].tolist() for ours in REQUIRED),
-        map(_none_for_nan, errors) if errors else repeat(None),
-        texts(table, "trunk") or repeat(None),
-        texts(table, "seed") or repeat(None),
-        repeat(label),
-        repeat(None),
-        repeat(None),
-        strict=False,  # of endless repetitions
-    )
-    return TableSource(
-        label=label,
-        origin=Origin(table.raw.kind),
-        path=path,
-        rows=tuple(map(Row._make, fields)),
-        columns=table.columns,
-        findings=reading_findings(table.raw.notes),
-        tokenizers=_distinct(texts(table, "tokenizer")),
-        param_counts=_distinct(name and name.lower() for name in texts(table, "param_count")),
-    )
-
-
-def _none_for_nan(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _distinct(names: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple(name for name in dict.fromkeys(names) if name is not None)
 
 
 def split_label(source: str) -> tuple[str | None, str]:
@@ -169,26 +144,41 @@ def _refuse_twice(parts: Sequence[Source]) -> None:
         seen[place] = part.path
 
 
-def _refuse_idle_options(parts: Sequence[Source], sweep: str | None, renames: Mapping[str, str]) -> None:
-    """Raises IsoflopError where --sweep or --column concerns none of the sources."""
-    tables = [(part.path, part.columns) for part in parts if isinstance(part, TableSource)]
+def _refuse_idle_options(
+    parts: Sequence[Source], sweep: str | None, options: TableOptions, given: Sequence[str | None]
+) -> None:
+    """Raises IsoflopError where an option concerns none of the sources; `given` are the labels that the user gave."""
+    tables = [part for part in parts if isinstance(part, TableSource)]
     if sweep is not None and len(tables) == len(parts):
         raise IsoflopError(
             f"{str(parts[0].path)!r} is a table of runs: it has no sweep {sweep!r}.", hint="Leave out --sweep."
         )
-    if renames and not tables:
+    if options.given and not tables:
+        what = "renames a column of a table" if options.given == "--column" else "is for tables"
         raise IsoflopError(
-            f"--column renames a column of a table, and {str(parts[0].path)!r} is a sweep.",
-            hint="Leave out --column, or give a table of runs (CSV, JSON, Parquet or Excel).",
+            f"{options.given} {what}, and {str(parts[0].path)!r} is a sweep.",
+            hint=f"Leave out {options.given}, or give a table of runs (CSV, JSON lines or Parquet).",
         )
-    for ours, theirs in renames.items():
-        if not any(theirs in columns.header for _, columns in tables):
-            path, columns = tables[0]
-            raise lacks_renamed(ours, theirs, str(path), columns.header)
+    for request in options.columns:
+        if request.label is not None and request.label not in given:
+            raise IsoflopError(
+                f"--column {request.name}={request.theirs}: no source has the label {request.label!r}.",
+                hint=f"Give the source as {request.label}=PATH.",
+            )
+        if request.label is None and not _is_met(request, options.columns, tables):
+            lacking = next((table for table in tables if request.ours not in table.columns.header), tables[0])
+            header = lacking.columns.header
+            raise lacks_renamed(request, term_of(request, header), str(lacking.path), header)
 
 
-def _labelled(parts: Sequence[Source], chosen: Sequence[bool]) -> list[Source]:
-    """The parts under labels that differ: a default that is not the only one of its name is joined by the path.
+def _is_met(request: ColumnRequest, requests: Sequence[ColumnRequest], tables: Sequence[TableSource]) -> bool:
+    """Whether some table has what this or another request for the column names."""
+    alike = [other for other in requests if other.ours == request.ours and other.label is None]
+    return any(not isinstance(term_of(other, table.columns.header), str) for other in alike for table in tables)
+
+
+def _labels(parts: Sequence[Source], chosen: Sequence[bool]) -> list[str]:
+    """Labels that differ: a default that is not the only one of its name is joined by the path.
 
     Raises:
         IsoflopError: the user gave two sources one label.
@@ -203,7 +193,7 @@ def _labelled(parts: Sequence[Source], chosen: Sequence[bool]) -> list[Source]:
             raise IsoflopError(
                 f"{number} sources have the label {label!r}.", hint="Give each source its own label: LABEL=PATH."
             )
-    return [_renamed(part, label) for part, label in zip(parts, labels, strict=True)]
+    return labels
 
 
 def _renamed(part: Source, label: str) -> Source:

@@ -15,6 +15,8 @@ from isoflop.finding import Finding
 from isoflop.result import CurvePoint
 from isoflop.shape import ParamCount
 from isoflop.sources.table.header import TableColumns
+from isoflop.sources.table.loss_scale import PLAIN, LossScale
+from isoflop.sources.table_options import TableOptions
 from isoflop.spec import SweepSpec
 from isoflop.store import RunCell, SweepCell
 
@@ -191,10 +193,18 @@ class SweepSource(Source):
 
 @dataclass(frozen=True, kw_only=True)
 class TableSource(Source):
-    """A table of other people's runs, and which of its columns were read."""
+    """A table of other people's runs.
+
+    Attributes:
+        columns: which of its columns were read.
+        loss_scale: what its losses are, as they are fitted.
+        options: how it was to be read.
+    """
 
     param_count: Convention = "as_given"
     columns: TableColumns
+    loss_scale: LossScale = PLAIN
+    options: TableOptions = field(default_factory=TableOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

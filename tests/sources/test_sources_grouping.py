@@ -9,6 +9,8 @@ from isoflop.fit import Question
 from isoflop.sources.grouping import Grouping, grouped
 from isoflop.sources.load import load_sources
 from isoflop.sources.source import fit_source
+from isoflop.sources.table.column_request import ColumnRequest
+from isoflop.sources.table_options import TableOptions
 from tests.commands import isoflop
 from tests.fit.known_sweeps import DATA
 from tests.report_examples import grid, make_result, save_sweep
@@ -17,7 +19,8 @@ ACHIEVED = DATA / "cases" / "01-achieved-flops" / "input.csv"
 
 
 def load(*sources, **renames):
-    return load_sources([str(source) for source in sources], db=DATA / "none.db", sweep=None, renames=renames)
+    options = TableOptions(columns=tuple(ColumnRequest(ours, theirs) for ours, theirs in renames.items()))
+    return load_sources([str(source) for source in sources], db=DATA / "none.db", sweep=None, options=options)
 
 
 def achieved():

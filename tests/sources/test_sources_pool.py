@@ -166,9 +166,12 @@ def test_findings_of_a_pooled_source_say_whose_they_are(tmp_path, table):
 def test_the_json_document_lists_the_sources(db, table):
     document = fit_document(summary_of(load(db, f"theirs={table}")))
     assert (document["sweep"], document["source"]) == (None, f"{db}, {table}")
+    first = {"label": "demo", "path": str(db), "kind": "sweep", "n_rows": 14, "param_count": "total"}
+    second = {"label": "theirs", "path": str(table), "kind": "csv", "n_rows": 10, "param_count": "as_given"}
+    columns = {name: name for name in ("budget_flops", "n_params", "n_tokens", "loss")}
     assert document["sources"] == [
-        {"label": "demo", "path": str(db), "kind": "sweep", "n_rows": 14, "param_count": "total"},
-        {"label": "theirs", "path": str(table), "kind": "csv", "n_rows": 10, "param_count": "as_given"},
+        {**first, "columns": None, "loss": "loss", "loss_unit": "nats per token"},
+        {**second, "columns": columns, "loss": "loss", "loss_unit": None},
     ]
     json.dumps(document, allow_nan=False)
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from isoflop.report.figure.frontier_panel import draw_law_legend, draw_params, draw_tokens
 from isoflop.report.figure.valley_panel import draw_valleys
+from isoflop.report.loss_words import scale_of_losses
 from isoflop.report.summary import Summary
-from isoflop.sources.source import Origin
 from isoflop.wording import SIMULATED, one_line
 
 PNG_DPI = 160
@@ -66,8 +66,7 @@ def _draw(summary: Summary) -> Figure:
     # Two layouts: the legend beside the valleys must not narrow the panels below.
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.2, 1]).flat
     params, tokens = bottom.subplots(1, 2)
-    # Only of our own runs is the unit known.
-    loss_label = "loss (nats per token)" if summary.source.origin is Origin.SWEEP else "loss"
+    loss_label = scale_of_losses(summary.source).axis
     draw_valleys(top.subplots(), summary.fit, summary.source.rows, loss_label=loss_label)
     draw_params(params, summary.fit, summary.targets, summary.laws)
     draw_tokens(tokens, summary.fit, summary.targets, summary.laws)

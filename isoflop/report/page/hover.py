@@ -8,6 +8,7 @@ from typing import NamedTuple
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.target import Target
 from isoflop.report.fit_wording import interval, nats, percent
+from isoflop.report.loss_words import scale_of_losses
 from isoflop.sources.source import Pool, Row, Source, SweepSource
 from isoflop.store import CompletedResult, RunCell, run_cells
 from isoflop.units import format_flops, format_seconds
@@ -37,27 +38,28 @@ def _of_source(source: Source, whose: str) -> Iterator[DrawnRun]:
     if isinstance(source, SweepSource):
         found = ((cell, cell.completed) for cell in run_cells(source.cells) if cell.completed)
         return (_from_cell(cell, result, source, whose) for cell, result in found)
-    return (_from_row(f"<b>row {number}</b>{whose}", row) for number, row in enumerate(source.rows, start=1))
+    name = plain(scale_of_losses(source).what)
+    return (_from_row(f"<b>row {number}</b>{whose}", row, name) for number, row in enumerate(source.rows, start=1))
 
 
-def _from_row(heading: str, row: Row) -> DrawnRun:
+def _from_row(heading: str, row: Row, name: str) -> DrawnRun:
     error = f" ± {two_digits(row.loss_se)}" if row.loss_se is not None else ""
     known = {"trunk": row.trunk, "seed": row.seed}
     lines = (
         heading,
         _size(row.budget_flops, row.n_params, row.n_tokens),
-        f"loss {row.loss:.6g}{error}",
-        _as_read(row),
+        f"{name} {row.loss:.6g}{error}",
+        _as_read(row, name),
         ", ".join(f"{what} {plain(value)}" for what, value in known.items() if value is not None),
     )
     return DrawnRun(row.budget_flops, row.n_params, row.loss, hover_text(lines), None)
 
 
-def _as_read(row: Row) -> str:
+def _as_read(row: Row, name: str) -> str:
     if row.as_read is None:
         return ""
     flops, tokens, loss = row.as_read
-    return f"in the table: {format_flops(flops)} FLOPs, D {count(tokens)}, loss {loss:.6g}"
+    return f"in the table: {format_flops(flops)} FLOPs, D {count(tokens)}, {name} {loss:.6g}"
 
 
 def _from_cell(cell: RunCell, result: CompletedResult, source: SweepSource, whose: str) -> DrawnRun:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from isoflop.fit.results.profile import Profile
+from isoflop.report.loss_words import scale_of_losses
 from isoflop.report.page.hover import DrawnRun, drawn_runs, floor_text
 from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot, thinned
 from isoflop.report.summary import Summary
@@ -19,7 +20,6 @@ from isoflop.report.valley_curves import (
     scale_color,
     shown_interval,
 )
-from isoflop.sources.source import Origin
 from isoflop.units import format_flops
 
 # Each point is an element of the page and each curve another: with more a browser answers slowly.
@@ -43,13 +43,11 @@ def valley_plot(summary: Summary) -> Plot:
     runs = drawn_runs(summary.source)
     sizes = [math.log10(run.n_params) for run in runs]
     room = _MARGIN * (max(sizes) - min(sizes)) or 1.0
-    # Only of our own runs is the unit known.
-    loss = "loss (nats per token)" if summary.source.origin is Origin.SWEEP else "loss"
     return plot(
         "Loss at equal compute",
         _traces(summary, runs),
         Axis("parameters N", (min(sizes) - room, max(sizes) + room), count_tick),
-        Axis(loss),
+        Axis(scale_of_losses(summary.source).axis),
         legend={"title": {"text": "training FLOPs", "side": "top"}},
         simulated=summary.simulated,
     )

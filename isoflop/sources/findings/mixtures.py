@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from isoflop.finding import Finding, Severity
-from isoflop.sources.source import Source, SweepSource
+from isoflop.sources.source import Source, SweepSource, TableSource
+from isoflop.sources.table.loss_scale import PLAIN
 from isoflop.store import CompletedResult
 
 # A column of other things than tokenizers or conventions may hold as many values as rows.
@@ -14,12 +15,13 @@ _PARAM_COUNTS = ("mixed_param_counts", Severity.WARNING)
 MIXED_PARAM_COUNTS = _PARAM_COUNTS[0]
 _TOKENIZERS = ("mixed_tokenizers", Severity.WARNING)
 _CORPORA = ("mixed_corpora", Severity.WARNING)
+_LOSS_UNITS = ("mixed_loss_units", Severity.ERROR)
 _OPTIMIZERS = ("mixed_optimizers", Severity.WARNING)
 
 
 def mixture_findings(sources: Sequence[Source]) -> tuple[Finding, ...]:
     """One finding for each thing that differs between the fitted rows: how they were trained, read and counted."""
-    made = (_execution, _param_counts, _tokenizers, _corpora, _optimizers, _unnamed)
+    made = (_execution, _param_counts, _tokenizers, _corpora, _optimizers, _loss_units, _unnamed)
     return tuple(finding for make in made if (finding := make(sources)) is not None)
 
 
@@ -82,6 +84,21 @@ def _optimizers(sources: Sequence[Source]) -> Finding | None:
         },
         what="The fitted runs were trained with different optimizers",
         hint="Each optimizer has a valley of its own: fit each alone, or compare them with `--compare`.",
+    )
+
+
+def _loss_units(sources: Sequence[Source]) -> Finding | None:
+    known = {
+        source.label: ((source.loss_scale.axis,) if source.loss_scale != PLAIN else ())
+        if isinstance(source, TableSource)
+        else ("loss (nats per token)",)
+        for source in sources
+    }
+    return _mixed(
+        _LOSS_UNITS,
+        known,
+        what="The fitted rows measure losses in different units",
+        hint="Losses in different units do not form one valley: fit each source alone.",
     )
 
 

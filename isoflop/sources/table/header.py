@@ -1,17 +1,18 @@
 """Which column of a table is which."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 
 from isoflop.errors import IsoflopError
+from isoflop.sources.table.aliases import candidates
+from isoflop.sources.table.column_request import ColumnRequest
+from isoflop.sources.table.expression import Formula, Product, Term, formula_of, read_product
+from isoflop.sources.table.missing_columns import ambiguous, lacks, lacks_renamed
 
 REQUIRED = ("budget_flops", "n_params", "n_tokens", "loss")
 OPTIONAL = ("loss_se", "trunk", "tokenizer", "param_count", "seed")
-
-_SHOWN_COLUMNS = 20
-_NO_TOKENS = "n_tokens is the number of training tokens; FLOPs / (6 x parameters) would only be a guess."
-_EXAMPLE = "Write --column n_params=N for a file that calls its parameters N."
+# Columns of numbers, which a product may give.
+_NUMBERS = (*REQUIRED, "loss_se")
 
 
 @dataclass(frozen=True)
@@ -20,80 +21,129 @@ class TableColumns:
 
     Attributes:
         header: the file's columns, in its order.
-        chosen: the file's name of each column that is read, by ours.
+        chosen: by ours, the file's name of each column that is read, or the product or formula that gives it.
+        matched: ours of those that were found by another name without being told.
+        terms: what `chosen` means.
     """
 
     header: tuple[str, ...]
     chosen: Mapping[str, str]
+    matched: tuple[str, ...] = ()
+    terms: Mapping[str, Term] = field(default_factory=dict)
+
+    @property
+    def read(self) -> frozenset[str]:
+        """The file's columns that are read."""
+        products = (term for term in self.terms.values() if isinstance(term, Product))
+        return frozenset(name for product in products for name in product.columns)
+
+    @property
+    def computed(self) -> dict[str, Formula]:
+        """The columns that a formula gives."""
+        return {ours: term for ours, term in self.terms.items() if isinstance(term, Formula)}
 
 
-def parse_renames(given: Sequence[str]) -> dict[str, str]:
-    """The file's name of a column by ours, from texts like `n_params=N`.
+def choose_columns(
+    header: Sequence[str],
+    requests: Sequence[ColumnRequest],
+    *,
+    name: str,
+    label: str | None = None,
+    scores: bool = False,
+) -> TableColumns:
+    """Each column of ours as the first of `requests` that can be met asks, else by our name of it, else by an alias.
+
+    `header` is that of the file `name`, in which a column that is there twice is listed twice; `label` is that of the
+    source. An alias counts where one column alone can be meant, with `scores` one of a score; optional columns are read
+    if there.
 
     Raises:
-        IsoflopError: no such text, no column of ours, or one given twice.
+        IsoflopError: one that is needed is missing or may be several, or one that is read is there twice.
     """
-    renames: dict[str, str] = {}
-    for text in given:
-        ours, equals, theirs = (part.strip() for part in text.partition("="))
-        if not (equals and theirs):
-            raise IsoflopError(f"--column {text!r} does not have the form NAME=THEIRS.", hint=_EXAMPLE)
-        if ours not in REQUIRED + OPTIONAL:
-            names = f"NAME is one of {', '.join(REQUIRED + OPTIONAL)}; THEIRS is the file's own name of that column."
-            raise IsoflopError(f"--column {text!r}: isoflop reads no column {ours!r}.", hint=names)
-        if ours in renames:
-            raise IsoflopError(
-                f"--column gives {ours} twice: {renames[ours]!r} and {theirs!r}.", hint="Leave one of the two out."
-            )
-        renames[ours] = theirs
-    return renames
-
-
-def choose_columns(header: Sequence[str], renames: Mapping[str, str], *, name: str) -> TableColumns:
-    """Each column of ours under the name that `renames` gives it, else under its own; optional ones if there.
-
-    `header` is that of the file `name`, in which a column that is there twice is listed twice.
-
-    Raises:
-        IsoflopError: one that is needed is missing, or one that is read is there twice.
-    """
-    renamed = {ours: theirs for ours, theirs in renames.items() if theirs in header}
-    chosen = {ours: renamed.get(ours, ours) for ours in REQUIRED + OPTIONAL}
-    chosen = {ours: theirs for ours, theirs in chosen.items() if theirs in header or ours in REQUIRED}
-    missing = [ours for ours in REQUIRED if chosen[ours] not in header]
-    for ours in missing:
-        if ours in renames:
-            raise lacks_renamed(ours, renames[ours], name, header)
-    if missing:
-        raise _lacks(missing, name, header)
-    twice = next((theirs for theirs in chosen.values() if header.count(theirs) > 1), None)
+    chosen = _requested(header, requests, name, label)
+    terms = {ours: term for ours, (_, term) in chosen.items()}
+    for ours in REQUIRED + OPTIONAL:
+        if ours not in terms and ours in header:
+            terms[ours] = Product((ours,))
+    matched = _matched(header, terms, name, scores=scores)
+    terms |= {ours: Product((theirs,)) for ours, theirs in matched.items()}
+    _refuse_missing(header, terms, requests, name)
+    terms = {ours: terms[ours] for ours in REQUIRED + OPTIONAL if ours in terms}
+    texts = {ours: chosen[ours][0] if ours in chosen else matched.get(ours, ours) for ours in terms}
+    found = TableColumns(tuple(header), texts, tuple(matched), terms)
+    twice = next((theirs for theirs in header if theirs in found.read and header.count(theirs) > 1), None)
     if twice is not None:
         raise IsoflopError(f"{name!r} names the column {twice} twice.", hint="Rename or remove one of the two.")
-    return TableColumns(tuple(header), chosen)
+    return found
 
 
-def lacks_renamed(ours: str, theirs: str, name: str, header: Sequence[str]) -> IsoflopError:
-    """The error that the table `name` does not have the column that --column names."""
-    near = get_close_matches(theirs, header, n=1)
-    meant = f"Did you mean --column {ours}={near[0]}? " if near else ""
-    return IsoflopError(
-        f"{name!r} lacks the column {theirs!r}, which --column gives for {ours}.",
-        hint=f"{meant}It has {_listed(header)}.",
-    )
+def _requested(
+    header: Sequence[str], requests: Sequence[ColumnRequest], name: str, label: str | None
+) -> dict[str, tuple[str, Term]]:
+    """The columns that are asked for and can be had, with the text that asked; those of the source itself first.
+
+    Raises:
+        IsoflopError: the source's own request cannot be met.
+    """
+    chosen: dict[str, tuple[str, Term]] = {}
+    own = [request for request in requests if request.label is not None and request.label == label]
+    for request in (*own, *(request for request in requests if request.label is None)):
+        term = term_of(request, header)
+        if not isinstance(term, str):
+            text = term.value if isinstance(term, Formula) else request.theirs
+            chosen.setdefault(request.ours, (text, term))
+    for request in own:
+        if request.ours not in chosen:
+            raise lacks_renamed(request, term_of(request, header), name, header)
+    return chosen
 
 
-def _lacks(missing: Sequence[str], name: str, header: Sequence[str]) -> IsoflopError:
-    what = "column" if len(missing) == 1 else "columns"
-    near = {ours: match for ours in missing for match in get_close_matches(ours, header, n=1, cutoff=0.5)}
-    ours, theirs = next(iter(near.items()), (missing[0], "THEIRS"))
-    tokens = f" {_NO_TOKENS}" if list(missing) == ["n_tokens"] else ""
-    return IsoflopError(
-        f"{name!r} lacks the {what} {', '.join(missing)}; it has {_listed(header)}.",
-        hint=f"Give the file's own name, as in --column {ours}={theirs}; a CSV file names its columns in the first "
-        f"line, separated by commas.{tokens}",
-    )
+def term_of(request: ColumnRequest, header: Sequence[str]) -> Term | str:
+    """What the request means in a table of this header; the piece of it that the table does not have."""
+    if request.theirs in header:
+        return Product((request.theirs,))
+    formula = formula_of(request.ours, request.theirs)
+    if formula is not None:
+        return formula
+    if request.ours not in _NUMBERS:
+        return request.theirs
+    product = read_product(request.theirs, header)
+    if isinstance(product, Product) and not product.columns and request.ours in ("loss", "loss_se"):
+        return request.theirs  # a constant is no loss
+    return product
 
 
-def _listed(header: Sequence[str]) -> str:
-    more = f" and {len(header) - _SHOWN_COLUMNS} more" if len(header) > _SHOWN_COLUMNS else ""
-    return ", ".join(header[:_SHOWN_COLUMNS]) + more
+def _matched(header: Sequence[str], terms: Mapping[str, Term], name: str, *, scores: bool) -> dict[str, str]:
+    """The columns that are needed and not chosen, under the one other name that each may have.
+
+    Raises:
+        IsoflopError: several may be meant.
+    """
+    taken = [column for term in terms.values() if isinstance(term, Product) for column in term.columns]
+    found: dict[str, str] = {}
+    for ours in REQUIRED:
+        if ours not in terms:
+            may_be = candidates(header, ours, [*taken, *found.values()], scores=scores)
+            if len(may_be) > 1:
+                raise ambiguous(ours, may_be, name)
+            if may_be:
+                found[ours] = may_be[0]
+    return found
+
+
+def _refuse_missing(
+    header: Sequence[str], terms: Mapping[str, Term], requests: Sequence[ColumnRequest], name: str
+) -> None:
+    missing = [ours for ours in REQUIRED if ours not in terms]
+    for ours in missing:
+        for request in requests:
+            if request.ours == ours and request.label is None:
+                raise lacks_renamed(request, term_of(request, header), name, header)
+    if missing:
+        raise lacks(missing, name, header)
+    formulas = [ours for ours, term in terms.items() if isinstance(term, Formula)]
+    if len(formulas) > 1:
+        raise IsoflopError(
+            f"--column computes {' and '.join(formulas)}: C = 6 N D gives one of the three from the other two.",
+            hint="Name a column of the file for all but one of them.",
+        )

@@ -2,7 +2,16 @@
 
 from collections.abc import Collection, Iterable
 
+from isoflop.sources.table.aliases import candidates, is_score, unit_of
+from isoflop.sources.table.header import REQUIRED
+
 
 def known(columns: Iterable[str], wanted: Collection[str]) -> set[str]:
-    """Those of the names that are looked for."""
-    return {column for column in columns if column in wanted}
+    """Those of the names that are looked for, or may be one of ours by another name or in another unit."""
+    return {column for column in columns if column in wanted or _may_be_ours(column)}
+
+
+def _may_be_ours(column: str) -> bool:
+    if any(candidates([column], ours) for ours in REQUIRED) or is_score(column):
+        return True
+    return any(unit_of(column, ours) for ours in ("budget_flops", "n_params", "n_tokens"))

@@ -1,10 +1,11 @@
-"""A table as its file has it, the same for every format; and its columns by our names."""
+"""A table as its file has it, the same for every format."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
-from isoflop.sources.table.header import TableColumns
+_T = TypeVar("_T")
 
 Kind = Literal["csv", "json", "jsonl", "parquet", "xlsx"]
 
@@ -54,29 +55,22 @@ class RawTable:
         """Where the row is: `'runs.csv', line 4`."""
         return f"{self.name!r}, {'line' if self.kind in _OF_LINES else 'row'} {self.places[index]}"
 
+    def take(self, rows: Sequence[int]) -> "RawTable":
+        """The table with these of its rows alone."""
+        return dataclasses.replace(
+            self,
+            read=lambda index: _take(self.read(index), rows),
+            number=lambda: _take(self.number(), rows),
+        )
 
-@dataclass(frozen=True)
-class RunTable:
-    """The columns of a table that are read, one value per row.
-
-    Attributes:
-        raw: the table.
-        columns: which of its columns are read.
-        values: those columns by our names.
-    """
-
-    raw: RawTable
-    columns: TableColumns
-    values: Mapping[str, Sequence[object]]
-
-    def __len__(self) -> int:
-        return len(self.raw.places)
-
-    def place(self, index: int) -> str:
-        """Where the row is: `'runs.csv', line 4`."""
-        return self.raw.place(index)
+    def places_of(self, rows: Sequence[int], most: int = 12) -> str:
+        """Where rows are: `lines 11, 18, 19`, `row 4`, `lines 2, 3, 4 and 90 more`."""
+        noun = "line" if self.kind in _OF_LINES else "row"
+        numbers = self.places
+        named = ", ".join(str(numbers[row]) for row in rows[:most])
+        more = f" and {len(rows) - most} more" if len(rows) > most else ""
+        return f"{noun if len(rows) == 1 else noun + 's'} {named}{more}"
 
 
-def choose(raw: RawTable, columns: TableColumns) -> RunTable:
-    """The chosen `columns` of a table."""
-    return RunTable(raw, columns, {ours: raw.column(theirs) for ours, theirs in columns.chosen.items()})
+def _take(values: Sequence[_T], rows: Sequence[int]) -> list[_T]:
+    return [values[row] for row in rows]

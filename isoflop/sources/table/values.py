@@ -2,15 +2,19 @@
 
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
 
 from isoflop.errors import IsoflopError
+from isoflop.sources.table.cells import Numbers, counts_of, number, numbers_of
+from isoflop.sources.table.expression import FORMULAS
 from isoflop.sources.table.header import REQUIRED
-from isoflop.sources.table.raw import RunTable
+from isoflop.sources.table.run_table import RunTable
+from isoflop.sources.table.unfinished import is_missing
 
 # Of a vocabulary of e^1000 tokens a uniform guess costs 1000 nats; what is far beyond is no loss per token.
 LARGEST_LOSS = 1e6
@@ -23,53 +27,40 @@ _KINDS = {
     "loss_se": "finite number of at least 0",
     **dict.fromkeys(("budget_flops", "n_params", "n_tokens"), "finite positive number"),
 }
-
-Numbers = npt.NDArray[np.float64]
-
-
-def number(value: object) -> float:
-    """The number that `value` is, also as text; NaN for anything else.
-
-    True and false, lists, `1_000` and digits of other scripts are no numbers.
-    """
-    try:
-        if isinstance(value, str):
-            return float(value) if value.isascii() and "_" not in value else math.nan
-        return float(value) if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else math.nan
-    except ValueError:
-        return math.nan
-    except OverflowError:  # a whole number of more digits than a float has room for
-        return math.inf
-
-
-def numbers_of(values: Sequence[object]) -> Numbers:
-    """Each value as `number` reads it."""
-    if set(map(type, values)) == {float}:
-        return np.array(values, dtype=np.float64)
-    return np.fromiter(map(number, values), np.float64, len(values))
-
-
-def is_missing(value: object) -> bool:
-    """Whether an optional cell says nothing: it is empty, null or NaN."""
-    if isinstance(value, str):
-        return value.strip().lower() in ("", "nan")
-    return value is None or (isinstance(value, float) and math.isnan(value))
+_COUNTS = ("budget_flops", "n_params", "n_tokens")
+# A counter with a sign and so many further bits shows what goes beyond them as a negative number; -1 is no such.
+_BITS = {31: "32-bit", 63: "64-bit"}
+_NEGATIVE = re.compile("-[0-9]{1,19}")
+_SMALLEST_WRAPPED = 1000
 
 
 def checked_numbers(table: RunTable) -> dict[str, Numbers]:
-    """The columns of numbers, by our names of them; NaN where an optional one is missing.
+    """The columns of numbers by our names, also those that formulas give; NaN where an optional one is missing.
 
     Raises:
         IsoflopError: the first value that cannot be fitted, with its place.
     """
     columns = {ours: values for ours, values in table.values.items() if ours in _KINDS}
-    numbers = {ours: numbers_of(values) for ours, values in columns.items()}
+    numbers = {
+        ours: counts_of(values, ours) if ours in _COUNTS else numbers_of(values) for ours, values in columns.items()
+    }
+    _refuse_bad(table, columns, numbers)
+    computed = {ours: formula.of(numbers) for ours, formula in table.columns.computed.items()}
+    _refuse_bad(table, {ours: values.tolist() for ours, values in computed.items()}, computed)
+    return numbers | computed
+
+
+def _refuse_bad(table: RunTable, columns: Mapping[str, Sequence[object]], numbers: Mapping[str, Numbers]) -> None:
+    """Nothing.
+
+    Raises:
+        IsoflopError: the first value that cannot be fitted, with its place.
+    """
     bad = np.array([_is_bad(ours, numbers[ours], values) for ours, values in columns.items()])
     if bad.any():
         row = int(bad.any(axis=0).argmax())
         ours = list(columns)[int(bad[:, row].argmax())]
         raise _refused(table.place(row), ours, columns[ours][row])
-    return numbers
 
 
 def texts(table: RunTable, ours: str) -> list[str | None]:
@@ -111,10 +102,26 @@ def _refused(place: str, ours: str, value: object) -> IsoflopError:
             f"{place}: {ours} = {_shown(value)} is not between {SMALLEST:g} and {LARGEST:g}.",
             hint="Correct the line or leave the run out.",
         )
+    width = _overflowed(value) if ours in _COUNTS else None
+    if width is not None:
+        return IsoflopError(
+            f"{place}: {ours} = {_shown(value)} is not a {_KINDS[ours]}: it looks like a {width} whole number that "
+            "overflowed.",
+            hint="Write the column again as 64-bit or floating-point numbers, or have it computed where it is lost: "
+            f"--column {ours}={FORMULAS[ours]}.",
+        )
     return IsoflopError(
         f"{place}: {ours} = {_shown(value)} is not a {_KINDS[ours]}.",
         hint="Correct the line or leave the run out, and write numbers like 1.2e18 or 124000000.",
     )
+
+
+def _overflowed(value: object) -> str | None:
+    """The width of the counter that shows this negative whole number; None of one that no counter shows."""
+    whole = str(value).strip().removesuffix(".0")
+    if not _NEGATIVE.fullmatch(whole) or int(whole) > -_SMALLEST_WRAPPED:
+        return None
+    return next((words for bits, words in _BITS.items() if int(whole) >= -(2**bits)), None)
 
 
 def _text(value: object) -> str:

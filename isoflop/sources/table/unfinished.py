@@ -1,0 +1,87 @@
+"""Which rows of a table are results: those of runs that finished with a loss."""
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from isoflop.sources.table.aliases import last_name
+from isoflop.sources.table.cells import number, numbers_of
+from isoflop.sources.table.raw import RawTable
+
+_STATE_COLUMNS = ("state", "status", "run_state", "run_status")
+_FINISHED = ("finished", "finish", "completed", "complete", "success", "succeeded", "successful", "done", "ok")
+_UNFINISHED = (
+    "crashed", "crash", "failed", "failure", "fail", "running", "killed", "preempted", "preempting", "pending",
+    "queued", "waiting", "canceled", "cancelled", "aborted", "stopped", "interrupted", "error", "oom", "timeout",
+    "timed_out", "diverged", "skipped", "deleted",
+)  # fmt: skip
+_NOTHING = frozenset({"", "nan", "none", "null", "n/a", "na", "#n/a", "<na>", "-", "--", "?", "missing", "undefined"})
+
+
+class Missing(StrEnum):
+    """Why a row is no result."""
+
+    LOSS = "without a loss"
+    DIVERGED = "diverged (an infinite loss)"
+    STATE = "not finished"
+
+
+def is_missing(value: object) -> bool:
+    """Whether an optional cell says nothing: it is empty, null or NaN."""
+    if isinstance(value, str):
+        return value.strip().lower() in ("", "nan")
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def missing_results(raw: RawTable, loss: Sequence[object], read: Sequence[str]) -> dict[int, Missing]:
+    """Why rows are no results, by their index. `read` are the columns that are read as something else.
+
+    A loss that is a number counts only of a run that finished, where a column tells the states of runs.
+    """
+    found = dict.fromkeys(_unfinished(raw, read), Missing.STATE)
+    for row in np.flatnonzero(~np.isfinite(numbers_of(loss))).tolist():
+        why = _of_loss(loss[row])
+        if why is not None:
+            found[row] = why
+    return found
+
+
+def _of_loss(value: object) -> Missing | None:
+    if type(value) is float:
+        return Missing.LOSS if math.isnan(value) else Missing.DIVERGED if math.isinf(value) else None
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word in _NOTHING:
+            return Missing.LOSS
+        if word in _UNFINISHED:
+            return Missing.DIVERGED if word == "diverged" else Missing.STATE
+    if value is None:
+        return Missing.LOSS
+    return Missing.DIVERGED if math.isinf(number(value)) and not _has_digits_only(value) else None
+
+
+def _has_digits_only(value: object) -> bool:
+    """Whether it is a whole number beyond every float, which no diverged run logs."""
+    return isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit())
+
+
+def _unfinished(raw: RawTable, read: Sequence[str]) -> frozenset[int]:
+    """The rows whose state is known and is another than that of a finished run."""
+    for column in raw.header:
+        if last_name(column) in _STATE_COLUMNS and column not in read and raw.header.count(column) == 1:
+            words = [value.strip().lower() if isinstance(value, str) else None for value in raw.column(column)]
+            told = [word for word in words if word]
+            known = sum(word in _FINISHED or word in _UNFINISHED for word in told)
+            if told and 2 * known > len(told):
+                return frozenset(row for row, word in enumerate(words) if word and word not in _FINISHED)
+    return frozenset()
+
+
+def kept_rows(n_rows: int, missing: dict[int, Missing]) -> list[int]:
+    """The other rows, in order."""
+    keep = np.ones(n_rows, dtype=bool)
+    keep[list(missing)] = False
+    rows: list[int] = np.flatnonzero(keep).tolist()
+    return rows
