@@ -126,8 +126,8 @@ def test_rows_are_counted_in_a_document_and_lines_in_lines(tmp_path):
 
 def test_numbers_that_are_none_are_refused_with_their_row(tmp_path):
     for value in (float("nan"), float("inf"), 10**400):
-        text = json.dumps([OBJECTS[0], {**OBJECTS[1], "loss": value}])
-        assert "row 2: loss = " in refusal(save(tmp_path, text)).message
+        text = json.dumps([OBJECTS[0], {**OBJECTS[1], "n_tokens": value}])
+        assert "row 2: n_tokens = " in refusal(save(tmp_path, text)).message
 
 
 @pytest.mark.parametrize(

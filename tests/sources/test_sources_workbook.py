@@ -90,12 +90,12 @@ def test_titles_comments_and_blank_rows_are_left_out(tmp_path):
 
 
 def test_a_bad_cell_is_named_by_the_row_that_excel_shows(tmp_path):
-    lines = [TABLE[0], TABLE[1], [*TABLE[2][:3], "diverged"]]
-    assert "row 7: loss = 'diverged'" in refusal(save(tmp_path, workbook({"a": lines}, first_row=5))).message
-    lines = [TABLE[0], TABLE[1], [*TABLE[2][:3], True]]
-    assert "row 3: loss = true" in refusal(save(tmp_path, workbook({"a": lines}))).message
-    lines = [TABLE[0], TABLE[1], TABLE[2][:3]]
-    assert "row 3: loss = null" in refusal(save(tmp_path, workbook({"a": lines}))).message
+    lines = [TABLE[0], TABLE[1], [*TABLE[2][:2], "many", 2.5]]
+    assert "row 7: n_tokens = 'many'" in refusal(save(tmp_path, workbook({"a": lines}, first_row=5))).message
+    lines = [TABLE[0], TABLE[1], [*TABLE[2][:2], True, 2.5]]
+    assert "row 3: n_tokens = true" in refusal(save(tmp_path, workbook({"a": lines}))).message
+    lines = [TABLE[0], TABLE[1], [*TABLE[2][:2], "", 2.5]]
+    assert "row 3: n_tokens = null" in refusal(save(tmp_path, workbook({"a": lines}))).message
 
 
 def test_columns_may_be_called_otherwise_and_numbers_be_text(tmp_path):
