@@ -117,6 +117,25 @@ def test_a_decimal_comma_between_commas_is_refused_not_shifted(tmp_path):
     assert "decimals with a point" in refused.hint
 
 
+@pytest.mark.parametrize("first", [[7, 8, 9], [1, 3, 4], ["1e18", "2e18", "3e18"]])
+def test_rows_of_a_field_too_many_are_refused_where_the_first_do_not_count_them(tmp_path, first):
+    lines = [f"{one},{','.join(cells)}" for one, cells in zip(first, CELLS, strict=False)]
+    assert "line 2, has 5 fields for 4 columns." in refusal(save(tmp_path, "\n".join([HEADER, *lines]))).message
+
+
+def test_known_names_decide_on_the_separator_before_rows_do(tmp_path):
+    lines = [f"{';'.join(cells)};one, two" for cells in CELLS]
+    path = save(tmp_path, "\n".join([";".join([*COLUMNS, "of, by", "note"]), *lines]))
+    assert rows(path) == ROWS
+
+
+def test_rows_decide_on_the_separator_where_names_are_not_known(tmp_path):
+    path = save(tmp_path, table(";", header=["FLOPs, of all, in words, and more, still", "N", "D", "L"]))
+    named = {"n_params": "N", "n_tokens": "D", "loss": "L"}
+    assert read_table(path.read_bytes(), name="", suffix=".csv", wanted=()).header[1:] == ("N", "D", "L")
+    assert rows(path, budget_flops="FLOPs, of all, in words, and more, still", **named) == ROWS
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_separator_at_the_end_of_lines_ends_no_table(tmp_path, separator):
     lines = table(separator).splitlines()

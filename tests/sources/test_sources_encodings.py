@@ -95,7 +95,8 @@ def test_packed_tables_are_read_whatever_they_are_called(tmp_path, ending):
 @pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zst"])
 def test_several_packed_pieces_are_one_table(tmp_path, ending):
     first, second = table()[:200].encode(), table()[200:].encode()
-    assert rows(save(tmp_path, PACKED[ending](first) + PACKED[ending](second))) == ROWS
+    between = bytes(4) if ending == "xz" else b""  # its padding
+    assert rows(save(tmp_path, PACKED[ending](first) + between + PACKED[ending](second) + between)) == ROWS
 
 
 @pytest.mark.parametrize("ending", PACKED)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from isoflop.sources.table.formats import read_table
 from tests.field_cases import COLUMNS, OBJECTS, ROWS, load, notes, refusal, rows, save
 
 DUMPS = {
@@ -174,4 +175,12 @@ def test_one_run_that_goes_over_lines_is_a_row(tmp_path):
 
 def test_nesting_without_end_makes_no_endless_names(tmp_path):
     deep = json.loads('{"a":' * 200 + "1" + "}" * 200)
-    assert rows(save(tmp_path, json.dumps([{**row, "deep": deep} for row in OBJECTS]))) == ROWS
+    path = save(tmp_path, json.dumps([{**row, "deep": deep} for row in OBJECTS]))
+    assert rows(path) == ROWS
+    assert max(map(len, load(path).columns.header)) < 40
+
+
+def test_columns_by_number_need_no_known_name(tmp_path):
+    text = json.dumps({f"x{column}": rows for column, rows in by_column(NUMBERS).items()})
+    found = read_table(text.encode(), name="", suffix=".json", wanted=COLUMNS)
+    assert found.header == tuple(f"x{column}" for column in COLUMNS)

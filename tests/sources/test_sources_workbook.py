@@ -104,6 +104,15 @@ def test_columns_may_be_called_otherwise_and_numbers_be_text(tmp_path):
     assert rows(path, budget_flops="C", n_params="N", n_tokens="D", loss="val") == ROWS
 
 
+def test_a_text_may_be_in_pieces_and_have_a_reading(tmp_path):
+    content = workbook({"a": TABLE})
+    with zipfile.ZipFile(io.BytesIO(content)) as written:
+        texts = written.read("xl/sharedStrings.xml").decode()
+    pieces = "<si><r><t>lo</t></r><r><t>ss</t></r><rPh sb='0' eb='1'><t>x</t></rPh></si>"
+    shared = texts.replace("<si><t>loss</t></si>", pieces)
+    assert rows(save(tmp_path, workbook({"a": TABLE}, **{"xl/sharedStrings.xml": shared}))) == ROWS
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [

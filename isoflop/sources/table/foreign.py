@@ -68,4 +68,4 @@ def refuse_text(text: str, *, name: str) -> None:
 
 
 def _refuse(name: str, what: str) -> NoReturn:
-    raise IsoflopError(f"{name!r} is {what}, not a sweep file, a database or a table that is read.", hint=_SAVE)
+    raise IsoflopError(f"{name!r} is {what}, not a sweep file, a database or a table that isoflop reads.", hint=_SAVE)

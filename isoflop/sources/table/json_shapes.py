@@ -48,7 +48,11 @@ def grid_of(value: object, *, name: str, wanted: Collection[str], depth: int = 1
     if isinstance(value, list):
         return _of_list(value, name)
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        _refuse(name, "is a JSON text that holds JSON: it was encoded twice", "Write it with one call of `to_json`.")
+        _refuse(
+            name,
+            "is a JSON text that holds JSON: it was encoded twice",
+            "Write the table once, as `df.to_json(path)` does.",
+        )
     if not isinstance(value, dict):
         _refuse(name, "is JSON, but neither a list nor an object")
     split = _split(value)
