@@ -157,7 +157,7 @@ def _refuse_idle_options(
         what = "renames a column of a table" if options.given == "--column" else "is for tables"
         raise IsoflopError(
             f"{options.given} {what}, and {str(parts[0].path)!r} is a sweep.",
-            hint=f"Leave out {options.given}, or give a table of runs (CSV, JSON lines or Parquet).",
+            hint=f"Leave out {options.given}, or give a table of runs (CSV, JSON, Parquet or Excel).",
         )
     for request in options.columns:
         if request.label is not None and request.label not in given:

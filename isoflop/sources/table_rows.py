@@ -1,8 +1,8 @@
 """From a table to the rows of a fit."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 
@@ -11,7 +11,14 @@ from isoflop.finding import Finding
 from isoflop.sources.findings.as_read import reading_findings
 from isoflop.sources.findings.clusters import mixed_groups
 from isoflop.sources.findings.scores import perplexity_findings, score_findings
-from isoflop.sources.findings.table_reading import column_findings, missing_rows, none_left, rows_selected
+from isoflop.sources.findings.table_reading import (
+    NoResultError,
+    column_findings,
+    groups_left_out,
+    missing_rows,
+    none_left,
+    rows_selected,
+)
 from isoflop.sources.findings.unit_ratios import unit_findings
 from isoflop.sources.source import Origin, Row, TableSource
 from isoflop.sources.table.cells import Numbers
@@ -33,11 +40,28 @@ def table_sources(path: Path, raw: RawTable, label: str, options: TableOptions) 
     """
     if options.group is None:
         return {None: table_source(path, raw, label, options)}
+    _refuse_empty(raw)
     selected, findings = _selected(raw, options)
-    return {
-        group: table_source(path, selected.take(rows), label, options, found=findings)
-        for group, rows in groups_of(selected, options.group).items()
-    }
+    found: dict[str | None, TableSource] = {}
+    unfinished: dict[str, NoResultError] = {}
+    for group, rows in groups_of(selected, options.group).items():
+        try:
+            found[group] = table_source(path, selected.take(rows), label, options, found=findings)
+        except NoResultError as error:
+            unfinished[group] = error
+    if not found:
+        raise next(iter(unfinished.values()))
+    return {group: _beside(source, list(unfinished)) for group, source in found.items()}
+
+
+def _beside(source: TableSource, unfinished: Sequence[str]) -> TableSource:
+    """The source with a finding on the groups beside it that have no result."""
+    return replace(source, findings=(*source.findings, *groups_left_out(unfinished))) if unfinished else source
+
+
+def _refuse_empty(raw: RawTable) -> None:
+    if not len(raw.places):
+        raise IsoflopError(f"{raw.name!r} has a header but no rows.", hint="Add one line per completed run.")
 
 
 def _selected(raw: RawTable, options: TableOptions) -> tuple[RawTable, tuple[Finding, ...]]:
@@ -60,8 +84,7 @@ def table_source(
         IsoflopError: no rows or no result, a bad value, or units that no training has.
     """
     columns = choose_columns(raw.header, options.columns, name=raw.name, label=label, scores=options.higher_is_better)
-    if not len(raw.places):
-        raise IsoflopError(f"{raw.name!r} has a header but no rows.", hint="Add one line per completed run.")
+    _refuse_empty(raw)
     if found is None:
         raw, found = _selected(raw, options)
     table = choose(raw, columns)

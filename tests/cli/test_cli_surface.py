@@ -158,7 +158,16 @@ def test_json_of_fit(drawn: Path) -> None:
         "laws", "bootstrap", "findings",
     }  # fmt: skip
     assert document["sources"] == [
-        {"label": "drawn", "path": "isoflop.db", "kind": "sweep", "n_rows": 21, "param_count": "total"}
+        {
+            "label": "drawn",
+            "path": "isoflop.db",
+            "kind": "sweep",
+            "n_rows": 21,
+            "param_count": "total",
+            "columns": None,
+            "loss": "loss",
+            "loss_unit": "nats per token",
+        }
     ]
     assert set(document["profiles"][0]) == {
         "budget_flops", "n_points", "vertex", "n_opt", "n_opt_ci", "d_opt", "d_opt_ci", "loss_opt", "curvature", "rmse",

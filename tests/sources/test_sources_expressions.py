@@ -48,6 +48,11 @@ def test_nothing_else_is_evaluated(text, piece):
     assert read_product(text, HEADER) == piece
 
 
+def test_an_endless_text_is_read_without_recursion():
+    assert read_product("flops" + "/1" * 50_000, HEADER) == Product(("flops",))
+    assert isinstance(read_product("x" + "/1*" * 50_000, HEADER), str)
+
+
 @pytest.mark.parametrize("text", ["6ND", "6nd", "6*N*D", "6 N D", "6 * n * d"])
 def test_six_n_d_is_written_as_people_write_it(text):
     assert formula_of("budget_flops", text) is Formula.BUDGET
@@ -92,6 +97,14 @@ def test_without_being_asked_tokens_are_not_computed():
     refused = refusal(case(11))
     assert "lacks the column n_tokens" in refused.message
     assert "--column n_tokens=C/6N" in refused.hint
+
+
+def test_the_way_out_is_named_whatever_the_other_columns_are_called(tmp_path):
+    path = write(tmp_path, ("x", "y", "loss"), [(run[0], run[1], run[3]) for run in RUNS])
+    columns = ["budget_flops=x", "n_params=y"]
+    assert "--column n_tokens=C/6N" in refusal(path, columns=columns).hint
+    assert load(path, columns=[*columns, "n_tokens=C/6N"]).rows
+    assert "C/6" not in refusal(path, columns=columns[:1]).hint
 
 
 def test_budgets_from_sizes_and_tokens_are_those_of_the_clean_table():

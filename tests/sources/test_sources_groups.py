@@ -40,6 +40,13 @@ def test_rows_may_be_chosen_by_a_value():
     assert "--where corpus=web" in reproduction(summary_of(source))[0]
 
 
+def test_a_group_without_any_result_is_left_out_and_named(tmp_path):
+    rows = [*((*run, "web") for run in RUNS), *((*run[:3], "", "code") for run in RUNS)]
+    [web] = each(write(tmp_path, HEADER, rows), group="corpus")
+    assert web.label == "web"
+    assert "Groups without any result are not fitted: code." in finding(web, "rows_without_result").message
+
+
 def test_the_commands_of_a_report_of_groups_give_the_groups_again():
     code, _ = each(case(23), group="corpus")
     words = ["isoflop", "report", case(23), "--group", "corpus", "--loss-unit", "bits", "--out", "x"]

@@ -44,6 +44,14 @@ def test_of_a_score_in_0_to_1_the_complement_is_fitted_and_named(columns):
     assert "--higher-is-better" in reproduction(summary)[0]
 
 
+def test_a_score_that_is_asked_for_is_read_beside_a_loss(tmp_path):
+    path = write(tmp_path, (*REQUIRED, "accuracy"), [(*run, accuracy(run[3])) for run in RUNS])
+    assert finding(load(path, higher_is_better=True), "loss_scale").values["formula"] == "1 - accuracy"
+    assert load(path).findings == ()
+    told = load(path, columns=["loss=loss"], higher_is_better=True)
+    assert "falls as compute rises" in finding(told, "looks_like_score").message
+
+
 @pytest.mark.parametrize(
     ("name", "change", "formula"),
     [

@@ -86,6 +86,8 @@ def test_the_factor_and_the_likely_unit_are_named(number, columns, said, option)
         (("C (1e18)", "N [M]", "D [B]", "loss"), ["C (1e18)*1e18", "N [M]*1e6", "D [B]*1e9"]),
         (("PFLOP/s-days", "params_millions", "tokens (T)", "loss"), ["PFLOP/s-days*8.64e19", "tokens (T)*1e12"]),
         (("zettaflops", "size_b", "data_b", "loss"), ["zettaflops*1e21", "size_b*1e9", "data_b*1e9"]),
+        (("GMACs", "#params(M)", "D/1e9", "loss"), ["GMACs*2e9", "#params(M)*1e6", "D/1e9*1e9"]),
+        (("compute (EFLOP)", "params_k", "tokens_mil", "loss"), ["(EFLOP)*1e18", "params_k*1e3", "tokens_mil*1e6"]),
     ],
     ids=lambda value: value[0],
 )

@@ -24,6 +24,10 @@ _NOMINAL = {
 }
 
 
+class NoResultError(IsoflopError):
+    """No row of a table is the result of a run."""
+
+
 def column_findings(columns: TableColumns, scale: LossScale) -> tuple[Finding, ...]:
     """Which columns were found by another name, which are computed, and what the losses are."""
     found = (_matched(columns), _computed(columns), _scale(columns, scale))
@@ -110,9 +114,22 @@ def missing_rows(raw: RawTable, missing: Mapping[int, Missing]) -> tuple[Finding
     )
 
 
-def none_left(raw: RawTable, missing: Mapping[int, Missing]) -> IsoflopError:
+def groups_left_out(names: Sequence[str]) -> tuple[Finding, ...]:
+    """Which groups have no row that is a result."""
+    return (
+        Finding(
+            "rows_without_result",
+            Severity.WARNING,
+            f"Groups without any result are not fitted: {', '.join(names)}.",
+            "Nothing needs to be done for runs that did not finish.",
+            {"groups": list(names)},
+        ),
+    )
+
+
+def none_left(raw: RawTable, missing: Mapping[int, Missing]) -> NoResultError:
     """The error that no row of the table is a result."""
-    return IsoflopError(
+    return NoResultError(
         f"No row of {raw.name!r} is the result of a run: {_kinds(Counter(missing.values()))} "
         f"({raw.places_of(sorted(missing))}).",
         hint="Give finite losses, one per completed run; --column loss=THEIRS names another column of losses.",

@@ -17,7 +17,7 @@ _ALIASES: Mapping[str, frozenset[str]] = MappingProxyType(
         "budget_flops": _names(
             "budget_flops c flops flop budget budgets compute flops_budget flop_budget budget_flop "
             "compute_budget compute_flops train_flops training_flops total_flops n_flops num_flops "
-            "train_compute training_compute total_compute total_train_flops model_flops"
+            "train_compute training_compute total_compute total_train_flops total_flos"
         ),
         "n_params": _names(
             "n_params n params parameters n_parameters num_params num_parameters nparams model_params "
@@ -29,7 +29,7 @@ _ALIASES: Mapping[str, frozenset[str]] = MappingProxyType(
         "n_tokens": _names(
             "n_tokens d tokens num_tokens ntokens n_train_tokens num_train_tokens train_tokens "
             "training_tokens tokens_seen total_tokens tokens_trained n_training_tokens num_training_tokens "
-            "tokens_total total_train_tokens trained_tokens"
+            "tokens_total total_train_tokens trained_tokens num_input_tokens_seen"
         ),
         "loss": _names(
             "loss val_loss eval_loss final_loss test_loss valid_loss validation_loss heldout_loss "
@@ -38,6 +38,8 @@ _ALIASES: Mapping[str, frozenset[str]] = MappingProxyType(
         ),
     }
 )
+# FLOPs of the runs themselves, which are looked for where no column is named a budget.
+_ACHIEVED = _names("achieved_flops actual_flops measured_flops logged_flops")
 # Losses on another scale, which are looked for where no column is named a loss.
 SCALES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -63,12 +65,14 @@ _METRIC = {
 }  # fmt: skip
 # One petaFLOP per second for a day: 1e15 x 86400 (OpenAI's AI and compute, 2018).
 PETAFLOP_DAY = 8.64e19
+# A multiplication and an addition.
+_FLOPS_PER_MAC = 2
 _DAYS = _names(
     "pfs_days pf_days pflops_days pflop_s_days pfs_day pflop_days petaflop_days petaflop_s_days "
     "petaflops_days pf_s_days pflops_s_days"
 )
 _SIZES = {"n_params": {"size", "model"}, "n_tokens": {"data", "data_size", "dataset_size", "dataset"}}
-_POWER = re.compile(r"(?:10\^|1e\+?)([0-9]{1,2})")
+_POWER = re.compile(r"x?(?:10\^|1e\+?)([0-9]{1,2})")
 
 
 def plain_name(column: str) -> str:
@@ -87,6 +91,8 @@ def candidates(header: Sequence[str], ours: str, taken: Sequence[str] = (), *, s
     if scores and ours == "loss":
         return [column for column in free if is_score(column)]
     found = [column for column in free if _may_be(column, ours)]
+    if ours == "budget_flops" and not found:
+        found = [column for column in free if _ACHIEVED & {plain_name(column), last_name(column)}]
     if ours == "loss" and not found:
         found = [column for column in free if scale_of(column)]
     return found
@@ -169,11 +175,12 @@ def _unit_of_flops(name: str) -> float | None:
         return PETAFLOP_DAY
     words = name.split("_")
     for word in words:
-        if found := _POWER.fullmatch(word):
+        rest = "_".join(other for other in words if other != word)
+        if (found := _POWER.fullmatch(word)) and rest in _ALIASES["budget_flops"]:
             return float(f"1e{found[1]}")
         bare = re.sub(r"(?:flops?|macs?)$", "", word)
         if bare != word and bare in _METRIC:
-            return _METRIC[bare]
+            return _METRIC[bare] * (1 if "flop" in word else _FLOPS_PER_MAC)
         if len(words) > 1 and word in _METRIC and len(word) > 1:
             return _METRIC[word]
     if len(words) > 1 and words[-1] in _METRIC and "_".join(words[:-1]) in _ALIASES["budget_flops"]:

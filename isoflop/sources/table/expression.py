@@ -89,12 +89,12 @@ def read_product(text: str, header: Collection[str]) -> Product | str:
 
 def _piece(piece: str, header: Collection[str]) -> tuple[list[str], float] | None:
     """A column or a number, and what it is multiplied by: `eval/loss` may be a column, `loss/2` a quotient."""
-    if piece in header:
-        return [piece], 1.0
-    if _NUMBER.fullmatch(piece):
-        return [], float(piece)
-    left, sign, right = (part.strip() for part in piece.rpartition("/"))
-    if sign and _NUMBER.fullmatch(right) and float(right):
-        inner = _piece(left, header)
-        return None if inner is None else (inner[0], inner[1] / float(right))
-    return None
+    divisor = 1.0
+    while piece not in header:
+        if _NUMBER.fullmatch(piece):
+            return [], float(piece) / divisor
+        left, sign, right = (part.strip() for part in piece.rpartition("/"))
+        if not (sign and _NUMBER.fullmatch(right) and float(right)):
+            return None
+        piece, divisor = left, divisor * float(right)
+    return [piece], 1.0 / divisor

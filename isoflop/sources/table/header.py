@@ -63,7 +63,9 @@ def choose_columns(
     chosen = _requested(header, requests, name, label)
     terms = {ours: term for ours, (_, term) in chosen.items()}
     for ours in REQUIRED + OPTIONAL:
-        if ours not in terms and ours in header:
+        # A score is asked for: what is named one comes before a loss.
+        passed = ours == "loss" and scores and candidates(header, ours, scores=True)
+        if ours not in terms and ours in header and not passed:
             terms[ours] = Product((ours,))
     matched = _matched(header, terms, name, scores=scores)
     terms |= {ours: Product((theirs,)) for ours, theirs in matched.items()}

@@ -1,15 +1,15 @@
 """Errors that a table does not have a column, with the way out."""
 
+import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.aliases import candidates, in_other_units, is_score
+from isoflop.sources.table.aliases import in_other_units, is_score
 from isoflop.sources.table.column_request import ColumnRequest
 from isoflop.sources.table.expression import FORMULAS, Formula, Product, Term
 
 _SHOWN_COLUMNS = 20
-_OPTION = "--column {}='{}'"
 
 
 def lacks_renamed(request: ColumnRequest, piece: Term | str, name: str, header: Sequence[str]) -> IsoflopError:
@@ -44,11 +44,11 @@ def _way_out(missing: Sequence[str], header: Sequence[str]) -> str:
     """Options that would give the columns: units that a name tells, a score, the only similar name, a formula."""
     scaled = {ours: found for ours in missing if (found := in_other_units(header, ours))}
     scores = [column for column in header if is_score(column)] if "loss" in missing else []
-    options = [_OPTION.format(ours, found.text) for ours, found in scaled.items()]
+    options = [f"--column {ours}={quoted(found.text)}" for ours, found in scaled.items()]
     if len(scores) == 1:
         options.append(f"--column loss={quoted(scores[0])} --higher-is-better")
     unknown = [ours for ours in missing if ours not in scaled and not (ours == "loss" and scores)]
-    formula = _computed(unknown, header)
+    formula = _computed(unknown, [ours for ours in missing if ours not in scaled])
     if scaled or len(scores) == 1:
         more = " ".join([*options, *([f"--column {unknown[0]}={FORMULAS[unknown[0]]}"] if formula else [])])
         units = "Columns in other units, and scores of which more is better, are read when told:"
@@ -66,12 +66,9 @@ def _nearest(missing: Sequence[str], header: Sequence[str]) -> tuple[str, str]:
     return next(iter(near.items()), (missing[0], "THEIRS"))
 
 
-def _computed(unknown: Sequence[str], header: Sequence[str]) -> str:
-    """What C = 6 N D would give where only one of the three columns is not there."""
-    if len(unknown) != 1 or unknown[0] not in FORMULAS:
-        return ""
-    others = [ours for ours in FORMULAS if ours not in unknown]
-    if not all(candidates(header, ours) or in_other_units(header, ours) for ours in others):
+def _computed(unknown: Sequence[str], missing: Sequence[str]) -> str:
+    """What C = 6 N D would give where only one of the three columns cannot be had."""
+    if len(unknown) != 1 or unknown[0] not in FORMULAS or len([ours for ours in FORMULAS if ours in missing]) != 1:
         return ""
     ours = unknown[0]
     option = f"--column {ours}={FORMULAS[ours]}"
@@ -85,7 +82,7 @@ def _computed(unknown: Sequence[str], header: Sequence[str]) -> str:
 
 def quoted(column: str) -> str:
     """The column as a shell takes it."""
-    return column if column.isidentifier() else f"'{column}'"
+    return shlex.quote(column)
 
 
 def listed(header: Sequence[str]) -> str:
