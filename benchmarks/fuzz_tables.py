@@ -67,6 +67,11 @@ ODD_NUMBERS = (
     0, -1, 1, 10**30, 10**400, -(10**20), 2**63, 2**64, 0.0, -0.0, 1e308, 5e-324, 1e-100, 1e100, math.nan, math.inf,
     -math.inf, True, False, 1.5, 1e6, 1e-6,
 )  # fmt: skip
+COLUMN_REQUESTS = (
+    "n_params=N", "budget_flops=6ND", "n_tokens=C/6N", "n_params=C/6D", "n_params=n_params*1e6", "n_tokens=loss/1e300",
+    "budget_flops=n_params*n_tokens*6", "loss=n_params", "loss_se=loss", "loss=loss*1e308", "trunk=note", "trunk=1e18",
+)  # fmt: skip
+CONDITIONS = ("note=a", "note!=a", "loss<3", "loss>=3", "n_params>1e7", "absent=1", "loss=nan", "=", "tokenizer=b")
 
 Cells = list[list[Any]]
 
@@ -112,7 +117,13 @@ def drawn(seed: int, index: int, folder: Path) -> Drawn:
 def _request(draw: random.Random, folder: Path) -> Request:
     return Request(
         db=folder / "isoflop.db",
-        columns=["n_params=N"] if draw.random() < 0.03 else [],
+        columns=[draw.choice(COLUMN_REQUESTS)] if draw.random() < 0.1 else [],
+        where=[draw.choice(CONDITIONS)] if draw.random() < 0.05 else [],
+        group=draw.choice(("note", "tokenizer", "loss", "absent")) if draw.random() < 0.03 else None,
+        loss_unit=draw.choice(("nats", "bits", "bits-per-byte", "perplexity")) if draw.random() < 0.1 else None,
+        higher_is_better=draw.random() < 0.05,
+        unit_check=draw.random() < 0.8,
+        budget_tolerance=draw.choice((0.0, 0.02, 0.5)) if draw.random() < 0.1 else None,
         targets=[f"1e{draw.randint(15, 25)}"] if draw.random() < 0.5 else [],
         window=0.6 if draw.random() < 0.15 else None,
         suggest=draw.choice((0, 0, 0, 0, 3)),
