@@ -123,6 +123,19 @@ def test_rows_of_a_field_too_many_are_refused_where_the_first_do_not_count_them(
     assert "line 2, has 5 fields for 4 columns." in refusal(save(tmp_path, "\n".join([HEADER, *lines]))).message
 
 
+@pytest.mark.parametrize("first", ["run-{}", "{}"])
+def test_a_decimal_comma_behind_names_of_runs_is_refused_not_shifted(tmp_path, first):
+    lines = [f"{first.format(i)},{','.join(cells[:3])},3,{50 + i}" for i, cells in enumerate(CELLS, start=1)]
+    assert (
+        "line 2, has 6 fields for 5 columns." in refusal(save(tmp_path, "\n".join([f"run,{HEADER}", *lines]))).message
+    )
+
+
+def test_a_header_behind_the_sign_of_a_comment_may_have_texts_below(tmp_path):
+    lines = [f"run-{i},{','.join(cells)}" for i, cells in enumerate(CELLS)]
+    assert rows(save(tmp_path, "\n".join([f"# run,{HEADER}", *lines]))) == ROWS
+
+
 def test_known_names_decide_on_the_separator_before_rows_do(tmp_path):
     lines = [f"{';'.join(cells)};one, two" for cells in CELLS]
     path = save(tmp_path, "\n".join([";".join([*COLUMNS, "of, by", "note"]), *lines]))

@@ -64,6 +64,7 @@ class _Trial:
     header: list[str]
     rows: list[list[str]]
     known: int
+    first_known: bool
 
     @property
     def regular(self) -> float:
@@ -117,11 +118,11 @@ def _laid_out(head: Sequence[_Line], separators: Sequence[str], wanted: Collecti
         best = _best(head[position:], separators, wanted)
         start, number = head[position].start, head[position].number
         notes = (f"The columns are named in line {number}; what stands above is left out.",)
-    elif position and not best.known and _is_data(best.header):
-        sign = head[position - 1]
-        names = sign.text.lstrip("# \t") if sign.text.lstrip("#")[:1].isspace() else sign.text.lstrip("#")
+    elif position and not best.known:
+        sign, names = head[position - 1], _uncommented(head[position - 1].text)
         named = _best([_Line(sign.number, 0, names), *head[position:]], separators, wanted)
-        if len(named.header) > 1 and named.equal and not _is_data(named.header):
+        telling = named.known > 1 or (_is_data(best.header) and not _is_data(named.header))
+        if len(named.header) > 1 and named.equal and telling:
             best, start, number = named, sign.start + len(sign.text) - len(names), sign.number
     comments = [row for row in _records(head[position + 1 :], best.separator) if row[0].startswith("#")]
     return Layout(
@@ -133,6 +134,12 @@ def _laid_out(head: Sequence[_Line], separators: Sequence[str], wanted: Collecti
         sure=best.known > 0 or (best.sure and best.numeric >= 1 / 2),
         notes=notes,
     )
+
+
+def _uncommented(line: str) -> str:
+    """A line behind the sign of a comment."""
+    bare = line.lstrip("#")
+    return bare.lstrip(" \t") if bare[:1].isspace() else bare
 
 
 def _lines(text: str) -> Iterator[_Line]:
@@ -158,7 +165,8 @@ def _trial(lines: Sequence[_Line], separator: str, wanted: Collection[str]) -> _
     header, *rows = _records(lines, separator) or [[""]]
     header = [column.strip() for column in header]
     rows = [row for row in rows if not row[0].startswith("#") and not is_rule(row)]
-    return _Trial(separator, header, rows, len(known(header, wanted)))
+    names = known(header, wanted)
+    return _Trial(separator, header, rows, len(names), first_known=header[0] in names)
 
 
 def _records(lines: Sequence[_Line], separator: str) -> list[list[str]]:
@@ -190,8 +198,14 @@ def _is_data(fields: Sequence[str]) -> bool:
 
 
 def _names_rows(trial: _Trial) -> bool:
-    """Whether every row has a field more than the header, and the first numbers or names it (as R writes tables)."""
-    if not trial.rows or any(len(row) != len(trial.header) + 1 or not row[-1].strip() for row in trial.rows):
+    """Whether every row has a field more than the header, and the first numbers or names it (as R writes tables).
+
+    The first name of the header has to be one that neither numbers nor names rows: else a decimal comma in the last
+    field, not a row's name, may be what is too much.
+    """
+    if not (trial.first_known and trial.rows) or any(
+        len(row) != len(trial.header) + 1 or not row[-1].strip() for row in trial.rows
+    ):
         return False
     first = [row[0].strip() for row in trial.rows]
     if all(field.isdecimal() and field.isascii() and len(field) < 16 for field in first):
