@@ -21,7 +21,7 @@ from isoflop.sources.findings.table_reading import (
 )
 from isoflop.sources.findings.unit_ratios import unit_findings
 from isoflop.sources.source import Origin, Row, TableSource
-from isoflop.sources.table.cells import Numbers
+from isoflop.sources.table.cell_numbers import Numbers
 from isoflop.sources.table.conditions import groups_of, rows_where
 from isoflop.sources.table.header import REQUIRED, choose_columns
 from isoflop.sources.table.loss_scale import PLAIN, LossScale, fitted_losses

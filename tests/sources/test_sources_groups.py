@@ -8,7 +8,7 @@ from isoflop.finding import Severity
 from isoflop.report.reproduce import reproduction
 from isoflop.sources.table.header import REQUIRED
 from tests.report_examples import summary_of
-from tests.sources.tables import BASE_A, RUNS, case, codes, each, exponents, finding, load, refusal, write
+from tests.sources.tables import BASE_A, DATA, RUNS, case, codes, each, exponents, finding, load, refusal, write
 
 HEADER = (*REQUIRED, "corpus")
 
@@ -103,6 +103,34 @@ def test_columns_that_tell_nothing_are_not(tmp_path, names, seed):
 def test_columns_that_name_sizes_budgets_or_runs_are_not(tmp_path, name):
     path = write(tmp_path, HEADER, [(*run, name(run, number)) for number, run in enumerate(RUNS)])
     assert "mixed_groups" not in codes(load(path))
+
+
+def test_labels_drawn_by_lot_tell_nothing_of_small_tables(tmp_path):
+    """Without F several of 60 draws on 14 noisy runs, each place twice, would pass by chance."""
+    for seed in range(60):
+        draw = random.Random(seed)
+        rows = [(*run[:3], run[3] + draw.gauss(0, 0.01), draw.choice("ab")) for run in 2 * RUNS[::3]]
+        assert "mixed_groups" not in codes(load(write(tmp_path, HEADER, rows)))
+
+
+def test_a_column_that_follows_from_size_and_tokens_tells_no_kinds_whatever_it_explains(tmp_path):
+    rows = [(c, n, d, loss + 0.2 * (d / n > 20), "over" if d / n > 20 else "under") for c, n, d, loss in RUNS]
+    assert "mixed_groups" not in codes(load(write(tmp_path, HEADER, rows)))
+
+
+@pytest.mark.parametrize("table", sorted(DATA.glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda c, n, d: f"{c:.0e} FLOPs",
+        lambda c, n, d: f"{n:.0e} parameters",
+        lambda c, n, d: "over" if d / n > 20 else "under",
+    ],
+    ids=["budgets", "sizes", "regimes"],
+)
+def test_no_published_table_is_taken_apart_by_names_of_its_places(tmp_path, table, name):
+    rows = [(*row[:4], name(*row[:3])) for row in load(str(table)).rows]
+    assert "mixed_groups" not in codes(load(write(tmp_path, HEADER, rows)))
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,20 @@ def test_the_loss_of_a_run_that_did_not_finish_is_no_result(tmp_path, state, col
     assert finding(source, "rows_without_result").values["lines"] == [23]
 
 
+@pytest.mark.parametrize(
+    ("column", "good", "bad"),
+    [("diverged", "False", "True"), ("crashed", 0, 1), ("finished", "true", "false"), ("run.completed", 1, 0)],
+)
+def test_a_flag_says_that_a_run_did_not_finish(tmp_path, column, good, bad):
+    rows = [*((*run, good) for run in RUNS), (*RUNS[3][:3], 9.9, bad), (*RUNS[4], "")]
+    assert finding(load(write(tmp_path, (*REQUIRED, column), rows)), "rows_without_result").values["lines"] == [23]
+
+
+def test_a_column_named_like_a_flag_that_holds_dates_is_none(tmp_path):
+    rows = [(*run, f"2026-01-{number + 1:02d}") for number, run in enumerate(RUNS)]
+    assert load(write(tmp_path, (*REQUIRED, "finished"), rows)).findings == ()
+
+
 def test_a_column_of_other_states_tells_nothing_of_runs(tmp_path):
     rows = [(*run, ("CA", "NY", "TX")[number % 3]) for number, run in enumerate(RUNS)]
     assert codes(load(write(tmp_path, STATE, rows))) == set()

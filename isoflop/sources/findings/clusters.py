@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoflop.finding import Finding, Severity
-from isoflop.sources.table.cells import Numbers, number
+from isoflop.sources.table.cell_numbers import Numbers, number
 from isoflop.sources.table.conditions import cell_text
 from isoflop.sources.table.missing_columns import quoted
 from isoflop.sources.table.run_table import RunTable
@@ -27,6 +27,9 @@ _APART = 0.01
 _BINS_PER_DECADE = 10
 # Share of runs that must have a run of another kind in their bin of budgets, of sizes and of tokens.
 _SHARED = 0.5
+# Distances in ln N and ln D: of equal grids the other kind's run is at 0, of the two architectures at 0.28, of regions
+# on one grid at 0.5 and more, which is as far as one of its own.
+_NEARER, _NEAR, _MOST_COMPARED = 0.8, 0.3, 1500
 
 Indices = npt.NDArray[np.intp]
 
@@ -145,7 +148,8 @@ def _kinds(table: RunTable, numbers: Mapping[str, Numbers]) -> Iterator[tuple[st
         kinds = set(names)
         if 2 <= len(kinds) <= _MOST_KINDS and not any(number(kind) == number(kind) for kind in kinds):
             which = _numbered(names)
-            if _are_large(which, places[1]) and all(_share_places(which, place) for place in places):
+            shared = all(_share_places(which, place) for place in places)
+            if shared and _are_large(which, places[1]) and _lie_together(which, numbers):
                 yield column, names
 
 
@@ -167,3 +171,17 @@ def _share_places(which: Indices, place: Indices) -> bool:
     shared = np.unique(pairs, return_counts=True)
     several = shared[0][shared[1] > 1]
     return bool(np.isin(place, several).mean() >= _SHARED)
+
+
+def _lie_together(which: Indices, numbers: Mapping[str, Numbers]) -> bool:
+    """Whether most runs have one of another kind nearby, or nearer than one of their own kind.
+
+    Kinds that follow from size and tokens, such as regimes of overtraining, have not.
+    """
+    rows = np.linspace(0, len(which) - 1, min(len(which), _MOST_COMPARED)).astype(np.intp)
+    x, y = (np.log(numbers[name][rows]) for name in ("n_params", "n_tokens"))
+    distance = np.hypot(x[:, None] - x, y[:, None] - y)
+    np.fill_diagonal(distance, np.inf)
+    alike = which[rows][:, None] == which[rows]
+    own, other = (np.where(kind, distance, np.inf).min(axis=1) for kind in (alike, ~alike))
+    return bool((other <= np.maximum(_NEARER * own, _NEAR)).mean() >= _SHARED)

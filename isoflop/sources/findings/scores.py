@@ -7,7 +7,7 @@ import numpy as np
 
 from isoflop.finding import Finding, Severity
 from isoflop.sources.table.aliases import is_score
-from isoflop.sources.table.cells import Numbers
+from isoflop.sources.table.cell_numbers import Numbers
 from isoflop.sources.table.run_table import RunTable
 
 # Rank correlation of loss and compute: -0.2 to -1 on every published sweep in tests/data and on those it was tried on.

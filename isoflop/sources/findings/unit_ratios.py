@@ -11,7 +11,7 @@ import numpy as np
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
 from isoflop.sources.table.aliases import PETAFLOP_DAY, short, unit_of
-from isoflop.sources.table.cells import Numbers
+from isoflop.sources.table.cell_numbers import Numbers
 from isoflop.sources.table.expression import Formula, Product
 from isoflop.sources.table.missing_columns import quoted
 from isoflop.sources.table.run_table import RunTable

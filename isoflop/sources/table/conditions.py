@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.cells import number
+from isoflop.sources.table.cell_numbers import number
 from isoflop.sources.table.missing_columns import listed
 from isoflop.sources.table.raw import RawTable
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from isoflop.errors import IsoflopError
 from isoflop.sources.table.aliases import last_name, scale_of
-from isoflop.sources.table.cells import Numbers
+from isoflop.sources.table.cell_numbers import Numbers
 
 
 class LossUnit(StrEnum):

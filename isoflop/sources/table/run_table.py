@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoflop.sources.table.cells import counts_of
+from isoflop.sources.table.cell_numbers import counts_of
 from isoflop.sources.table.expression import Formula, Product
 from isoflop.sources.table.header import TableColumns
 from isoflop.sources.table.raw import RawTable

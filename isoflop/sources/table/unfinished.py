@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 
 from isoflop.sources.table.aliases import last_name
-from isoflop.sources.table.cells import number, numbers_of
+from isoflop.sources.table.cell_numbers import number, numbers_of
 from isoflop.sources.table.raw import RawTable
 
 _STATE_COLUMNS = ("state", "status", "run_state", "run_status")
@@ -17,6 +17,12 @@ _UNFINISHED = (
     "queued", "waiting", "canceled", "cancelled", "aborted", "stopped", "interrupted", "error", "oom", "timeout",
     "timed_out", "diverged", "skipped", "deleted",
 )  # fmt: skip
+_TRUE, _FALSE = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
+# Columns of flags, and which value of each says that there is no result.
+_FLAGS = {
+    **dict.fromkeys(("diverged", "is_diverged", "crashed", "failed"), _TRUE),
+    **dict.fromkeys(("finished", "completed", "is_finished", "succeeded"), _FALSE),
+}
 _NOTHING = frozenset({"", "nan", "none", "null", "n/a", "na", "#n/a", "<na>", "-", "--", "?", "missing", "undefined"})
 
 
@@ -24,7 +30,7 @@ class Missing(StrEnum):
     """Why a row is no result."""
 
     LOSS = "without a loss"
-    DIVERGED = "diverged (an infinite loss)"
+    DIVERGED = "diverged"
     STATE = "not finished"
 
 
@@ -40,7 +46,7 @@ def missing_results(raw: RawTable, loss: Sequence[object], read: Sequence[str]) 
 
     A loss that is a number counts only of a run that finished, where a column tells the states of runs.
     """
-    found = dict.fromkeys(_unfinished(raw, read), Missing.STATE)
+    found = _unfinished(raw, read) | _flagged(raw, read)
     for row in np.flatnonzero(~np.isfinite(numbers_of(loss))).tolist():
         why = _of_loss(loss[row])
         if why is not None:
@@ -56,7 +62,7 @@ def _of_loss(value: object) -> Missing | None:
         if word in _NOTHING:
             return Missing.LOSS
         if word in _UNFINISHED:
-            return Missing.DIVERGED if word == "diverged" else Missing.STATE
+            return _of_state(word)
     if value is None:
         return Missing.LOSS
     return Missing.DIVERGED if math.isinf(number(value)) and not _has_digits_only(value) else None
@@ -67,7 +73,7 @@ def _has_digits_only(value: object) -> bool:
     return isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit())
 
 
-def _unfinished(raw: RawTable, read: Sequence[str]) -> frozenset[int]:
+def _unfinished(raw: RawTable, read: Sequence[str]) -> dict[int, Missing]:
     """The rows whose state is known and is another than that of a finished run."""
     for column in raw.header:
         if last_name(column) in _STATE_COLUMNS and column not in read and raw.header.count(column) == 1:
@@ -75,8 +81,25 @@ def _unfinished(raw: RawTable, read: Sequence[str]) -> frozenset[int]:
             told = [word for word in words if word]
             known = sum(word in _FINISHED or word in _UNFINISHED for word in told)
             if told and 2 * known > len(told):
-                return frozenset(row for row, word in enumerate(words) if word and word not in _FINISHED)
-    return frozenset()
+                return {row: _of_state(word) for row, word in enumerate(words) if word and word not in _FINISHED}
+    return {}
+
+
+def _of_state(word: str) -> Missing:
+    return Missing.DIVERGED if word == "diverged" else Missing.STATE
+
+
+def _flagged(raw: RawTable, read: Sequence[str]) -> dict[int, Missing]:
+    """The rows that a column of flags marks as those of a run that did not finish."""
+    found: dict[int, Missing] = {}
+    for column in raw.header:
+        bad = _FLAGS.get(last_name(column))
+        if bad is not None and column not in read and raw.header.count(column) == 1:
+            words = [str(value).strip().lower() for value in raw.column(column)]
+            if all(word in _TRUE or word in _FALSE or word in _NOTHING for word in words):
+                why = Missing.DIVERGED if last_name(column).endswith("diverged") else Missing.STATE
+                found |= {row: why for row, word in enumerate(words) if word in bad}
+    return found
 
 
 def kept_rows(n_rows: int, missing: dict[int, Missing]) -> list[int]:

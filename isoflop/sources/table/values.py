@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.cells import Numbers, counts_of, number, numbers_of
+from isoflop.sources.table.cell_numbers import Numbers, counts_of, number, numbers_of
 from isoflop.sources.table.expression import FORMULAS
 from isoflop.sources.table.header import REQUIRED
 from isoflop.sources.table.run_table import RunTable
@@ -102,7 +102,7 @@ def _refused(place: str, ours: str, value: object) -> IsoflopError:
             f"{place}: {ours} = {_shown(value)} is not between {SMALLEST:g} and {LARGEST:g}.",
             hint="Correct the line or leave the run out.",
         )
-    width = _overflowed(value) if ours in _COUNTS else None
+    width = _overflowed(value) if ours in FORMULAS else None
     if width is not None:
         return IsoflopError(
             f"{place}: {ours} = {_shown(value)} is not a {_KINDS[ours]}: it looks like a {width} whole number that "
