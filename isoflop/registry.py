@@ -80,6 +80,7 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "few_steps": _WARNING,
             "many_epochs": _WARNING,
             "recipe_tilts": _WARNING,
+            "table_read_as": _INFO,
         },
         "plan": {
             "sweep_file_changed": _WARNING,

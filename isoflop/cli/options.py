@@ -38,7 +38,7 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE",
-        help="Sweep files, databases, or tables (CSV, JSON lines, Parquet) with budget_flops,n_params,n_tokens,loss. "
+        help="Sweep files, databases, or tables (CSV, JSON, Parquet, Excel) with budget_flops,n_params,n_tokens,loss. "
         "Several sources are fitted together; LABEL=PATH gives a source a label.",
         show_default=False,
     ),

@@ -22,7 +22,7 @@ from isoflop.sources.table_rows import table_source, table_sources
 _SQLITE_HEADER = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, section 1.3
 
 AS_THEY_ARE = TableOptions()
-_KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CSV, JSON lines or Parquet)."
+_KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CSV, JSON, Parquet or Excel)."
 
 
 def load_sources(
@@ -66,7 +66,7 @@ def _read(
     source: str, *, db: Path, sweep: str | None, options: TableOptions, label: str | None
 ) -> Mapping[str | None, Source]:
     """What `source` names: of a table that is to be read by groups, a source for each of them."""
-    found = _open(source, db, sweep, label)
+    found = _open(source, db, sweep, options, label)
     if isinstance(found, Source):
         return {None: found}
     path = Path(source)
@@ -83,12 +83,12 @@ def load_source(
     Raises:
         IsoflopError: no such file, none of these kinds, a bad value, no such sweep, or nothing completed.
     """
-    found = _open(source, db, sweep, label)
+    found = _open(source, db, sweep, options, label)
     path = Path(source)
     return found if isinstance(found, Source) else table_source(path, found, label or path.name, options)
 
 
-def _open(source: str, db: Path, sweep: str | None, label: str | None) -> Source | RawTable:
+def _open(source: str, db: Path, sweep: str | None, options: TableOptions, label: str | None) -> Source | RawTable:
     """The sweep that `source` names, or the table as its file has it."""
     path = Path(source)
     if path.suffix == ".toml":
@@ -98,10 +98,11 @@ def _open(source: str, db: Path, sweep: str | None, label: str | None) -> Source
         return from_database(path, sweep, label)
     if not content.strip():
         raise IsoflopError(f"{str(path)!r} is empty.", hint=_KINDS)
-    table = read_table(content, name=source, suffix=path.suffix.lower(), wanted=REQUIRED)
+    wanted = (*REQUIRED, *(request.theirs for request in options.columns))
+    table = read_table(content, name=source, suffix=path.suffix.lower(), wanted=wanted)
     if table is None:
         raise IsoflopError(
-            f"{str(path)!r} is not a sweep file, a database, a Parquet file, or CSV or JSON lines in UTF-8.",
+            f"{str(path)!r} is not a sweep file, a database, or a table: CSV, JSON, Parquet or Excel.",
             hint=_KINDS,
         )
     return table
@@ -156,7 +157,7 @@ def _refuse_idle_options(
         what = "renames a column of a table" if options.given == "--column" else "is for tables"
         raise IsoflopError(
             f"{options.given} {what}, and {str(parts[0].path)!r} is a sweep.",
-            hint=f"Leave out {options.given}, or give a table of runs (CSV, JSON lines or Parquet).",
+            hint=f"Leave out {options.given}, or give a table of runs (CSV, JSON, Parquet or Excel).",
         )
     for request in options.columns:
         if request.label is not None and request.label not in given:

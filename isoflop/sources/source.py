@@ -33,8 +33,10 @@ class Origin(StrEnum):
 
     SWEEP = "sweep"
     CSV = "csv"
+    JSON = "json"
     JSON_LINES = "jsonl"
     PARQUET = "parquet"
+    WORKBOOK = "xlsx"
     SEVERAL = "several"
 
 

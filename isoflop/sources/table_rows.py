@@ -8,6 +8,7 @@ from pathlib import Path
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
+from isoflop.sources.findings.as_read import reading_findings
 from isoflop.sources.findings.clusters import mixed_groups
 from isoflop.sources.findings.scores import perplexity_findings, score_findings
 from isoflop.sources.findings.table_reading import (
@@ -107,7 +108,12 @@ def table_source(
         options=options,
         tokenizers=_distinct(texts(table, "tokenizer")),
         param_counts=_distinct(name and name.lower() for name in texts(table, "param_count")),
-        findings=(*column_findings(columns, read.scale), *found, *_of_losses(table, read, options)),
+        findings=(
+            *reading_findings(raw.notes),
+            *column_findings(columns, read.scale),
+            *found,
+            *_of_losses(table, read, options),
+        ),
     )
 
 

@@ -223,3 +223,20 @@ def test_equal_losses_with_as_many_tokens_as_parameters_have_a_fit() -> None:
     sizes = [(c / 6) ** 0.5 for c in budgets]
     for loss in (2.0, 3.5):
         fit_sweep(budgets, sizes, sizes, [loss] * 24, targets=[1e20])
+
+
+def test_a_row_where_the_slopes_of_the_valley_leave_floating_point_is_no_warning() -> None:
+    """One run of 0.008 parameters beside two budgets of five: heights of the joint valley are finite there."""
+    rows = [
+        (121689447.0, 0.00833033140888564, 2434665982.0, 4.5621),
+        (1e17, 12131885.798705889, 1369113302.0, 4.3918),
+        (1e17, 21742615.020669628, 769908964.0, 4.3185),
+        (1e17, 38494947.368100196, 432951622.0, 4.3196),
+        (1e17, 68980854.95759627, 243466591.0, 4.4055),
+        (3.16e17, 12126782.777830143, 4327956669.0, 4.0792),
+        (3.16e17, 21827054.21046036, 2433788926.0, 3.9506),
+        (3.16e17, 38243252.40767256, 1368620102.0, 3.8899),
+        (3.16e17, 68036243.59073982, 769631641.0, 3.8983),
+        (3.16e17, 122659728.83778697, 432795678.0, 3.9785),
+    ]
+    json.dumps(fit_as_json(fit_sweep(*np.array(rows).T)), allow_nan=False)

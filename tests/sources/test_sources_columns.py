@@ -105,9 +105,3 @@ def test_the_command_to_reproduce_names_the_columns(tmp_path):
         f"isoflop fit {path} --column budget_flops=C --column 'n_params=N params' --column n_tokens=D "
         "--column loss=val_loss"
     )
-
-
-@pytest.mark.parametrize(("separator", "words"), [(";", "semicolons"), ("\t", "tabs")])
-def test_fields_that_are_separated_otherwise_are_called_that(tmp_path, separator, words):
-    path = save(tmp_path, *(line.replace(",", separator) for line in (OURS, ROW)))
-    assert f"are separated by {words}, not by commas" in refusal(path).message

@@ -87,8 +87,8 @@ def test_a_missing_column_is_refused_alike(tmp_path, kind):
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(True, "true"), ([2.5], "[2.5]"), ({"mean": 2.5}, '{"mean": 2.5}'), ("2_5", "'2_5'")],
-    ids=["boolean", "list", "object", "underscore"],
+    [(True, "true"), ([2.5], "[2.5]"), ("2_5", "'2_5'")],
+    ids=["boolean", "list", "underscore"],
 )
 def test_what_json_holds_besides_numbers_is_no_loss(tmp_path, value, shown):
     message = refusal(save_jsonl(tmp_path, [{**ROW, "loss": value}])).message

@@ -122,7 +122,11 @@ def solve_valley(
         return None
     residual = problem.evaluate(thetas, _ONE)[1][0][0]
     variance = 2 * float(values[0]) / degrees_of_freedom
-    jacobian = problem.jacobian(thetas, _ONE)[0]
+    # A row far outside the valley may lie where the slopes of its walls leave floating point, though not its height.
+    with np.errstate(over="ignore", invalid="ignore"):
+        jacobian = problem.jacobian(thetas, _ONE)[0]
+    if not np.isfinite(jacobian).all():
+        return None
     covariance = variance * inverse_information(
         jacobian * np.sqrt(axis.weights), correlation, strength * np.diag([0, 0, 0, 0, 1.0, 1.0])
     )

@@ -1,1 +1,1 @@
-"""Other people's runs: tables as CSV, JSON lines or Parquet."""
+"""Other people's runs: tables as text, JSON, Parquet or Excel workbooks, packed or not."""

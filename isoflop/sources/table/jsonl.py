@@ -1,16 +1,12 @@
 """JSON lines: one object per line, whose keys are the columns."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from isoflop.errors import IsoflopError, why_unparsed
+from isoflop.sources.table.json_values import flat, json_decoder
 from isoflop.sources.table.raw import RawTable
 
-_LAYOUT = 'Write one object per line, such as {"budget_flops": 1e18, "n_params": 1e8, "n_tokens": 2e9, "loss": 2.5}.'
-
-
-class _KeyTwiceError(ValueError):
-    """An object that has a key twice, of which JSON's own reader would keep the last."""
+LAYOUT = 'Write one object per line, such as {"budget_flops": 1e18, "n_params": 1e8, "n_tokens": 2e9, "loss": 2.5}.'
 
 
 def read_jsonl(text: str, *, name: str) -> RawTable:
@@ -20,16 +16,21 @@ def read_jsonl(text: str, *, name: str) -> RawTable:
         IsoflopError: a line is no JSON object or names a key twice.
     """
     lines = list(_lines(text, name))
-    header = tuple(dict.fromkeys(key for _, row in lines for key in row))
+    rows = flat([row for _, row in lines], name=name) if _is_nested(text, len(lines)) else [row for _, row in lines]
+    header = tuple(dict.fromkeys(key for row in rows for key in row))
 
     def read(index: int) -> list[object]:
-        return [row.get(header[index]) for _, row in lines]
+        return [row.get(header[index]) for row in rows]
 
     return RawTable(name, "jsonl", header, read, lambda: [line for line, _ in lines])
 
 
+def _is_nested(text: str, n_rows: int) -> bool:
+    return text.count("{") > n_rows
+
+
 def _lines(text: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:
-    decode = json.JSONDecoder(object_pairs_hook=_object).decode
+    decode = json_decoder().decode
     # Not splitlines: a string of JSON may hold other separators of lines.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or line.isspace():
@@ -38,20 +39,7 @@ def _lines(text: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:
             row = decode(line)
         except (ValueError, RecursionError) as error:
             why = why_unparsed(error, line)
-            raise IsoflopError(f"{name!r}, line {number}, is not JSON: {why}.", hint=_LAYOUT) from None
+            raise IsoflopError(f"{name!r}, line {number}, is not JSON: {why}.", hint=LAYOUT) from None
         if not isinstance(row, dict):
-            raise IsoflopError(f"{name!r}, line {number}, is not a JSON object.", hint=_LAYOUT)
+            raise IsoflopError(f"{name!r}, line {number}, is not a JSON object.", hint=LAYOUT)
         yield number, row
-
-
-def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    """The pairs as a dict.
-
-    Raises:
-        _KeyTwiceError: a key is there twice.
-    """
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _KeyTwiceError(f"it names {next(key for key in keys if keys.count(key) > 1)!r} twice")
-    return row

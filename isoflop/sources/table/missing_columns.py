@@ -10,7 +10,6 @@ from isoflop.sources.table.column_request import ColumnRequest
 from isoflop.sources.table.expression import FORMULAS, Formula, Product, Term
 
 _SHOWN_COLUMNS = 20
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def lacks_renamed(request: ColumnRequest, piece: Term | str, name: str, header: Sequence[str]) -> IsoflopError:
@@ -35,11 +34,6 @@ def ambiguous(ours: str, may_be: Sequence[str], name: str) -> IsoflopError:
 
 def lacks(missing: Sequence[str], name: str, header: Sequence[str]) -> IsoflopError:
     """The error that the table does not have the columns, which are needed."""
-    other = next((words for sign, words in _SEPARATORS.items() if len(header) == 1 and sign in header[0]), None)
-    if other is not None:
-        return IsoflopError(
-            f"The fields of {name!r} are separated by {other}, not by commas.", hint="Write the file with commas."
-        )
     what = "column" if len(missing) == 1 else "columns"
     return IsoflopError(
         f"{name!r} lacks the {what} {', '.join(missing)}; it has {listed(header)}.", hint=_way_out(missing, header)

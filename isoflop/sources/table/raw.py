@@ -7,7 +7,10 @@ from typing import Literal, TypeVar
 
 _T = TypeVar("_T")
 
-Kind = Literal["csv", "jsonl", "parquet"]
+Kind = Literal["csv", "json", "jsonl", "parquet", "xlsx"]
+
+# The others are counted in rows: a JSON document may be one line, and the rest have no lines.
+_OF_LINES = ("csv", "jsonl")
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,10 @@ class RawTable:
         read: from a position in the header to that column: text, numbers, None or whatever the format holds, one value
             per row.
         number: what `place` calls each row by: its line, or its number.
+        note: what a reader should know of how the file was read, a sentence each: another encoding, decimal commas.
 
-    `read` and `number` may raise IsoflopError, of rows that are not of the format: a header is judged before its rows.
+    `read`, `number` and `note` may raise IsoflopError, of rows that are not of the format: a header is judged before
+    its rows.
     """
 
     name: str
@@ -30,6 +35,12 @@ class RawTable:
     header: tuple[str, ...]
     read: Callable[[int], Sequence[object]]
     number: Callable[[], Sequence[int]]
+    note: Callable[[], Sequence[str]] = tuple
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the file was read, where that is not a matter of course; a sentence each."""
+        return tuple(self.note())
 
     @property
     def places(self) -> Sequence[int]:
@@ -42,7 +53,7 @@ class RawTable:
 
     def place(self, index: int) -> str:
         """Where the row is: `'runs.csv', line 4`."""
-        return f"{self.name!r}, {'row' if self.kind == 'parquet' else 'line'} {self.places[index]}"
+        return f"{self.name!r}, {'line' if self.kind in _OF_LINES else 'row'} {self.places[index]}"
 
     def take(self, rows: Sequence[int]) -> "RawTable":
         """The table with these of its rows alone."""
@@ -54,7 +65,7 @@ class RawTable:
 
     def places_of(self, rows: Sequence[int], most: int = 12) -> str:
         """Where rows are: `lines 11, 18, 19`, `row 4`, `lines 2, 3, 4 and 90 more`."""
-        noun = "row" if self.kind == "parquet" else "line"
+        noun = "line" if self.kind in _OF_LINES else "row"
         numbers = self.places
         named = ", ".join(str(numbers[row]) for row in rows[:most])
         more = f" and {len(rows) - most} more" if len(rows) > most else ""
