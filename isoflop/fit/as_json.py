@@ -14,6 +14,8 @@ _PROFILE = (
     "budget_flops", "n_points", "vertex", "n_opt", "n_opt_ci", "d_opt", "d_opt_ci", "loss_opt", "curvature", "rmse",
 )  # fmt: skip
 _EXPONENTS = ("exponent_a", "exponent_a_ci", "exponent_b", "exponent_b_ci")
+# In a law, E, A and B are written large.
+_LAW_INTERVALS = {"e_ci": "E_ci", "a_ci": "A_ci", "b_ci": "B_ci"}
 _FRONTIER = (*_EXPONENTS, "coef_n", "coef_d", "n_profiles")
 
 
@@ -48,6 +50,7 @@ def _estimators(found: Estimators) -> dict[str, object]:
         "recommended": _recommended(found.recommended) if found.recommended else None,
         "envelope": _plain(found.envelope) if found.envelope else None,
         "envelope_unannealed": _plain(found.envelope_unannealed) if found.envelope_unannealed else None,
+        "surface_squares": _surface(found.surface_squares) if found.surface_squares else None,
     }
 
 
@@ -55,7 +58,8 @@ def _surface(surface: SurfaceEstimate) -> dict[str, object]:
     law = surface.law
     e, a, b = (ten_to(log / math.log(10)) for log in (law.log_e, law.log_a, law.log_b))
     known = {"E": e, "A": a, "B": b, "alpha": law.alpha, "beta": law.beta}
-    return {**known, **{name: value for name, value in _flat(surface).items() if name != "law"}}
+    named = {_LAW_INTERVALS.get(name, name): value for name, value in _flat(surface).items() if name != "law"}
+    return {**known, **named}
 
 
 def _recommended(found: Recommended) -> dict[str, object]:

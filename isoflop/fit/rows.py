@@ -12,8 +12,8 @@ from isoflop.fit.arrays import Array, Indices, Mask
 
 # Beyond these, squares and reciprocals of losses would leave the range of a float; nats per token never come near.
 SMALLEST_LOSS, LARGEST_LOSS = 1e-100, 1e100
-# A standard error beyond this is none, and would not have a square.
-_LARGEST_ERROR = 1e100
+# A standard error or a count beyond this is none, and would not have a square.
+_LARGEST_KNOWN = 1e100
 # A grid that reaches farther than this from a budget's best run, decades, holds sizes that bias every estimator:
 # on published sweeps a window of 0.6 decades lowered the errors of extrapolations by 19 to 31 % (docs/fitting.md).
 WIDE_REACH = 0.9
@@ -36,6 +36,8 @@ class Columns:
         loss: (n,) held-out loss, nats per token; may be zero or negative, which leaves out what needs its logarithm.
         loss_se: (n,) standard error of each evaluation, nats, 0 where unknown: runs known worse weigh less.
         trunk: (n,) name of the trunk that a run was branched off, None for a run of its own.
+        unique_tokens: (n,) distinct tokens that each run read, 0 where unknown: runs that repeat theirs more than four
+            times leave the fit.
     """
 
     budget_flops: ArrayLike
@@ -44,13 +46,14 @@ class Columns:
     loss: ArrayLike
     loss_se: ArrayLike | None = field(default=None, kw_only=True)
     trunk: Sequence[str | None] | None = field(default=None, kw_only=True)
+    unique_tokens: ArrayLike | None = field(default=None, kw_only=True)
 
     def rows(self) -> "Rows":
         """The runs sorted.
 
         Raises:
-            ValueError: lengths differ; a loss is not finite; a standard error is negative or beyond 1e100; another
-                number is not finite and positive.
+            ValueError: lengths differ; a loss is not finite; a standard error or a number of unique tokens is negative
+                or beyond 1e100; another number is not finite and positive.
         """
         columns = check_columns(
             budget_flops=self.budget_flops, n_params=self.n_params, n_tokens=self.n_tokens, loss=self.loss
@@ -58,7 +61,9 @@ class Columns:
         n = len(columns[3])
         if self.trunk is not None and len(self.trunk) != n:
             raise ValueError(f"trunk has {len(self.trunk)} names for {n} rows")
-        return sort_rows(*columns, loss_se=_check_errors(self.loss_se, n), trunk=self.trunk)
+        unique = _check_known("unique_tokens", self.unique_tokens, n)
+        epochs = None if unique is None else np.divide(columns[2], unique, out=np.zeros(n), where=unique > 0)
+        return sort_rows(*columns, loss_se=_check_known("loss_se", self.loss_se, n), trunk=self.trunk, epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class Rows:
         loss_se: standard error of each evaluation, nats; 0 where unknown.
         trunk: number of the shared trunk of each row; rows with a number of their own share nothing.
         index: where each row was in the caller's columns.
+        epochs: how many times each run read its tokens; 0 where unknown.
     """
 
     budget_flops: Array
@@ -89,6 +95,7 @@ class Rows:
     loss_se: Array
     trunk: Indices
     index: Indices
+    epochs: Array
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -110,8 +117,8 @@ class Rows:
         """(n,) position of each row's budget in `budgets`."""
         return np.searchsorted(self.budgets, self.budget_flops)
 
-    def take(self, keep: Mask) -> "Rows":
-        """The rows where `keep` (n,) is true."""
+    def take(self, keep: Mask | Indices) -> "Rows":
+        """The rows where `keep` (n,) is true, or those of its numbers in their order."""
         return Rows(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
     def split(self) -> list["Rows"]:
@@ -130,13 +137,16 @@ def sort_rows(
     *,
     loss_se: Array | None = None,
     trunk: Sequence[str | None] | None = None,
+    epochs: Array | None = None,
 ) -> Rows:
     """The rows by budget, size, tokens and loss."""
     n = len(loss)
     errors = np.zeros(n) if loss_se is None else loss_se
     trunks = _numbered(trunk, n)
     order = np.lexsort((errors, loss, n_tokens, n_params, budget_flops))
-    return Rows(budget_flops[order], n_params[order], n_tokens[order], loss[order], errors[order], trunks[order], order)
+    repeats = np.zeros(n) if epochs is None else epochs
+    given = Rows(budget_flops, n_params, n_tokens, loss, errors, trunks, np.arange(n), repeats)
+    return given.take(order)
 
 
 def _numbered(trunk: Sequence[str | None] | None, n: int) -> Indices:
@@ -243,11 +253,11 @@ def check_columns(**columns: ArrayLike) -> tuple[Array, ...]:
     return tuple(arrays.values())
 
 
-def _check_errors(loss_se: ArrayLike | None, n: int) -> Array | None:
-    """The standard errors as a float array (n,); raises ValueError unless finite and not negative."""
-    if loss_se is None:
+def _check_known(name: str, column: ArrayLike | None, n: int) -> Array | None:
+    """A column that is 0 where unknown as a float array (n,); raises ValueError unless finite and not negative."""
+    if column is None:
         return None
-    errors = np.asarray(loss_se, dtype=np.float64)
-    if errors.shape != (n,) or not ((errors >= 0) & (errors <= _LARGEST_ERROR)).all():
-        raise ValueError(f"loss_se must be (n,), not negative and at most {_LARGEST_ERROR:g}")
-    return errors
+    known = np.asarray(column, dtype=np.float64)
+    if known.shape != (n,) or not ((known >= 0) & (known <= _LARGEST_KNOWN)).all():
+        raise ValueError(f"{name} must be (n,), not negative and at most {_LARGEST_KNOWN:g}")
+    return known

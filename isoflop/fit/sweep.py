@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from isoflop.fit.design.suggest import suggest_runs
 from isoflop.fit.estimators.bootstrap import bootstrap_frontiers
-from isoflop.fit.estimators.choice import JOINT, Choice, choose
+from isoflop.fit.estimators.choice import JOINT, SURFACE, Choice, choose
 from isoflop.fit.estimators.envelope import envelope_of_curves, envelope_of_ends
 from isoflop.fit.estimators.estimates import (
     cubic_estimate,
@@ -22,8 +22,10 @@ from isoflop.fit.estimators.estimates import (
     loss_law,
     parabola_estimate,
     robust_estimate,
+    squares_estimate,
     surface_estimate,
 )
+from isoflop.fit.estimators.fitted_rows import select
 from isoflop.fit.estimators.joint import JointFit, fit_joint
 from isoflop.fit.estimators.parabola import (
     Valley,
@@ -41,7 +43,7 @@ from isoflop.fit.question import Options, Question, read_call
 from isoflop.fit.reading.narrow import within_window
 from isoflop.fit.reading.scorecard import credible_decades, loss_credible_decades, loss_widening, make_scorecard
 from isoflop.fit.reading.target_reader import Reach, TargetReader
-from isoflop.fit.results.estimators import Estimate, Estimators, Recommended
+from isoflop.fit.results.estimators import Estimate, Estimators, Recommended, SurfaceEstimate
 from isoflop.fit.results.profile import Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Suggestion
@@ -69,12 +71,13 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         ValueError: see `Columns.rows` and `Question`. What the data cannot answer is a finding, never an exception.
     """
     columns, question = read_call(given, named)
-    rows, level = columns.rows(), question.level
+    selected, level = select(columns), question.level
+    rows = selected.rows
     valleys, surface = find_valleys(rows), find_surface(rows, question.residuals)
     listed = _listed(valleys)
     budgets = [valley.budget_flops for valley in listed]
     huber = surface if question.residuals == HUBER else None
-    choice = choose(rows, window=question.window, huber=huber, valleys=valleys)
+    choice = choose(rows, window=question.window, huber=huber, valleys=valleys, n_runs=selected.n_runs)
     estimate = choice.estimate(budgets, level) if choice else None
     scorecard = make_scorecard(choice, valleys, level) if choice else ()
     reach = Reach(
@@ -89,7 +92,16 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         profiles=tuple(describe_valley(valley, noise, level) for valley in listed),
         noise=noise,
         frontier=fit_frontier(budget_floors(valleys), noise, level),
-        estimators=_estimators(rows, valleys, question, budgets, surface=surface, joint=joint, recommended=recommended),
+        estimators=_estimators(
+            rows,
+            valleys,
+            question,
+            budgets,
+            surface=surface,
+            joint=joint,
+            squares=squares_estimate(choice, budgets, level),
+            recommended=recommended,
+        ),
         joint=joint,
         choice=choice,
         replicates=reader.replicates,
@@ -101,6 +113,7 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         loss_credible_decades=reach.loss_decades,
         narrow=within_window(choice) if choice else None,
         outlook=_outlook(choice),
+        selected=selected,
     )
     return SweepFit(
         level=level,
@@ -132,10 +145,11 @@ def fit_exponents(*given: Any, **named: Any) -> tuple[Estimate, Estimate | None]
     Called as `fit_sweep` is, and raises as it does; of a question only `level` and `window` change anything here.
     """
     columns, question = read_call(given, named)
-    rows = columns.rows()
+    selected = select(columns)
+    rows = selected.rows
     valleys = find_valleys(rows)
     budgets = rows.budgets.tolist()
-    choice = choose(rows, window=question.window, valleys=valleys)
+    choice = choose(rows, window=question.window, valleys=valleys, n_runs=selected.n_runs)
     recommended = choice.estimate(budgets, question.level) if choice else None
     return parabola_estimate(valleys, budgets, question.level, len(rows)), recommended
 
@@ -145,7 +159,7 @@ def _kept(rows: Rows, choice: Choice | None) -> Rows:
 
     Where it has no mask of its own, repeats are judged by each other.
     """
-    if choice is None or choice.estimator != JOINT:
+    if choice is None or choice.estimator not in (JOINT, SURFACE):
         return without_bad_repeats(rows)
     return rows.take(~np.isin(rows.index, choice.outliers))
 
@@ -198,19 +212,21 @@ def _estimators(
     *,
     surface: SurfaceSolution | None,
     joint: JointFit | None,
+    squares: SurfaceEstimate | None,
     recommended: Recommended | None,
 ) -> Estimators:
     """The recommended estimate and all others on the same rows."""
     level, curves = question.level, question.curves
     return Estimators(
         parabola=parabola_estimate(valleys, budgets, level, len(rows)),
-        robust=robust_estimate(rows, budgets, level),
+        robust=robust_estimate(rows, valleys, budgets, level),
         cubic=cubic_estimate(rows, budgets, level),
         surface=surface_estimate(rows, surface, joint, budgets, level) if surface else None,
         joint=joint_estimate(joint, budgets, level, len(rows)) if joint else None,
         recommended=recommended,
         envelope=envelope_estimate(envelope_of_ends(rows), budgets) if curves else None,
         envelope_unannealed=envelope_estimate(envelope_of_curves(curves), budgets) if curves else None,
+        surface_squares=squares,
     )
 
 

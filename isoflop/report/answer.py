@@ -39,7 +39,8 @@ def answer(fit: SweepFit, targets: Sequence[Target], n_budgets: int, *, loss: st
     """
     found = fit.estimators.recommended
     if found is None:
-        why = _no_frontier(_inside(fit), n_budgets)
+        refused = next((finding.message for finding in fit.findings if finding.code == "no_surface"), None)
+        why = _no_frontier(_inside(fit), n_budgets) + (f" {refused}" if refused else "")
         return Answer((why, *(_floor(profile, fit.level) for profile in _inside(fit))), why)
     readings = [_reading(target, fit, loss) for target in targets]
     law = (

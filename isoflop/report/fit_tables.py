@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from isoflop.counting import Convention
 from isoflop.fit.intervals import ten_to
-from isoflop.fit.results.estimators import Estimate
+from isoflop.fit.results.estimators import Estimate, Estimators
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Forecast, Suggestion, Target
@@ -70,18 +70,24 @@ def _largest(fit: SweepFit) -> str:
 
 
 def _estimates(fit: SweepFit) -> list[tuple[str, Estimate]]:
-    found = fit.estimators
+    found, squares = fit.estimators, fit.estimators.surface_squares
     named = [
         (f"recommended ({found.recommended.estimator})", found.recommended.estimate) if found.recommended else None,
         ("parabola", found.parabola),
         ("robust parabola", found.robust),
         ("cubic", found.cubic),
         (f"surface ({found.surface.residuals})", found.surface.estimate) if found.surface else None,
+        ("surface (squares)", squares.estimate) if squares and _is_another(squares.estimate, found) else None,
         ("joint, all runs", found.joint.estimate) if found.joint else None,
         ("envelope of ends", found.envelope) if found.envelope else None,
         ("un-annealed envelope", found.envelope_unannealed) if found.envelope_unannealed else None,
     ]
     return [pair for pair in named if pair is not None]
+
+
+def _is_another(estimate: Estimate, found: Estimators) -> bool:
+    """Whether the recommended estimate is another one, so that this one is worth a row."""
+    return found.recommended is None or found.recommended.estimate.exponent_a != estimate.exponent_a
 
 
 def _estimate_row(name: str, estimate: Estimate) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
 from isoflop.sources.source import Pool, Row, Source, TableSource
@@ -57,6 +59,8 @@ def grouped(source: Source | Pool, grouping: Grouping) -> Source | Pool:
             )
         return source
     rows = source.rows
+    if not grouping.asked and _is_crossed(rows):
+        return source
     found = group_budgets(
         [row.budget_flops for row in rows],
         [row.n_params for row in rows],
@@ -72,6 +76,15 @@ def grouped(source: Source | Pool, grouping: Grouping) -> Source | Pool:
     at_budgets = [_at_budget(row, *place) for row, *place in zip(rows, *_columns(found), strict=True)]
     finding = _finding(rows, found, grouping)
     return _with_rows(source, at_budgets, finding)
+
+
+def _is_crossed(rows: Sequence[Row]) -> bool:
+    """Whether the runs are a grid whose diagonals only look like budgets."""
+    from isoflop.fit.estimators.cells import is_crossed
+    from isoflop.fit.rows import sort_rows
+
+    columns = np.array([row[:4] for row in rows], dtype=np.float64).T
+    return is_crossed(sort_rows(*columns))
 
 
 def _columns(found: "BudgetGroups") -> tuple[list[float], ...]:

@@ -50,6 +50,7 @@ class Row(NamedTuple):
         source: label of the source that the row comes from.
         cell: the cell of a sweep that it is the result of; None in a table.
         as_read: budget_flops, n_tokens and loss in the table, where the run was put at another budget.
+        unique_tokens: distinct training tokens, as a table has them: fewer than `n_tokens` where some are repeated.
     """
 
     budget_flops: float
@@ -62,6 +63,13 @@ class Row(NamedTuple):
     source: str = ""
     cell: RunCell | None = None
     as_read: tuple[float, float, float] | None = None
+    unique_tokens: float | None = None
+
+    @property
+    def fresh_tokens(self) -> float:
+        """The distinct tokens among `n_tokens`, which may be those of another budget; 0 where unknown."""
+        moved = self.n_tokens / self.as_read[1] if self.as_read else 1.0
+        return (self.unique_tokens or 0.0) * moved
 
 
 class FitColumns(TypedDict):
@@ -73,6 +81,7 @@ class FitColumns(TypedDict):
     loss: tuple[float, ...]
     loss_se: tuple[float, ...]
     trunk: tuple[str | None, ...]
+    unique_tokens: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +145,7 @@ class _Rows(ABC):
             "loss": tuple(row.loss for row in self.rows),
             "loss_se": tuple(row.loss_se or 0.0 for row in self.rows),
             "trunk": tuple(None if row.trunk is None else f"{row.source}/{row.trunk}" for row in self.rows),
+            "unique_tokens": tuple(row.fresh_tokens for row in self.rows),
         }
 
     @property

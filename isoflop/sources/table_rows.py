@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 
+import numpy as np
+
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.sources.findings.as_read import reading_findings
@@ -147,6 +149,7 @@ def _of_losses(table: RunTable, read: _Read, options: TableOptions) -> Iterator[
 
 def _rows(table: RunTable, read: _Read, label: str) -> tuple[Row, ...]:
     errors = read.numbers["loss_se"].tolist() if "loss_se" in read.numbers else ()
+    unique = _unique_tokens(read.numbers)
     fields = zip(
         *(read.numbers[ours].tolist() for ours in REQUIRED),
         map(_none_for_nan, errors) if errors else repeat(None),
@@ -155,9 +158,20 @@ def _rows(table: RunTable, read: _Read, label: str) -> tuple[Row, ...]:
         repeat(label),
         repeat(None),
         repeat(None),
+        map(_none_for_nan, unique.tolist()) if unique is not None else repeat(None),
         strict=False,  # of endless repetitions
     )
     return tuple(map(Row._make, fields))
+
+
+def _unique_tokens(numbers: Mapping[str, Numbers]) -> Numbers | None:
+    """Distinct tokens of each row, as they stand or from its epochs; NaN where neither is given, None without both."""
+    unique = numbers.get("unique_tokens")
+    epochs = numbers.get("epochs")
+    if epochs is None:
+        return unique
+    of_epochs = numbers["n_tokens"] / np.where(epochs > 0, epochs, np.nan)
+    return of_epochs if unique is None else np.where(unique > 0, unique, of_epochs)
 
 
 def _none_for_nan(value: float) -> float | None:

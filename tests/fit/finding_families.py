@@ -11,6 +11,7 @@ import numpy as np
 from isoflop.fit import SweepFit, fit_sweep
 from isoflop.fit.laws import SurfaceLaw
 from tests.fit.known_sweeps import SKEWED, Columns, rows_of, stack, surface_sweep, valley, with_noise
+from tests.fit.surface_families import SURFACE_FAMILIES
 
 Generator = np.random.Generator
 Draw = Callable[[Generator], SweepFit]
@@ -312,3 +313,4 @@ FAMILIES: dict[str, Family] = {
     "identical_rows": Family(_copies, (fit_well,)),
     "tokens_unrelated": Family(_shuffled, (fit_well,)),
 }
+FAMILIES |= {code: Family(*draws) for code, draws in SURFACE_FAMILIES.items() if code not in FAMILIES}

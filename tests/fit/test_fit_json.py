@@ -24,7 +24,8 @@ ESTIMATORS = {
     "parabola": "",
     "robust": "",
     "cubic": "",
-    "surface": "E A B alpha beta residuals objective lack_of_fit_f lack_of_fit_p at_bound",
+    "surface": "E A B alpha beta residuals objective lack_of_fit_f lack_of_fit_p at_bound E_ci A_ci B_ci alpha_ci "
+    "beta_ci",
     "joint": "valley_weight exponent_a_valley exponent_a_surface below above floor_scatter residual_sd",
     "recommended": "coef_n coef_d estimator reason window_decades outliers fitted_budgets degrees_of_freedom readings "
     "loss_law",
@@ -49,7 +50,8 @@ def test_the_document_has_the_promised_keys():
         assert document[name], name
         assert all(list(entry) == keys.split() for entry in document[name]), name
     assert list(document["frontier"]) == FRONTIER.split()
-    assert list(document["estimators"]) == list(ESTIMATORS)
+    assert list(document["estimators"]) == [*ESTIMATORS, "surface_squares"]
+    assert document["estimators"]["surface_squares"] is None
     assert document["bootstrap"] is None
     for name, keys in ESTIMATORS.items():
         assert set(document["estimators"][name]) == {*ESTIMATE, *keys.split()}, name

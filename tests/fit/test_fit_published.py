@@ -86,7 +86,7 @@ def test_points_that_share_no_budget_are_listed_in_part_and_said_to_make_no_prof
         (0.3473105, 0.3671724), abs=1e-6
     )
     assert fit.targets[0].estimator == "surface"
-    assert codes(fit) == {"no_profiles", "surface_only"}
+    assert codes(fit) == {"no_profiles", "outliers", "surface_only"}
     assert fit.findings[0].values == {"n_budgets": 240, "n_listed": 50}
 
 

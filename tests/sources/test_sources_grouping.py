@@ -6,6 +6,7 @@ import pytest
 
 from isoflop.errors import IsoflopError
 from isoflop.fit import Question
+from isoflop.fit.laws import published_law
 from isoflop.sources.grouping import Grouping, grouped
 from isoflop.sources.load import load_sources
 from isoflop.sources.source import fit_source
@@ -117,3 +118,18 @@ def test_the_command_says_what_it_grouped_and_leaves_it_when_told_to():
     assert len(document["profiles"]) == 3
     alone = json.loads(isoflop(*command, "--budget-tolerance", "0", folder=DATA).stdout)
     assert {"near_budgets", "no_profiles"} <= {found["code"] for found in alone["findings"]}
+
+
+def test_diagonals_of_a_crossed_grid_are_not_grouped_unless_that_is_asked_for(tmp_path):
+    law = published_law("epoch").surface
+    rows = [
+        (6 * n_params * n_tokens, n_params, n_tokens, law.loss(n_params, n_tokens))
+        for n_params in (1e8, 2.06e8, 4.1e8, 8.2e8, 16.1e8)
+        for n_tokens in (5e8, 1e9, 2e9, 4e9, 8e9, 16e9)
+    ]
+    path = tmp_path / "grid.csv"
+    lines = ["budget_flops,n_params,n_tokens,loss", *(",".join(map(repr, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    source = load(path)
+    assert grouped(source, Grouping()) is source
+    assert grouped(source, Grouping(tolerance=0.03)) is not source

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop.fit.arrays import Mask
+from isoflop.fit.estimators.cells import is_crossed
 from isoflop.fit.estimators.joint import JointFit, enough_for_joint, fit_joint
 from isoflop.fit.estimators.loss_floors import LossFloors, read_loss_floors
-from isoflop.fit.estimators.loss_law import LossReader, SurfaceLoss, fit_floor_law
+from isoflop.fit.estimators.loss_law import DisputedLoss, LossReader, SurfaceLoss, fit_floor_law
 from isoflop.fit.estimators.outliers import find_outliers
 from isoflop.fit.estimators.parabola import Valley, budget_floors, find_valleys, pool_noise
 from isoflop.fit.estimators.surface import (
     LEAST_SQUARES,
     SurfaceSolution,
-    has_logarithms,
     identified,
     parameter_covariance,
     solve_surface,
-    surface_lines,
 )
-from isoflop.fit.estimators.surface_objective import N_PARAMETERS
+from isoflop.fit.estimators.surface_answer import SurfaceAnswer, answer_by_surface
 from isoflop.fit.lines import BudgetFloor, Line, fit_lines
 from isoflop.fit.noise import RowNoise, read_noise
 from isoflop.fit.results.estimators import Estimate, law_estimate
@@ -31,12 +30,17 @@ from isoflop.fit.valley import ValleyShape
 JOINT, PARABOLA, SURFACE, NONE = "joint", "parabola", "surface", "none"
 # Two budgets with a floor of their own: less is no sign of a frontier.
 _MIN_FLOORS = 2
-# Rows that answer by the surface alone: as many again as it has parameters.
-FEWEST_FOR_SURFACE = 2 * N_PARAMETERS
 # A ridge less sure than this at a budget with runs, standard error in decades, is no estimate: sizes reach no farther.
 _WILDEST_DECADES = 0.5
 # Budgets nearer to each other than this, decades, make no power law.
 _NEAREST_DECADES = 1e-3
+_ALONE = "No budget has runs enough for a valley of its own: the surface"
+_UNTESTED = "whose shape these runs cannot test."
+_WHY_SQUARES = f"{_ALONE} by least squares of the runs that it explains, {_UNTESTED}"
+_WHY_HUBER = (
+    f"{_ALONE} by Huber's loss, because least squares of the same runs differ from it; the difference widens the "
+    f"interval. It is a surface {_UNTESTED}"
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Choice:
         shape: the valley along log N at any budget; None where unknown.
         residual_sd: nats, of one run about the fit.
         joint, noise: None unless `estimator` is `joint`.
+        surface: None unless `estimator` is `surface`.
     """
 
     estimator: str
@@ -71,6 +76,7 @@ class Choice:
     joint: JointFit | None = None
     noise: RowNoise | None = None
     loss_floors: LossFloors | None = None
+    surface: SurfaceAnswer | None = None
 
     @property
     def fitted_budgets(self) -> tuple[float, float]:
@@ -94,24 +100,33 @@ def choose(
     window: float | None = None,
     huber: SurfaceSolution | None = None,
     valleys: Sequence[Valley] | None = None,
+    n_runs: int | None = None,
 ) -> Choice | None:
     """The estimate to act on: the joint valley, else the parabola's frontier, else the surface; None without any.
 
     `window`: decades about each budget's best run, see `rows.in_window`; `huber` and `valleys`: the robust
-    surface and the valleys of `rows`, where they are known.
+    surface and the valleys of `rows`, where they are known; `n_runs`: how many runs these stand for.
     """
     used = rows if window is None else rows.take(in_window(rows, window))
     if valleys is None or len(used) < len(rows):
         valleys = find_valleys(used)
     floors = budget_floors(valleys)
     if not spread(floors):
-        grouped = any(valley.on_params is not None for valley in valleys)
-        return None if grouped else _surface(used)
+        if not on_surface_road(used, valleys):
+            return None
+        known = huber if len(used) == len(rows) else None
+        return _surface(used, n_runs or len(used), known)
     if enough_for_joint(used):
         found = _joint(used, huber if len(used) == len(rows) else None)
         if found is not None and not _is_wild(found):
             return found
     return _parabola(used, valleys)
+
+
+def on_surface_road(rows: Rows, valleys: Sequence[Valley]) -> bool:
+    """Whether the surface alone may answer: no frontier of valleys, and no budget that was meant to have one."""
+    grouped = any(valley.on_params is not None for valley in valleys)
+    return not spread(budget_floors(valleys)) and (not grouped or is_crossed(rows))
 
 
 def _is_wild(choice: Choice) -> bool:
@@ -236,31 +251,33 @@ def _parabola(rows: Rows, valleys: Sequence[Valley]) -> Choice | None:
     )
 
 
-def _surface(rows: Rows) -> Choice | None:
-    if len(rows) < FEWEST_FOR_SURFACE or not has_logarithms(rows):
+def _surface(rows: Rows, n_runs: int, huber: SurfaceSolution | None) -> Choice | None:
+    found = answer_by_surface(rows, n_runs, huber)
+    if found is None:
         return None
-    log_n, log_d = np.log(rows.n_params), np.log(rows.n_tokens)
-    solution = solve_surface(log_n, log_d, rows.loss, delta=LEAST_SQUARES)
-    if not identified(solution, rows.n_params, rows.n_tokens):
-        return None
-    cost = read_cost(rows)
-    covariance = parameter_covariance(solution, rows, np.ones(len(rows)))
-    lines = surface_lines(solution, cost, covariance, float(np.log10(rows.budget_flops).mean()))
-    if lines is None:
-        return None
-    freedom = len(rows) - len(solution.theta)
-    residual = rows.loss - np.exp(solution.log_loss(log_n, log_d))
+    screened, chosen = found.screened, found.chosen
+    kept = screened.rows
+    fitted = np.exp(chosen.solution.log_loss(np.log(kept.n_params), np.log(kept.n_tokens)))
+    residual, freedom = kept.loss - fitted, screened.degrees_of_freedom
     return Choice(
         estimator=SURFACE,
-        reason="No budget has runs enough for a valley of its own: the surface by least squares, whose shape these "
-        "runs cannot test.",
-        rows=rows,
-        outliers=(),
-        on_params=lines[0],
-        on_tokens=lines[1],
+        reason=_WHY_HUBER if found.disagree else _WHY_SQUARES,
+        rows=kept,
+        outliers=tuple(sorted(rows.index[~screened.keep].tolist())),
+        on_params=chosen.lines[0],
+        on_tokens=chosen.lines[1],
         degrees_of_freedom=freedom,
-        loss=SurfaceLoss(solution, covariance, cost),
+        loss=_surface_loss(found),
         loss_freedom=freedom,
-        shape=solution.law.valley(cost, lines[0]),
+        shape=chosen.solution.law.valley(found.cost, chosen.lines[0]),
         residual_sd=float(np.sqrt(residual @ residual / freedom)),
+        surface=found,
     )
+
+
+def _surface_loss(found: SurfaceAnswer) -> SurfaceLoss:
+    chosen, rival = found.chosen, found.rival
+    if rival is None:
+        return SurfaceLoss(chosen.solution, chosen.covariance, found.cost)
+    other = SurfaceLoss(rival.solution, rival.covariance, found.cost)
+    return DisputedLoss(chosen.solution, chosen.covariance, found.cost, other)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import fdtrc
 
+from isoflop.fit.arrays import Array
 from isoflop.fit.estimators.choice import Choice
 from isoflop.fit.estimators.cubic import cubic_floors
 from isoflop.fit.estimators.envelope import Envelope
@@ -21,7 +22,7 @@ from isoflop.fit.estimators.surface import (
     surface_lines,
 )
 from isoflop.fit.intervals import Noise, decades_beyond, log_interval, student_quantile, ten_to
-from isoflop.fit.lines import BudgetFloor, fit_lines
+from isoflop.fit.lines import BudgetFloor, Line, fit_lines
 from isoflop.fit.results.estimators import (
     Estimate,
     JointEstimate,
@@ -31,6 +32,7 @@ from isoflop.fit.results.estimators import (
     law_estimate,
 )
 from isoflop.fit.rows import Rows, read_cost
+from isoflop.fit.valley import LN10
 
 # Curves end a little before their runs do: so far beyond its readings, decades, an envelope is still read.
 ENVELOPE_REACH = 0.3
@@ -41,10 +43,11 @@ def parabola_estimate(valleys: Sequence[Valley], budgets: Sequence[float], level
     return _by_budget(budget_floors(valleys), pool_noise(valleys), budgets, level, n_used)
 
 
-def robust_estimate(rows: Rows, budgets: Sequence[float], level: float) -> Estimate:
-    """Parabolas without the rows that no parabola explains."""
+def robust_estimate(rows: Rows, valleys: Sequence[Valley], budgets: Sequence[float], level: float) -> Estimate:
+    """Parabolas without the rows that no parabola explains; `valleys` are those of all rows."""
     keep = rows_on_parabolas(rows)
-    valleys = find_valleys(rows.take(keep))
+    if not keep.all():
+        valleys = find_valleys(rows.take(keep))
     return parabola_estimate(valleys, budgets, level, int(keep.sum()))
 
 
@@ -108,16 +111,57 @@ def surface_estimate(
     lines = surface_lines(solution, read_cost(rows), covariance, float(np.log10(rows.budget_flops).mean()))
     if lines is None:
         return None
-    lack = joint.lack_of_fit if joint else None
+    return _described(solution, covariance, lines, budgets, level, n_used=len(rows), joint=joint)
+
+
+def squares_estimate(choice: Choice | None, budgets: Sequence[float], level: float) -> SurfaceEstimate | None:
+    """The surface by least squares of the rows that it explains; None where no surface answers alone."""
+    found = choice.surface if choice else None
+    if found is None:
+        return None
+    one, n_used = found.squares, len(found.screened.rows)
+    return _described(one.solution, one.covariance, one.lines, budgets, level, n_used=n_used, joint=None)
+
+
+def _described(
+    solution: SurfaceSolution,
+    covariance: Array,
+    lines: tuple[Line, Line],
+    budgets: Sequence[float],
+    level: float,
+    *,
+    n_used: int,
+    joint: JointFit | None,
+) -> SurfaceEstimate:
+    freedom = n_used - len(solution.theta)
+    e, a, b, alpha, beta = _constants(solution, covariance, student_quantile(level, freedom))
     return SurfaceEstimate(
-        estimate=law_estimate(lines, len(rows) - len(solution.theta), budgets, level, len(rows)),
+        estimate=law_estimate(lines, freedom, budgets, level, n_used),
         law=solution.law,
         residuals=next(name for name, delta in RESIDUALS.items() if delta == solution.delta),
         objective=solution.objective,
-        lack_of_fit_f=lack,
+        lack_of_fit_f=joint.lack_of_fit if joint else None,
         lack_of_fit_p=lack_of_fit_p(joint) if joint else None,
         at_bound=solution.at_bound,
+        e_ci=log_interval(*e),
+        a_ci=log_interval(*a),
+        b_ci=log_interval(*b),
+        alpha_ci=(alpha[0] - alpha[1], alpha[0] + alpha[1]),
+        beta_ci=(beta[0] - beta[1], beta[0] + beta[1]),
     )
+
+
+def _constants(solution: SurfaceSolution, covariance: Array, quantile: float) -> list[tuple[float, float]]:
+    """log10 E, log10 A, log10 B, alpha and beta, each with its half-width, by the delta method.
+
+    The parameters of the solution are about mean logarithms: ln A = ln A' + alpha mean ln N, ln B likewise.
+    """
+    unscale = np.eye(len(solution.theta))
+    unscale[1, 3], unscale[2, 4] = solution.x_mean, solution.z_mean
+    values = unscale @ solution.theta
+    halves = quantile * np.sqrt(np.maximum(np.diag(unscale @ covariance @ unscale.T), 0.0))
+    in_decades = np.array([1 / LN10] * 3 + [1.0] * 2)
+    return list(zip((values * in_decades).tolist(), (halves * in_decades).tolist(), strict=True))
 
 
 def lack_of_fit_p(joint: JointFit) -> float:

@@ -79,6 +79,18 @@ class SurfaceLoss:
 
 
 @dataclass(frozen=True)
+class DisputedLoss(SurfaceLoss):
+    """The same where another surface of the same rows differs: its distance counts as a standard error."""
+
+    rival: SurfaceLoss
+
+    def at(self, log_c: float) -> tuple[float, float]:
+        """See `LossReader`."""
+        loss, variance = super().at(log_c)
+        return loss, variance + (loss - self.rival.at(log_c)[0]) ** 2
+
+
+@dataclass(frozen=True)
 class FloorLaw:
     """The law through floors, about the mean budget: loss = e + depth 10^(-gamma (log10 C - log_c_mean)).
 

@@ -37,7 +37,7 @@ MIN_ROWS = N_PARAMETERS + 1
 # a descent, and so does the best of squared error. None of 300 random starts per published sweep ended lower.
 _RANKED, _RANKS = 24, (0, 8)
 # Of more rows evenly spaced ones are enough to find a start.
-_ROWS_FOR_STARTS = 1000
+ROWS_FOR_STARTS = 1000
 # Columns of the Jacobian this near to dependence leave a parameter to rounding.
 _INDEPENDENT = 1e-7
 
@@ -150,7 +150,7 @@ class _Centred:
 
 
 def _starts(data: _Centred, weights: Array, objective: SurfaceObjective) -> Array:
-    some = slice(None, None, -(-len(data.x) // _ROWS_FOR_STARTS))
+    some = slice(None, None, -(-len(data.x) // ROWS_FOR_STARTS))
     grid, squares = grid_starts(data.x[some], data.z[some], data.loss[some], weights[some])
     nearest = np.argsort(squares, kind="stable")[:_RANKED]
     values, _ = objective.evaluate(grid[nearest], nearest)

@@ -26,6 +26,8 @@ _SUM_TOLERANCE = 0.01
 MANY_OUTLIERS = 0.1
 # Floors off one power law by more than this are worth a look: 5 % of N.
 _SCATTER_DECADES = FIVE_PERCENT
+# Rows set aside that a message still names; the values of the finding name more.
+_NAMED_ROWS = 3
 
 
 def on_agreement(seen: Evidence) -> Iterator[Finding]:
@@ -46,6 +48,10 @@ def _on_estimators(seen: Evidence) -> Iterator[Finding]:
     if found.surface:
         others["surface"] = found.surface.estimate
     apart = {name: other.exponent_a for name, other in others.items() if _differ(own, other)}
+    alone = seen.choice.surface if seen.choice else None
+    if alone and alone.disagree:
+        # the interval of the recommended exponent was grown to reach it
+        apart["least squares"] = alone.squares.exponent
     if apart:
         tested, a = found.recommended.estimator == JOINT, found.recommended.estimate.exponent_a
         far = any(abs(value - a) > FAR_EXPONENT for value in apart.values() if value is not None)
@@ -55,11 +61,16 @@ def _on_estimators(seen: Evidence) -> Iterator[Finding]:
             Severity.INFO if tested and not far else Severity.WARNING,
             f"Estimators differ from the recommended exponent a = {own.exponent_a:.3f} by more than statistical "
             f"errors: {listed}.",
-            "The runs do not obey what at least one estimator assumes: see the findings on skew, lack of fit, outliers "
+            "The runs do not obey what at least one estimator assumes: "
             + (
-                "and width. On published sweeps this foretold no misses of the recommended estimate."
+                "look for runs that did not train well"
+                if alone
+                else "see the findings on skew, lack of fit, outliers and width"
+            )
+            + (
+                ". On published sweeps this foretold no misses of the recommended estimate."
                 if tested and not far
-                else "and width, and take the spread of the estimators as part of the uncertainty."
+                else ", and take the spread of the estimators as part of the uncertainty."
             ),
             {"recommended": own.exponent_a, **apart},
         )
@@ -78,7 +89,7 @@ def _half(interval: Interval | None) -> float:
 
 def _on_surface(seen: Evidence) -> Iterator[Finding]:
     surface, joint = seen.estimators.surface, seen.choice.joint if seen.choice else None
-    if surface and surface.at_bound and seen.frontier:
+    if surface and surface.at_bound and (seen.frontier or seen.without_valleys):
         yield Finding(
             "surface_at_bound",
             Severity.WARNING,
@@ -123,22 +134,26 @@ def _on_outliers(seen: Evidence) -> Iterator[Finding]:
     found = seen.estimators.recommended
     if found is None or not found.outliers:
         return
-    joint = seen.estimators.joint
+    joint, alone = seen.estimators.joint, seen.choice.surface if seen.choice else None
     without, with_them = found.estimate.exponent_a, joint.estimate.exponent_a if joint else None
+    if alone:
+        with_them = alone.exponent_of_all
     both = (
         f" The exponent a is {without:.3f} without these runs and {with_them:.3f} with them."
         if without is not None and with_them is not None
         else ""
     )
+    if alone and both == "" and without is not None:
+        both = f" The exponent a is {without:.3f} without these runs; with them least squares determine none."
     n = len(found.outliers)
     near = in_window(seen.rows, NARROW_DECADES, wide=0.0)[np.isin(seen.rows.index, found.outliers)]
     yield Finding(
         "outliers",
-        Severity.WARNING if n > MANY_OUTLIERS * len(seen.rows) else Severity.INFO,
-        f"{n} {'run lies' if n == 1 else 'runs lie'} too far off the valley to be noise and "
-        f"{'is' if n == 1 else 'are'} left out of the recommended estimate.{both}",
+        Severity.WARNING if alone or n > MANY_OUTLIERS * len(seen.rows) else Severity.INFO,
+        f"{n} {'run lies' if n == 1 else 'runs lie'} too far off the {'surface' if alone else 'valley'} to be noise "
+        f"and {'is' if n == 1 else 'are'} left out of the recommended estimate{_worst(seen) if alone else ''}.{both}",
         "They are all far from the floors, where sizes obey other laws: compare with --window 0.6."
-        if not near.any()
+        if not alone and not near.any()
         else "Look at how these runs trained, and leave bad ones out of every estimator: out of the file, or out of a "
         "sweep with `isoflop exclude RUN`.",
         {
@@ -148,6 +163,18 @@ def _on_outliers(seen: Evidence) -> Iterator[Finding]:
             "exponent_a_with": with_them,
         },
     )
+
+
+def _worst(seen: Evidence) -> str:
+    """Those of the rows set aside with the highest losses, by what the table says of them."""
+    outliers = seen.choice.outliers if seen.choice else ()
+    rows = seen.rows.take(np.isin(seen.rows.index, outliers))
+    order = np.argsort(-rows.loss, kind="stable")[:_NAMED_ROWS]
+    named = [
+        f"loss {rows.loss[at]:.4g} at N {rows.n_params[at]:.3g}, D {rows.n_tokens[at]:.3g}" for at in order.tolist()
+    ]
+    more = f" and {len(rows) - _NAMED_ROWS} more" if len(rows) > _NAMED_ROWS else ""
+    return f" ({'; '.join(named)}{more})"
 
 
 def _on_sum(seen: Evidence) -> Iterator[Finding]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from isoflop.finding import Finding, Severity
-from isoflop.fit.estimators.choice import Choice
+from isoflop.fit.estimators.choice import Choice, on_surface_road
+from isoflop.fit.estimators.fitted_rows import Selected
 from isoflop.fit.estimators.joint import JointFit
 from isoflop.fit.estimators.parabola import Valley
 from isoflop.fit.intervals import Noise
@@ -34,6 +36,7 @@ class Evidence:
         suggested: runs to train next.
         narrow: `choice` again from the runs near their budget's best; None where no grid reaches farther.
         outlook: budgets at which the estimate is read where no target is asked for, FLOPs.
+        selected: which runs `rows` are; None where they are all.
     """
 
     rows: Rows
@@ -53,6 +56,7 @@ class Evidence:
     loss_credible_decades: float | None = None
     narrow: Choice | None = None
     outlook: tuple[float, ...] = ()
+    selected: Selected | None = None
 
     @property
     def largest_planned(self) -> float:
@@ -69,6 +73,11 @@ class Evidence:
     def ungrouped(self) -> bool:
         """Whether no budget has rows enough for a parabola."""
         return all(valley.vertex is Vertex.TOO_FEW for valley in self.valleys)
+
+    @cached_property
+    def without_valleys(self) -> bool:
+        """Whether only a surface can answer: no budget has a parabola, or those that have one were never planned."""
+        return self.ungrouped or on_surface_road(self.rows, self.valleys)
 
 
 def per_budget(

@@ -36,14 +36,21 @@ def on_noise(seen: Evidence) -> Iterator[Finding]:
                 "trend_p_value": noise.trend.p_value,
             },
         )
-    if noise.trunk_correlation is not None:
+    yield from on_trunks(seen)
+
+
+def on_trunks(seen: Evidence) -> Iterator[Finding]:
+    """Runs that err together because they were one training at first."""
+    choice = seen.choice
+    shared = choice.noise or choice.surface if choice else None
+    if shared is not None and shared.trunk_correlation is not None:
         yield Finding(
             "shared_trunks",
             Severity.INFO,
-            f"Errors of runs that share a trunk have a correlation of {noise.trunk_correlation:.2f}; intervals allow "
+            f"Errors of runs that share a trunk have a correlation of {shared.trunk_correlation:.2f}; intervals allow "
             "for it.",
             "Train one of the branched runs from scratch to see whether branching moves the loss.",
-            {"correlation": noise.trunk_correlation},
+            {"correlation": shared.trunk_correlation},
         )
 
 

@@ -32,12 +32,12 @@ def on_targets(seen: Evidence) -> Iterator[Finding]:
             "The loss at a target is left empty: no law of the loss could be fitted.",
             "Compare the floors of the fitted budgets instead, or add budgets: the law has three constants.",
         )
-    if answered and answered[0].estimator == SURFACE:
+    if seen.choice and seen.choice.estimator == SURFACE:
         yield Finding(
             "surface_only",
             Severity.WARNING,
-            "Targets are read from the surface alone, and these runs cannot test its shape.",
-            "Train at least two budgets of six sizes each, with the floor inside the sizes.",
+            "The frontier is that of the surface alone, and these runs cannot test its shape.",
+            "To test it, train two budgets of six sizes each, with the floor inside the sizes.",
         )
 
 
@@ -173,7 +173,8 @@ def _on_target(seen: Evidence, target: Target) -> Iterator[Finding]:
             Severity.ERROR,
             f"There is no estimate for {flops(target.budget_flops)} FLOPs: "
             + (
-                "the fit has no frontier."
+                ("neither valleys nor the surface" if seen.without_valleys else "the valleys do not")
+                + " give a frontier."
                 if seen.choice is None
                 else "the frontier leaves the range of floating-point numbers there."
             ),

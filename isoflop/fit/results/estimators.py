@@ -67,6 +67,8 @@ class SurfaceEstimate:
         lack_of_fit_f, lack_of_fit_p: F of least squares against the joint valley, which has a floor per budget and a
             ridge of its own, and the chance of as much under the law; None where that valley is not determined.
         at_bound: whether an exponent ended at the edge of what was searched.
+        e_ci, a_ci, b_ci, alpha_ci, beta_ci: statistical intervals of E, A, B (by their logarithms), alpha and beta;
+            None beyond the range of a float.
     """
 
     estimate: Estimate
@@ -76,6 +78,11 @@ class SurfaceEstimate:
     lack_of_fit_f: float | None
     lack_of_fit_p: float | None
     at_bound: bool
+    e_ci: Interval | None = None
+    a_ci: Interval | None = None
+    b_ci: Interval | None = None
+    alpha_ci: Interval | None = None
+    beta_ci: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,7 @@ class Estimators:
     Attributes:
         envelope: of the runs' last points (approach 1); None without training curves.
         envelope_unannealed: of points on the way, whose schedule had not ended: to look at, in no verdict.
+        surface_squares: the surface by least squares of the rows that it explains, where no budget has a valley.
     """
 
     parabola: Estimate
@@ -162,3 +170,4 @@ class Estimators:
     recommended: Recommended | None
     envelope: Estimate | None = None
     envelope_unannealed: Estimate | None = None
+    surface_squares: SurfaceEstimate | None = None

@@ -10,9 +10,9 @@ from isoflop.sources.table.expression import Formula, Product, Term, formula_of,
 from isoflop.sources.table.missing_columns import ambiguous, lacks, lacks_renamed
 
 REQUIRED = ("budget_flops", "n_params", "n_tokens", "loss")
-OPTIONAL = ("loss_se", "trunk", "tokenizer", "param_count", "seed")
+OPTIONAL = ("loss_se", "trunk", "tokenizer", "param_count", "seed", "unique_tokens", "epochs")
 # Columns of numbers, which a product may give.
-_NUMBERS = (*REQUIRED, "loss_se")
+_NUMBERS = (*REQUIRED, "loss_se", "unique_tokens", "epochs")
 
 
 @dataclass(frozen=True)

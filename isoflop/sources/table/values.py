@@ -24,7 +24,7 @@ SMALLEST, LARGEST = 1e-100, 1e100
 _LONGEST_SHOWN = 60
 _KINDS = {
     "loss": "finite number",
-    "loss_se": "finite number of at least 0",
+    **dict.fromkeys(("loss_se", "unique_tokens", "epochs"), "finite number of at least 0"),
     **dict.fromkeys(("budget_flops", "n_params", "n_tokens"), "finite positive number"),
 }
 _COUNTS = ("budget_flops", "n_params", "n_tokens")
