@@ -283,12 +283,19 @@ def _array(pa: Any, column: Sequence[Any]) -> Any:
 
 
 def _xlsx(draw: random.Random, header: list[str], cells: Cells) -> tuple[str, bytes]:
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     reference = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
     rows = "".join(f"<row>{''.join(map(_cell, row))}</row>" for row in [header, *cells])
+    sheets = '<sheets><sheet name="A" sheetId="1" r:id="r1"/></sheets>'
+    relation = f'<Relationship Id="r1" Type="{reference}/worksheet" Target="s.xml"/>'
     files = {
-        "xl/workbook.xml": f'<workbook xmlns:r="{reference}"><sheets><sheet name="A" r:id="r1"/></sheets></workbook>',
-        "xl/_rels/workbook.xml.rels": f'<a><Relationship Id="r1" Type="{reference}/worksheet" Target="s.xml"/></a>',
-        "xl/s.xml": f"<worksheet><sheetData>{rows}</sheetData></worksheet>",
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types">'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{kind}"/></Types>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{reference}">{sheets}</workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">{relation}</Relationships>',
+        "xl/s.xml": f'<worksheet xmlns="{main}"><sheetData>{rows}</sheetData></worksheet>',
     }
     if draw.random() < 0.4:  # damage below the checksums, where the parser meets it
         name = draw.choice(list(files))

@@ -3,8 +3,10 @@
 import gzip
 import io
 import pickle
+import subprocess
+import sys
 import zipfile
-from xml.sax.saxutils import escape
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -13,43 +15,23 @@ from isoflop.errors import IsoflopError
 from isoflop.sources.source import Origin
 from tests.field_cases import CASES, CELLS, COLUMNS, ROWS, load, notes, refusal, rows, save, table
 
-REFERENCE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 TABLE = [list(COLUMNS), *[list(map(float, row)) for row in CELLS]]
 
 
-def cell(value, place: str, texts: list[str]) -> str:
-    """One cell: texts by their number, as Excel writes them."""
-    if isinstance(value, bool):
-        return f'<c r="{place}" t="b"><v>{int(value)}</v></c>'
-    if isinstance(value, float):
-        return f'<c r="{place}" s="1"><v>{value!r}</v></c>'
-    texts.append(value)
-    return f'<c r="{place}" t="s"><v>{len(texts) - 1}</v></c>'
-
-
-def workbook(sheets, first_row=1, first_column="A", **parts: str) -> bytes:
-    """A workbook with those sheets; `parts` replace what it would write by default."""
-    texts: list[str] = []
-    files = {}
-    for number, lines in enumerate(sheets.values(), start=1):
-        written = "".join(
-            f'<row r="{row}">'
-            + "".join(
-                cell(value, f"{chr(ord(first_column) + i)}{row}", texts) for i, value in enumerate(line) if value != ""
-            )
-            + "</row>"
-            for row, line in enumerate(lines, start=first_row)
-        )
-        files[f"xl/worksheets/sheet{number}.xml"] = f"<worksheet><sheetData>{written}</sheetData></worksheet>"
-    names = "".join(f'<sheet name="{escape(name)}" r:id="r{i}"/>' for i, name in enumerate(sheets, start=1))
-    files["xl/workbook.xml"] = f'<workbook xmlns:r="{REFERENCE}"><sheets>{names}</sheets></workbook>'
-    targets = "".join(
-        f'<Relationship Id="r{i}" Type="{REFERENCE}/worksheet" Target="worksheets/sheet{i}.xml"/>'
-        for i in range(1, len(sheets) + 1)
-    )
-    files["xl/_rels/workbook.xml.rels"] = f"<Relationships>{targets}</Relationships>"
-    shared = "".join(f"<si><t>{escape(text)}</t></si>" for text in texts)
-    files["xl/sharedStrings.xml"] = f"<sst>{shared}</sst>"
+def workbook(sheets, first_row=1, first_column=1, **parts: str) -> bytes:
+    """A workbook with those sheets; `parts` replace what openpyxl writes."""
+    book = pytest.importorskip("openpyxl", reason="writes and reads workbooks").Workbook()
+    book.remove(book.active)
+    for name, lines in sheets.items():
+        sheet = book.create_sheet(name)
+        for row, line in enumerate(lines, start=first_row):
+            for column, value in enumerate(line, start=first_column):
+                if value != "":
+                    sheet.cell(row, column, value)
+    file = io.BytesIO()
+    book.save(file)
+    with zipfile.ZipFile(file) as written:
+        files = {part: written.read(part) for part in written.namelist()}
     return archive({**files, **parts})
 
 
@@ -62,13 +44,14 @@ def archive(files) -> bytes:
 
 
 def test_a_workbook_that_openpyxl_wrote_has_the_rows_of_the_clean_table():
+    pytest.importorskip("openpyxl")
     source = load(CASES / "17-spreadsheet-exports" / "input.xlsx")
     assert [row[:4] for row in source.rows] == ROWS
     assert (source.origin, source.findings) == (Origin.WORKBOOK, ())
 
 
 @pytest.mark.parametrize("name", ["runs.xlsx", "runs.csv", "runs"])
-@pytest.mark.parametrize(("row", "column"), [(1, "A"), (5, "C")])
+@pytest.mark.parametrize(("row", "column"), [(1, 1), (5, 3)])
 def test_a_workbook_may_have_any_name_and_its_table_any_place(tmp_path, name, row, column):
     path = save(tmp_path, workbook({"Sheet1": TABLE}, row, column), name)
     assert rows(path) == ROWS
@@ -104,28 +87,70 @@ def test_columns_may_be_called_otherwise_and_numbers_be_text(tmp_path):
     assert rows(path, budget_flops="C", n_params="N", n_tokens="D", loss="val") == ROWS
 
 
-def test_a_text_may_be_in_pieces_and_have_a_reading(tmp_path):
+def test_a_text_may_be_one_of_a_list_in_pieces_and_have_a_reading(tmp_path):
     content = workbook({"a": TABLE})
     with zipfile.ZipFile(io.BytesIO(content)) as written:
-        texts = written.read("xl/sharedStrings.xml").decode()
+        sheet, types = (written.read(part).decode() for part in ("xl/worksheets/sheet1.xml", "[Content_Types].xml"))
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     pieces = "<si><r><t>lo</t></r><r><t>ss</t></r><rPh sb='0' eb='1'><t>x</t></rPh></si>"
-    shared = texts.replace("<si><t>loss</t></si>", pieces)
-    assert rows(save(tmp_path, workbook({"a": TABLE}, **{"xl/sharedStrings.xml": shared}))) == ROWS
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+    parts = {
+        "xl/worksheets/sheet1.xml": sheet.replace('t="inlineStr"><is><t>loss</t></is>', 't="s"><v>0</v>'),
+        "xl/sharedStrings.xml": f"<sst xmlns='{main}'>{pieces}</sst>",
+        "[Content_Types].xml": types.replace(
+            "</Types>", f'<Override PartName="/xl/sharedStrings.xml" ContentType="{kind}"/></Types>'
+        ),
+    }
+    assert parts["xl/worksheets/sheet1.xml"] != sheet
+    assert rows(save(tmp_path, workbook({"a": TABLE}, **parts))) == ROWS
+
+
+def sheet(rows: str) -> dict[str, str]:
+    """A sheet's part, as XML."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    return {"xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{rows}</sheetData></worksheet>'}
 
 
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ({"xl/sharedStrings.xml": "<sst></sst>"}, "a cell refers to text 0 of 0"),
-        ({"xl/workbook.xml": "<workbook>"}, "a part of it was cut off or altered"),
-        ({"xl/worksheets/sheet1.xml": "<worksheet><row r='x'/></worksheet>"}, "a row is called 'x'"),
-        ({"xl/worksheets/sheet1.xml": "<worksheet><c r='?'/></worksheet>"}, "a cell is called '?'"),
-        ({"xl/workbook.xml": "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>"}, "a part of it declares a document type"),
+        (sheet("<row><c t='s'><v>0</v></c></row>"), "it was cut off or altered"),
+        ({"xl/workbook.xml": "<workbook>"}, "it was cut off or altered"),
+        (sheet("<row r='x'/>"), "it was cut off or altered"),
+        (sheet("<row><c r='?'/></row>"), "it was cut off or altered"),
+        (sheet("<row r='9999999999999'/>"), "it has more than 1048576 rows or 8388608 cells"),
+        (sheet("<row><c r='XFD1'><v>1</v></c></row>" * 520), "it has more than 1048576 rows or 8388608 cells"),
     ],
 )
 def test_a_damaged_workbook_is_refused_in_one_sentence(tmp_path, parts, said):
     path = save(tmp_path, workbook({"Sheet1": TABLE}, **parts))
     assert refusal(path).message == f"{str(path)!r} cannot be read as an Excel workbook: {said}."
+
+
+def test_a_date_is_no_number(tmp_path):
+    lines = [TABLE[0], [*TABLE[1][:2], datetime(2026, 5, 1), 2.5]]
+    assert "row 2: n_tokens = '2026-05-01 00:00:00'" in refusal(save(tmp_path, workbook({"a": lines}))).message
+
+
+def test_a_formula_that_was_never_calculated_is_empty(tmp_path):
+    lines = [TABLE[0], [*TABLE[1][:2], "=1+1", 2.5]]
+    assert "row 2: n_tokens = null" in refusal(save(tmp_path, workbook({"a": lines}))).message
+
+
+@pytest.mark.slow
+def test_without_openpyxl_a_workbook_says_what_to_install(tmp_path):
+    path = save(tmp_path, archive({"xl/workbook.xml": ""}), "runs.xlsx")
+    code = (
+        "import sys; sys.modules['openpyxl'] = None\n"
+        "from isoflop.__main__ import main\n"
+        "sys.argv = ['isoflop', 'fit', 'runs.xlsx']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=path.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "Error: 'runs.xlsx' is an Excel workbook, and openpyxl, which reads such files, is not installed.",
+        "Hint: `pip install 'isoflop[xlsx]'`, or save the table as CSV.",
+    ]
 
 
 def test_a_workbook_without_cells_is_refused(tmp_path):
@@ -140,6 +165,7 @@ def test_a_workbook_that_grows_without_end_is_refused(tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_altered_bytes_of_a_workbook_never_alter_a_number(tmp_path, seed):
+    pytest.importorskip("openpyxl")
     whole = (CASES / "17-spreadsheet-exports" / "input.xlsx").read_bytes()
     refused = 0
     for at in range(30 + seed, len(whole), 61):

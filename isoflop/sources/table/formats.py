@@ -12,8 +12,7 @@ from isoflop.sources.table.json_document import is_json, read_json
 from isoflop.sources.table.packed import ZIP, only_member, open_zip, unpacked
 from isoflop.sources.table.parquet import MAGIC, read_parquet
 from isoflop.sources.table.raw import RawTable
-from isoflop.sources.table.workbook import read_workbook
-from isoflop.sources.table.workbook_parts import WORKBOOK
+from isoflop.sources.table.workbook import WORKBOOK, read_workbook
 
 # Where the null characters of a binary format would be met.
 _HEAD = 4096
@@ -44,7 +43,7 @@ def _read(content: bytes, name: str, suffix: str, wanted: Collection[str]) -> Ra
         archive = open_zip(content, name=name)
         names = archive.namelist()
         if WORKBOOK in names:
-            return read_workbook(archive, name=name, wanted=wanted)
+            return read_workbook(content, archive, name=name, wanted=wanted)
         refuse_archive(names, name=name)
         inner: tuple[bytes, str] | None = only_member(archive, name=name)
     else:

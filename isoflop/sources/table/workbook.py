@@ -1,34 +1,95 @@
-"""Excel workbooks (.xlsx): which sheet is the table, and which of its rows names the columns."""
+"""Excel workbooks (.xlsx), read with openpyxl where that is installed: the sheet and row that name the columns."""
 
+import io
+import warnings
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from isoflop.errors import IsoflopError
 from isoflop.sources.table.known_names import known
+from isoflop.sources.table.packed import LARGEST_BYTES, DamagedError, damaged
 from isoflop.sources.table.raw import RawTable
-from isoflop.sources.table.workbook_parts import Parts, Row, Value, rows_of, shared_strings, sheets_of
 
+if TYPE_CHECKING:
+    from openpyxl.worksheet._read_only import ReadOnlyWorksheet
+
+WORKBOOK = "xl/workbook.xml"
+
+Value = str | float | bool
+Row = dict[int, Value]
+
+# Excel's own bound: "Excel specifications and limits", support.microsoft.com.
+_ROWS = 2**20
+# Of one workbook, blank ones between others too: 100,000 runs of 80 columns.
+_CELLS = 2**23
 # What may stand above the columns' names: a title, notes, blank rows.
 _TITLE_ROWS = 20
 
 
-def read_workbook(archive: zipfile.ZipFile, *, name: str, wanted: Collection[str]) -> RawTable:
+def read_workbook(content: bytes, archive: zipfile.ZipFile, *, name: str, wanted: Collection[str]) -> RawTable:
     """The table in the first sheet that names one of the columns `wanted`, else in the first that is not empty.
 
-    Formulas count as the values that were saved with them. Rows are counted as Excel does.
+    `archive` is that of `content`. Formulas count as the values that were saved with them; one that no program has
+    calculated is empty. Rows are counted as Excel does.
 
     Raises:
-        IsoflopError: it is damaged, too large, or has no cells.
+        IsoflopError: openpyxl is not installed, or the workbook is damaged, too large, or has no cells.
     """
-    return _table(Parts(archive, name), name, wanted)
+    try:
+        import openpyxl
+    except ImportError:
+        raise IsoflopError(
+            f"{name!r} is an Excel workbook, and openpyxl, which reads such files, is not installed.",
+            hint="`pip install 'isoflop[xlsx]'`, or save the table as CSV.",
+        ) from None
+    try:
+        # zipfile unpacks no more of a file than the directory says, so the bound holds where the directory lies.
+        if sum(file.file_size for file in archive.infolist()) > LARGEST_BYTES:
+            raise DamagedError(f"it unpacks to more than {LARGEST_BYTES // 2**20} MiB")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and extensions, which hold no values
+            book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True, keep_links=False)
+            sheets = list(_sheets(book.worksheets))
+    except Exception as error:  # openpyxl checks little: damage raises whatever it meets, KeyError to AssertionError
+        raise damaged(name, "an Excel workbook", error) from None
+    return _table(sheets, name, wanted)
 
 
-def _table(parts: Parts, name: str, wanted: Collection[str]) -> RawTable:
-    strings = shared_strings(parts)
+def _sheets(worksheets: Iterable["ReadOnlyWorksheet"]) -> Iterator[tuple[str, dict[int, Row]]]:
+    """Title and rows of every sheet; rows that have cells by their number, cells by their column, of which A is 0.
+
+    Raises:
+        DamagedError: there are more rows or cells than a table of runs has.
+    """
+    n_cells = 0
+    for sheet in worksheets:
+        sheet.reset_dimensions()  # what some programs write there is smaller than the sheet
+        rows: dict[int, Row] = {}
+        for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
+            n_cells += len(values)
+            if number > _ROWS or n_cells > _CELLS:
+                raise DamagedError(f"it has more than {_ROWS} rows or {_CELLS} cells")
+            row = _row(values)
+            if row:
+                rows[number] = row
+        yield sheet.title, rows
+
+
+def _row(values: Sequence[object]) -> Row:
+    return {column: _value(value) for column, value in enumerate(values) if value is not None and value != ""}
+
+
+def _value(value: object) -> Value:
+    """What a cell holds; a date as text, so that it is no number."""
+    if isinstance(value, str | bool):
+        return value
+    return float(value) if isinstance(value, int | float) else str(value)
+
+
+def _table(sheets: Sequence[tuple[str, dict[int, Row]]], name: str, wanted: Collection[str]) -> RawTable:
     best: tuple[str, dict[int, Row], int, int] | None = None
-    sheets = sheets_of(parts)
-    for title, part in sheets:
-        rows = rows_of(parts, part, strings)
+    for title, rows in sheets:
         if not rows:
             continue
         number, n_known = _header_row(rows, wanted)
