@@ -25,7 +25,7 @@ _PRIOR_FREEDOM = 4.0
 # Errors of evaluation that differ by less than this (relative) weigh all rows alike.
 _ALIKE = 0.1
 # Beyond this the covariance of runs that share a trunk is nearly singular.
-_LARGEST_CORRELATION = 0.95
+LARGEST_CORRELATION = 0.95
 # A repeat is bad where the others' scatter would give it once in a thousand sweeps, as seen on two repeats at least.
 BAD_REPEAT_P_VALUE = 0.001
 _FEWEST_REPEATS = 2
@@ -285,5 +285,5 @@ def _trunks(rows: Rows, residual: Array, pooled: float) -> tuple[float | None, A
     if pairs == 0 or pooled <= 0:
         return None, None
     products = float(residual @ same @ residual) / pairs
-    shared = float(np.clip(products / pooled, 0.0, _LARGEST_CORRELATION))
+    shared = float(np.clip(products / pooled, 0.0, LARGEST_CORRELATION))
     return shared, np.where(same, shared, 0.0) + np.eye(len(rows))

@@ -26,6 +26,7 @@ from isoflop.report.law_table import law_table
 from isoflop.report.loss_words import finding_in_unit, scale_of_losses, table_in_unit
 from isoflop.report.run_tables import provenance_table, run_table, totals
 from isoflop.sources.findings.clusters import MIXED_GROUPS
+from isoflop.sources.findings.left_out import with_places
 from isoflop.sources.findings.training import training_findings
 from isoflop.sources.recount import ConventionFit
 from isoflop.sources.source import Pool, Source, SweepSource
@@ -172,14 +173,14 @@ def summarize(
 
 
 def _of_fit(source: Source | Pool, fit: SweepFit, scale: LossScale) -> Iterator[Finding]:
-    """The findings of the fit in the unit of the losses, without those that the rows' findings show to be false.
+    """The findings of the fit in the words of its source, without those that the rows' findings show to be false.
 
     Runs alike in budget, size and tokens count as replicates in a fit; where a column tells them apart they are none.
     """
     mixed = any(finding.code == MIXED_GROUPS for finding in source.findings)
     for finding in fit.findings:
         if not (mixed and finding.code in _OF_REPLICATES):
-            yield finding_in_unit(finding, scale)
+            yield finding_in_unit(with_places(finding, source), scale)
 
 
 def _scope(source: Source | Pool, n_budgets: int) -> str:

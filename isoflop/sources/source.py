@@ -2,11 +2,11 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 
@@ -209,12 +209,16 @@ class TableSource(Source):
         columns: which of its columns were read.
         loss_scale: what its losses are, as they are fitted.
         options: how it was to be read.
+        places: the line or number of each of `rows` in the file; none where nobody knows.
+        counted_in: what `places` are: lines or rows.
     """
 
     param_count: Convention = "as_given"
     columns: TableColumns
     loss_scale: LossScale = PLAIN
     options: TableOptions = field(default_factory=TableOptions)
+    places: Sequence[int] = ()
+    counted_in: Literal["line", "row"] = "row"
 
 
 @dataclass(frozen=True, kw_only=True)

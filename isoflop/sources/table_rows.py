@@ -10,7 +10,6 @@ import numpy as np
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
-from isoflop.sources.findings.as_read import reading_findings
 from isoflop.sources.findings.clusters import mixed_groups
 from isoflop.sources.findings.scores import perplexity_findings, score_findings
 from isoflop.sources.findings.table_reading import (
@@ -19,6 +18,7 @@ from isoflop.sources.findings.table_reading import (
     groups_left_out,
     missing_rows,
     none_left,
+    reading_findings,
     rows_selected,
 )
 from isoflop.sources.findings.unit_ratios import unit_findings
@@ -28,8 +28,8 @@ from isoflop.sources.table.conditions import groups_of, rows_where
 from isoflop.sources.table.header import REQUIRED, choose_columns
 from isoflop.sources.table.loss_scale import PLAIN, LossScale, fitted_losses
 from isoflop.sources.table.raw import RawTable
+from isoflop.sources.table.results import kept_rows, missing_results
 from isoflop.sources.table.run_table import RunTable, choose
-from isoflop.sources.table.unfinished import kept_rows, missing_results
 from isoflop.sources.table.values import checked_numbers, texts
 from isoflop.sources.table_options import TableOptions
 
@@ -108,6 +108,8 @@ def table_source(
         columns=columns,
         loss_scale=read.scale,
         options=options,
+        places=tuple(table.raw.places),
+        counted_in=raw.noun,
         tokenizers=_distinct(texts(table, "tokenizer")),
         param_counts=_distinct(name and name.lower() for name in texts(table, "param_count")),
         findings=(

@@ -27,6 +27,7 @@ from isoflop.fit.estimators.surface import (
 from isoflop.fit.estimators.surface_objective import N_PARAMETERS
 from isoflop.fit.intervals import student_quantile
 from isoflop.fit.lines import Line, as_covariance
+from isoflop.fit.noise import LARGEST_CORRELATION
 from isoflop.fit.rows import Rows, TokenCost, read_cost
 
 # Runs that answer by the surface alone: as many again as it has parameters, so that a bad one shows.
@@ -40,8 +41,6 @@ WILDEST_EXPONENT = 0.3
 _FEWEST_APART = 0.1
 # Of the intervals within which the two surfaces must agree.
 _LEVEL = 0.9
-# Beyond this the covariance of runs that share a trunk is nearly singular.
-_LARGEST_CORRELATION = 0.95
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ def _squares_errors(screened: ScreenedSurface) -> tuple[float | None, Array]:
     if pairs == 0 or screened.variance == 0:
         return None, screened.variance * inverse
     products = float((np.bincount(trunk, residual) ** 2).sum() - residual @ residual) / pairs
-    shared = min(max(products / screened.variance, 0.0), _LARGEST_CORRELATION)
+    shared = min(max(products / screened.variance, 0.0), LARGEST_CORRELATION)
     sums = np.stack([np.bincount(trunk, column) for column in weighted.T], axis=1)
     excess = shared * (sums.T @ sums - weighted.T @ weighted)
     return shared, screened.variance * (inverse + inverse @ excess @ inverse)

@@ -1,4 +1,4 @@
-"""Findings on which rows and columns of a table are read."""
+"""Findings on how a table was read, and which of its rows and columns."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from isoflop.sources.table.expression import Formula
 from isoflop.sources.table.header import TableColumns
 from isoflop.sources.table.loss_scale import LossScale
 from isoflop.sources.table.raw import RawTable
-from isoflop.sources.table.unfinished import Missing
+from isoflop.sources.table.results import Missing
 
 # Of a table that misses more of its rows, what remains may not be what was planned.
 _LARGE_SHARE = 0.2
@@ -26,6 +26,22 @@ _NOMINAL = {
 
 class NoResultError(IsoflopError):
     """No row of a table is the result of a run."""
+
+
+def reading_findings(notes: Sequence[str]) -> tuple[Finding, ...]:
+    """One finding with all the `notes` of a table, each of them a sentence; none without any."""
+    if not notes:
+        return ()
+    return (
+        Finding(
+            code="table_read_as",
+            severity=Severity.INFO,
+            message=" ".join(notes),
+            hint="Nothing needs to be done if that is right; otherwise save the table as CSV in UTF-8, with decimal "
+            "points and its columns named in the first line.",
+            values={"notes": list(notes)},
+        ),
+    )
 
 
 def column_findings(columns: TableColumns, scale: LossScale) -> tuple[Finding, ...]:

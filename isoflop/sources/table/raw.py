@@ -38,6 +38,11 @@ class RawTable:
     note: Callable[[], Sequence[str]] = tuple
 
     @property
+    def noun(self) -> Literal["line", "row"]:
+        """What `places` count."""
+        return "line" if self.kind in _OF_LINES else "row"
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """How the file was read, where that is not a matter of course; a sentence each."""
         return tuple(self.note())
@@ -53,7 +58,7 @@ class RawTable:
 
     def place(self, index: int) -> str:
         """Where the row is: `'runs.csv', line 4`."""
-        return f"{self.name!r}, {'line' if self.kind in _OF_LINES else 'row'} {self.places[index]}"
+        return f"{self.name!r}, {self.noun} {self.places[index]}"
 
     def take(self, rows: Sequence[int]) -> "RawTable":
         """The table with these of its rows alone."""
@@ -65,11 +70,10 @@ class RawTable:
 
     def places_of(self, rows: Sequence[int], most: int = 12) -> str:
         """Where rows are: `lines 11, 18, 19`, `row 4`, `lines 2, 3, 4 and 90 more`."""
-        noun = "line" if self.kind in _OF_LINES else "row"
         numbers = self.places
         named = ", ".join(str(numbers[row]) for row in rows[:most])
         more = f" and {len(rows) - most} more" if len(rows) > most else ""
-        return f"{noun if len(rows) == 1 else noun + 's'} {named}{more}"
+        return f"{self.noun if len(rows) == 1 else self.noun + 's'} {named}{more}"
 
 
 def _take(values: Sequence[_T], rows: Sequence[int]) -> list[_T]:

@@ -13,8 +13,8 @@ from isoflop.errors import IsoflopError
 from isoflop.sources.table.cell_numbers import Numbers, counts_of, number, numbers_of
 from isoflop.sources.table.expression import FORMULAS
 from isoflop.sources.table.header import REQUIRED
+from isoflop.sources.table.results import is_missing
 from isoflop.sources.table.run_table import RunTable
-from isoflop.sources.table.unfinished import is_missing
 
 # Of a vocabulary of e^1000 tokens a uniform guess costs 1000 nats; what is far beyond is no loss per token.
 LARGEST_LOSS = 1e6
