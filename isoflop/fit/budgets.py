@@ -78,6 +78,8 @@ def group_budgets(
     if tolerance is not None and not 0 <= tolerance < math.inf:
         raise ValueError(f"tolerance is {tolerance}, not finite and at least 0")
     budget: Array | None
+    if not len(c):
+        return None
     if len(named):
         (centres,) = check_columns(named=named)
         budget = _nearest(c, centres, FARTHEST_NAMED if tolerance is None else tolerance)
@@ -148,8 +150,9 @@ def _thresholds(gaps: Array) -> Array:
 
 def _has_valley(group: Indices, n_params: Array) -> Mask:
     """(k,): whether the runs (n,) of each group are enough for a valley: four, of three sizes."""
-    pairs = np.unique(np.stack([group.astype(np.float64), n_params]), axis=1)[0].astype(np.intp)
-    sizes = np.bincount(pairs, minlength=int(group.max()) + 1)
+    values, size = np.unique(n_params, return_inverse=True)
+    pairs = np.unique(group * len(values) + size)
+    sizes = np.bincount(pairs // len(values), minlength=int(group.max()) + 1)
     enough: Mask = (np.bincount(group) >= MIN_POINTS) & (sizes >= 3)
     return enough
 

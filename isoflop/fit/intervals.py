@@ -55,7 +55,12 @@ def pooled_freedom(*parts: tuple[float, float]) -> float:
     Satterthwaite 1946, Biometrics Bulletin 2; for a difference of two means Welch 1947, Biometrika 34.
     """
     total = math.fsum(variance for variance, _ in parts)
-    return total**2 / math.fsum(variance**2 / freedom for variance, freedom in parts)
+    if not 0 < total < math.inf:
+        return min(freedom for _, freedom in parts)
+    # a power of two, which changes no digit, keeps the squares within the range of a float
+    _, scale = math.frexp(total)
+    scaled = [(math.ldexp(variance, -scale), freedom) for variance, freedom in parts]
+    return math.ldexp(total, -scale) ** 2 / math.fsum(variance**2 / freedom for variance, freedom in scaled)
 
 
 def decades_beyond(fitted_budgets: tuple[float, float], log_c: float) -> float:

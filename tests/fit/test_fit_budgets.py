@@ -161,3 +161,8 @@ def test_losses_without_logarithms_are_grouped_and_stay():
     assert n_budgets(found) == 4
     assert not found.loss_moved
     np.testing.assert_array_equal(found.loss, columns[3] - 5)
+
+
+@pytest.mark.parametrize("how", [{}, {"tolerance": 0.1}, {"named": [1e18]}], ids=str)
+def test_no_rows_stay_no_rows(how):
+    assert group_budgets([], [], [], [], **how) is None

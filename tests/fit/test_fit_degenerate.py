@@ -240,3 +240,13 @@ def test_a_row_where_the_slopes_of_the_valley_leave_floating_point_is_no_warning
         (3.16e17, 122659728.83778697, 432795678.0, 3.9785),
     ]
     json.dumps(fit_as_json(fit_sweep(*np.array(rows).T)), allow_nan=False)
+
+
+@pytest.mark.parametrize("scale", [1e-80, 1e80])
+def test_losses_of_any_scale_whose_runs_scatter_have_the_exponent_of_their_scale_1(scale: float) -> None:
+    columns = surface_sweep(np.geomspace(1e18, 8e19, 5))
+    noise = 1 + 0.002 * np.random.default_rng(0).normal(size=len(columns[3]))
+    near, far = (fit_sweep(*columns[:3], columns[3] * noise * factor, targets=[1e22]) for factor in (1.0, scale))
+    exponents = [fit.estimators.recommended.estimate.exponent_a for fit in (near, far)]
+    assert exponents[1] == pytest.approx(exponents[0], rel=1e-6)
+    json.dumps(fit_as_json(far), allow_nan=False)
