@@ -46,12 +46,16 @@ def read_csv(text: Text, *, name: str, suffix: str, wanted: Collection[str]) -> 
     def read(index: int) -> list[str]:
         return [fields[index] if index < len(fields) else "" for _, fields in read_all()[0]]
 
+    @cache
+    def numbers() -> tuple[int, ...]:
+        return tuple(line for line, _ in read_all()[0])
+
     return RawTable(
         name,
         "csv",
         tuple(lines.header),
         read,
-        lambda: [line for line, _ in read_all()[0]],
+        numbers,
         lambda: (*text.notes, *layout.notes, *read_all()[1], *lines.notes()),
     )
 
