@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
+from isoflop.sources.table.aliases import in_other_units
 from isoflop.sources.table.conditions import Condition
 from isoflop.sources.table.expression import Formula
 from isoflop.sources.table.header import TableColumns
 from isoflop.sources.table.loss_scale import LossScale
+from isoflop.sources.table.missing_columns import quoted
 from isoflop.sources.table.raw import RawTable
 from isoflop.sources.table.unfinished import Missing
 
@@ -30,7 +32,7 @@ class NoResultError(IsoflopError):
 
 def column_findings(columns: TableColumns, scale: LossScale) -> tuple[Finding, ...]:
     """Which columns were found by another name, which are computed, and what the losses are."""
-    found = (_matched(columns), _computed(columns), _scale(columns, scale))
+    found = (_matched(columns), _computed(columns), _unread_repeats(columns), _scale(columns, scale))
     return tuple(finding for finding in found if finding is not None)
 
 
@@ -57,6 +59,21 @@ def _computed(columns: TableColumns) -> Finding | None:
         f"{ours} = {formula.words}, computed, not read. {_NOMINAL[formula]}",
         "Give the column itself where it is known.",
         {"column": ours, "formula": formula.value},
+    )
+
+
+def _unread_repeats(columns: TableColumns) -> Finding | None:
+    """That a column of unique tokens in a unit of its own is not read, where nothing else says what was repeated."""
+    scaled = None if {"unique_tokens", "epochs"} & {*columns.terms} else in_other_units(columns.header, "unique_tokens")
+    if scaled is None or scaled.column in columns.read:
+        return None
+    return Finding(
+        "unread_repeats",
+        Severity.WARNING,
+        f"{scaled.column!r} looks like the unique tokens of a run in another unit, and is not read: runs that repeat "
+        "their tokens are fitted as if all were fresh.",
+        f"Give --column unique_tokens={quoted(scaled.text)}.",
+        {"column": scaled.column},
     )
 
 
