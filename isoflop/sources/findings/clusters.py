@@ -157,8 +157,9 @@ def _kinds(table: RunTable, numbers: Mapping[str, Numbers]) -> Iterator[tuple[st
         if table.raw.header.count(column) > 1:
             continue
         names = [cell_text(value) for value in table.raw.column(column)]
-        most = 0 if is_setting(column) else _MOST_NUMBERS if _is_numeric(names) else _MOST_KINDS
-        if 2 <= len(set(names)) <= most:
+        n_kinds = len(set(names))
+        few = n_kinds <= _MOST_NUMBERS or (n_kinds <= _MOST_KINDS and not _is_numeric(names))
+        if n_kinds >= 2 and few and not is_setting(column):
             which = _numbered(names)
             shared = all(_share_places(which, place) for place in places)
             if shared and _are_large(which, places[1]) and _lie_together(which, numbers):

@@ -116,7 +116,7 @@ def missing_rows(raw: RawTable, missing: Mapping[int, Missing]) -> tuple[Finding
     return (
         Finding(
             "rows_without_result",
-            Severity.WARNING if many or kinds[Missing.DIVERGED] else Severity.INFO,
+            Severity.WARNING if many or kinds[Missing.DIVERGED] or kinds[Missing.ZERO] else Severity.INFO,
             f"{len(missing)} {'row' if len(missing) == 1 else 'rows'} without a result left out: {raw.places_of(rows)} "
             f"({_kinds(kinds)}).",
             "Nothing needs to be done for runs that did not finish; where a corner of the grid is missing, train it "
