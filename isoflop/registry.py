@@ -80,6 +80,8 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "rows_selected": _INFO,
             "rows_without_result": _WARNING | _INFO,
             "unlike_units": _WARNING,
+            "unusual_cost": _WARNING,
+            "unread_repeats": _WARNING,
             "swapped_columns": _ERROR,
             "looks_like_score": _ERROR | _WARNING,
             "mixed_groups": _ERROR | _WARNING,

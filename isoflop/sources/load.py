@@ -1,6 +1,8 @@
 """From the names of sources to their rows."""
 
 import os
+import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -50,7 +52,12 @@ def _alone(part: Source) -> Source:
 
 def _load(sources: Sequence[str], *, db: Path, sweep: str | None, options: TableOptions) -> list[Source]:
     named = [split_label(source) for source in sources]
-    groups = [_read(path, db=db, sweep=sweep, options=options, label=label) for label, path in named]
+    groups = [
+        _read_of_several(path, db=db, sweep=sweep, options=options, label=label)
+        if len(named) > 1
+        else _read(path, db=db, sweep=sweep, options=options, label=label)
+        for label, path in named
+    ]
     firsts = [next(iter(parts.values())) for parts in groups]
     _refuse_twice(firsts)
     _refuse_idle_options(firsts, sweep, options, [label for label, _ in named])
@@ -60,6 +67,23 @@ def _load(sources: Sequence[str], *, db: Path, sweep: str | None, options: Table
         for label, parts in zip(labels, groups, strict=True)
         for group, part in parts.items()
     ]
+
+
+def _read_of_several(
+    source: str, *, db: Path, sweep: str | None, options: TableOptions, label: str | None
+) -> Mapping[str | None, Source]:
+    """As `_read`; the hint of an error gives --column for this source alone.
+
+    Raises:
+        IsoflopError: see `load_sources`.
+    """
+    try:
+        return _read(source, db=db, sweep=sweep, options=options, label=label)
+    except IsoflopError as error:
+        hint = re.sub(r"--column (?=\w+=)", f"--column {label or 'x'}:", error.hint)
+        if hint != error.hint and label is None:
+            hint += f" Of several sources, x=PATH gives this one the label x: x={shlex.quote(source)}."
+        raise IsoflopError(error.message, hint=hint) from None
 
 
 def _read(

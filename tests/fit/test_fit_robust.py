@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from isoflop.finding import Severity
+from isoflop.fit import fit_sweep
 from isoflop.fit.estimators.robust import rows_on_parabolas
+from isoflop.fit.results.profile import Vertex
 from isoflop.fit.rows import sort_rows
-from tests.fit.known_sweeps import valley, with_noise
+from tests.fit.known_sweeps import surface_sweep, valley, with_noise
 
 N_SIZES = 7
 
@@ -62,3 +65,34 @@ def test_a_run_however_far_off_is_left_out_alone(far):
     *columns, loss = with_noise(exact, np.random.default_rng(2), 0.003)
     loss[10] += far
     assert np.flatnonzero(~rows_on_parabolas(sort_rows(*columns, loss))).tolist() == [10]
+
+
+def _with_bad_runs_in_every_budget(sd=0.003):
+    """A sweep of which one run diverged at each budget: no parabola of all runs has its floor where it is."""
+    budget, n_params, n_tokens, loss = with_noise(surface_sweep((1e18, 1e19, 1e20)), np.random.default_rng(4), sd)
+    bad = loss.copy()
+    bad[[3, 10, 17]] += [4.0, 2.5, 1.2]
+    return budget, n_params, n_tokens, bad
+
+
+def test_a_diverged_run_in_every_budget_does_not_silence_the_sweep():
+    columns = _with_bad_runs_in_every_budget()
+    fit = fit_sweep(*columns, targets=[1e21])
+    good = np.ones(len(columns[0]), dtype=bool)
+    good[[3, 10, 17]] = False
+    clean = fit_sweep(*(column[good] for column in columns), targets=[1e21])
+    assert sum(profile.vertex is Vertex.INSIDE for profile in fit.profiles) < 2
+    assert fit.estimators.recommended.outliers == (3, 10, 17)
+    assert fit.targets[0].n_opt == pytest.approx(clean.targets[0].n_opt, rel=0.05)
+    severities = {finding.code: finding.severity for finding in fit.findings}
+    assert severities["outliers"] is Severity.WARNING
+    assert severities["few_budgets"] is Severity.WARNING
+    assert "no_target" not in severities
+
+
+def test_floors_outside_the_sizes_are_no_reason_to_set_a_bad_run_aside_and_answer():
+    budget, n_params, n_tokens, loss = with_noise(surface_sweep(centre=2.0), np.random.default_rng(4), 0.003)
+    loss[[3, 10]] += 3.0
+    fit = fit_sweep(budget, n_params, n_tokens, loss, targets=[1e21])
+    assert fit.estimators.recommended is None
+    assert {"few_budgets", "no_target"} <= {f.code for f in fit.findings if f.severity is Severity.ERROR}

@@ -28,6 +28,8 @@ def test_thousands_and_suffixes_give_the_clean_table_within_rounding(name):
         ("125M parameters", "n_params", 125e6),
         ("4.526B", "n_tokens", 4.526e9),
         ("1.4T tokens", "n_tokens", 1.4e12),
+        ("36.1 million", "n_params", 36.1e6),
+        ("1.4 Trillion tokens", "n_tokens", 1.4e12),
         ("2.2e19", "budget_flops", 2.2e19),
         ("956 PFLOPs", "budget_flops", 9.56e17),
         ("0.956E", "budget_flops", 9.56e17),

@@ -23,8 +23,8 @@ def save(folder, *lines, name="runs.csv"):
     return str(folder / name)
 
 
-def load(*sources, columns=()):
-    options = TableOptions(columns=parse_columns(columns, REQUIRED + OPTIONAL))
+def load(*sources, columns=(), check_units=True):
+    options = TableOptions(columns=parse_columns(columns, REQUIRED + OPTIONAL), check_units=check_units)
     return load_sources(sources, db=None, sweep=None, options=options)
 
 
@@ -105,3 +105,44 @@ def test_the_command_to_reproduce_names_the_columns(tmp_path):
         f"isoflop fit {path} --column budget_flops=C --column 'n_params=N params' --column n_tokens=D "
         "--column loss=val_loss"
     )
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["C (FLOPs),N (params),D (tokens),val loss [nats/token]", "Compute [FLOP],Params (parameters),Tokens,loss"],
+)
+def test_our_own_units_in_brackets_do_not_hide_a_name(tmp_path, header):
+    (row,) = load(save(tmp_path, header, ROW)).rows
+    assert row[:4] == load(save(tmp_path, OURS, ROW)).rows[0][:4]
+
+
+@pytest.mark.parametrize(
+    ("header", "option"),
+    [
+        ("flops,params,tokens_per_param,loss", "--column n_tokens='params*tokens_per_param'"),
+        ("flops,params,D/N,loss", "--column n_tokens='params*D/N'"),
+        ("flops,params,tokens,test_error", "--column loss=test_error"),
+        ("macs,params,tokens,loss", "--column budget_flops='macs*2'"),
+        ("gpu_hours,params,tokens,loss", "--column budget_flops='gpu_hours*3600*4e14'"),
+        ("flops,total_params,active_params,tokens,loss", "--column n_params=active_params"),
+    ],
+)
+def test_the_hint_names_an_option_that_can_be_met(tmp_path, header, option):
+    path = save(tmp_path, header, ",".join("1" for _ in header.split(",")))
+    hint = refusal(path).hint
+    assert option in hint
+    theirs = option.removeprefix("--column ").replace("'", "")
+    load(path, columns=[theirs], check_units=False)
+
+
+def test_columns_of_other_things_are_not_offered(tmp_path):
+    hint = refusal(save(tmp_path, "log10_flops,params,tokens,loss", "18,1,1,1")).hint
+    assert "budget_flops=log10_flops" not in hint
+    assert "logarithm" in hint
+    assert "loss=flops" not in refusal(save(tmp_path, "flops,params,tokens,y", "1,1,1,1")).hint
+
+
+def test_a_factor_of_a_product_may_be_a_column_of_its_own_too(tmp_path):
+    path = save(tmp_path, "flops,params,tpp,loss", "1.2e19,1e8,20,3")
+    (row,) = load(path, columns=["n_tokens=params*tpp"]).rows
+    assert row[:4] == (1.2e19, 1e8, 2e9, 3.0)

@@ -56,3 +56,31 @@ def test_a_table_of_repeated_data_is_fitted_without_its_repeats() -> None:
     assert fit.estimators.recommended is not None
     assert fit.estimators.recommended.estimate.exponent_a == pytest.approx(0.5, abs=0.001)
     assert "epochs_left_out" in {finding.code for finding in fit.findings}
+
+
+@pytest.mark.parametrize("name", ["num_epochs", "Epoch", "train_epochs", "n_epochs"])
+def test_epochs_are_known_by_their_usual_names(tmp_path: Path, name: str) -> None:
+    source = load(tmp_path, f"{HEADER},{name}", "1e18,1e8,2e9,2.5,4", "1e18,2e8,1e9,2.5,1")
+    assert unique_of(source) == (5e8, 1e9)
+    assert name in {finding.code: finding.message for finding in source.findings}["columns_matched"]
+
+
+@pytest.mark.parametrize("name", ["dataset_tokens", "num_unique_tokens", "Unique Tokens"])
+def test_unique_tokens_are_known_by_their_usual_names(tmp_path: Path, name: str) -> None:
+    assert unique_of(load(tmp_path, f"{HEADER},{name}", "1e18,1e8,2e9,2.5,1e9")) == (1e9,)
+
+
+def test_of_several_columns_of_epochs_none_is_guessed(tmp_path: Path) -> None:
+    assert unique_of(load(tmp_path, f"{HEADER},epoch,num_epochs", "1e18,1e8,2e9,2.5,4,2")) == (0.0,)
+
+
+def test_unique_tokens_in_another_unit_are_named_as_not_read_until_they_are_scaled(tmp_path: Path) -> None:
+    source = load(tmp_path, f"{HEADER},unique_tokens_B", "1e18,1e8,2e9,2.5,1", "1e18,2e8,1e9,2.5,0.5")
+    (found,) = (finding for finding in source.findings if finding.code == "unread_repeats")
+    assert "--column unique_tokens='unique_tokens_B*1e9'" in found.hint
+
+
+def test_unique_tokens_that_would_be_read_a_billion_times_are_refused_with_their_unit(tmp_path: Path) -> None:
+    with pytest.raises(IsoflopError, match="as if they were in billions") as refused:
+        load(tmp_path, f"{HEADER},unique_tokens", "1e18,1e8,2e9,2.5,1", "1e18,2e8,1e9,2.5,0.5")
+    assert "--column unique_tokens='unique_tokens*1e9'" in refused.value.hint

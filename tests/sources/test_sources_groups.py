@@ -173,3 +173,21 @@ def test_groups_of_several_tables_carry_both_names(tmp_path):
     labels = [source.label for source in each(f"A={path}", str(write(tmp_path, HEADER, [(*run, "c") for run in RUNS])),
                                               group="corpus")]  # fmt: skip
     assert labels == ["A code", "A web", "runs.csv c"]
+
+
+@pytest.mark.parametrize("column", ["vocab", "seq_len"])
+def test_a_column_of_few_numbers_that_tells_equal_runs_apart_is_named_too(tmp_path, column):
+    found = finding(load(mixed(tmp_path, {"32000": 0.0, "50257": 0.3}, header=(*REQUIRED, column))), "mixed_groups")
+    assert found.severity is Severity.ERROR
+    assert f"--group {column}" in found.hint
+
+
+@pytest.mark.parametrize("column", ["lr", "learning_rate", "batch_size", "config.weight_decay", "seed", "Warmup Steps"])
+def test_settings_that_are_swept_are_no_kinds_of_runs(tmp_path, column):
+    path = mixed(tmp_path, {"1": 0.0, "2": 0.3}, header=(*REQUIRED, column))
+    assert "mixed_groups" not in codes(load(path))
+
+
+def test_numbers_that_follow_from_size_tell_no_kinds(tmp_path):
+    rows = [(*run, 12 if run[1] < 2e8 else 24) for run in RUNS]
+    assert "mixed_groups" not in codes(load(write(tmp_path, (*REQUIRED, "layers"), rows)))

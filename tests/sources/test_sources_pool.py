@@ -19,6 +19,8 @@ from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.pool import shared_run_ids
 from isoflop.sources.recount import under_convention
 from isoflop.sources.source import Origin, Pool
+from isoflop.sources.table.column_request import parse_columns
+from isoflop.sources.table_options import TableOptions
 from isoflop.spec import FitSpec, SweepSpec
 from isoflop.store import open_store
 from tests.report_examples import grid, make_result, save_sweep, save_troubled_sweep, summary_of
@@ -102,6 +104,18 @@ def test_labels_tell_the_sources_apart(tmp_path, monkeypatch, sources, labels):
     source = load(*sources)
     assert [part.label for part in source.each] == labels
     assert list(dict.fromkeys(row.source for row in source.rows)) == labels
+
+
+def test_the_hint_on_one_of_several_sources_mends_that_source_alone(tmp_path, table):
+    other = tmp_path / "other runs.csv"
+    other.write_text("\n".join([HEADER, *(f"1e16,{n / 1e6},{1e16 / 6 / n},2.1" for n in (1e5, 2e5, 4e5))]) + "\n")
+    hint = refusal(table, other).hint
+    assert "--column x:n_params='n_params*1e6'" in hint
+    assert f"x='{other}'" in hint
+    assert "--column own:n_params=" in refusal(table, f"own={other}").hint
+    options = TableOptions(columns=parse_columns(["x:n_params=n_params*1e6"], ("n_params",)))
+    source = load_sources([str(table), f"x={other}"], db=Path("none.db"), sweep=None, options=options)
+    assert sorted(row.n_params for row in source.rows)[-3:] == [1.6e5, 2e5, 4e5]
 
 
 def test_one_label_for_two_sources_is_refused(tmp_path, table):

@@ -89,3 +89,23 @@ def test_a_table_without_any_result_is_one_clear_error(tmp_path, rows, said):
 
 def test_the_clean_table_has_nothing_to_say():
     assert load(str(BASE)).findings == ()
+
+
+def test_a_loss_of_exactly_zero_far_below_all_others_is_no_result(tmp_path):
+    source = load(write(tmp_path, REQUIRED, [*RUNS, (*RUNS[3][:3], 0), (*RUNS[9][:3], "0.0")]))
+    assert [row[:4] for row in source.rows] == RUNS
+    found = finding(source, "rows_without_result")
+    assert (found.severity, found.values["lines"]) == (Severity.WARNING, [23, 24])
+    assert "2 with a loss of 0" in found.message
+
+
+@pytest.mark.parametrize("shift", [2.9, 3.5], ids=["others on both sides", "all others below"])
+def test_a_zero_among_normalised_losses_is_a_loss(tmp_path, shift):
+    rows = [(*run[:3], round(run[3] - shift, 4)) for run in RUNS]
+    source = load(write(tmp_path, REQUIRED, [*rows, (*RUNS[3][:3], 0)]))
+    assert len(source.rows) == len(RUNS) + 1
+
+
+def test_a_zero_beside_losses_near_it_is_a_loss(tmp_path):
+    rows = [(*run[:3], run[3] - 2.8) for run in RUNS]  # 0.05 to 0.76
+    assert len(load(write(tmp_path, REQUIRED, [*rows, (*RUNS[3][:3], 0)])).rows) == len(RUNS) + 1

@@ -103,6 +103,13 @@ def test_a_perplexity_of_another_name_is_asked_for_and_told_by_an_option(tmp_pat
     assert "looks_like_perplexity" not in codes(source)
 
 
+def test_a_sum_over_a_sequence_has_a_way_out_that_works(tmp_path):
+    path = with_losses(tmp_path, "nll", lambda loss: 2048 * loss)
+    assert "--column loss=nll/2048." in finding(load(path), "looks_like_perplexity").hint
+    source = load(path, columns=["loss=nll/2048"])
+    assert [row.loss for row in source.rows] == pytest.approx([run[3] for run in RUNS], rel=1e-12)
+
+
 def test_errors_of_perplexities_become_those_of_logarithms(tmp_path):
     path = write(tmp_path, (*REQUIRED[:3], "ppl", "loss_se"), [(*run[:3], 20.0, 0.2) for run in RUNS])
     assert load(path).rows[0].loss_se == pytest.approx(0.01)

@@ -169,7 +169,40 @@ def test_the_columns_of_every_published_table_are_noticed_when_swapped(tmp_path,
 
 @pytest.mark.parametrize("factor", [0.12, 0.5, 0.73, 2.1, 25.0])
 def test_costs_of_other_architectures_are_taken_as_they_are(tmp_path, factor):
-    assert load(scaled(tmp_path, c=1 / factor)).findings == ()
+    assert codes(load(scaled(tmp_path, c=1 / factor))) <= {"unusual_cost"}
+
+
+@pytest.mark.parametrize(("factor", "said"), [(0.12, True), (1 / 3, True), (0.5, True), (0.73, False), (2.1, False)])
+def test_a_cost_below_that_of_dense_models_is_a_warning(tmp_path, factor, said):
+    assert ("unusual_cost" in codes(load(scaled(tmp_path, c=1 / factor)))) == said
+
+
+def test_where_two_columns_would_have_to_be_off_that_are_right_as_they_stand_no_unit_is_guessed(tmp_path):
+    # a mixture of 64 experts whose parameters all count
+    refused = refusal(scaled(tmp_path, n=1 / 64))
+    assert "as if" not in refused.message
+    assert "--column budget_flops" not in refused.hint
+    assert "experts" in refused.hint
+
+
+def test_swapped_columns_of_which_one_is_computed_are_exchanged_by_what_the_hint_says(tmp_path):
+    rows = [(flops, tokens, loss) for flops, _, tokens, loss in RUNS]
+    path = write(tmp_path, ("budget_flops", "n_params", "loss"), rows)
+    hint = finding(load(path, columns=["n_tokens=C/6N"]), "swapped_columns").hint
+    options = hint.removeprefix("If so, give ").partition(";")[0].split("--column ")[1:]
+    mended = load(path, columns=[option.strip() for option in options])
+    assert "swapped_columns" not in codes(mended)
+    assert [row.n_tokens for row in mended.rows] == [tokens for _, tokens, _ in rows]
+
+
+@pytest.mark.parametrize(("base", "log"), [("10", math.log10), ("e", math.log)])
+@pytest.mark.parametrize("which", [(0,), (1, 2), (0, 1, 2)], ids=["C", "N and D", "all"])
+def test_logarithms_are_told_from_units(tmp_path, base, log, which):
+    rows = [tuple(log(value) if place in which else value for place, value in enumerate(run)) for run in RUNS]
+    refused = refusal(write(tmp_path, REQUIRED, rows))
+    assert f"to base {base}" in refused.message
+    assert all(repr(REQUIRED[place]) in refused.message for place in which)
+    assert "1e18" not in refused.hint
 
 
 def test_whoever_insists_is_served(tmp_path):

@@ -112,15 +112,27 @@ def choose(
         valleys = find_valleys(used)
     floors = budget_floors(valleys)
     if not spread(floors):
-        if not on_surface_road(used, valleys):
-            return None
         known = huber if len(used) == len(rows) else None
+        if not on_surface_road(used, valleys):
+            return _despite_bad_runs(used, known)
         return _surface(used, n_runs or len(used), known)
     if enough_for_joint(used):
         found = _joint(used, huber if len(used) == len(rows) else None)
         if found is not None and not _is_wild(found):
             return found
     return _parabola(used, valleys)
+
+
+def _despite_bad_runs(rows: Rows, huber: SurfaceSolution | None) -> Choice | None:
+    """The joint valley where valleys make no frontier with the runs that it sets aside, and do without them."""
+    if not enough_for_joint(rows):
+        return None
+    robust = huber or solve_surface(np.log(rows.n_params), np.log(rows.n_tokens), rows.loss)
+    keep, first = find_outliers(rows, robust)
+    if first is None or keep.all() or not spread(budget_floors(find_valleys(rows.take(keep)))):
+        return None
+    found = _joint(rows, robust)
+    return None if found is None or _is_wild(found) else found
 
 
 def on_surface_road(rows: Rows, valleys: Sequence[Valley]) -> bool:

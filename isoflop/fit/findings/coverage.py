@@ -160,13 +160,13 @@ def _on_frontier(seen: Evidence) -> Iterator[Finding]:
     if n_inside < RECOMMENDED_PROFILES:
         yield Finding(
             "few_budgets",
-            Severity.ERROR if n_inside < MIN_PROFILES else Severity.WARNING,
+            Severity.ERROR if n_inside < MIN_PROFILES and seen.choice is None else Severity.WARNING,
             f"{n_inside} of {len(seen.valleys)} budgets have their floor inside their sizes; "
             f"a frontier needs {MIN_PROFILES}, and only {RECOMMENDED_PROFILES} or more can test it.",
             _how_to_get_floors(seen.valleys),
             values,
         )
-    if n_inside >= MIN_PROFILES and not spread(budget_floors(seen.valleys)):
+    if n_inside >= MIN_PROFILES and seen.choice is None and not spread(budget_floors(seen.valleys)):
         yield Finding(
             "no_frontier",
             Severity.ERROR,

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoflop.finding import Finding, Severity
+from isoflop.sources.table.aliases import is_setting
 from isoflop.sources.table.cell_numbers import Numbers, number
 from isoflop.sources.table.conditions import cell_text
 from isoflop.sources.table.missing_columns import quoted
@@ -14,6 +15,8 @@ from isoflop.sources.table.run_table import RunTable
 MIXED_GROUPS = "mixed_groups"
 # A column of more values names runs, not kinds of them; and a kind needs a few runs over some sizes.
 _MOST_KINDS, _FEWEST_RUNS, _FEWEST_SIZES = 20, 4, 3
+# Numbers that tell kinds apart, such as a vocabulary or a length of context, are few.
+_MOST_NUMBERS = 6
 # Columns and rows that are looked at: more would keep a reader waiting.
 _MOST_COLUMNS, _MOST_ROWS = 40, 200_000
 # How many times less the squares must be with an offset per kind, and F: noise gives 1 of both on average.
@@ -39,13 +42,22 @@ def mixed_groups(table: RunTable, numbers: Mapping[str, Numbers]) -> Iterator[Fi
     if not 2 * _FEWEST_RUNS <= len(table) <= _MOST_ROWS:
         return
     found = [
-        (max(shares), column, names)
-        for column, names in _kinds(table, numbers)
-        if (shares := [share for share in (_over_cells(numbers, names), _over_surface(numbers, names)) if share])
+        (max(shares), column, names) for column, names in _kinds(table, numbers) if (shares := _shares(numbers, names))
     ]
     if found:
         share, column, names = max(found, key=lambda one: one[0])
         yield _finding(share, column, names, numbers)
+
+
+def _shares(numbers: Mapping[str, Numbers], names: Sequence[str]) -> list[float]:
+    """How much the column explains, where it does: of numbers, which may follow from size, about equal runs alone."""
+    over_cells = _over_cells(numbers, names)
+    over_surface = None if _is_numeric(names) else _over_surface(numbers, names)
+    return [share for share in (over_cells, over_surface) if share]
+
+
+def _is_numeric(names: Sequence[str]) -> bool:
+    return any(number(name) == number(name) for name in set(names))
 
 
 def _finding(share: float, column: str, names: Sequence[str], numbers: Mapping[str, Numbers]) -> Finding:
@@ -145,8 +157,9 @@ def _kinds(table: RunTable, numbers: Mapping[str, Numbers]) -> Iterator[tuple[st
         if table.raw.header.count(column) > 1:
             continue
         names = [cell_text(value) for value in table.raw.column(column)]
-        kinds = set(names)
-        if 2 <= len(kinds) <= _MOST_KINDS and not any(number(kind) == number(kind) for kind in kinds):
+        n_kinds = len(set(names))
+        few = n_kinds <= _MOST_NUMBERS or (n_kinds <= _MOST_KINDS and not _is_numeric(names))
+        if n_kinds >= 2 and few and not is_setting(column):
             which = _numbered(names)
             shared = all(_share_places(which, place) for place in places)
             if shared and _are_large(which, places[1]) and _lie_together(which, numbers):

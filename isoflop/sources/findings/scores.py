@@ -8,6 +8,7 @@ import numpy as np
 from isoflop.finding import Finding, Severity
 from isoflop.sources.table.aliases import is_score
 from isoflop.sources.table.cell_numbers import Numbers
+from isoflop.sources.table.missing_columns import quoted
 from isoflop.sources.table.run_table import RunTable
 
 # Rank correlation of loss and compute: -0.2 to -1 on every published sweep in tests/data and on those it was tried on.
@@ -56,14 +57,15 @@ def _falling(column: str, rising: float) -> Iterator[Finding]:
 
 def perplexity_findings(table: RunTable, losses: Numbers) -> Iterator[Finding]:
     """One finding where most losses, in a unit that nobody named, are worse than guesses."""
-    middle = float(np.median(losses))
+    middle, theirs = float(np.median(losses)), table.columns.chosen["loss"]
     if middle > WORST_LOSS:
         yield Finding(
             "looks_like_perplexity",
             Severity.WARNING,
             f"The middle loss is {middle:.3g}; in nats per token that is worse than a guess among "
-            f"{math.exp(WORST_LOSS):,.0f} tokens. Is {table.columns.chosen['loss']!r} a perplexity?",
-            "Give --loss-unit perplexity if so: its logarithm is fitted. Else --loss-unit says what it is.",
+            f"{math.exp(WORST_LOSS):,.0f} tokens. Is {theirs!r} a perplexity?",
+            "Give --loss-unit perplexity if so: its logarithm is fitted. Of a sum over 2048 tokens, say, give --column "
+            f"loss={quoted(f'{theirs}/2048')}. Else --loss-unit says what it is.",
             {"middle": middle},
         )
 

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
+from isoflop.sources.table.aliases import in_other_units
 from isoflop.sources.table.conditions import Condition
 from isoflop.sources.table.expression import Formula
 from isoflop.sources.table.header import TableColumns
 from isoflop.sources.table.loss_scale import LossScale
+from isoflop.sources.table.missing_columns import quoted
 from isoflop.sources.table.raw import RawTable
 from isoflop.sources.table.results import Missing
 
@@ -46,7 +48,7 @@ def reading_findings(notes: Sequence[str]) -> tuple[Finding, ...]:
 
 def column_findings(columns: TableColumns, scale: LossScale) -> tuple[Finding, ...]:
     """Which columns were found by another name, which are computed, and what the losses are."""
-    found = (_matched(columns), _computed(columns), _scale(columns, scale))
+    found = (_matched(columns), _computed(columns), _unread_repeats(columns), _scale(columns, scale))
     return tuple(finding for finding in found if finding is not None)
 
 
@@ -73,6 +75,21 @@ def _computed(columns: TableColumns) -> Finding | None:
         f"{ours} = {formula.words}, computed, not read. {_NOMINAL[formula]}",
         "Give the column itself where it is known.",
         {"column": ours, "formula": formula.value},
+    )
+
+
+def _unread_repeats(columns: TableColumns) -> Finding | None:
+    """That a column of unique tokens in a unit of its own is not read, where nothing else says what was repeated."""
+    scaled = None if {"unique_tokens", "epochs"} & {*columns.terms} else in_other_units(columns.header, "unique_tokens")
+    if scaled is None or scaled.column in columns.read:
+        return None
+    return Finding(
+        "unread_repeats",
+        Severity.WARNING,
+        f"{scaled.column!r} looks like the unique tokens of a run in another unit, and is not read: runs that repeat "
+        "their tokens are fitted as if all were fresh.",
+        f"Give --column unique_tokens={quoted(scaled.text)}.",
+        {"column": scaled.column},
     )
 
 
@@ -115,7 +132,7 @@ def missing_rows(raw: RawTable, missing: Mapping[int, Missing]) -> tuple[Finding
     return (
         Finding(
             "rows_without_result",
-            Severity.WARNING if many or kinds[Missing.DIVERGED] else Severity.INFO,
+            Severity.WARNING if many or kinds[Missing.DIVERGED] or kinds[Missing.ZERO] else Severity.INFO,
             f"{len(missing)} {'row' if len(missing) == 1 else 'rows'} without a result left out: {raw.places_of(rows)} "
             f"({_kinds(kinds)}).",
             "Nothing needs to be done for runs that did not finish; where a corner of the grid is missing, train it "

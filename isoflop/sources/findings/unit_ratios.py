@@ -10,9 +10,11 @@ import numpy as np
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
+from isoflop.sources.findings.logarithms import refuse_logarithms
+from isoflop.sources.findings.unique_tokens import refuse_unique_tokens
 from isoflop.sources.table.aliases import PETAFLOP_DAY, short, unit_of
 from isoflop.sources.table.cell_numbers import Numbers
-from isoflop.sources.table.expression import Formula, Product
+from isoflop.sources.table.expression import FORMULAS, Formula, Product
 from isoflop.sources.table.missing_columns import quoted
 from isoflop.sources.table.run_table import RunTable
 
@@ -24,6 +26,8 @@ _SWAPPED = 0.5
 _MOST_TOKENS = 1e5
 # Sizes and tokens so few, with tokens per parameter so far from 1, are written in millions or billions.
 _FEW_PARAMS, _FEW_TOKENS, _MANY_TOKENS = 1e4, 1e7, 1e3
+# Cheapest token of a dense model, in 6 N FLOPs: 0.7 on published sweeps; MACs are 0.5, forward passes 0.33.
+_CHEAPEST = 0.6
 # A row this far from the others of its table counts something else.
 _UNLIKE = 5.0
 _LISTED = 200
@@ -67,13 +71,15 @@ def unit_findings(table: RunTable, numbers: Mapping[str, Numbers]) -> tuple[Find
     ratios = numbers["budget_flops"] / (6 * numbers["n_params"] * numbers["n_tokens"])
     _refuse_ratios(table, numbers, ratios)
     _refuse_tiny(table, numbers)
-    return (*_unlike(table, numbers, ratios), *_swapped(table, numbers))
+    refuse_unique_tokens(table, numbers)
+    return (*_unlike(table, numbers, ratios), *_unusual(table, ratios), *_swapped(table, numbers))
 
 
 def _refuse_ratios(table: RunTable, numbers: Mapping[str, Numbers], ratios: Numbers) -> None:
     bad = (ratios < LOWEST) | (ratios > HIGHEST)
     if not bad.any():
         return
+    refuse_logarithms(table, numbers)
     rows = np.flatnonzero(bad)
     middle = float(np.median(ratios[rows]))
     units = likely_units({ours: values[rows] for ours, values in numbers.items()}, _hints(table))
@@ -146,13 +152,19 @@ def _cost(
     per_param = meant["n_tokens"] / meant["n_params"]
     if not (inside and LOWEST <= ratio <= HIGHEST and 0.5 <= per_param <= _MOST_TOKENS):
         return None
+    if sum(_is_possible(ours, middles) and hints.get(ours) != factor for ours, factor in off.items()) > 1:
+        return None  # two columns of numbers that are right as they stand: something else is off
     cost = abs(math.log10(ratio)) + 0.5 * abs(math.log10(per_param / _USUAL_TOKENS))
     for ours, factor in off.items():
-        low, high = _RANGES[ours]
-        possible = low <= middles[ours] <= high
         told = hints.get(ours) == factor
-        cost += 0.2 if told else 4.0 if possible else 1.0 if factor in _USUAL[ours] else 1.5
+        cost += 0.2 if told else 4.0 if _is_possible(ours, middles) else 1.0 if factor in _USUAL[ours] else 1.5
     return cost + sum(1.0 for ours, factor in hints.items() if off.get(ours) != factor)
+
+
+def _is_possible(ours: str, middles: Mapping[str, float]) -> bool:
+    """Whether the numbers of the column as they stand could be sizes, tokens or FLOPs."""
+    low, high = _RANGES[ours]
+    return low <= middles[ours] <= high
 
 
 def _mend(table: RunTable, units: Units | None, *, whole: bool) -> str:
@@ -186,6 +198,23 @@ def _unlike(table: RunTable, numbers: Mapping[str, Numbers], ratios: Numbers) ->
     )
 
 
+def _unusual(table: RunTable, ratios: Numbers) -> Iterator[Finding]:
+    """That a token costs less than dense models have it: as where C or N counts something else in all rows."""
+    middle = float(np.median(ratios))
+    if middle >= _CHEAPEST:
+        return
+    params, budget = (table.columns.chosen[ours] for ours in ("n_params", "budget_flops"))
+    yield Finding(
+        "unusual_cost",
+        Severity.WARNING,
+        f"C / (6 N D) is {_digits(middle)} in the middle of the table, and 0.7 or more in published sweeps of dense "
+        f"models: as where {params!r} counts parameters that a token does not use (of experts, say), or {budget!r} "
+        "multiplications or forward passes alone.",
+        "Give the parameters that every token uses; budgets and targets are taken as this table counts them.",
+        {"middle": middle},
+    )
+
+
 def _wrapped(numbers: Mapping[str, Numbers], ratios: Numbers, middle: float, rows: Sequence[int]) -> str:
     """That a column stops at, or starts anew from, what 31 or 32 bits hold, where that would explain all rows."""
     for ours in ("n_tokens", "n_params"):
@@ -211,9 +240,19 @@ def _swapped(table: RunTable, numbers: Mapping[str, Numbers]) -> Iterator[Findin
         Severity.ERROR,
         f"The runs have {_digits(middle)} tokens per parameter in the middle, where published sweeps have 1 to 100: as "
         f"if n_params ({params!r}) and n_tokens ({tokens!r}) were swapped, which would make it {_digits(1 / middle)}.",
-        f"If so, give --column n_params={quoted(tokens)} --column n_tokens={quoted(params)}; if not, --no-unit-check.",
+        f"If so, give {_exchanged(table)}; if not, --no-unit-check.",
         {"tokens_per_param": middle},
     )
+
+
+def _exchanged(table: RunTable) -> str:
+    """Options that read the sizes as tokens and the tokens as sizes; what C = 6 N D gave, it gives again."""
+    columns = table.columns
+    options = []
+    for ours, other in (("n_params", "n_tokens"), ("n_tokens", "n_params")):
+        theirs = FORMULAS[ours].value if other in columns.computed else columns.chosen[other]
+        options.append(f"--column {ours}={quoted(theirs)}")
+    return " ".join(options)
 
 
 def _digits(value: float) -> str:

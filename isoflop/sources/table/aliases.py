@@ -36,6 +36,11 @@ _ALIASES: Mapping[str, frozenset[str]] = MappingProxyType(
             "held_out_loss final_val_loss final_eval_loss final_test_loss final_validation_loss dev_loss val "
             "eval_val_loss ce_loss cross_entropy cross_entropy_loss val_ce_loss nll val_nll"
         ),
+        "unique_tokens": _names(
+            "unique_tokens n_unique_tokens num_unique_tokens tokens_unique unique_train_tokens unique_training_tokens "
+            "unique_data_tokens dataset_tokens corpus_tokens"
+        ),
+        "epochs": _names("epochs epoch n_epochs num_epochs num_train_epochs train_epochs epochs_trained data_epochs"),
     }
 )
 # FLOPs of the runs themselves, which are looked for where no column is named a budget.
@@ -51,6 +56,9 @@ SCALES: Mapping[str, frozenset[str]] = MappingProxyType(
 SCORES = _names(
     "acc accuracy accuracies acc1 acc5 top1 top5 score scores em f1 auc auroc mmlu bleu rouge reward bbh hellaswag arc"
 )
+# Units in brackets that are ours: `C (FLOPs)`, `val loss [nats/token]`.
+_OWN_UNITS = _names("flop flops param params parameters token tokens nats nats_token nats_per_token")
+_BRACKETED = re.compile(r"(.*\S)\s*[(\[]([^()\[\]]*)[)\]]\s*")
 _OF_LOSSES = _names("loss nll ce entropy perplexity ppl bpb bits error err rank")
 _PREFIXES = ("val", "eval", "test", "valid", "validation", "final", "heldout", "dev", "mean", "avg", "average")
 
@@ -71,7 +79,23 @@ _DAYS = _names(
     "pfs_days pf_days pflops_days pflop_s_days pfs_day pflop_days petaflop_days petaflop_s_days "
     "petaflops_days pf_s_days pflops_s_days"
 )
-_SIZES = {"n_params": {"size", "model"}, "n_tokens": {"data", "data_size", "dataset_size", "dataset"}}
+_SIZES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "n_params": _names("size model"),
+        "n_tokens": _names("data data_size dataset_size dataset"),
+        "unique_tokens": _names("unique"),
+    }
+)
+_RATIOS = _names(
+    "tokens_per_param tokens_per_parameter tokens_per_params token_per_param tok_per_param d_n d_over_n d_per_n "
+    "token_param_ratio tokens_params_ratio tokens_to_params tokens_to_params_ratio token_to_param_ratio tpp"
+)
+_SETTINGS = _names(
+    "lr lrs learning rate peak_lr bs batch batchsize wd weight decay warmup seed seeds rep repeat replicate trial beta "
+    "beta1 beta2 momentum eps epsilon clip gpu gpus node nodes device devices step steps iter iters time runtime "
+    "id idx index group rank"
+)
+_LOGS = _names("log log2 log10 ln")
 _POWER = re.compile(r"x?(?:10\^|1e\+?)([0-9]{1,2})")
 
 
@@ -99,9 +123,14 @@ def candidates(header: Sequence[str], ours: str, taken: Sequence[str] = (), *, s
 
 
 def _may_be(column: str, ours: str) -> bool:
+    bracketed = _BRACKETED.fullmatch(column)
+    if bracketed and plain_name(bracketed[2]) in _OWN_UNITS:
+        column = bracketed[1]
     names = {plain_name(column), last_name(column)}
     if ours == "loss" and re.search(r"(?:^|_)train(?:ing)?(?:_|$)", plain_name(column)):
         return False  # a loss on what was trained on is another thing
+    if tokens_per_param(column):
+        return False  # `D/N` is no column N of a group D
     return not names.isdisjoint(_ALIASES[ours])
 
 
@@ -142,9 +171,36 @@ class Scaled:
         return f"{self.column}*{short(self.factor)}"
 
 
+def tokens_per_param(column: str) -> bool:
+    """Whether a column is named as the tokens of a run over its parameters: `tokens_per_param`, `D/N`."""
+    return plain_name(column) in _RATIOS
+
+
+def is_log(column: str) -> bool:
+    """Whether a column is named as the logarithm of something: `log10_flops`."""
+    return not _LOGS.isdisjoint(plain_name(column).split("_"))
+
+
+def is_time(column: str) -> bool:
+    """Whether a column is named as the time of a training: `gpu_hours`."""
+    return bool(re.search(r"(?:^|_)(?:gpu|tpu|a100|h100|device|accelerator)_?(?:hours?|hrs?|h)$", plain_name(column)))
+
+
+def is_setting(column: str) -> bool:
+    """Whether a column is named as a setting that people sweep, the best of which is meant, or as a seed."""
+    return not _SETTINGS.isdisjoint(plain_name(column).split("_"))
+
+
+def is_error(column: str) -> bool:
+    """Whether a column is named as a share of wrong answers."""
+    return not {"error", "err"}.isdisjoint(plain_name(column).split("_"))
+
+
 def short(factor: float) -> str:
-    """`1e6`, `8.64e19`, `1e-3`."""
+    """`1e6`, `8.64e19`, `1e-3`, `2`."""
     mantissa, exponent = f"{factor:e}".split("e")
+    if int(exponent) == 0:
+        return f"{float(mantissa):g}"
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
@@ -165,7 +221,7 @@ def unit_of(column: str, ours: str) -> float | None:
 def _joined(name: str, ours: str) -> float | None:
     """The unit in `mparams`, `btokens`, `model_mparams`."""
     last = name.rpartition("_")[2]
-    noun = {"n_params": ("params", "parameters"), "n_tokens": ("tokens", "toks")}[ours]
+    noun = {"n_params": ("params", "parameters"), "n_tokens": ("tokens", "toks")}.get(ours, ())
     units = (last.removesuffix(word) for word in noun if last.endswith(word))
     return next((_THOUSANDS[unit] for unit in units if unit in _THOUSANDS), None)
 
@@ -179,8 +235,8 @@ def _unit_of_flops(name: str) -> float | None:
         if (found := _POWER.fullmatch(word)) and rest in _ALIASES["budget_flops"]:
             return float(f"1e{found[1]}")
         bare = re.sub(r"(?:flops?|macs?)$", "", word)
-        if bare != word and bare in _METRIC:
-            return _METRIC[bare] * (1 if "flop" in word else _FLOPS_PER_MAC)
+        if bare != word and (bare in _METRIC or word in ("mac", "macs")):
+            return _METRIC.get(bare, 1) * (1 if "flop" in word else _FLOPS_PER_MAC)
         if len(words) > 1 and word in _METRIC and len(word) > 1:
             return _METRIC[word]
     if len(words) > 1 and words[-1] in _METRIC and "_".join(words[:-1]) in _ALIASES["budget_flops"]:
@@ -190,7 +246,8 @@ def _unit_of_flops(name: str) -> float | None:
 
 def in_other_units(header: Sequence[str], ours: str) -> Scaled | None:
     """The column that is ours in a unit that its name tells; None where there is none, or more than one."""
-    if ours not in ("budget_flops", "n_params", "n_tokens"):
+    if ours not in ("budget_flops", "n_params", "n_tokens", "unique_tokens"):
         return None
-    found = [Scaled(column, unit) for column in dict.fromkeys(header) if (unit := unit_of(column, ours))]
+    columns = [column for column in dict.fromkeys(header) if ours != "n_tokens" or not unit_of(column, "unique_tokens")]
+    found = [Scaled(column, unit) for column in columns if (unit := unit_of(column, ours))]
     return found[0] if len(found) == 1 else None

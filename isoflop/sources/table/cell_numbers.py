@@ -13,6 +13,7 @@ Numbers = npt.NDArray[np.float64]
 # Of what a suffix can only mean one thing: `M` is never a thousandth of a parameter.
 _POWERS = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
 _POWERS_OF_FLOPS = {**_POWERS, "p": 15, "e": 18, "z": 21}
+_WRITTEN_OUT = {"thousand": "k", "million": "m", "billion": "b", "trillion": "t"}
 _WORDS = {
     "budget_flops": "flops?",
     "n_params": "params?|parameters?",
@@ -83,7 +84,7 @@ def counts_of(values: Sequence[object], ours: str) -> Numbers:
 def _suffixed(ours: str) -> re.Pattern[str]:
     powers = _POWERS_OF_FLOPS if ours == "budget_flops" else _POWERS
     words = _WORDS.get(ours, "|".join(_WORDS.values()))
-    power = rf"(?P<exponent>e[+-]?[0-9]+)|(?P<suffix> ?[{''.join(powers)}])"
+    power = rf"(?P<exponent>e[+-]?[0-9]+)|(?P<suffix> ?(?:{'|'.join(_WRITTEN_OUT)}|[{''.join(powers)}]))"
     return re.compile(rf"(?P<number>{_DECIMAL})(?:{power})? ?(?:{words})?", re.IGNORECASE | re.ASCII)
 
 
@@ -92,4 +93,5 @@ def _scaled(found: re.Match[str] | None, ours: str) -> float:
     if found is None:
         return math.nan
     suffix = (found["suffix"] or "").strip().lower()
+    suffix = _WRITTEN_OUT.get(suffix, suffix)
     return float(found["number"] + (found["exponent"] or f"e{_POWERS_OF_FLOPS[suffix]}"))

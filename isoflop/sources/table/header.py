@@ -11,6 +11,8 @@ from isoflop.sources.table.missing_columns import ambiguous, lacks, lacks_rename
 
 REQUIRED = ("budget_flops", "n_params", "n_tokens", "loss")
 OPTIONAL = ("loss_se", "trunk", "tokenizer", "param_count", "seed", "unique_tokens", "epochs")
+# Those that are optional and found by another name where one column alone has such a name.
+_REPEATS = ("unique_tokens", "epochs")
 # Columns of numbers, which a product may give.
 _NUMBERS = (*REQUIRED, "loss_se", "unique_tokens", "epochs")
 
@@ -116,12 +118,15 @@ def term_of(request: ColumnRequest, header: Sequence[str]) -> Term | str:
 
 
 def _matched(header: Sequence[str], terms: Mapping[str, Term], name: str, *, scores: bool) -> dict[str, str]:
-    """The columns that are needed and not chosen, under the one other name that each may have.
+    """The columns that are needed (or say what was repeated) and not chosen, under the one other name of each.
+
+    A factor of a product may be a column of its own, too: `n_tokens=params*tokens_per_param`.
 
     Raises:
-        IsoflopError: several may be meant.
+        IsoflopError: several that are needed may be meant.
     """
-    taken = [column for term in terms.values() if isinstance(term, Product) for column in term.columns]
+    products = [term for term in terms.values() if isinstance(term, Product) and len(term.columns) == 1]
+    taken = [term.columns[0] for term in products]
     found: dict[str, str] = {}
     for ours in REQUIRED:
         if ours not in terms:
@@ -130,6 +135,10 @@ def _matched(header: Sequence[str], terms: Mapping[str, Term], name: str, *, sco
                 raise ambiguous(ours, may_be, name)
             if may_be:
                 found[ours] = may_be[0]
+    for ours in _REPEATS:
+        may_be = [] if ours in terms else candidates(header, ours, [*taken, *found.values()])
+        if len(may_be) == 1:
+            found[ours] = may_be[0]
     return found
 
 

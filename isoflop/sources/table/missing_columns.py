@@ -5,11 +5,20 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.aliases import in_other_units, is_score
+from isoflop.sources.table.aliases import (
+    candidates,
+    in_other_units,
+    is_error,
+    is_log,
+    is_score,
+    is_time,
+    tokens_per_param,
+)
 from isoflop.sources.table.column_request import ColumnRequest
 from isoflop.sources.table.expression import FORMULAS, Formula, Product, Term
 
 _SHOWN_COLUMNS = 20
+_REQUIRED = ("budget_flops", "n_params", "n_tokens", "loss")
 
 
 def lacks_renamed(request: ColumnRequest, piece: Term | str, name: str, header: Sequence[str]) -> IsoflopError:
@@ -26,9 +35,11 @@ def lacks_renamed(request: ColumnRequest, piece: Term | str, name: str, header: 
 
 def ambiguous(ours: str, may_be: Sequence[str], name: str) -> IsoflopError:
     """The error that several columns of the table may be the one that is needed."""
+    # of a mixture of experts those count that a token uses: C = 6 N D holds for them
+    likely = next((column for column in may_be if "active" in column.lower()), may_be[0])
     return IsoflopError(
         f"{name!r} lacks the column {ours}, and {listed(may_be)} may each be it.",
-        hint=f"Say which: --column {ours}={quoted(may_be[0])}.",
+        hint=f"Say which: --column {ours}={quoted(likely)}.",
     )
 
 
@@ -42,9 +53,9 @@ def lacks(missing: Sequence[str], name: str, header: Sequence[str]) -> IsoflopEr
 
 def _way_out(missing: Sequence[str], header: Sequence[str]) -> str:
     """Options that would give the columns: units that a name tells, a score, the only similar name, a formula."""
-    scaled = {ours: found for ours in missing if (found := in_other_units(header, ours))}
+    scaled = {ours: text for ours in missing if (text := _product(header, ours))}
     scores = [column for column in header if is_score(column)] if "loss" in missing else []
-    options = [f"--column {ours}={quoted(found.text)}" for ours, found in scaled.items()]
+    options = [f"--column {ours}={quoted(text)}" for ours, text in scaled.items()]
     if len(scores) == 1:
         options.append(f"--column loss={quoted(scores[0])} --higher-is-better")
     unknown = [ours for ours in missing if ours not in scaled and not (ours == "loss" and scores)]
@@ -57,13 +68,46 @@ def _way_out(missing: Sequence[str], header: Sequence[str]) -> str:
     ours, theirs = _nearest(missing, header)
     return (
         f"Give the file's own name, as in --column {ours}={theirs}; a CSV file names its columns in the first line, "
-        f"separated by commas.{f' {formula}' if formula else ''}"
+        f"separated by commas.{f' {formula}' if formula else ''}{_other_things(missing, header)}"
     )
 
 
+def _product(header: Sequence[str], ours: str) -> str | None:
+    """The product of columns and numbers that gives ours, where names tell it."""
+    scaled = in_other_units(header, ours)
+    return scaled.text if scaled else _from_ratio(header, ours)
+
+
+def _from_ratio(header: Sequence[str], ours: str) -> str | None:
+    """The product that gives the tokens where the table has their number per parameter."""
+    ratios = [column for column in header if tokens_per_param(column)]
+    sizes = candidates(header, "n_params")
+    return f"{sizes[0]}*{ratios[0]}" if ours == "n_tokens" and len(ratios) == len(sizes) == 1 else None
+
+
 def _nearest(missing: Sequence[str], header: Sequence[str]) -> tuple[str, str]:
-    near = {ours: match for ours in missing for match in get_close_matches(ours, header, n=1, cutoff=0.5)}
+    """The missing column that has a column of a similar name, and that; columns of other things are not offered."""
+    other = {column for ours in _REQUIRED if ours not in missing for column in candidates(header, ours)}
+    free = [column for column in header if column not in other and not (tokens_per_param(column) or is_log(column))]
+    near = {ours: match for ours in missing for match in get_close_matches(ours, free, n=1, cutoff=0.5)}
+    if "loss" in missing:
+        errors = [column for column in free if is_error(column)]
+        near |= {"loss": errors[0]} if errors else {}
     return next(iter(near.items()), (missing[0], "THEIRS"))
+
+
+def _other_things(missing: Sequence[str], header: Sequence[str]) -> str:
+    """What to do with columns that are logarithms or times."""
+    logs = [column for column in header if is_log(column)]
+    times = [column for column in header if is_time(column)] if "budget_flops" in missing else []
+    words = f" {logs[0]!r} is named like a logarithm: give the numbers themselves." if logs else ""
+    if times and not logs:
+        product = quoted(f"{times[0]}*3600*4e14")
+        words += (
+            f" {times[0]!r} is a time: times the FLOP/s that were reached it gives FLOPs, as in --column "
+            f"budget_flops={product} for hours at 4e14."
+        )
+    return words
 
 
 def _computed(unknown: Sequence[str], missing: Sequence[str]) -> str:

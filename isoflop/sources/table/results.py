@@ -7,9 +7,11 @@ from enum import StrEnum
 import numpy as np
 
 from isoflop.sources.table.aliases import last_name
-from isoflop.sources.table.cell_numbers import number, numbers_of
+from isoflop.sources.table.cell_numbers import Numbers, number, numbers_of
 from isoflop.sources.table.raw import RawTable
 
+# Losses of published tables are at least a third of their median.
+_FAR_ABOVE = 0.25
 _STATE_COLUMNS = ("state", "status", "run_state", "run_status")
 _FINISHED = ("finished", "finish", "completed", "complete", "success", "succeeded", "successful", "done", "ok")
 _UNFINISHED = (
@@ -32,6 +34,7 @@ class Missing(StrEnum):
     LOSS = "without a loss"
     DIVERGED = "diverged"
     STATE = "not finished"
+    ZERO = "with a loss of 0"
 
 
 def is_missing(value: object) -> bool:
@@ -46,12 +49,21 @@ def missing_results(raw: RawTable, loss: Sequence[object], read: Sequence[str]) 
 
     A loss that is a number counts only of a run that finished, where a column tells the states of runs.
     """
-    found = _unfinished(raw, read) | _flagged(raw, read)
-    for row in np.flatnonzero(~np.isfinite(numbers_of(loss))).tolist():
+    numbers = numbers_of(loss)
+    found = _placeholders(numbers) | _unfinished(raw, read) | _flagged(raw, read)
+    for row in np.flatnonzero(~np.isfinite(numbers)).tolist():
         why = _of_loss(loss[row])
         if why is not None:
             found[row] = why
     return found
+
+
+def _placeholders(losses: Numbers) -> dict[int, Missing]:
+    """The rows whose loss is exactly 0 where all others lie together and far above: nothing was measured there."""
+    others = losses[np.isfinite(losses) & (losses != 0)]
+    if not len(others) or others.min() < _FAR_ABOVE * np.median(others) or others.min() < 0:
+        return {}
+    return dict.fromkeys(np.flatnonzero(losses == 0).tolist(), Missing.ZERO)
 
 
 def _of_loss(value: object) -> Missing | None:
