@@ -499,3 +499,16 @@ def test_intervals_allow_for_runs_that_share_a_trunk():
     assert "shared_trunks" not in codes(apart)
     width = [np.ptp(fit.estimators.surface_squares.estimate.exponent_a_ci) for fit in (apart, together)]
     assert width[1] > 1.3 * width[0]
+
+
+@pytest.mark.parametrize("n_levels", [5, 7])
+def test_a_crossed_grid_about_the_frontier_is_answered_by_the_surface_though_diagonals_have_floors(n_levels):
+    steps = 2.0 ** (np.arange(n_levels) - n_levels // 2)
+    log_n, log_d = CHINCHILLA.optimum(20.0)
+    n_params, n_tokens = np.repeat(10**log_n * steps, n_levels), np.tile(10**log_d * steps, n_levels)
+    loss = np.exp(CHINCHILLA.log_loss(np.log(n_params), np.log(n_tokens)))
+    fit = fit_sweep(6 * n_params * n_tokens, n_params, n_tokens, loss, targets=[1e21])
+    assert sum(profile.n_opt is not None for profile in fit.profiles) >= 2
+    assert fit.estimators.recommended.estimator == "surface"
+    assert fit.estimators.recommended.estimate.exponent_a == pytest.approx(CHINCHILLA.exponent_a, abs=1e-6)
+    assert fit.scorecard == ()

@@ -110,14 +110,13 @@ def choose(
     used = rows if window is None else rows.take(in_window(rows, window))
     if valleys is None or len(used) < len(rows):
         valleys = find_valleys(used)
-    floors = budget_floors(valleys)
-    if not spread(floors):
-        known = huber if len(used) == len(rows) else None
-        if not on_surface_road(used, valleys):
-            return _despite_bad_runs(used, known)
+    known = huber if len(used) == len(rows) else None
+    if on_surface_road(used, valleys):
         return _surface(used, n_runs or len(used), known)
+    if not spread(budget_floors(valleys)):
+        return _despite_bad_runs(used, known)
     if enough_for_joint(used):
-        found = _joint(used, huber if len(used) == len(rows) else None)
+        found = _joint(used, known)
         if found is not None and not _is_wild(found):
             return found
     return _parabola(used, valleys)
@@ -136,9 +135,9 @@ def _despite_bad_runs(rows: Rows, huber: SurfaceSolution | None) -> Choice | Non
 
 
 def on_surface_road(rows: Rows, valleys: Sequence[Valley]) -> bool:
-    """Whether the surface alone may answer: no frontier of valleys, and no budget that was meant to have one."""
+    """Whether the surface alone answers: no budget was meant to have a valley, those of a crossed grid included."""
     grouped = any(valley.on_params is not None for valley in valleys)
-    return not spread(budget_floors(valleys)) and (not grouped or is_crossed(rows))
+    return not grouped or is_crossed(rows)
 
 
 def _is_wild(choice: Choice) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from isoflop.fit.estimators.choice import Choice, choose_again, spread
+from isoflop.fit.estimators.choice import SURFACE, Choice, choose_again, spread
 from isoflop.fit.estimators.loss_floors import LossFloors
 from isoflop.fit.estimators.parabola import Valley, budget_floors, pool_noise
 from isoflop.fit.intervals import Noise, log_interval, model_half_width, student_quantile, ten_to
@@ -32,7 +32,7 @@ def make_scorecard(whole: Choice, valleys: Sequence[Valley], level: float) -> tu
     be compared with.
     """
     noise = pool_noise(valleys)
-    if noise is None:
+    if noise is None or whole.estimator == SURFACE:
         return ()
     floors = list(itertools.accumulate(bool(valley.floors) for valley in valleys))
     cuts = [cut for cut in range(MIN_FITTED, len(valleys)) if floors[cut - 1] >= MIN_FITTED]
