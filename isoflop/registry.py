@@ -59,6 +59,7 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
         },
         "sources": {
             "grouped_budgets": _INFO,
+            "runs_off_budgets": _WARNING,
             "runs_pending": _WARNING,
             "runs_diverged": _WARNING,
             "runs_failed": _WARNING,

@@ -71,11 +71,29 @@ def grouped(source: Source | Pool, grouping: Grouping) -> Source | Pool:
         planned=[row.cell is not None for row in rows],
     )
     if found is None:
-        return source
+        return _with_rows(source, rows, _off_named(rows, grouping))
     _refuse_far(rows, found)
     at_budgets = [_at_budget(row, *place) for row, *place in zip(rows, *_columns(found), strict=True)]
-    finding = _finding(rows, found, grouping)
-    return _with_rows(source, at_budgets, finding)
+    return _with_rows(source, at_budgets, (_finding(rows, found, grouping), *_off_named(at_budgets, grouping)))
+
+
+def _off_named(rows: Sequence[Row], grouping: Grouping) -> tuple[Finding, ...]:
+    """A finding where runs belong to none of the budgets that were named, and so keep their own."""
+    off = sorted({row.budget_flops for row in rows} - set(grouping.budgets)) if grouping.budgets else []
+    if not off:
+        return ()
+    n_runs = sum(row.budget_flops in off for row in rows)
+    return (
+        Finding(
+            code="runs_off_budgets",
+            severity=Severity.WARNING,
+            message=f"{runs(n_runs)} of {len(rows)} {'is' if n_runs == 1 else 'are'} near none of the budgets given "
+            f"with --budgets and {'keeps its' if n_runs == 1 else 'keep their'} own, from {format_flops(off[0])} to "
+            f"{format_flops(off[-1])} FLOPs; the fit has them.",
+            hint="Name their budgets too, give a wider --budget-tolerance, or leave these rows out of the table.",
+            values={"n_runs": n_runs, "smallest": off[0], "largest": off[-1]},
+        ),
+    )
 
 
 def _is_crossed(rows: Sequence[Row]) -> bool:
@@ -98,9 +116,11 @@ def _at_budget(row: Row, budget_flops: float, n_tokens: float, loss: float, move
     return row._replace(budget_flops=budget_flops, n_tokens=n_tokens, loss=loss, as_read=as_read)
 
 
-def _with_rows(source: Source | Pool, rows: Sequence[Row], finding: Finding) -> Source | Pool:
-    """`source` with other rows of the same number, its parts included."""
-    findings = (*source.findings, finding)
+def _with_rows(source: Source | Pool, rows: Sequence[Row], made: Sequence[Finding]) -> Source | Pool:
+    """`source` with other rows of the same number, its parts included, and further findings."""
+    if not made:
+        return source
+    findings = (*source.findings, *made)
     if not isinstance(source, Pool):
         return replace(source, rows=tuple(rows), findings=findings)
     left = iter(rows)

@@ -133,3 +133,14 @@ def test_diagonals_of_a_crossed_grid_are_not_grouped_unless_that_is_asked_for(tm
     source = load(path)
     assert grouped(source, Grouping()) is source
     assert grouped(source, Grouping(tolerance=0.03)) is not source
+
+
+@pytest.mark.parametrize(("column", "n_moved"), [("achieved_flops", 14), ("label", 0)])
+def test_runs_near_none_of_the_budgets_named_are_counted(column, n_moved):
+    source = grouped(load(ACHIEVED, budget_flops=column), Grouping(budgets=(9.56e17, 4.57e18)))
+    assert sum(row.as_read is not None for row in source.rows) == n_moved
+    (off,) = [one for one in source.findings if one.code == "runs_off_budgets"]
+    assert off.values["n_runs"] == 7
+    assert "7 runs of 21 are near none of the budgets" in off.message
+    every = grouped(load(ACHIEVED, budget_flops=column), Grouping(budgets=(9.56e17, 4.57e18, 2.2e19)))
+    assert "runs_off_budgets" not in {one.code for one in every.findings}
