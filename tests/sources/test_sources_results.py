@@ -109,3 +109,8 @@ def test_a_zero_among_normalised_losses_is_a_loss(tmp_path, shift):
 def test_a_zero_beside_losses_near_it_is_a_loss(tmp_path):
     rows = [(*run[:3], run[3] - 2.8) for run in RUNS]  # 0.05 to 0.76
     assert len(load(write(tmp_path, REQUIRED, [*rows, (*RUNS[3][:3], 0)])).rows) == len(RUNS) + 1
+
+
+def test_losses_near_the_end_of_floats_are_judged_without_a_warning(tmp_path):
+    path = write(tmp_path, REQUIRED, [(1e18, 1e8, 1e9, 1.7e308), (1e18, 2e8, 1e9, 1.7e308), (1e18, 3e8, 1e9, 0.0)])
+    assert "is beyond" in refusal(path).message

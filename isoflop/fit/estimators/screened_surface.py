@@ -134,7 +134,8 @@ def _judge(rows: Rows, fitted: ScreenedSurface, weights: Array) -> Mask:
     if freedom < 2:
         return keep
     jacobian = fitted.solution.jacobian(np.log(rows.n_params), np.log(rows.n_tokens)) * np.sqrt(weights)[:, None]
-    leverage = np.einsum("ij,jk,ik->i", jacobian, equilibrated_inverse(jacobian[keep]), jacobian)
+    # of columns next to dependent, rounding can take it below zero
+    leverage = np.maximum(np.einsum("ij,jk,ik->i", jacobian, equilibrated_inverse(jacobian[keep]), jacobian), 0.0)
     scale = max(math.sqrt(float(weights[keep] @ fitted.residual**2) / freedom), ROUNDING)
     room = np.where(keep, np.maximum(1 - leverage, 1e-9), 1 + leverage)
     t = np.abs(_residual(rows, fitted.solution)) * np.sqrt(weights) / (scale * np.sqrt(room))

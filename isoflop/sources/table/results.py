@@ -60,8 +60,9 @@ def missing_results(raw: RawTable, loss: Sequence[object], read: Sequence[str]) 
 
 def _placeholders(losses: Numbers) -> dict[int, Missing]:
     """The rows whose loss is exactly 0 where all others lie together and far above: nothing was measured there."""
-    others = losses[np.isfinite(losses) & (losses != 0)]
-    if not len(others) or others.min() < _FAR_ABOVE * np.median(others) or others.min() < 0:
+    others = np.sort(losses[np.isfinite(losses) & (losses != 0)])
+    # the middle one, not numpy's median: the mean of two may leave the range of a float
+    if not len(others) or others[0] < _FAR_ABOVE * others[len(others) // 2] or others[0] < 0:
         return {}
     return dict.fromkeys(np.flatnonzero(losses == 0).tolist(), Missing.ZERO)
 
