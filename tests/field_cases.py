@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from isoflop.errors import IsoflopError
+from isoflop.sources.columns.column_request import ColumnRequest
 from isoflop.sources.load import load_source
 from isoflop.sources.source import Source
-from isoflop.sources.table.column_request import ColumnRequest
 from isoflop.sources.table_options import TableOptions
 
 CASES = Path(__file__).parent / "data" / "cases"

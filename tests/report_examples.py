@@ -10,9 +10,9 @@ from isoflop.report.summary import Summary, summarize
 from isoflop.result import RunResult
 from isoflop.run_spec import RunSpec, ScheduleSpec
 from isoflop.shape import ModelShape
+from isoflop.sources.columns.header import TableColumns
 from isoflop.sources.recount import convention_matrix
 from isoflop.sources.source import Origin, Pool, Row, Source, TableSource
-from isoflop.sources.table.header import TableColumns
 from isoflop.spec import SweepSpec
 from isoflop.store.store import open_store
 from isoflop.view.table import Table

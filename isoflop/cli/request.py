@@ -14,14 +14,14 @@ from isoflop.fit import Question
 from isoflop.fit.laws import PUBLISHED, PublishedLaw
 from isoflop.report.summary import Questions, Summary, summarize
 from isoflop.shape import ParamCount
+from isoflop.sources.columns.column_request import parse_columns
+from isoflop.sources.columns.conditions import parse_where
+from isoflop.sources.columns.header import OPTIONAL, REQUIRED
+from isoflop.sources.columns.loss_scale import LossUnit
 from isoflop.sources.grouping import Grouping, grouped
 from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.recount import convention_matrix, under_convention
 from isoflop.sources.source import Pool, Source, fit_source
-from isoflop.sources.table.column_request import parse_columns
-from isoflop.sources.table.conditions import parse_where
-from isoflop.sources.table.header import OPTIONAL, REQUIRED
-from isoflop.sources.table.loss_scale import LossUnit
 from isoflop.sources.table_options import TableOptions
 from isoflop.units import parse_quantity
 

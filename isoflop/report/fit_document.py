@@ -10,8 +10,8 @@ from isoflop.report.convention_table import conventions_document
 from isoflop.report.law_table import laws_document
 from isoflop.report.loss_words import in_unit, scale_of_losses
 from isoflop.report.summary import Summary
+from isoflop.sources.columns.loss_scale import LossScale
 from isoflop.sources.source import Source, TableSource
-from isoflop.sources.table.loss_scale import LossScale
 from isoflop.view.document import SCHEMA_VERSION
 
 

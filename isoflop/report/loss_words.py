@@ -4,8 +4,8 @@ import re
 from dataclasses import replace
 
 from isoflop.finding import Finding
+from isoflop.sources.columns.loss_scale import PLAIN, LossScale
 from isoflop.sources.source import Pool, Source, TableSource, common
-from isoflop.sources.table.loss_scale import PLAIN, LossScale
 from isoflop.view.table import Table
 
 _OF_SWEEPS = LossScale("loss", "nats per token")

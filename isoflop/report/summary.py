@@ -25,12 +25,12 @@ from isoflop.report.fit_tables import (
 from isoflop.report.law_table import law_table
 from isoflop.report.loss_words import finding_in_unit, scale_of_losses, table_in_unit
 from isoflop.report.run_tables import provenance_table, run_table, totals
+from isoflop.sources.columns.loss_scale import LossScale
 from isoflop.sources.findings.clusters import MIXED_GROUPS
-from isoflop.sources.findings.left_out import with_places
+from isoflop.sources.findings.run_places import with_places
 from isoflop.sources.findings.training import training_findings
 from isoflop.sources.recount import ConventionFit
 from isoflop.sources.source import Pool, Source, SweepSource
-from isoflop.sources.table.loss_scale import LossScale
 from isoflop.store import Standing
 from isoflop.view.table import Table
 from isoflop.wording import runs

@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from isoflop.errors import IsoflopError, why_inaccessible
+from isoflop.sources.columns.column_request import ColumnRequest
+from isoflop.sources.columns.header import REQUIRED, term_of
+from isoflop.sources.columns.missing_columns import lacks_renamed
 from isoflop.sources.database import from_database, from_sweep_file
 from isoflop.sources.findings.mixtures import mixture_findings
 from isoflop.sources.pool import pool
+from isoflop.sources.raw_table import RawTable
 from isoflop.sources.source import Pool, Source, TableSource
-from isoflop.sources.table.column_request import ColumnRequest
 from isoflop.sources.table.formats import read_table
-from isoflop.sources.table.header import REQUIRED, term_of
-from isoflop.sources.table.missing_columns import lacks_renamed
-from isoflop.sources.table.raw import RawTable
 from isoflop.sources.table_options import TableOptions
 from isoflop.sources.table_rows import table_source, table_sources
 

@@ -14,8 +14,8 @@ from isoflop.counting import Convention, FlopCount, flops_per_token
 from isoflop.finding import Finding
 from isoflop.result import CurvePoint
 from isoflop.shape import ParamCount
-from isoflop.sources.table.header import TableColumns
-from isoflop.sources.table.loss_scale import PLAIN, LossScale
+from isoflop.sources.columns.header import TableColumns
+from isoflop.sources.columns.loss_scale import PLAIN, LossScale
 from isoflop.sources.table_options import TableOptions
 from isoflop.spec import SweepSpec
 from isoflop.store import RunCell, SweepCell

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from isoflop.sources.table.column_request import ColumnRequest
-from isoflop.sources.table.conditions import Condition
-from isoflop.sources.table.loss_scale import LossUnit
+from isoflop.sources.columns.column_request import ColumnRequest
+from isoflop.sources.columns.conditions import Condition
+from isoflop.sources.columns.loss_scale import LossUnit
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,13 @@ import numpy as np
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
+from isoflop.sources.columns.cell_numbers import Numbers
+from isoflop.sources.columns.conditions import groups_of, rows_where
+from isoflop.sources.columns.header import REQUIRED, choose_columns
+from isoflop.sources.columns.loss_scale import PLAIN, LossScale, fitted_losses
+from isoflop.sources.columns.results import kept_rows, missing_results
+from isoflop.sources.columns.run_table import RunTable, choose
+from isoflop.sources.columns.values import checked_numbers, texts
 from isoflop.sources.findings.clusters import mixed_groups
 from isoflop.sources.findings.scores import perplexity_findings, score_findings
 from isoflop.sources.findings.table_reading import (
@@ -22,15 +29,8 @@ from isoflop.sources.findings.table_reading import (
     rows_selected,
 )
 from isoflop.sources.findings.unit_ratios import unit_findings
+from isoflop.sources.raw_table import RawTable
 from isoflop.sources.source import Origin, Row, TableSource
-from isoflop.sources.table.cell_numbers import Numbers
-from isoflop.sources.table.conditions import groups_of, rows_where
-from isoflop.sources.table.header import REQUIRED, choose_columns
-from isoflop.sources.table.loss_scale import PLAIN, LossScale, fitted_losses
-from isoflop.sources.table.raw import RawTable
-from isoflop.sources.table.results import kept_rows, missing_results
-from isoflop.sources.table.run_table import RunTable, choose
-from isoflop.sources.table.values import checked_numbers, texts
 from isoflop.sources.table_options import TableOptions
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from isoflop.fit.question import Question
 from isoflop.report.summary import summarize
+from isoflop.sources.columns.conditions import parse_where
 from isoflop.sources.load import AS_THEY_ARE, load_sources
 from isoflop.sources.source import fit_source
-from isoflop.sources.table.conditions import parse_where
 from isoflop.sources.table_options import TableOptions
 from tests.report_examples import grid, make_result, save_sweep
 

@@ -9,12 +9,12 @@ import pytest
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.fit import Question
+from isoflop.sources.columns.column_request import parse_columns
+from isoflop.sources.columns.conditions import parse_where
+from isoflop.sources.columns.header import OPTIONAL, REQUIRED
 from isoflop.sources.grouping import Grouping, grouped
 from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.source import Pool, Source, fit_source
-from isoflop.sources.table.column_request import parse_columns
-from isoflop.sources.table.conditions import parse_where
-from isoflop.sources.table.header import OPTIONAL, REQUIRED
 from isoflop.sources.table_options import TableOptions
 from tests.report_examples import DATA
 

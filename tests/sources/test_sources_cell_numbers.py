@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from isoflop.sources.table.cell_numbers import counts_of
-from isoflop.sources.table.header import REQUIRED
+from isoflop.sources.columns.cell_numbers import counts_of
+from isoflop.sources.columns.header import REQUIRED
 from tests.sources.tables import BASE_A, RUNS, case, exponents, load, refusal, write
 
 

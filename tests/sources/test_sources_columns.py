@@ -4,10 +4,10 @@ import pytest
 
 from isoflop.errors import IsoflopError
 from isoflop.report.reproduce import reproduction
+from isoflop.sources.columns.column_request import parse_columns
+from isoflop.sources.columns.header import OPTIONAL, REQUIRED
 from isoflop.sources.load import load_sources
 from isoflop.sources.source import Row
-from isoflop.sources.table.column_request import parse_columns
-from isoflop.sources.table.header import OPTIONAL, REQUIRED
 from isoflop.sources.table_options import TableOptions
 from tests.report_examples import summary_of
 from tests.sources.test_sources_sweep import save_complete_sweep

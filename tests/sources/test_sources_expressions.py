@@ -5,9 +5,9 @@ import pytest
 from isoflop.errors import IsoflopError
 from isoflop.report.fit_document import fit_document
 from isoflop.report.reproduce import reproduction
-from isoflop.sources.table.column_request import ColumnRequest, parse_columns
-from isoflop.sources.table.expression import Formula, Product, formula_of, read_product
-from isoflop.sources.table.header import OPTIONAL, REQUIRED
+from isoflop.sources.columns.column_request import ColumnRequest, parse_columns
+from isoflop.sources.columns.expression import Formula, Product, formula_of, read_product
+from isoflop.sources.columns.header import OPTIONAL, REQUIRED
 from tests.report_examples import summary_of
 from tests.sources.tables import BASE_A, BASE_B, RUNS, case, codes, exponents, finding, load, refusal, write
 

@@ -7,10 +7,10 @@ import pytest
 from isoflop.errors import IsoflopError
 from isoflop.fit import Question
 from isoflop.fit.laws import published_law
+from isoflop.sources.columns.column_request import ColumnRequest
 from isoflop.sources.grouping import Grouping, grouped
 from isoflop.sources.load import load_sources
 from isoflop.sources.source import fit_source
-from isoflop.sources.table.column_request import ColumnRequest
 from isoflop.sources.table_options import TableOptions
 from tests.commands import isoflop
 from tests.fit.known_sweeps import DATA

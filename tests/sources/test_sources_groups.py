@@ -6,7 +6,7 @@ import pytest
 
 from isoflop.finding import Severity
 from isoflop.report.reproduce import reproduction
-from isoflop.sources.table.header import REQUIRED
+from isoflop.sources.columns.header import REQUIRED
 from tests.report_examples import summary_of
 from tests.sources.tables import BASE_A, DATA, RUNS, case, codes, each, exponents, finding, load, refusal, write
 

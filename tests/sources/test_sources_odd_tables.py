@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from isoflop.errors import IsoflopError
+from isoflop.sources.columns.header import REQUIRED
+from isoflop.sources.columns.loss_scale import LossUnit
 from isoflop.sources.load import load_each
-from isoflop.sources.table.header import REQUIRED
-from isoflop.sources.table.loss_scale import LossUnit
 from tests.sources.tables import RUNS, options, write
 
 CELLS = (

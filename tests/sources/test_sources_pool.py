@@ -15,11 +15,11 @@ from isoflop.report.page.hover import drawn_runs
 from isoflop.report.page.html import render_html
 from isoflop.report.reproduce import reproduction
 from isoflop.report.write import write_report
+from isoflop.sources.columns.column_request import parse_columns
 from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.pool import shared_run_ids
 from isoflop.sources.recount import under_convention
 from isoflop.sources.source import Origin, Pool
-from isoflop.sources.table.column_request import parse_columns
 from isoflop.sources.table_options import TableOptions
 from isoflop.spec import FitSpec, SweepSpec
 from isoflop.store import open_store

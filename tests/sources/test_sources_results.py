@@ -3,7 +3,7 @@
 import pytest
 
 from isoflop.finding import Severity
-from isoflop.sources.table.header import REQUIRED
+from isoflop.sources.columns.header import REQUIRED
 from tests.sources.tables import BASE, BASE_A, RUNS, case, codes, exponents, finding, load, refusal, write
 
 STATE = (*REQUIRED, "state")

@@ -7,9 +7,9 @@ import pytest
 from isoflop.finding import Severity
 from isoflop.report.fit_document import fit_document
 from isoflop.report.reproduce import reproduction
+from isoflop.sources.columns.header import REQUIRED
+from isoflop.sources.columns.loss_scale import LossUnit
 from isoflop.sources.grouping import Grouping, grouped
-from isoflop.sources.table.header import REQUIRED
-from isoflop.sources.table.loss_scale import LossUnit
 from tests.report_examples import summary_of
 from tests.sources.tables import BASE_A, DATA, RUNS, case, codes, exponents, finding, load, refusal, write
 

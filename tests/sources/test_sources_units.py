@@ -5,7 +5,7 @@ import math
 import pytest
 
 from isoflop.finding import Severity
-from isoflop.sources.table.header import REQUIRED
+from isoflop.sources.columns.header import REQUIRED
 from tests.sources.tables import BASE, BASE_A, CASES, DATA, RUNS, case, codes, exponents, finding, load, refusal, write
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from isoflop.finding import Finding, Severity
-from isoflop.sources.table.aliases import is_setting
-from isoflop.sources.table.cell_numbers import Numbers, number
-from isoflop.sources.table.conditions import cell_text
-from isoflop.sources.table.missing_columns import quoted
-from isoflop.sources.table.run_table import RunTable
+from isoflop.sources.columns.aliases import is_setting
+from isoflop.sources.columns.cell_numbers import Numbers, number
+from isoflop.sources.columns.conditions import cell_text
+from isoflop.sources.columns.missing_columns import quoted
+from isoflop.sources.columns.run_table import RunTable
 
 MIXED_GROUPS = "mixed_groups"
 # A column of more values names runs, not kinds of them; and a kind needs a few runs over some sizes.

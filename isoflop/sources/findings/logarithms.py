@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.cell_numbers import Numbers
-from isoflop.sources.table.expression import Product
-from isoflop.sources.table.run_table import RunTable
+from isoflop.sources.columns.cell_numbers import Numbers
+from isoflop.sources.columns.expression import Product
+from isoflop.sources.columns.run_table import RunTable
 
 # Of numbers below 1e26; natural logarithms reach 60.
 _LARGEST = {"10": 40.0, "e": 90.0}

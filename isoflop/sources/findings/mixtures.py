@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from isoflop.finding import Finding, Severity
+from isoflop.sources.columns.loss_scale import PLAIN
 from isoflop.sources.source import Source, SweepSource, TableSource
-from isoflop.sources.table.loss_scale import PLAIN
 from isoflop.store import CompletedResult
 
 # A column of other things than tokenizers or conventions may hold as many values as rows.

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from isoflop.finding import Finding, Severity
-from isoflop.sources.table.aliases import is_score
-from isoflop.sources.table.cell_numbers import Numbers
-from isoflop.sources.table.missing_columns import quoted
-from isoflop.sources.table.run_table import RunTable
+from isoflop.sources.columns.aliases import is_score
+from isoflop.sources.columns.cell_numbers import Numbers
+from isoflop.sources.columns.missing_columns import quoted
+from isoflop.sources.columns.run_table import RunTable
 
 # Rank correlation of loss and compute: -0.2 to -1 on every published sweep in tests/data and on those it was tried on.
 _RISING = 0.3

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
-from isoflop.sources.table.aliases import in_other_units
-from isoflop.sources.table.conditions import Condition
-from isoflop.sources.table.expression import Formula
-from isoflop.sources.table.header import TableColumns
-from isoflop.sources.table.loss_scale import LossScale
-from isoflop.sources.table.missing_columns import quoted
-from isoflop.sources.table.raw import RawTable
-from isoflop.sources.table.results import Missing
+from isoflop.sources.columns.aliases import in_other_units
+from isoflop.sources.columns.conditions import Condition
+from isoflop.sources.columns.expression import Formula
+from isoflop.sources.columns.header import TableColumns
+from isoflop.sources.columns.loss_scale import LossScale
+from isoflop.sources.columns.missing_columns import quoted
+from isoflop.sources.columns.results import Missing
+from isoflop.sources.raw_table import RawTable
 
 # Of a table that misses more of its rows, what remains may not be what was planned.
 _LARGE_SHARE = 0.2

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.aliases import short
-from isoflop.sources.table.cell_numbers import Numbers
-from isoflop.sources.table.missing_columns import quoted
-from isoflop.sources.table.run_table import RunTable
+from isoflop.sources.columns.aliases import short
+from isoflop.sources.columns.cell_numbers import Numbers
+from isoflop.sources.columns.missing_columns import quoted
+from isoflop.sources.columns.run_table import RunTable
 
 # Epochs of the middle run; up to 9000 in a run of the published tables of repeats.
 _MOST_EPOCHS = 1e4

@@ -10,13 +10,13 @@ import numpy as np
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
+from isoflop.sources.columns.aliases import PETAFLOP_DAY, short, unit_of
+from isoflop.sources.columns.cell_numbers import Numbers
+from isoflop.sources.columns.expression import FORMULAS, Formula, Product
+from isoflop.sources.columns.missing_columns import quoted
+from isoflop.sources.columns.run_table import RunTable
 from isoflop.sources.findings.logarithms import refuse_logarithms
 from isoflop.sources.findings.unique_tokens import refuse_unique_tokens
-from isoflop.sources.table.aliases import PETAFLOP_DAY, short, unit_of
-from isoflop.sources.table.cell_numbers import Numbers
-from isoflop.sources.table.expression import FORMULAS, Formula, Product
-from isoflop.sources.table.missing_columns import quoted
-from isoflop.sources.table.run_table import RunTable
 
 # C / (6 N D): 0.7 to 2.1 on published sweeps, with attention, embedding or head counted or not; 3 to 5 where N leaves
 # out the embedding of small models.

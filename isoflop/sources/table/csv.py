@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator
 from functools import cache
 
 from isoflop.errors import IsoflopError
+from isoflop.sources.columns.header import REQUIRED
+from isoflop.sources.columns.known_names import known
+from isoflop.sources.raw_table import RawTable
 from isoflop.sources.table.decimals import with_points
 from isoflop.sources.table.dialect import Layout, is_numeric, is_rule, layout_of
 from isoflop.sources.table.encoding import Text
-from isoflop.sources.table.header import REQUIRED
-from isoflop.sources.table.known_names import known
-from isoflop.sources.table.raw import RawTable
 
 _COMMAS = "Write decimals with a point and no thousands separators, or quote fields that hold commas."
 _LAYOUT = f"The first line names the columns {', '.join(REQUIRED)}, separated by commas; any others are ignored."

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
-from isoflop.sources.table.known_names import known
+from isoflop.sources.columns.known_names import known
 
 # In this order where two do equally well.
 _SEPARATORS = (",", "\t", ";")

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from isoflop.errors import IsoflopError
+from isoflop.sources.raw_table import RawTable
 from isoflop.sources.table.csv import read_csv
 from isoflop.sources.table.encoding import Text, decoded
 from isoflop.sources.table.foreign import refuse_archive, refuse_binary, refuse_text
 from isoflop.sources.table.json_document import is_json, read_json
 from isoflop.sources.table.packed import ZIP, only_member, open_zip, unpacked
 from isoflop.sources.table.parquet import MAGIC, read_parquet
-from isoflop.sources.table.raw import RawTable
 from isoflop.sources.table.workbook import WORKBOOK, read_workbook
 
 # Where the null characters of a binary format would be met.

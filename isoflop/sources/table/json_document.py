@@ -5,10 +5,10 @@ import re
 from collections.abc import Collection
 
 from isoflop.errors import IsoflopError, why_unparsed
+from isoflop.sources.raw_table import RawTable
 from isoflop.sources.table.json_shapes import Grid, grid_of, is_one_run
 from isoflop.sources.table.json_values import json_decoder
 from isoflop.sources.table.jsonl import LAYOUT, read_jsonl
-from isoflop.sources.table.raw import RawTable
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson")
 _OF_LINES = (".jsonl", ".ndjson")

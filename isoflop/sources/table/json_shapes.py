@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from isoflop.errors import IsoflopError
+from isoflop.sources.columns.known_names import known
 from isoflop.sources.table.json_values import DEEPEST, flat
-from isoflop.sources.table.known_names import known
 
 _SHAPES = (
     'A list of objects, one per run, is read: [{"budget_flops": 1e18, "n_params": 1e8, "n_tokens": 2e9, "loss": 2.5}].'

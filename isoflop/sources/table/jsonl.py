@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from isoflop.errors import IsoflopError, why_unparsed
+from isoflop.sources.raw_table import RawTable
 from isoflop.sources.table.json_values import flat, json_decoder
-from isoflop.sources.table.raw import RawTable
 
 LAYOUT = 'Write one object per line, such as {"budget_flops": 1e18, "n_params": 1e8, "n_tokens": 2e9, "loss": 2.5}.'
 

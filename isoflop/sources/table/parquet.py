@@ -1,7 +1,7 @@
 """Parquet, read with pyarrow where that is installed."""
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.raw import RawTable
+from isoflop.sources.raw_table import RawTable
 
 MAGIC = b"PAR1"  # at both ends: parquet.apache.org/docs/file-format
 

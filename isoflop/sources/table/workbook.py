@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.known_names import known
+from isoflop.sources.columns.known_names import known
+from isoflop.sources.raw_table import RawTable
 from isoflop.sources.table.packed import LARGEST_BYTES, DamagedError, damaged
-from isoflop.sources.table.raw import RawTable
 
 if TYPE_CHECKING:
     from openpyxl.worksheet._read_only import ReadOnlyWorksheet

@@ -6,8 +6,8 @@ from enum import StrEnum
 import numpy as np
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.aliases import last_name, scale_of
-from isoflop.sources.table.cell_numbers import Numbers
+from isoflop.sources.columns.aliases import last_name, scale_of
+from isoflop.sources.columns.cell_numbers import Numbers
 
 
 class LossUnit(StrEnum):

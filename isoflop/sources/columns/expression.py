@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
-from isoflop.sources.table.cell_numbers import Numbers
+from isoflop.sources.columns.cell_numbers import Numbers
 
 # A column (n,), or one number of it.
 _Some = TypeVar("_Some", Numbers, float)

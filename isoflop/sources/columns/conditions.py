@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.cell_numbers import number
-from isoflop.sources.table.missing_columns import listed
-from isoflop.sources.table.raw import RawTable
+from isoflop.sources.columns.cell_numbers import number
+from isoflop.sources.columns.missing_columns import listed
+from isoflop.sources.raw_table import RawTable
 
 # More fits than this nobody asked for: the column is another than was meant.
 MOST_GROUPS = 50

@@ -6,9 +6,9 @@ from enum import StrEnum
 
 import numpy as np
 
-from isoflop.sources.table.aliases import last_name
-from isoflop.sources.table.cell_numbers import Numbers, number, numbers_of
-from isoflop.sources.table.raw import RawTable
+from isoflop.sources.columns.aliases import last_name
+from isoflop.sources.columns.cell_numbers import Numbers, number, numbers_of
+from isoflop.sources.raw_table import RawTable
 
 # Losses of published tables are at least a third of their median.
 _FAR_ABOVE = 0.25

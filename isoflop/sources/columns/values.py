@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.cell_numbers import Numbers, counts_of, number, numbers_of
-from isoflop.sources.table.expression import FORMULAS
-from isoflop.sources.table.header import REQUIRED
-from isoflop.sources.table.results import is_missing
-from isoflop.sources.table.run_table import RunTable
+from isoflop.sources.columns.cell_numbers import Numbers, counts_of, number, numbers_of
+from isoflop.sources.columns.expression import FORMULAS
+from isoflop.sources.columns.header import REQUIRED
+from isoflop.sources.columns.results import is_missing
+from isoflop.sources.columns.run_table import RunTable
 
 # Of a vocabulary of e^1000 tokens a uniform guess costs 1000 nats; what is far beyond is no loss per token.
 LARGEST_LOSS = 1e6

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.aliases import candidates
-from isoflop.sources.table.column_request import ColumnRequest
-from isoflop.sources.table.expression import Formula, Product, Term, formula_of, read_product
-from isoflop.sources.table.missing_columns import ambiguous, lacks, lacks_renamed
+from isoflop.sources.columns.aliases import candidates
+from isoflop.sources.columns.column_request import ColumnRequest
+from isoflop.sources.columns.expression import Formula, Product, Term, formula_of, read_product
+from isoflop.sources.columns.missing_columns import ambiguous, lacks, lacks_renamed
 
 REQUIRED = ("budget_flops", "n_params", "n_tokens", "loss")
 OPTIONAL = ("loss_se", "trunk", "tokenizer", "param_count", "seed", "unique_tokens", "epochs")

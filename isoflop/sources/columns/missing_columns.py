@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from isoflop.errors import IsoflopError
-from isoflop.sources.table.aliases import (
+from isoflop.sources.columns.aliases import (
     candidates,
     in_other_units,
     is_error,
@@ -14,8 +14,8 @@ from isoflop.sources.table.aliases import (
     is_time,
     tokens_per_param,
 )
-from isoflop.sources.table.column_request import ColumnRequest
-from isoflop.sources.table.expression import FORMULAS, Formula, Product, Term
+from isoflop.sources.columns.column_request import ColumnRequest
+from isoflop.sources.columns.expression import FORMULAS, Formula, Product, Term
 
 _SHOWN_COLUMNS = 20
 _REQUIRED = ("budget_flops", "n_params", "n_tokens", "loss")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoflop.sources.table.cell_numbers import counts_of
-from isoflop.sources.table.expression import Formula, Product
-from isoflop.sources.table.header import TableColumns
-from isoflop.sources.table.raw import RawTable
+from isoflop.sources.columns.cell_numbers import counts_of
+from isoflop.sources.columns.expression import Formula, Product
+from isoflop.sources.columns.header import TableColumns
+from isoflop.sources.raw_table import RawTable
 
 # Decimals of a product beyond these are the rounding of its factors: 0.956 x 1e18 is 9.56e17.
 _DIGITS = 15

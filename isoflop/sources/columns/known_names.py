@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
-from isoflop.sources.table.aliases import candidates, is_score, unit_of
-from isoflop.sources.table.header import REQUIRED
+from isoflop.sources.columns.aliases import candidates, is_score, unit_of
+from isoflop.sources.columns.header import REQUIRED
 
 # Judging a name takes 20 microseconds; an object of runs may have a hundred thousand.
 _JUDGED = 500
