@@ -41,6 +41,8 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
         return None
     if collection_path.is_dir():
         return collection_path.name == "train" or None
+    if collection_path.suffix != ".py":
+        return None
     return bool(NEEDS_TORCH.search(collection_path.read_text(encoding="utf-8"))) or None
 
 
