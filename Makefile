@@ -19,7 +19,7 @@ quickstart: $(VENV)/.installed ## install, train 140 small transformers, write a
 	$(BIN)/isoflop fit $(QUICKSTART)
 	$(BIN)/isoflop report $(QUICKSTART) --out report
 
-test: $(VENV)/.installed-test ## the whole suite: 7 to 8 minutes on two cores
+test: $(VENV)/.installed-test ## the whole suite: 9 minutes on two cores
 	$(PYTEST)
 
 check: lint ## linters, types and the tests that are not slow: under 90 seconds there
