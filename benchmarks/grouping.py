@@ -24,6 +24,9 @@ LAW = published_law("epoch").surface
 BUDGETS = 6e18 * 3.0 ** np.arange(4)
 N_SIZES, NOISE, TARGET = 9, 0.0015, 10 * float(BUDGETS[-1])
 N_SWEEPS = 200
+# Random ladders, of which none should be grouped: runs, and decades that their budgets span.
+LADDERS = tuple((n_runs, decades) for n_runs in (8, 10, 12, 16, 20, 30, 60) for decades in (1, 2, 4))
+N_LADDERS = 300
 CASES = ((0.01, False), (0.05, False), (0.05, True), (0.09, True))
 
 
@@ -36,6 +39,7 @@ def main() -> None:
     for scatter, tilt in CASES:
         for how, (bias, rms, held) in simulated(scatter, tilt=tilt).items():
             print(f"{scatter:8.0%} {'yes' if tilt else 'no':>9} {how:>7}   {bias:+9.4f}   {rms:8.4f}   {held:.0%}")
+    print(f"random ladders that are grouped: {ladders_grouped():.2%} of {len(LADDERS) * N_LADDERS}")
     for path in sorted(folder.glob("*_achieved.csv")) if folder else ():
         compare(path)
 
@@ -69,6 +73,18 @@ def simulated(scatter: float, *, tilt: bool) -> dict[str, tuple[float, float, fl
         how: (float(np.mean(found)), float(np.sqrt(np.mean(np.square(found)))), held[how] / N_SWEEPS)
         for how, found in errors.items()
     }
+
+
+def ladders_grouped() -> float:
+    """The share of random ladders of sizes and tokens in which groups are seen."""
+    rng, n_grouped = np.random.default_rng(0), 0
+    for n_runs, decades in LADDERS:
+        for _ in range(N_LADDERS):
+            n_params = 10 ** rng.uniform(7, 7 + decades / 2, n_runs)
+            n_tokens = 10 ** rng.uniform(9, 9 + decades / 2, n_runs)
+            columns = 6 * n_params * n_tokens, n_params, n_tokens, losses(n_params, n_tokens)
+            n_grouped += group_budgets(*columns) is not None
+    return n_grouped / (len(LADDERS) * N_LADDERS)
 
 
 def losses(n_params: Array, n_tokens: Array) -> Array:

@@ -63,9 +63,8 @@ def group_budgets(
     Without `tolerance` groups are made only where they are clear: the runs of each lie within a tenth of its middle,
     the gaps between groups are at least 1.5 times as wide (in log C) as the widest group, no two budgets that have a
     valley of their own are joined (unless they are within 0.5 %), and most of the runs that had none by themselves have
-    one together. With it,
-    neighbours that differ by no more than this share are one budget; 0 groups nothing. With `named` budgets each run
-    belongs to the nearest of them, if that is within `tolerance` or a quarter.
+    one together. With it, neighbours that differ by no more than this share are one budget; 0 groups nothing. With
+    `named` budgets each run belongs to the nearest of them, if that is within `tolerance` or a quarter.
 
     `planned` (n,) marks runs whose budget is known and stays. A group's budget is the value that more than half of its
     runs have, else the geometric mean.

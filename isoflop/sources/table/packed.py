@@ -35,7 +35,7 @@ class DamagedError(Exception):
     """A packed file that is cut off or altered; its text says how, as the end of a sentence."""
 
 
-# What unpackers raise of damage. RuntimeError: an encrypted member of a ZIP archive; NotImplementedError: a method.
+# What unpackers raise of damage; zipfile a RuntimeError of an encrypted member, its subclass of a method it lacks.
 DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, DamagedError)
 
 
@@ -83,7 +83,7 @@ def damaged(name: str, kind: str, error: Exception) -> IsoflopError:
         why = str(error)
     elif isinstance(error, NotImplementedError):
         why = "it is compressed in a way that Python does not read"
-    elif isinstance(error, RuntimeError):
+    elif isinstance(error, RuntimeError) and "encrypted" in str(error):
         why = "it is encrypted"
     else:
         why = "it was cut off or altered"
