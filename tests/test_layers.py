@@ -16,7 +16,7 @@ ROOT = Path(isoflop.__file__).parent
 LAYERS = (
     {"isoflop", "errors", "finding", "units", "files", "hardware", "processes", "registry"},
     {"shape", "result", "corpus_facts", "wording"},
-    {"counting", "run_spec", "spec", "spec_problems", "step_library", "toml_file"},
+    {"counting", "run_spec", "spec", "step_library"},
     {"rundir", "corpus", "plan"},
     {"train", "store", "fit"},
     {"engine", "sources", "decision", "status", "artifacts"},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.errors import IsoflopError, why_inaccessible, why_unparsed
-from isoflop.spec_problems import EXAMPLE
+from isoflop.spec.problems import EXAMPLE
 
 # Room for thousands of paths. The parser's time grows with the square of the parts of a key; no key of ours has three.
 LARGEST_FILE, MOST_PARTS = 1 << 20, 64

@@ -1,0 +1,21 @@
+"""The sweep file: one class per table, the question they make up together, and what is wrong with one."""
+
+from isoflop.spec.corpus_spec import CorpusSpec, TokenizerSpec
+from isoflop.spec.grid_spec import GridSpec, ModelSpec
+from isoflop.spec.recipe_spec import RecipeSpec
+from isoflop.spec.sweep_spec import EvaluationSpec, FitSpec, Keep, RunPolicy, SweepSpec, load_spec, parse_spec
+
+__all__ = [
+    "CorpusSpec",
+    "EvaluationSpec",
+    "FitSpec",
+    "GridSpec",
+    "Keep",
+    "ModelSpec",
+    "RecipeSpec",
+    "RunPolicy",
+    "SweepSpec",
+    "TokenizerSpec",
+    "load_spec",
+    "parse_spec",
+]

@@ -1,0 +1,122 @@
+"""SweepSpec: the question a sweep asks, read from a TOML file. Parse once, use the type."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from isoflop.run_spec import Trainer
+from isoflop.shape import ParamCount
+from isoflop.spec.corpus_spec import CorpusSpec, TokenizerSpec
+from isoflop.spec.grid_spec import GridSpec, ModelSpec
+from isoflop.spec.problems import first_problem
+from isoflop.spec.recipe_spec import RecipeSpec
+from isoflop.spec.section import Budget, Section, at_default
+from isoflop.spec.toml_file import read_toml
+
+Keep = Literal["best-per-budget", "all", "none"]
+
+# Keys of a table that were added after the first sweeps were recorded: see `SweepSpec.to_json`.
+_LATER_KEYS: Mapping[str, tuple[str, ...]] = {
+    "recipe": ("optimizer", "momentum", "matrix_learning_rate"),
+}
+
+
+class EvaluationSpec(Section):
+    """The held-out loss."""
+
+    tokens: int = Field(131_072, ge=1)
+    """Held-out tokens, the same for every cell."""
+
+
+class RunPolicy(Section):
+    """How the runs are looked after; nothing here changes a result."""
+
+    keep: Keep = "best-per-budget"
+    """Runs whose final weights stay on disk: the run with the lowest loss of each budget, every run, or none."""
+    stall_seconds: float = Field(300, ge=5, le=1e6)
+    """A worker that finishes no step for this many seconds, or for 20 times its usual step if that is longer, counts as
+    hung: it is killed and tried again."""
+
+
+class FitSpec(Section):
+    """How the results are read."""
+
+    params: ParamCount = "total"
+    """Which parameter count is N, in the grid and in the fit."""
+
+
+class SweepSpec(Section):
+    """One sweep file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Name of the sweep: at most 64 letters, digits, `.`, `_`, `-`, the first a letter or a digit."""
+    budgets: tuple[Budget, ...] = Field(min_length=1)
+    """Training FLOPs per run, each an IsoFLOP profile, such as budgets = [1e11, 3e11, 1e12]."""
+    trainer: Trainer = "builtin"
+    """`builtin` trains; `simulated` draws losses from a known surface and is labelled so everywhere."""
+    grid: GridSpec = GridSpec()
+    model: ModelSpec = ModelSpec()
+    corpus: CorpusSpec = CorpusSpec()
+    tokenizer: TokenizerSpec = TokenizerSpec()
+    recipe: RecipeSpec = RecipeSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    run: RunPolicy = RunPolicy()
+    fit: FitSpec = FitSpec()
+
+    @field_validator("budgets")
+    @classmethod
+    def _ascending(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(budgets)) < len(budgets):
+            raise ValueError("a budget is listed twice")
+        return tuple(sorted(budgets))
+
+    @model_validator(mode="after")
+    def _a_centre_per_budget(self) -> "SweepSpec":
+        centres = self.grid.center_n_params
+        if centres is not None and len(centres) not in (1, len(self.budgets)):
+            budgets = "1 budget" if len(self.budgets) == 1 else f"{len(self.budgets)} budgets"
+            raise ValueError(f"grid.center_n_params lists {len(centres)} sizes for {budgets}")
+        return self
+
+    def to_json(self) -> str:
+        """The sweep as a database keeps it. Keys that came later are left out where they say "as before"."""
+        return self.model_dump_json(exclude={part: self._unsaid(part) for part in _LATER_KEYS})
+
+    def _unsaid(self, part: str) -> set[str]:
+        section: Section = getattr(self, part)
+        return {key for key in _LATER_KEYS[part] if at_default(section, key)}
+
+    def asks_the_same_as(self, other: "SweepSpec") -> bool:
+        """Whether both ask for the same runs and read them alike; how runs are looked after may differ."""
+        return self.model_copy(update={"run": other.run}) == other
+
+    @property
+    def spec_hash(self) -> str:
+        """Hash of `to_json`: tells a changed file from an unchanged one."""
+        canonical = json.dumps(json.loads(self.to_json()), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def load_spec(path: Path) -> SweepSpec:
+    """The sweep that the TOML file at `path` asks for.
+
+    Raises:
+        IsoflopError: missing, unreadable or malformed file; unknown key; impossible value.
+    """
+    return parse_spec(read_toml(path), source=str(path))
+
+
+def parse_spec(content: Mapping[str, Any], *, source: str) -> SweepSpec:
+    """The sweep that parsed TOML asks for; `source` names it in errors.
+
+    Raises:
+        IsoflopError: unknown key or impossible value (the first one).
+    """
+    try:
+        return SweepSpec.model_validate(content)
+    except ValidationError as error:
+        raise first_problem(error, SweepSpec, source=source) from None
