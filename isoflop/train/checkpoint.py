@@ -11,7 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from isoflop.errors import IsoflopError
 from isoflop.files import write_atomically
+from isoflop.run_spec import RunSpec
+from isoflop.train.model import Decoder
 from isoflop.train.optimizer import state_shapes
 from isoflop.train.progress import Progress
 
@@ -33,6 +36,30 @@ def save_weights(path: Path, run_id: str, model: nn.Module) -> None:
     tensors = {name: weight.detach() for name, weight in model.named_parameters()}
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, save(_on_cpu(tensors), {"version": CHECKPOINT_VERSION, "run_id": run_id}))
+
+
+def load_weights(path: Path, run: RunSpec) -> Decoder:
+    """The model of a completed run with its final weights, in evaluation mode, on the CPU.
+
+    Raises:
+        IsoflopError: the file is missing, damaged, or of another run.
+    """
+    hint = f"`isoflop run SWEEP --again {run.run_id}` trains the run once more and keeps its weights."
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("run_id") != run.run_id:
+                raise IsoflopError(f"{str(path)!r} holds the weights of another run than {run.run_id}.", hint=hint)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except FileNotFoundError:
+        raise IsoflopError(f"There are no weights at {str(path)!r}.", hint=hint) from None
+    except SafetensorError as error:
+        raise IsoflopError(f"The weights {str(path)!r} are damaged: {error}.", hint=hint) from None
+    model = Decoder(run.shape)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError:
+        raise IsoflopError(f"The weights {str(path)!r} are not of the shape {run.shape}.", hint=hint) from None
+    return model.eval()
 
 
 def load_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:

@@ -1,0 +1,178 @@
+"""The completed run of a sweep that a person names, or that its budget names, with its weights."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from isoflop.errors import IsoflopError
+from isoflop.plan.types import Role
+from isoflop.run_spec import RunSpec
+from isoflop.rundir import RunDir
+from isoflop.rundir.layout import dir_of_run
+from isoflop.spec import SweepSpec, load_spec
+from isoflop.store import CompletedResult, RunCell, Store, read_snapshot, run_cells
+from isoflop.sweep.selection import FEWEST_DIGITS
+from isoflop.units import format_flops
+
+# Budgets are grouping keys written by people: 1e12 and 1.0e12 are one, 1e12 and 1.2e12 are not.
+BUDGET_MATCH = 1e-6
+
+
+@dataclass(frozen=True)
+class RunChoice:
+    """Which run of a sweep is meant; with neither, the run of lowest loss at the largest budget that has one.
+
+    Attributes:
+        run: the first digits of its id.
+        budget_flops: the run of lowest loss among those that a fit uses at this budget.
+        confirm: the confirm run, at its planned optimum; of several the one of the largest budget.
+    """
+
+    run: str | None = None
+    budget_flops: float | None = None
+    confirm: bool = False
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A completed run of a sweep.
+
+    Attributes:
+        sweep: the sweep as it was last planned.
+        file: its sweep file.
+        cell: the run in its place.
+        run: the run itself.
+        result: what came of it.
+        weights: where its weights lie, if they were kept.
+    """
+
+    sweep: SweepSpec
+    file: Path
+    cell: RunCell
+    run: RunSpec
+    result: CompletedResult
+    weights: Path
+
+    def require_weights(self) -> Path:
+        """The file of its weights.
+
+        Raises:
+            IsoflopError: they were not kept; the hint says how to have them.
+        """
+        if self.weights.is_file():
+            return self.weights
+        raise IsoflopError(
+            f"The weights of run {self.run.run_id} are not on disk: the sweep keeps {self.sweep.run.keep!r}.",
+            hint=f"`isoflop run {self.file} --again {self.run.run_id}` trains it once more and keeps them; [run] keep = "
+            '"all" keeps those of every later run.',
+        )
+
+
+def trained_run(file: Path, db: Path, artifacts: Path, choice: RunChoice) -> TrainedRun:
+    """The run of the sweep in `file` that `choice` means; its weights may be gone.
+
+    Raises:
+        IsoflopError: no such sweep or run, several runs that begin so, or one that did not complete or was simulated.
+    """
+    return _of_sweep(file, db, artifacts, lambda cells: [_chosen(cells, choice)])[0]
+
+
+def trained_runs(file: Path, db: Path, artifacts: Path) -> list[TrainedRun]:
+    """Every completed run of the sweep in `file`, each once, in order of budget and size.
+
+    Raises:
+        IsoflopError: no such sweep, nothing completed, or it was simulated.
+    """
+
+    def all_of(cells: Sequence[RunCell]) -> list[RunCell]:
+        return list({cell.run_id: cell for cell in reversed(cells)}.values())[::-1]
+
+    return _of_sweep(file, db, artifacts, all_of)
+
+
+def _of_sweep(
+    file: Path, db: Path, artifacts: Path, choose: Callable[[Sequence[RunCell]], list[RunCell]]
+) -> list[TrainedRun]:
+    name = load_spec(file).name
+
+    def read(store: Store) -> list[TrainedRun]:
+        if name not in store.sweep_names():
+            raise IsoflopError(
+                f"The sweep {name!r} is not planned yet: the database {str(db)!r} does not have it.",
+                hint=f"`isoflop run {file}` plans and trains it; --db names another database.",
+            )
+        spec, cells = store.planned_sweep(name)
+        if spec.trainer == "simulated":
+            raise IsoflopError(
+                f"The sweep {name!r} is simulated: no model was trained.", hint='Train it with trainer = "builtin".'
+            )
+        completed = [cell for cell in run_cells(cells) if cell.completed is not None]
+        if not completed:
+            raise IsoflopError(f"No run of the sweep {name!r} completed.", hint=f"`isoflop run {file}` trains them.")
+        return [_trained(store, spec, file, artifacts, cell) for cell in choose(run_cells(cells))]
+
+    return read_snapshot(db, read)
+
+
+def _trained(store: Store, spec: SweepSpec, file: Path, artifacts: Path, cell: RunCell) -> TrainedRun:
+    assert cell.completed is not None
+    weights = RunDir(dir_of_run(artifacts, cell.run_id)).weights_path(cell.run_id)
+    return TrainedRun(spec, file, cell, store.run_spec(cell.run_id), cell.completed, weights)
+
+
+def _chosen(cells: Sequence[RunCell], choice: RunChoice) -> RunCell:
+    if choice.run is not None:
+        return _by_id(cells, choice.run.strip().lower())
+    if choice.confirm:
+        return _confirm_run(cells)
+    used = [cell for cell in cells if cell.used is not None]
+    at = choice.budget_flops
+    if at is None:
+        at = max((cell.budget_flops for cell in used), default=0.0)
+    here = [cell for cell in used if abs(cell.budget_flops / at - 1) <= BUDGET_MATCH] if at else []
+    if not here:
+        budgets = ", ".join(dict.fromkeys(format_flops(cell.budget_flops) for cell in used))
+        raise IsoflopError(
+            f"No run that a fit uses has the budget {format_flops(at)} FLOPs."
+            if at
+            else "A fit uses none of the runs.",
+            hint=f"Budgets with such runs: {budgets or 'none'}. --run names any run by its id.",
+        )
+    return min(here, key=lambda cell: (cell.used.val_loss if cell.used else 0.0, cell.run_id))
+
+
+def _by_id(cells: Sequence[RunCell], digits: str) -> RunCell:
+    listed = "`isoflop plan SWEEP` and `isoflop report SWEEP` list the runs."
+    if not re.fullmatch(rf"[0-9a-f]{{{FEWEST_DIGITS},}}", digits):
+        raise IsoflopError(
+            f"{digits!r} is not a run id or at least its first {FEWEST_DIGITS} digits.",
+            hint=f"Run ids are hexadecimal; {listed}",
+        )
+    found = {cell.run_id: cell for cell in cells if cell.run_id.startswith(digits)}
+    if not found:
+        raise IsoflopError(f"The sweep has no run {digits!r}.", hint=listed)
+    if len(found) > 1:
+        raise IsoflopError(
+            f"{len(found)} runs of the sweep begin with {digits!r}: {', '.join(found)}.", hint="Give more digits."
+        )
+    return _completed(*found.values())
+
+
+def _confirm_run(cells: Sequence[RunCell]) -> RunCell:
+    confirming = [cell for cell in cells if cell.role is Role.CONFIRM]
+    if not confirming:
+        raise IsoflopError(
+            "The sweep has no confirm run.",
+            hint="`isoflop run SWEEP --confirm C` trains the predicted optimum at C FLOPs.",
+        )
+    return _completed(max(confirming, key=lambda cell: cell.budget_flops))
+
+
+def _completed(cell: RunCell) -> RunCell:
+    if cell.completed is None:
+        state = cell.status.value if cell.status else "pending"
+        raise IsoflopError(
+            f"Run {cell.run_id} did not complete: it is {state}.", hint="`isoflop status SWEEP` shows how it stands."
+        )
+    return cell
