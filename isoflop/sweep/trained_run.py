@@ -64,8 +64,8 @@ class TrainedRun:
             return self.weights
         raise IsoflopError(
             f"The weights of run {self.run.run_id} are not on disk: the sweep keeps {self.sweep.run.keep!r}.",
-            hint=f"`isoflop run {self.file} --again {self.run.run_id}` trains it once more and keeps them; [run] keep = "
-            '"all" keeps those of every later run.',
+            hint=f"`isoflop run {self.file} --again {self.run.run_id}` trains it once more and keeps them; "
+            'with [run] keep = "all" later runs keep theirs.',
         )
 
 
