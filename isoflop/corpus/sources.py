@@ -3,7 +3,7 @@
 import os
 import platform
 import sysconfig
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -38,39 +38,49 @@ class SourceFile:
     mtime_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text: a file, a part of a large one, or a record of one.
+
+    Attributes:
+        path: the file that it is from.
+        start: where in the file it begins, in bytes of what the file unpacks to; 0 for its first document.
+        text: all of it, never empty.
+        part: the source of a mixture that it belongs to, counted from 0.
+    """
+
+    path: str
+    start: int
+    text: bytes
+    part: int = 0
+
+
+# The documents of one file in order, the same each time it is read.
+Reader = Callable[[SourceFile], Iterator[Document]]
+
+
 @dataclass(frozen=True)
 class Source:
     """The files of a corpus by name, and what to call them in a manifest.
 
     Attributes:
         interpreter: implementation and version, where the text is the interpreter's own.
+        reader: what finds the documents in a file.
     """
 
     description: str
     interpreter: str | None
     files: tuple[SourceFile, ...]
+    reader: Reader
 
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A file, or a part of a large one. Its bytes are read when asked for."""
-
-    path: str
-    start: int
-    n_bytes: int
-
-    def read(self) -> bytes:
-        """The text.
+    def documents(self) -> Iterator[Document]:
+        """Every document of every file, one at a time; the same documents in the same order whenever it is asked.
 
         Raises:
-            IsoflopError: the file is gone or unreadable.
+            IsoflopError: a file is gone, unreadable or not of its format.
         """
-        try:
-            with Path(self.path).open("rb") as file:
-                file.seek(self.start)
-                return file.read(self.n_bytes)
-        except OSError as error:
-            raise _unreadable(self.path, error) from None
+        for file in self.files:
+            yield from self.reader(file)
 
 
 def find_source(spec: CorpusSpec, *, base: Path) -> Source:
@@ -107,33 +117,28 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def documents(files: Iterable[SourceFile]) -> Iterator[Document]:
-    """The documents of `files`: one per file with text, several for a file beyond `LARGEST_DOCUMENT` bytes.
+def text_documents(file: SourceFile) -> Iterator[Document]:
+    """The documents of a file of plain text: one, none if it is empty, several beyond `LARGEST_DOCUMENT` bytes.
 
     Raises:
-        IsoflopError: a large file is unreadable.
+        IsoflopError: the file is gone or unreadable.
     """
-    for file in files:
-        if file.n_bytes > LARGEST_DOCUMENT:
-            yield from _parts(file)
-        elif file.n_bytes:
-            yield Document(file.path, 0, file.n_bytes)
-
-
-def _parts(file: SourceFile) -> Iterator[Document]:
-    part_bytes = min(LARGEST_DOCUMENT, file.n_bytes // _MIN_PARTS)
+    part_bytes = min(LARGEST_DOCUMENT, file.n_bytes // _MIN_PARTS) if file.n_bytes > LARGEST_DOCUMENT else None
     start = 0
     try:
         with Path(file.path).open("rb") as opened:
             while start < file.n_bytes:
-                opened.seek(start + part_bytes)
-                # To the end of the line, or as far again: a file may be one endless line.
-                opened.readline(part_bytes)
-                stop = min(opened.tell(), file.n_bytes)
-                yield Document(file.path, start, stop - start)
-                start = stop
+                if part_bytes is None:
+                    text = opened.read(file.n_bytes)
+                else:
+                    # To the end of the line, or as far again: a file may be one endless line.
+                    text = (opened.read(part_bytes) + opened.readline(part_bytes))[: file.n_bytes - start]
+                if not text:
+                    break  # it was cut short since it was found
+                yield Document(file.path, start, text)
+                start += len(text)
     except OSError as error:
-        raise _unreadable(file.path, error) from None
+        raise unreadable(file.path, error) from None
 
 
 def _stdlib() -> Source:
@@ -141,7 +146,7 @@ def _stdlib() -> Source:
     interpreter = f"{platform.python_implementation()} {platform.python_version()}"
     found = (_source_file(path, path.relative_to(root)) for path in _library_files(root) if path.is_file())
     files = tuple(sorted(found, key=lambda file: file.name))
-    return Source(f"standard library of {interpreter}", interpreter, files)
+    return Source(f"standard library of {interpreter}", interpreter, files, text_documents)
 
 
 def _library_files(root: Path) -> Iterator[Path]:
@@ -164,9 +169,9 @@ def _listed(spec: CorpusSpec, base: Path) -> Source:
                 name = PurePath(entry, path.relative_to(base / entry))
                 found.setdefault((status.st_dev, status.st_ino), _source_file(path, name))
         except OSError as error:
-            raise _unreadable(error.filename or entry, error) from None
+            raise unreadable(error.filename or entry, error) from None
     files = tuple(sorted(found.values(), key=lambda file: file.name))
-    return Source(f"files {', '.join(spec.paths)}", None, files)
+    return Source(f"files {', '.join(spec.paths)}", None, files, text_documents)
 
 
 def _matches(path: Path, entry: str, patterns: Sequence[str]) -> list[Path]:
@@ -198,7 +203,8 @@ def _source_file(path: Path, name: PurePath) -> SourceFile:
     return SourceFile(name.as_posix(), str(path), status.st_size, status.st_mtime_ns)
 
 
-def _unreadable(path: str, error: OSError) -> IsoflopError:
+def unreadable(path: str, error: OSError) -> IsoflopError:
+    """The error that a file of the corpus cannot be read."""
     return IsoflopError(
         f"Cannot read {path!r} of the corpus: {error.strerror}.",
         hint="Make it readable, or leave it out of corpus.paths.",

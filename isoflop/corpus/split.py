@@ -1,8 +1,9 @@
 """Which documents train and which are held out. The document's content decides, not its name or its neighbours."""
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from isoflop.corpus.sources import Document
 from isoflop.corpus_facts import SplitRule
@@ -14,55 +15,71 @@ _SHORTEST_TELLING_LINE = 20
 _DIGEST_BYTES = 16
 
 
+class Side(IntEnum):
+    """Where a document goes."""
+
+    TRAIN = 0
+    HELDOUT = 1
+    DROPPED = 2
+
+
 @dataclass(frozen=True)
 class Split:
-    """The distinct documents of a corpus, each on its side, in the order they came.
+    """The side of every document of a corpus, in the order they come.
 
     Attributes:
         rule: `by_hash`: each side as its content's hash says. `one_moved`: the hashes left a side empty,
             and the nearest document was moved there. `by_position`: the end of the only document is held out.
+        sides: a `Side` per document; copies of an earlier document are dropped.
         n_documents: documents before exact duplicates were dropped.
         n_duplicates: documents dropped because an earlier one has the same bytes.
+        cut: bytes of the only document that train, where the rule is `by_position`.
     """
 
-    train: tuple[Document, ...]
-    heldout: tuple[Document, ...]
     rule: SplitRule
+    sides: bytes
     n_documents: int
     n_duplicates: int
+    cut: int | None = None
+
+    def of_side(self, documents: Iterable[Document], side: Side) -> Iterator[Document]:
+        """Those of `documents` that are on that side, in order; they are the corpus's, as they came before."""
+        # A corpus that grew or shrank meanwhile is found by its files' sizes and times afterwards.
+        for document, its_side in zip(documents, self.sides, strict=False):
+            if self.cut is not None and its_side != Side.DROPPED:
+                yield _piece(document, self.cut, side)
+            elif its_side == side:
+                yield document
 
 
 def split_documents(
-    documents: Iterable[Document], *, heldout_fraction: float, on_read: Callable[[Document, bytes], None]
+    documents: Iterable[Document], *, heldout_fraction: float, on_read: Callable[[Document], None]
 ) -> Split:
     """The split that holds out about `heldout_fraction` of the distinct documents, never none and never all.
 
-    `on_read` is shown each document with its text.
+    `on_read` is shown each document.
 
     Raises:
         IsoflopError: the only document is too short to be split.
     """
     numbers: dict[bytes, float] = {}
-    distinct: list[Document] = []
-    n_documents = 0
+    is_distinct = list[bool]()
+    first: Document | None = None
     for document in documents:
-        n_documents += 1
-        text = document.read()
-        on_read(document, text)
-        digest = hashlib.blake2b(text, digest_size=_DIGEST_BYTES).digest()
-        if digest not in numbers:
-            numbers[digest] = _uniform(digest)
-            distinct.append(document)
-    n_duplicates = n_documents - len(distinct)
-    if len(distinct) == 1:
-        train, heldout = _cut(distinct[0], heldout_fraction)
-        return Split((train,), (heldout,), "by_position", n_documents, n_duplicates)
+        on_read(document)
+        digest = hashlib.blake2b(document.text, digest_size=_DIGEST_BYTES).digest()
+        is_distinct.append(digest not in numbers)
+        numbers.setdefault(digest, _uniform(digest))
+        first = first or document
+    assert first is not None  # a source without text was refused
+    n_documents, n_duplicates = len(is_distinct), len(is_distinct) - len(numbers)
+    if len(numbers) == 1:
+        sides = bytes([Side.TRAIN, *[Side.DROPPED] * n_duplicates])
+        return Split("by_position", sides, n_documents, n_duplicates, cut=_cut(first.text, heldout_fraction))
     is_heldout, rule = _sides(list(numbers.values()), heldout_fraction)
-    sides = tuple(
-        tuple(document for document, out in zip(distinct, is_heldout, strict=True) if out is side)
-        for side in (False, True)
-    )
-    return Split(sides[0], sides[1], rule, n_documents, n_duplicates)
+    distinct = iter(is_heldout)
+    sides = bytes(int(next(distinct)) if kept else Side.DROPPED for kept in is_distinct)
+    return Split(rule, sides, n_documents, n_duplicates)
 
 
 def _uniform(digest: bytes) -> float:
@@ -80,8 +97,8 @@ def _sides(numbers: list[float], heldout_fraction: float) -> tuple[list[bool], S
     return is_heldout, "by_hash"
 
 
-def _cut(document: Document, heldout_fraction: float) -> tuple[Document, Document]:
-    text = document.read()
+def _cut(text: bytes, heldout_fraction: float) -> int:
+    """Bytes of the only document that train; the rest is held out."""
     if len(text) < 2:
         raise IsoflopError(
             f"The corpus is one document of {len(text)} byte: nothing can be held out.",
@@ -89,11 +106,13 @@ def _cut(document: Document, heldout_fraction: float) -> tuple[Document, Documen
         )
     target = min(max(len(text) - round(len(text) * heldout_fraction), 1), len(text) - 1)
     # The line boundary before the target; without one, the target itself.
-    cut = text.rfind(b"\n", 0, target) + 1 or target
-    return (
-        Document(document.path, document.start, cut),
-        Document(document.path, document.start + cut, len(text) - cut),
-    )
+    return text.rfind(b"\n", 0, target) + 1 or target
+
+
+def _piece(document: Document, cut: int, side: Side) -> Document:
+    if side is Side.TRAIN:
+        return replace(document, text=document.text[:cut])
+    return replace(document, start=document.start + cut, text=document.text[cut:])
 
 
 def telling_lines(text: bytes) -> list[bytes]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.corpus.sources import LARGEST_DOCUMENT, Document, SourceFile, documents, find_source
+from isoflop.corpus.sources import LARGEST_DOCUMENT, SourceFile, find_source, text_documents
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec
 
@@ -97,12 +97,12 @@ def test_text_without_read_permission_is_an_error_of_the_user(tmp_path: Path, na
     (tmp_path / name).chmod(0)
     spec = CorpusSpec(source="files", paths=("texts",))
     with pytest.raises(IsoflopError, match="Permission denied"):
-        next(documents(find_source(spec, base=tmp_path).files)).read()
+        next(find_source(spec, base=tmp_path).documents())
 
 
 def test_a_file_that_vanished_is_an_error_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(IsoflopError, match=r"Cannot read .*gone\.txt"):
-        Document(str(tmp_path / "gone.txt"), 0, 10).read()
+        next(text_documents(SourceFile("gone.txt", str(tmp_path / "gone.txt"), 10, 0)))
 
 
 def source_file(path: Path) -> SourceFile:
@@ -111,7 +111,7 @@ def source_file(path: Path) -> SourceFile:
 
 def test_empty_files_are_no_documents(tmp_path: Path) -> None:
     files = [source_file(put(tmp_path / "a", b"")), source_file(put(tmp_path / "b", b"x"))]
-    assert [document.read() for document in documents(files)] == [b"x"]
+    assert [document.text for file in files for document in text_documents(file)] == [b"x"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_empty_files_are_no_documents(tmp_path: Path) -> None:
 )
 def test_a_large_file_is_cut_into_parts_that_add_up_to_it(tmp_path: Path, line: bytes) -> None:
     text = line * (3 * LARGEST_DOCUMENT // len(line))
-    parts = [part.read() for part in documents([source_file(put(tmp_path / "large", text))])]
+    parts = [part.text for part in text_documents(source_file(put(tmp_path / "large", text)))]
     assert b"".join(parts) == text
     assert max(map(len, parts)) < 0.04 * len(text)
     if line.endswith(b"\n"):
