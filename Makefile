@@ -6,7 +6,8 @@ GPU_ARGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 QUICKSTART := sweeps/quickstart.toml
-PYTEST = $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+# One process more than cores: half of the suite's time is waiting for the processes that it starts.
+PYTEST = $(BIN)/python -m pytest -n 3 $(PYTEST_ARGS)
 
 .PHONY: help quickstart test check gpu lint coverage clean
 
