@@ -31,6 +31,21 @@ class DocumentCounts:
 
 
 @dataclass(frozen=True)
+class EncodingCounts:
+    """What a tokenizer could not keep of a text.
+
+    Attributes:
+        n_replaced_bytes: bytes that are not UTF-8, each run of which became U+FFFD; the byte tokenizer keeps all.
+        n_checked: held-out documents that were decoded again.
+        n_lossy: those of them that came back as another text.
+    """
+
+    n_replaced_bytes: int = 0
+    n_checked: int = 0
+    n_lossy: int = 0
+
+
+@dataclass(frozen=True)
 class CorpusFacts:
     """What a plan needs to know of the corpus.
 
@@ -38,15 +53,21 @@ class CorpusFacts:
         fingerprint: hash of the tokens and of the held-out split.
         n_train_tokens: tokens available for training.
         n_heldout_tokens: tokens available for evaluation.
-        bytes_per_token: UTF-8 bytes of text per token, for bits per byte.
+        bytes_per_token: UTF-8 bytes of text per token, for bits per byte; None where no text was read to count them.
         documents: None where no text was read.
+        tokenizer: its name, as runs record it.
+        vocab_size: rows of the embedding and of the head of every model.
+        encoding: what became of the text on its way to tokens.
     """
 
     fingerprint: str
     n_train_tokens: int
     n_heldout_tokens: int
-    bytes_per_token: float
+    bytes_per_token: float | None
     documents: DocumentCounts | None = None
+    tokenizer: str = "byte"
+    vocab_size: int = 257
+    encoding: EncodingCounts = EncodingCounts()
 
     @property
     def n_tokens(self) -> int:

@@ -106,6 +106,9 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
         "corpus": {
             "corpus_absent": _WARNING,
             "corpus_tokens_differ": _WARNING,
+            "small_vocabulary": _INFO,
+            "lossy_tokenizer": _WARNING,
+            "replaced_bytes": _INFO,
         },
     }
 )

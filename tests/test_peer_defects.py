@@ -434,7 +434,7 @@ def test_a_sweep_from_five_thousand_to_a_billion_parameters_gets_every_size() ->
     wanted = np.geomspace(5e3, 1e9, 60).tolist()
     corpus = CorpusFacts("0" * 16, n_train_tokens=10**18, n_heldout_tokens=10**9, bytes_per_token=4.0)
     content = {"name": "s", "budgets": [1e21], "grid": {"lattice": wanted}}
-    plan = make_plan(parse_spec(content, source="test"), corpus, vocab_size=257)
+    plan = make_plan(parse_spec(content, source="test"), corpus)
     assert plan.dropped == ()
     shapes = [cell.run.shape for cell in plan.cells]
     assert len(shapes) == len(set(shapes)) == 60

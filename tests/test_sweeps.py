@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.corpus import facts_by_token_count, vocab_size
+from isoflop.corpus import facts_by_token_count
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.protocol import USABLE_MEMORY
 from isoflop.plan.estimate import estimate
@@ -58,9 +58,13 @@ ON_GPUS = pytest.mark.parametrize("file", [f for f in SWEEPS if f.stem.endswith(
 
 def plan_as_promised(spec: SweepSpec) -> Plan:
     """The plan on the machine that the file names."""
-    facts = facts_by_token_count(spec.corpus) if spec.corpus.tokens is not None else SMALL_STDLIB
+    facts = (
+        facts_by_token_count(spec.corpus, spec.tokenizer, base=Path())
+        if spec.corpus.tokens is not None
+        else SMALL_STDLIB
+    )
     memory = PROMISES[spec.name].memory_bytes * USABLE_MEMORY
-    return make_plan(spec, facts, vocab_size=vocab_size(spec.tokenizer), memory_limit=memory)
+    return make_plan(spec, facts, memory_limit=memory)
 
 
 def test_every_sweep_file_promises_something() -> None:

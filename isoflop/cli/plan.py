@@ -59,7 +59,7 @@ def plan(
     from contextlib import ExitStack
     from functools import partial
 
-    from isoflop.cli.console import stderr, stdout, tokenising_line
+    from isoflop.cli.console import stderr, stdout, tokenising
     from isoflop.errors import IsoflopError
     from isoflop.spec import load_spec
     from isoflop.store import open_store, sweep_lock
@@ -87,9 +87,7 @@ def plan(
     with ExitStack() as held:
         if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long
             held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
-        corpus = sweep_corpus(
-            spec, sweep, artifacts, text_needed=False, write=not dry_run, on_progress=tokenising_line()
-        )
+        corpus = sweep_corpus(spec, sweep, artifacts, text_needed=False, write=not dry_run, progress=tokenising())
         plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers)
         extra, extension = planned_extras(db, spec), None
         made = plan_with(extra=extra)

@@ -73,7 +73,7 @@ def run(
 
     Exits 3 when some runs did not complete, 130, 143 or 129 when it was stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
-    from isoflop.cli.console import stderr, stdout, tokenising_line
+    from isoflop.cli.console import stderr, stdout, tokenising
     from isoflop.sweep.session import open_session
     from isoflop.view.document import dumps
     from isoflop.view.run_view import print_run, run_document
@@ -87,7 +87,7 @@ def run(
         retry=retry,
         may_leave=may_leave(replan),
         share_devices=share_devices,
-        on_progress=tokenising_line(),
+        progress=tokenising(),
     ) as session:
         _tell_what_changed(session)
         received = _train(session, stderr())

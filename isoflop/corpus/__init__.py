@@ -1,19 +1,29 @@
 """Text to tokens to memory-mapped shards, and batches out of them. No torch."""
 
 from isoflop.corpus.build import count_corpus, open_corpus
-from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
-from isoflop.corpus.findings import absence_finding, facts_by_token_count, token_count_findings
+from isoflop.corpus.building import OnProgress, Progress
+from isoflop.corpus.corpus import Corpus, Manifest, corpus_tokenizer, load_corpus
+from isoflop.corpus.findings import (
+    absence_finding,
+    facts_by_token_count,
+    token_count_findings,
+    tokenizer_findings,
+)
 from isoflop.corpus.sequences import batch, batch_starts, heldout_sequences
 from isoflop.corpus.sources import is_absent
-from isoflop.corpus.tokenizer import Tokenizer, make_tokenizer, vocab_size
+from isoflop.corpus.tokenizer import Tokenizer
+from isoflop.corpus.tokenizer_choice import make_tokenizer, stated_tokenizer
 
 __all__ = [
     "Corpus",
     "Manifest",
+    "OnProgress",
+    "Progress",
     "Tokenizer",
     "absence_finding",
     "batch",
     "batch_starts",
+    "corpus_tokenizer",
     "count_corpus",
     "facts_by_token_count",
     "heldout_sequences",
@@ -21,6 +31,7 @@ __all__ = [
     "load_corpus",
     "make_tokenizer",
     "open_corpus",
+    "stated_tokenizer",
     "token_count_findings",
-    "vocab_size",
+    "tokenizer_findings",
 ]

@@ -5,17 +5,19 @@ import fcntl
 import hashlib
 import json
 import shutil
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from isoflop.corpus.build_notes import NOTE_SECONDS, Journal
+from isoflop.corpus.building import OnProgress
 from isoflop.corpus.corpus import Corpus, load_corpus
+from isoflop.corpus.encoder_pool import EncoderDiedError
 from isoflop.corpus.integrity import has_stamp, is_intact, stamp
 from isoflop.corpus.shards import SHARD_TOKENS
 from isoflop.corpus.sources import Source, find_source
-from isoflop.corpus.tokenizer import make_tokenizer
-from isoflop.corpus.writer import write_corpus
+from isoflop.corpus.tokenizer_choice import make_tokenizer, tokenizer_request
+from isoflop.corpus.writer import Writing, write_corpus
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.files import TEMPORARY_SUFFIX, remove_temporaries, write_atomically
@@ -26,8 +28,6 @@ _BUILD_VERSION = 1
 
 _UNFINISHED = "building-"
 
-OnProgress = Callable[[float], None]
-
 
 def open_corpus(
     spec: CorpusSpec,
@@ -37,23 +37,27 @@ def open_corpus(
     base: Path,
     on_progress: OnProgress | None = None,
     shard_tokens: int = SHARD_TOKENS,
+    processes: int = 1,
+    note_seconds: float = NOTE_SECONDS,
 ) -> Corpus:
     """The corpus that `spec` asks for, built under `root` unless it is there.
 
     Any number of processes may call this at once: one builds and the others wait for it. A builder that is
-    killed leaves nothing that is ever taken for a corpus.
+    killed leaves nothing that is ever taken for a corpus; the next one that is asked for the same goes on from there.
 
     Args:
         base: folder of the sweep file, where relative paths start.
-        on_progress: hears the share that is done, 0 to 1, while the corpus is built.
+        on_progress: hears how far it is while the corpus is built.
         shard_tokens: tokens per file. They do not enter the fingerprint.
+        processes: that encode at once, where the tokenizer is worth it.
+        note_seconds: between notes of how far it is, which a kill loses.
 
     Raises:
         IsoflopError: a source is missing, unreadable, empty, not text or being written to; `root` cannot be written.
     """
     source = find_source(spec, base=base)
     _tidy(root)
-    key = _request_key(spec, tokenizer, source)
+    key = _request_key(spec, tokenizer, source, base)
     if (known := _known_corpus(root, key)) is not None:
         return known
     try:
@@ -61,31 +65,36 @@ def open_corpus(
             # Another process may have built it while this one waited for the lock.
             if (known := _known_corpus(root, key)) is not None:
                 return known
-            _remove_unfinished(root)
-            with _unfinished_folder(root) as folder:
+            _remove_unfinished(root, but=key)
+            with _unfinished_folder(root, key) as folder:
                 fingerprint = write_corpus(
                     folder,
                     source,
-                    tokenizer=make_tokenizer(tokenizer),
+                    tokenizer=make_tokenizer(tokenizer, base=base),
                     heldout_fraction=spec.heldout_fraction,
-                    shard_tokens=shard_tokens,
-                    on_read=_share_done(source, on_progress),
+                    how=Writing(shard_tokens, processes, note_seconds, on_progress),
                 ).fingerprint
                 _check_unchanged(source, find_source(spec, base=base))
                 _put_in_place(folder, root, fingerprint)
             stamp(load_corpus(root, fingerprint), root / fingerprint)
             _remember(root, key, fingerprint)
     except OSError as error:
-        width = make_tokenizer(tokenizer).dtype.itemsize
         raise IsoflopError(
             f"Cannot build the corpus in {str(root)!r}: {error.strerror}.",
-            hint=f"Give a folder that can be written and locked, with room for {width} bytes per token (--artifacts).",
+            hint="Give a folder that can be written and locked (--artifacts), with room for 2 bytes per token, or 4 "
+            "with more than 65,536 different tokens.",
         ) from error
     return load_corpus(root, fingerprint)
 
 
 def count_corpus(
-    spec: CorpusSpec, tokenizer: TokenizerSpec, *, root: Path, base: Path, on_progress: OnProgress | None = None
+    spec: CorpusSpec,
+    tokenizer: TokenizerSpec,
+    *,
+    root: Path,
+    base: Path,
+    on_progress: OnProgress | None = None,
+    processes: int = 1,
 ) -> CorpusFacts:
     """The facts of the corpus that `open_corpus` gives for the same arguments; nothing is written anywhere.
 
@@ -95,43 +104,40 @@ def count_corpus(
         IsoflopError: a source is missing, unreadable, empty, not text or being written to.
     """
     source = find_source(spec, base=base)
-    if (known := _remembered(root, _request_key(spec, tokenizer, source))) is not None:
+    if (known := _remembered(root, _request_key(spec, tokenizer, source, base))) is not None:
         return known.facts
     manifest = write_corpus(
         None,
         source,
-        tokenizer=make_tokenizer(tokenizer),
+        tokenizer=make_tokenizer(tokenizer, base=base),
         heldout_fraction=spec.heldout_fraction,
-        shard_tokens=SHARD_TOKENS,
-        on_read=_share_done(source, on_progress),
+        how=Writing(SHARD_TOKENS, processes, on_progress=on_progress),
     )
     _check_unchanged(source, find_source(spec, base=base))
     return manifest.facts
 
 
-def _share_done(source: Source, on_progress: OnProgress | None) -> Callable[[int], None]:
-    # Every file is read at most twice.
-    n_bytes_in_all = 2 * sum(file.n_bytes for file in source.files)
-    n_bytes_done = 0
-
-    def on_read(n_bytes: int) -> None:
-        nonlocal n_bytes_done
-        n_bytes_done += n_bytes
-        if on_progress is not None:
-            on_progress(n_bytes_done / n_bytes_in_all)
-
-    return on_read
-
-
 @contextmanager
-def _unfinished_folder(root: Path) -> Iterator[Path]:
-    folder = root / f"{_UNFINISHED}{uuid.uuid4().hex}"
-    folder.mkdir()
+def _unfinished_folder(root: Path, key: str) -> Iterator[Path]:
+    """The folder in which the corpus of that request grows.
+
+    It stays where the builder is killed, or interrupted after a note of how far it was; then the next one goes on.
+    """
+    folder = root / f"{_UNFINISHED}{key}"
+    if not Journal(folder).has_notes:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
     try:
         yield folder
-    finally:
-        # Gone already where it was renamed into place.
+    except (KeyboardInterrupt, EncoderDiedError):
+        if not Journal(folder).has_notes:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+    # Gone already where it was renamed into place.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tidy(root: Path) -> None:
@@ -142,10 +148,11 @@ def _tidy(root: Path) -> None:
             remove_temporaries(index)
 
 
-def _remove_unfinished(root: Path) -> None:
+def _remove_unfinished(root: Path, *, but: str) -> None:
     # Whoever holds the lock is the only builder: what others left, a kill left.
     for folder in root.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.name != f"{_UNFINISHED}{but}":
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_in_place(folder: Path, root: Path, fingerprint: str) -> None:
@@ -179,11 +186,11 @@ def _lock(root: Path) -> Iterator[None]:
         yield
 
 
-def _request_key(spec: CorpusSpec, tokenizer: TokenizerSpec, source: Source) -> str:
+def _request_key(spec: CorpusSpec, tokenizer: TokenizerSpec, source: Source, base: Path) -> str:
     request = {
         "version": _BUILD_VERSION,
         "corpus": spec.model_dump(mode="json", exclude={"tokens"}),
-        "tokenizer": tokenizer.model_dump(mode="json"),
+        "tokenizer": tokenizer_request(tokenizer, base=base),
         "interpreter": source.interpreter,
         "files": [(file.name, file.path, file.n_bytes, file.mtime_ns) for file in source.files],
     }

@@ -8,13 +8,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from isoflop.corpus.shards import TokenStream, map_tokens
-from isoflop.corpus.tokenizer import BYTE, bytes_per_token, token_dtype
-from isoflop.corpus_facts import CorpusFacts, DocumentCounts, SplitRule
+from isoflop.corpus.tokenizer import BYTE, Tokenizer, bytes_per_token, token_dtype
+from isoflop.corpus.tokenizer_file import TOKENIZER_FILE, has_a_file, is_named_after, saved_tokenizer
+from isoflop.corpus_facts import CorpusFacts, DocumentCounts, EncodingCounts, SplitRule
 from isoflop.errors import IsoflopError
 
 MANIFEST_NAME = "manifest.json"
 FINGERPRINT_LENGTH = 16
 
+# Fields added after the first corpora: they stay out of the file of a corpus that has nothing to say in them.
+_LATER_FIELDS = ("vocab_size", "separator", "n_sample_bytes", "n_replaced_bytes", "n_checked", "n_lossy")
+
+_REBUILD = "Run `isoflop run` with the sweep file again: it rebuilds the corpus from its sources."
 _FINGERPRINT = re.compile(rf"[0-9a-f]{{{FINGERPRINT_LENGTH}}}")
 
 
@@ -27,6 +32,11 @@ class Manifest(BaseModel):
     fingerprint: str = Field(description="hash of tokenizer, training tokens and held-out tokens")
     tokenizer: str
     vocab_size: int = Field(BYTE.vocab_size, ge=1, le=1 << 32, description="tokens are 0 .. vocab_size - 1")
+    separator: int = Field(BYTE.separator, ge=0, description="the token that ends every document")
+    n_sample_bytes: int = Field(0, ge=0, description="training text that the tokenizer was trained on")
+    n_replaced_bytes: int = Field(0, ge=0, description="bytes that are not UTF-8 and were not encoded as they are")
+    n_checked: int = Field(0, ge=0, description="held-out documents that were decoded again")
+    n_lossy: int = Field(0, ge=0, description="those of them that came back as another text")
     source: str = Field(description="where the text came from, in words")
     interpreter: str | None = Field(description="implementation and version, where the text is its library")
     heldout_fraction: float = Field(description="share of the documents that was to be held out")
@@ -51,7 +61,7 @@ class Manifest(BaseModel):
             fingerprint=self.fingerprint,
             n_train_tokens=self.n_train_tokens,
             n_heldout_tokens=self.n_heldout_tokens,
-            bytes_per_token=bytes_per_token(self.n_heldout_bytes, self.n_heldout_tokens),
+            bytes_per_token=self.bytes_per_token,
             documents=DocumentCounts(
                 source=self.source,
                 n_files=self.n_files,
@@ -62,11 +72,20 @@ class Manifest(BaseModel):
                 n_heldout=self.n_heldout_documents,
                 split=self.split,
             ),
+            tokenizer=self.tokenizer,
+            vocab_size=self.vocab_size,
+            encoding=EncodingCounts(self.n_replaced_bytes, self.n_checked, self.n_lossy),
         )
 
+    @property
+    def bytes_per_token(self) -> float:
+        """Bytes of held-out text per token."""
+        return bytes_per_token(self.n_heldout_bytes, self.n_heldout_tokens)
+
     def to_json(self) -> str:
-        """The manifest's file. It states a vocabulary only where that is not the byte tokenizer's."""
-        unsaid = {"vocab_size"} if self.vocab_size == BYTE.vocab_size else None
+        """The manifest's file. That of a corpus of bytes says no more than the first ones did."""
+        fields = type(self).model_fields
+        unsaid = {name for name in _LATER_FIELDS if getattr(self, name) == fields[name].default}
         return self.model_dump_json(indent=1, exclude=unsaid) + "\n"
 
 
@@ -77,11 +96,49 @@ class Corpus:
     manifest: Manifest
     train: TokenStream
     heldout: TokenStream
+    folder: Path
 
     @property
     def facts(self) -> CorpusFacts:
         """What a plan needs to know."""
         return self.manifest.facts
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What made the tokens and turns them into text again; it is read from its file anew each time.
+
+        Raises:
+            IsoflopError: its file is missing or damaged, or the library `tokenizers` is not installed.
+        """
+        return _tokenizer(self.manifest, self.folder)
+
+
+def corpus_tokenizer(root: Path, fingerprint: str) -> Tokenizer:
+    """The tokenizer of the corpus with that fingerprint among those built under `root`.
+
+    Raises:
+        IsoflopError: as of `load_corpus` and `Corpus.tokenizer`.
+    """
+    return load_corpus(root, fingerprint).tokenizer
+
+
+def _tokenizer(manifest: Manifest, folder: Path) -> Tokenizer:
+    if not has_a_file(manifest.tokenizer):
+        return BYTE
+    path = folder / TOKENIZER_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(folder, f"{TOKENIZER_FILE} cannot be read: {error.strerror}") from None
+    if not is_named_after(manifest.tokenizer, content):
+        raise _damaged(folder, f"{TOKENIZER_FILE} is not that of {manifest.tokenizer}")
+    return saved_tokenizer(
+        content,
+        name=manifest.tokenizer,
+        vocab_size=manifest.vocab_size,
+        separator=manifest.separator,
+        where=repr(str(path)),
+    )
 
 
 def load_corpus(root: Path, fingerprint: str) -> Corpus:
@@ -96,7 +153,6 @@ def load_corpus(root: Path, fingerprint: str) -> Corpus:
             hint=f"A fingerprint is {FINGERPRINT_LENGTH} lower-case hexadecimal digits; plan the sweep again.",
         )
     folder = root / fingerprint
-    rebuild = "Run `isoflop run` with the sweep file again: it rebuilds the corpus from its sources."
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
         if manifest.fingerprint != fingerprint:
@@ -106,13 +162,18 @@ def load_corpus(root: Path, fingerprint: str) -> Corpus:
             manifest,
             train=map_tokens(folder, "train", manifest.train_shards, dtype),
             heldout=map_tokens(folder, "heldout", manifest.heldout_shards, dtype),
+            folder=folder,
         )
     except ValidationError as error:
         reason = f"its manifest is not one ({error.error_count()} problems)"
     except FileNotFoundError as error:
         if not folder.exists():
-            raise IsoflopError(f"There is no corpus {fingerprint} in {str(root)!r}.", hint=rebuild) from None
+            raise IsoflopError(f"There is no corpus {fingerprint} in {str(root)!r}.", hint=_REBUILD) from None
         reason = f"{Path(str(error.filename)).name} is missing"
     except (OSError, ValueError) as error:
         reason = str(error)
-    raise IsoflopError(f"The corpus {str(folder)!r} is damaged: {reason}.", hint=rebuild)
+    raise _damaged(folder, reason)
+
+
+def _damaged(folder: Path, reason: str) -> IsoflopError:
+    return IsoflopError(f"The corpus {str(folder)!r} is damaged: {reason}.", hint=_REBUILD)

@@ -5,8 +5,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from isoflop.corpus.corpus import FINGERPRINT_LENGTH, Corpus
+from isoflop.corpus.corpus import FINGERPRINT_LENGTH, Corpus, Manifest
 from isoflop.corpus.shards import TokenStream, shard_name
+from isoflop.corpus.tokenizer_file import TOKENIZER_FILE, has_a_file, is_named_after
 from isoflop.files import write_atomically
 
 STAMP_NAME = "verified.json"
@@ -17,7 +18,9 @@ def is_intact(corpus: Corpus, folder: Path) -> bool:
 
     Files whose size and time of change are as when they were last read whole count as read; others are hashed.
     """
-    return has_stamp(corpus, folder) or fingerprint_of(corpus) == corpus.manifest.fingerprint
+    return has_stamp(corpus, folder) or (
+        fingerprint_of(corpus) == corpus.manifest.fingerprint and _has_its_tokenizer(corpus.manifest, folder)
+    )
 
 
 def has_stamp(corpus: Corpus, folder: Path) -> bool:
@@ -37,6 +40,15 @@ def fingerprint_of(corpus: Corpus) -> str:
     return hashlib.sha256(content).hexdigest()[:FINGERPRINT_LENGTH]
 
 
+def _has_its_tokenizer(manifest: Manifest, folder: Path) -> bool:
+    """Whether the tokenizer's file, where there must be one, is the one that the tokens are of."""
+    try:
+        content = (folder / TOKENIZER_FILE).read_bytes()
+    except OSError:
+        return not has_a_file(manifest.tokenizer)
+    return is_named_after(manifest.tokenizer, content)
+
+
 def _digest(stream: TokenStream) -> bytes:
     sha = hashlib.sha256()
     for shard in stream.shards:
@@ -47,6 +59,7 @@ def _digest(stream: TokenStream) -> bytes:
 def _stamp(corpus: Corpus, folder: Path) -> dict[str, object]:
     sides = {"train": corpus.manifest.train_shards, "heldout": corpus.manifest.heldout_shards}
     names = [shard_name(side, number) for side, shards in sides.items() for number in range(len(shards))]
+    names += [TOKENIZER_FILE] if (folder / TOKENIZER_FILE).exists() else []
     states = {name: (folder / name).stat() for name in names}
     return {"schema_version": 1, "shards": {name: [at.st_size, at.st_mtime_ns] for name, at in states.items()}}
 

@@ -1,6 +1,7 @@
 """Tokens on disk: written as a stream into files of bounded size, read back as one memory-mapped stream."""
 
 import hashlib
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from isoflop.corpus.tokenizer import TokenDtype, Tokens
 
 # 128 MiB a file of 16-bit tokens: small enough to copy and to check one by one.
 SHARD_TOKENS = 64 * 2**20
+_PIECE_BYTES = 1 << 20
 
 
 def shard_name(side: str, index: int) -> str:
@@ -26,13 +28,22 @@ def shard_name(side: str, index: int) -> str:
 class TokenWriter:
     """Writes a stream of tokens as `dtype` into shards `<folder>/<side>-00000.bin`, ... and hashes it.
 
-    Without a folder it hashes and counts alone.
+    Without a folder it hashes and counts alone. It goes on after the tokens that are `written` there, and removes
+    whatever else was written of the side.
 
     Attributes:
         shard_tokens: tokens in each shard so far; all but the last are full.
     """
 
-    def __init__(self, folder: Path | None, side: str, dtype: TokenDtype, *, max_tokens: int = SHARD_TOKENS) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        side: str,
+        dtype: TokenDtype,
+        *,
+        max_tokens: int = SHARD_TOKENS,
+        written: Sequence[int] = (),
+    ) -> None:
         self.shard_tokens: list[int] = []
         self._folder = folder
         self._side = side
@@ -40,6 +51,9 @@ class TokenWriter:
         self._max_tokens = max_tokens
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
+        self._unsynced: list[Path] = []
+        if folder is not None:
+            self._go_on_after(folder, written)
 
     def __enter__(self) -> "TokenWriter":
         return self
@@ -68,11 +82,41 @@ class TokenWriter:
         """SHA-256 of all tokens so far as they are stored, wherever the shards were cut."""
         return self._hash.digest()
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in all shards so far."""
+        return sum(self.shard_tokens)
+
+    def sync(self) -> None:
+        """Returns when all tokens so far would survive a power cut."""
+        if self._file is not None:
+            self._file.flush()
+        for path in self._unsynced:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        self._unsynced = self._unsynced[-1:]  # the last one grows
+
+    def _go_on_after(self, folder: Path, written: Sequence[int]) -> None:
+        kept = [folder / shard_name(self._side, index) for index in range(len(written))]
+        for path in set(folder.glob(f"{self._side}-*.bin")) - set(kept):
+            path.unlink()
+        for path, n_tokens in zip(kept, written, strict=True):
+            os.truncate(path, n_tokens * self._dtype.itemsize)
+            with path.open("rb") as file:
+                while content := file.read(_PIECE_BYTES):
+                    self._hash.update(content)
+        if kept:
+            self.shard_tokens = list(written)
+            self._file = kept[-1].open("ab")
+            self._unsynced = kept[-1:]
+
     def _begin_shard(self) -> None:
         if self._file is not None:
             self._file.close()
         if self._folder is not None:
-            self._file = (self._folder / shard_name(self._side, len(self.shard_tokens))).open("xb")
+            path = self._folder / shard_name(self._side, len(self.shard_tokens))
+            self._file = path.open("xb")
+            self._unsynced.append(path)
         self.shard_tokens.append(0)
 
 

@@ -1,18 +1,17 @@
 """Which documents train and which are held out. The document's content decides, not its name or its neighbours."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.corpus.digests import DocumentDigests, numbers
 from isoflop.corpus.sources import Document
 from isoflop.corpus_facts import SplitRule
 from isoflop.errors import IsoflopError
-
-# Shorter lines (brackets, `return None`, blank ones) recur in unrelated documents and say nothing of copying.
-_SHORTEST_TELLING_LINE = 20
-
-_DIGEST_BYTES = 16
 
 
 class Side(IntEnum):
@@ -30,17 +29,23 @@ class Split:
     Attributes:
         rule: `by_hash`: each side as its content's hash says. `one_moved`: the hashes left a side empty,
             and the nearest document was moved there. `by_position`: the end of the only document is held out.
-        sides: a `Side` per document; copies of an earlier document are dropped.
+        sides: a `Side` per document, a byte each; copies of an earlier document are dropped.
         n_documents: documents before exact duplicates were dropped.
         n_duplicates: documents dropped because an earlier one has the same bytes.
+        n_bytes: bytes of text, duplicates included.
         cut: bytes of the only document that train, where the rule is `by_position`.
     """
 
     rule: SplitRule
-    sides: bytes
+    sides: NDArray[np.uint8]
     n_documents: int
     n_duplicates: int
+    n_bytes: int
     cut: int | None = None
+
+    def n_on(self, side: Side) -> int:
+        """Documents on that side; the only document is on both."""
+        return 1 if self.cut is not None else int(np.count_nonzero(self.sides == side))
 
     def of_side(self, documents: Iterable[Document], side: Side) -> Iterator[Document]:
         """Those of `documents` that are on that side, in order; they are the corpus's, as they came before."""
@@ -53,48 +58,61 @@ class Split:
 
 
 def split_documents(
-    documents: Iterable[Document], *, heldout_fraction: float, on_read: Callable[[Document], None]
+    documents: Iterable[Document],
+    *,
+    heldout_fraction: float,
+    on_read: Callable[[Document], None],
+    folder: Path | None = None,
 ) -> Split:
     """The split that holds out about `heldout_fraction` of the distinct documents, never none and never all.
 
-    `on_read` is shown each document.
+    `on_read` is shown each document. Memory takes two bytes a document; a temporary file, in `folder` if there is one,
+    takes 16.
 
     Raises:
         IsoflopError: the only document is too short to be split.
     """
-    numbers: dict[bytes, float] = {}
-    is_distinct = list[bool]()
     first: Document | None = None
-    for document in documents:
-        on_read(document)
-        digest = hashlib.blake2b(document.text, digest_size=_DIGEST_BYTES).digest()
-        is_distinct.append(digest not in numbers)
-        numbers.setdefault(digest, _uniform(digest))
-        first = first or document
-    assert first is not None  # a source without text was refused
-    n_documents, n_duplicates = len(is_distinct), len(is_distinct) - len(numbers)
-    if len(numbers) == 1:
-        sides = bytes([Side.TRAIN, *[Side.DROPPED] * n_duplicates])
-        return Split("by_position", sides, n_documents, n_duplicates, cut=_cut(first.text, heldout_fraction))
-    is_heldout, rule = _sides(list(numbers.values()), heldout_fraction)
-    distinct = iter(is_heldout)
-    sides = bytes(int(next(distinct)) if kept else Side.DROPPED for kept in is_distinct)
-    return Split(rule, sides, n_documents, n_duplicates)
+    n_bytes = 0
+    with DocumentDigests(folder) as digests:
+        for document in documents:
+            on_read(document)
+            digests.add(document.text)
+            n_bytes += len(document.text)
+            first = first or document
+        assert first is not None  # a source without text was refused
+        is_first = digests.are_first()
+        n_documents = digests.n_documents
+        n_duplicates = n_documents - int(np.count_nonzero(is_first))
+        if n_duplicates == n_documents - 1:
+            sides = np.where(is_first, Side.TRAIN, Side.DROPPED).astype(np.uint8)
+            cut = _cut(first.text, heldout_fraction)
+            return Split("by_position", sides, n_documents, n_duplicates, n_bytes, cut)
+        sides, rule = _sides(digests, is_first, heldout_fraction)
+    return Split(rule, sides, n_documents, n_duplicates, n_bytes)
 
 
-def _uniform(digest: bytes) -> float:
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _sides(numbers: list[float], heldout_fraction: float) -> tuple[list[bool], SplitRule]:
-    is_heldout = [number < heldout_fraction for number in numbers]
-    if not any(is_heldout):
-        is_heldout[numbers.index(min(numbers))] = True
-        return is_heldout, "one_moved"
-    if all(is_heldout):
-        is_heldout[numbers.index(max(numbers))] = False
-        return is_heldout, "one_moved"
-    return is_heldout, "by_hash"
+def _sides(
+    digests: DocumentDigests, is_first: NDArray[np.bool_], heldout_fraction: float
+) -> tuple[NDArray[np.uint8], SplitRule]:
+    sides = np.full(len(is_first), Side.DROPPED, np.uint8)
+    # Number and place of the documents that are nearest to either side.
+    least, most = (np.inf, -1), (-np.inf, -1)
+    for start, block in digests.blocks():
+        places = start + np.flatnonzero(is_first[start : start + len(block)])
+        if not len(places):
+            continue
+        drawn = numbers(block)[places - start]
+        sides[places] = np.where(drawn < heldout_fraction, Side.HELDOUT, Side.TRAIN)
+        low, high = int(drawn.argmin()), int(drawn.argmax())
+        least = min(least, (float(drawn[low]), int(places[low])))
+        if drawn[high] > most[0]:
+            most = (float(drawn[high]), int(places[high]))
+    for side, (_, place) in ((Side.HELDOUT, least), (Side.TRAIN, most)):
+        if not (sides == side).any():
+            sides[place] = side
+            return sides, "one_moved"
+    return sides, "by_hash"
 
 
 def _cut(text: bytes, heldout_fraction: float) -> int:
@@ -113,18 +131,3 @@ def _piece(document: Document, cut: int, side: Side) -> Document:
     if side is Side.TRAIN:
         return replace(document, text=document.text[:cut])
     return replace(document, start=document.start + cut, text=document.text[cut:])
-
-
-def telling_lines(text: bytes) -> list[bytes]:
-    """The lines of `text` long enough to recognise a copy by, stripped."""
-    stripped = (line.strip() for line in text.splitlines())
-    return [line for line in stripped if len(line) >= _SHORTEST_TELLING_LINE]
-
-
-def is_near_duplicate(text: bytes, lines_elsewhere: set[bytes]) -> bool:
-    """Whether more than half of the telling lines of `text` are in `lines_elsewhere`.
-
-    A text without telling lines is none: as a whole it was compared when exact duplicates were dropped.
-    """
-    lines = telling_lines(text)
-    return 2 * sum(line in lines_elsewhere for line in lines) > len(lines)

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from isoflop.corpus import vocab_size
 from isoflop.counting import FlopCount, flops_per_token
 from isoflop.fit.findings.targets import FAR_DECADES
 from isoflop.fit.rows import TokenCost
@@ -17,6 +16,8 @@ from isoflop.units import format_flops
 # Context and vocabulary where no sweep is known: those of Gopher and Chinchilla (Rae et al. 2021, arXiv 2112.11446;
 # Hoffmann et al. 2022, arXiv 2203.15556, section 4.1).
 DEFAULT_CONTEXT, DEFAULT_VOCABULARY = 2048, 32_000
+# That of a sweep whose file says nothing of a tokenizer.
+BYTE_VOCABULARY = 257
 # A shape this many times larger or smaller than N_opt is no answer to it.
 MOST_TIMES_OFF = 10.0
 
@@ -80,14 +81,22 @@ class Buildable:
         return self.recipe.optimizer.learning_rate * self.recipe.optimizer.hidden_rate_scale
 
 
-def family_of(spec: SweepSpec | None, count: ParamCount, flops: FlopCount = FlopCount.EXACT) -> Family:
-    """The family of the sweep; where none is known, shapes of the default rule with Chinchilla's context and words."""
+def family_of(
+    spec: SweepSpec | None,
+    count: ParamCount,
+    flops: FlopCount = FlopCount.EXACT,
+    vocab_size: int | None = None,
+) -> Family:
+    """The family of the sweep, whose models have `vocab_size` rows of embedding, bytes' by default.
+
+    Where no sweep is known, shapes of the default rule with Chinchilla's context and words.
+    """
     if spec is None:
         model = ModelSpec(context_length=DEFAULT_CONTEXT)
         return Family(
             ShapeRule(model, DEFAULT_VOCABULARY, count), RecipeSpec(), DEFAULT_TUNED_FLOPS, default=True, flops=flops
         )
-    rule = ShapeRule(spec.model, vocab_size(spec.tokenizer), count)
+    rule = ShapeRule(spec.model, vocab_size or BYTE_VOCABULARY, count)
     return Family(rule, spec.recipe, spec.budgets[-1], default=False, flops=flops)
 
 

@@ -65,6 +65,7 @@ def decide(
     surface: SurfaceLaw | None = None,
     surface_rejected: bool = False,
     spec: SweepSpec | None = None,
+    vocab_size: int | None = None,
     param_count: Convention = "total",
     flop_count: FlopCount = FlopCount.EXACT,
     corpus_tokens: float | None = None,
@@ -76,14 +77,14 @@ def decide(
     `n_opt` parameters, counted as `param_count` says, and `d_opt` tokens are the fit's, `flop_count` its way of
     counting FLOPs, `cost` what a token costs by its rows (6 N where that is not known), `loss` its prediction at the
     optimum; `surface` is its law of the loss, which is moved so that its optimum and the loss there are these, and
-    `surface_rejected` whether its runs reject that; `spec` the sweep it is of; `corpus_tokens` are unique tokens at
-    hand; `inference_tokens` those the model will read and write in use.
+    `surface_rejected` whether its runs reject that; `spec` the sweep it is of and `vocab_size` the vocabulary of its
+    runs; `corpus_tokens` are unique tokens at hand; `inference_tokens` those the model will read and write in use.
 
     Raises:
         IsoflopError: a corpus or a use of no positive number of tokens.
     """
     count = _COUNTED.get(param_count, "total")
-    family = family_of(spec, count, flop_count)
+    family = family_of(spec, count, flop_count, vocab_size)
     own = (cost or SIX).through(budget_flops, n_opt, d_opt) if math.isfinite(d_opt) else SIX
     usable = surface is not None and own.slope > 0 and _usable(surface, n_opt, d_opt)
     law = surface.through(n_opt, budget_flops / own.per_token(n_opt), own, loss) if surface and usable else None

@@ -1,6 +1,7 @@
 """make_plan: a sweep file's question as a list of runs."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
@@ -22,20 +23,19 @@ def make_plan(
     spec: SweepSpec,
     corpus: CorpusFacts,
     *,
-    vocab_size: int,
     memory_limit: float | None = None,
     extra: Sequence[Extra] = (),
 ) -> Plan:
     """All cells of the sweep, those that cannot be trained sensibly listed with the reason.
 
-    `memory_limit` is in bytes, of the device a run trains on; None = not known. `extra` runs stand beside the grid.
-    Pure: the same arguments give the same plan.
+    Models have the vocabulary of the corpus. `memory_limit` is in bytes, of the device a run trains on; None = not
+    known. `extra` runs stand beside the grid. Pure: the same arguments give the same plan.
 
     Raises:
         IsoflopError: the corpus is shorter than one sequence and its target.
     """
     _require_text(spec, corpus)
-    rule = ShapeRule(spec.model, vocab_size, spec.fit.params)
+    rule = ShapeRule(spec.model, corpus.vocab_size, spec.fit.params)
     cells: list[Cell] = []
     dropped: list[DroppedCell] = []
     left: list[KeptSizes] = []
@@ -51,7 +51,9 @@ def make_plan(
                 dropped.append(DroppedCell(grid.budget_flops, shape, reason, limit))
         cells.extend(_cells(spec, rule, grid, kept, corpus))
         left.append(KeptSizes(grid.budget_flops, grid.centre, tuple(shape.n_params(rule.count) for shape in kept)))
-    for one in extra:
+    for asked in extra:
+        # It may have been asked for when the corpus had another tokenizer.
+        one = replace(asked, shape=replace(asked.shape, vocab_size=corpus.vocab_size))
         refused = why_not(spec, one.shape, one.budget_flops, corpus, memory_limit)
         if refused is None:
             cells.append(_extra_cell(spec, one, corpus))
@@ -141,6 +143,6 @@ def _run_spec(spec: SweepSpec, shape: ModelShape, budget: float, corpus: CorpusF
         optimizer=recipe.optimizer,
         seed=seed,
         corpus_fingerprint=corpus.fingerprint,
-        tokenizer=spec.tokenizer.kind,
+        tokenizer=corpus.tokenizer,
         eval_tokens=spec.evaluation.tokens,
     )

@@ -193,6 +193,7 @@ def _decisions(source: Source | Pool, fit: SweepFit, questions: Questions) -> It
     surface = fit.estimators.surface
     law = surface.law if surface and not surface.at_bound else None
     rejected = surface is not None and surface.lack_of_fit_p is not None and surface.lack_of_fit_p < REJECTED_P_VALUE
+    sweep = source if isinstance(source, SweepSource) else None
     for target in fit.targets or (fit.outlook[-1:] if questions.need_a_target else ()):
         if target.n_opt is not None and target.d_opt is not None:
             yield decide(
@@ -203,7 +204,8 @@ def _decisions(source: Source | Pool, fit: SweepFit, questions: Questions) -> It
                 loss=target.loss,
                 surface=law,
                 surface_rejected=rejected,
-                spec=source.spec if isinstance(source, SweepSource) else None,
+                spec=sweep.spec if sweep else None,
+                vocab_size=sweep.vocab_size if sweep else None,
                 param_count=source.param_count,
                 flop_count=source.flop_count,
                 corpus_tokens=questions.corpus_tokens,

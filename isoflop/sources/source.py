@@ -200,6 +200,11 @@ class SweepSource(Source):
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     file: Path | None = None
 
+    @property
+    def vocab_size(self) -> int | None:
+        """Rows of the embedding of every fitted model; the sweep file may have come to say something else."""
+        return next((row.cell.shape.vocab_size for row in self.rows if row.cell is not None), None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableSource(Source):

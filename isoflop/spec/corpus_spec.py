@@ -6,6 +6,11 @@ from pydantic import Field, field_validator, model_validator
 
 from isoflop.spec.section import Section
 
+# A byte-level BPE without merges: the byte values and a separator.
+SMALLEST_BPE = 257
+# Four times Gemma's, the largest in use; an id beyond is a mistake in a file rather than a row of an embedding.
+LARGEST_VOCABULARY = 1 << 20
+
 
 class CorpusSpec(Section):
     """What is read."""
@@ -39,5 +44,23 @@ class CorpusSpec(Section):
 class TokenizerSpec(Section):
     """How text becomes tokens."""
 
-    kind: Literal["byte"] = "byte"
-    """`byte`: 256 byte values and a document separator."""
+    kind: Literal["byte", "bpe", "file"] = "byte"
+    """`byte`: 256 byte values and a document separator. `bpe`: byte-pair encoding, trained on the training text.
+    `file`: a tokenizer.json of the library `tokenizers`, see `path`."""
+    vocab_size: Annotated[int, Field(ge=SMALLEST_BPE, le=LARGEST_VOCABULARY)] | None = None
+    """Tokens of a `bpe`, the separator among them; at least 257."""
+    path: Annotated[str, Field(min_length=1)] | None = None
+    """The tokenizer.json of `file`, relative to the sweep file."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """Text of the token of `file` that ends every document. Default: the one end-of-text token that the file has."""
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_kind(self) -> "TokenizerSpec":
+        for key, kind in (("vocab_size", "bpe"), ("path", "file"), ("separator", "file")):
+            if self.kind != kind and getattr(self, key) is not None:
+                raise ValueError(f'{key} belongs to kind = "{kind}", and this one is "{self.kind}"')
+        if self.kind == "bpe" and self.vocab_size is None:
+            raise ValueError('kind = "bpe" needs vocab_size, such as vocab_size = 4096')
+        if self.kind == "file" and self.path is None:
+            raise ValueError('kind = "file" needs path, such as path = "tokenizer.json"')
+        return self

@@ -22,6 +22,7 @@ Keep = Literal["best-per-budget", "all", "none"]
 # Keys of a table that were added after the first sweeps were recorded: see `SweepSpec.to_json`.
 _LATER_KEYS: Mapping[str, tuple[str, ...]] = {
     "recipe": ("optimizer", "momentum", "matrix_learning_rate"),
+    "tokenizer": ("vocab_size", "path", "separator"),
 }
 
 

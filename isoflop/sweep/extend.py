@@ -60,7 +60,6 @@ def extend_sweep(
     Raises:
         IsoflopError: nothing has completed, or the results do not determine what to ask for.
     """
-    from isoflop.corpus import vocab_size
     from isoflop.fit import Question
     from isoflop.sources.load import load_source
     from isoflop.sources.source import fit_source
@@ -75,7 +74,8 @@ def extend_sweep(
     waiting = [
         (cell.budget_flops, float(cell.shape.n_params(spec.fit.params))) for cell in cells if cell.result is None
     ]
-    rule = ShapeRule(spec.model, vocab_size(spec.tokenizer), spec.fit.params)
+    # The results are of models with this vocabulary, whatever the sweep file has come to say.
+    rule = ShapeRule(spec.model, cells[0].shape.vocab_size, spec.fit.params)
 
     def trainable(budget_flops: float, n_params: float) -> float | None:
         shape = nearest_shape(rule, n_params)

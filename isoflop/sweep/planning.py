@@ -1,20 +1,25 @@
 """From a sweep file to a plan, as `plan` and `run` both need it."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from isoflop.corpus import (
+    Corpus,
+    OnProgress,
     absence_finding,
     count_corpus,
     facts_by_token_count,
     is_absent,
     open_corpus,
+    stated_tokenizer,
     token_count_findings,
-    vocab_size,
+    tokenizer_findings,
 )
 from isoflop.corpus_facts import CorpusFacts
-from isoflop.engine.local.devices import DeviceChoice, slot_options
+from isoflop.engine.local.devices import DeviceChoice, cpu_cores, slot_options
 from isoflop.engine.protocol import Slot
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
@@ -28,6 +33,10 @@ from isoflop.units import format_flops
 
 # A simulated sweep reads no corpus; its plan is that of one no run can exhaust.
 NO_CORPUS = CorpusFacts(fingerprint="none", n_train_tokens=10**18, n_heldout_tokens=10**18, bytes_per_token=1.0)
+
+# Where a command shows how far a corpus is on its way to tokens.
+ProgressDisplay = AbstractContextManager[OnProgress | None]
+NOT_SHOWN: ProgressDisplay = nullcontext()
 
 
 @dataclass(frozen=True)
@@ -70,27 +79,29 @@ def sweep_corpus(
     *,
     text_needed: bool = True,
     write: bool = True,
-    on_progress: Callable[[float], None] | None = None,
+    progress: ProgressDisplay = NOT_SHOWN,
 ) -> SweepCorpus:
     """The corpus of the sweep in `file`, tokenised unless that is done; counted alone unless it is to be written.
 
-    Unless the text is needed, `corpus.tokens` stands in for a text that is not here. `on_progress` is told the share
-    of the text that is tokenised.
+    Unless the text is needed, `corpus.tokens` stands in for a text that is not here. `progress` is told how far
+    the text is on its way to tokens, which a process per core encodes.
 
     Raises:
         IsoflopError: no such corpus, or one that cannot be read or built.
     """
     base, root = file.resolve().parent, corpora(artifacts)
     if spec.trainer == "simulated":
-        return SweepCorpus(NO_CORPUS)
+        name, vocab_size = stated_tokenizer(spec.tokenizer, base=base)
+        return SweepCorpus(replace(NO_CORPUS, tokenizer=name, vocab_size=vocab_size))
     if not text_needed and _stands_in(spec, base):
-        facts = facts_by_token_count(spec.corpus)
+        facts = facts_by_token_count(spec.corpus, spec.tokenizer, base=base)
         return SweepCorpus(facts, (absence_finding(spec.corpus, facts),), is_here=False)
-    if write:
-        facts = open_corpus(spec.corpus, spec.tokenizer, root=root, base=base, on_progress=on_progress).facts
-    else:
-        facts = count_corpus(spec.corpus, spec.tokenizer, root=root, base=base, on_progress=on_progress)
-    return SweepCorpus(facts, tuple(token_count_findings(spec.corpus, facts)))
+    build = partial(open_corpus if write else count_corpus, spec.corpus, spec.tokenizer, root=root, base=base)
+    with progress as heard:
+        built = build(on_progress=heard, processes=cpu_cores())
+    facts = built.facts if isinstance(built, Corpus) else built
+    findings = (*token_count_findings(spec.corpus, facts), *tokenizer_findings(spec.tokenizer, facts))
+    return SweepCorpus(facts, findings)
 
 
 def plan_sweep(
@@ -135,7 +146,7 @@ def _nothing_to_train(spec: SweepSpec, dropped: Sequence[DroppedCell]) -> Isoflo
 def _planned(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
     # What is drawn from a surface needs no memory.
     memory = None if spec.trainer == "simulated" else min(slot.memory_bytes for slot in slots)
-    plan = make_plan(spec, corpus.facts, vocab_size=vocab_size(spec.tokenizer), memory_limit=memory, extra=extra)
+    plan = make_plan(spec, corpus.facts, memory_limit=memory, extra=extra)
     plan = replace(plan, findings=(*corpus.findings, *plan.findings))
     return PlannedSweep(plan, slots, corpus.facts, memory, recordable=corpus.is_here)
 

@@ -30,7 +30,7 @@ from isoflop.status.work import read_work, share_done
 from isoflop.store import PlanChanges, Store, changes_since, open_store, run_cells, sweep_lock
 from isoflop.sweep.extend import planned_extras
 from isoflop.sweep.locks import lock_path
-from isoflop.sweep.planning import corpora, plan_sweep, sweep_corpus
+from isoflop.sweep.planning import NOT_SHOWN, ProgressDisplay, corpora, plan_sweep, sweep_corpus
 from isoflop.sweep.run_outcome import Incomplete, Outline, RunOutcome
 from isoflop.sweep.spent import Spending
 from isoflop.sweep.stakes import LeftBehind, left_behind
@@ -47,9 +47,9 @@ def open_session(
     retry: bool,
     may_leave: Callable[[LeftBehind], bool] = lambda lost: False,
     share_devices: bool = False,
-    on_progress: Callable[[float], None] | None = None,
+    progress: ProgressDisplay = NOT_SHOWN,
 ) -> Iterator["Session"]:
-    """A session with the sweep planned and locked; `on_progress` as of `sweep_corpus`.
+    """A session with the sweep planned and locked; `progress` as of `sweep_corpus`.
 
     `may_leave` is asked where the plan would leave trained runs behind.
 
@@ -60,7 +60,7 @@ def open_session(
     ensure_open_files(workers)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
         extra = planned_extras(db, spec)
-        corpus = sweep_corpus(spec, sweep, artifacts, on_progress=on_progress)
+        corpus = sweep_corpus(spec, sweep, artifacts, progress=progress)
         planned = plan_sweep(spec, corpus, device=device, workers=workers, extra=extra)
         changes = changes_since(store, spec, planned.plan)
         lost = left_behind(store, planned.plan, changes, artifacts)

@@ -203,7 +203,7 @@ class Training:
                 torch.from_numpy(windows),
                 self._sequence_losses(),
                 pass_tokens=self.execution.eval_batch_tokens,
-                bytes_per_token=self.corpus.facts.bytes_per_token,
+                bytes_per_token=self.corpus.manifest.bytes_per_token,
                 after_pass=self.watcher.between,
             )
         took = time.perf_counter() - started

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isoflop.corpus import Corpus, batch, load_corpus, open_corpus
+from isoflop.corpus import Corpus, Progress, batch, load_corpus, open_corpus
 from isoflop.corpus.integrity import STAMP_NAME
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec, TokenizerSpec
@@ -24,8 +24,8 @@ from isoflop.spec import CorpusSpec, TokenizerSpec
 
 base = Path(sys.argv[1])
 
-def on_progress(share):
-    if share > 0.7:
+def on_progress(at):
+    if at.stage == "tokenising the corpus" and at.share > 0.4:
         with (base / "half-way").open("a") as file:
             file.write(f"{os.getpid()}\\n")
         while not (base / "go").exists():
@@ -71,10 +71,13 @@ def was_built(base: Path) -> bool:
 
 
 def test_an_unchanged_corpus_is_built_once(base: Path) -> None:
-    shares: list[float] = []
-    first = open_files(base, on_progress=shares.append)
-    assert shares == sorted(shares)
-    assert 0 < shares[0] < shares[-1] <= 1
+    heard: list[Progress] = []
+    first = open_files(base, on_progress=heard.append)
+    assert list(dict.fromkeys(at.stage for at in heard)) == ["reading the corpus", "tokenising the corpus"]
+    for stage in ("reading the corpus", "tokenising the corpus"):
+        shares = [at.share for at in heard if at.stage == stage]
+        assert shares == sorted(shares)
+        assert 0 < shares[0] < shares[-1] <= 1
     assert not was_built(base)
     assert open_files(base).manifest == first.manifest
     assert built_folders(base) == [first.manifest.fingerprint]
@@ -157,8 +160,8 @@ def test_of_two_builders_at_once_one_builds_and_both_end_well(base: Path) -> Non
 
 
 def test_an_interrupted_builder_cleans_up(base: Path) -> None:
-    def interrupt(share: float) -> None:
-        if share > 0.7:
+    def interrupt(at: Progress) -> None:
+        if at.share > 0.7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -167,8 +170,8 @@ def test_an_interrupted_builder_cleans_up(base: Path) -> None:
 
 
 def test_a_file_that_changes_meanwhile_is_an_error_of_the_user(base: Path) -> None:
-    def change(share: float) -> None:
-        if share > 0.7:
+    def change(at: Progress) -> None:
+        if at.share > 0.7:
             (base / "texts" / "17.txt").write_text("changed")
 
     with pytest.raises(IsoflopError, match=r"17\.txt' changed while"):
@@ -259,7 +262,7 @@ def test_the_standard_library_is_a_corpus_of_a_useful_size(stdlib: Corpus) -> No
 
 
 def test_the_standard_library_opens_fast_the_second_time(stdlib: Corpus, stdlib_root: Path) -> None:
-    heard: list[float] = []
+    heard: list[Progress] = []
     again = open_corpus(CorpusSpec(), TokenizerSpec(), root=stdlib_root, base=Path(), on_progress=heard.append)
     assert again.manifest == stdlib.manifest
     assert heard == []

@@ -11,7 +11,7 @@ import isoflop
 from isoflop.corpus import load_corpus, make_tokenizer
 from isoflop.corpus.sources import find_source
 from isoflop.corpus.tokenizer import BYTE, Tokenizer, bytes_per_token, token_dtype
-from isoflop.corpus.writer import write_corpus
+from isoflop.corpus.writer import Writing, write_corpus
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
 
@@ -65,7 +65,7 @@ def test_tokens_beyond_16_bits_survive_a_corpus(tmp_path: Path) -> None:
         (tmp_path / f"{n}.txt").write_bytes(b"document %d\n" % n)
     source = find_source(CorpusSpec(source="files", paths=(".",)), base=tmp_path)
     (tmp_path / "built").mkdir()
-    options = {"tokenizer": wide, "heldout_fraction": 0.2, "shard_tokens": 100, "on_read": lambda _: None}
+    options = {"tokenizer": wide, "heldout_fraction": 0.2, "how": Writing(shard_tokens=100)}
     fingerprint = write_corpus(tmp_path / "built", source, **options).fingerprint
     (tmp_path / "built").rename(tmp_path / fingerprint)
     corpus = load_corpus(tmp_path, fingerprint)

@@ -48,7 +48,7 @@ def small_plan(trainer: str = "builtin") -> Plan:
     sweep = {"name": "s", "trainer": trainer, "budgets": [1e11, 2e11, 4e11, 8e11], "model": {"context_length": 128}}
     spec = parse_spec(sweep, source="t")
     corpus = CorpusFacts(fingerprint="0" * 16, n_train_tokens=10**8, n_heldout_tokens=10**6, bytes_per_token=1.0)
-    return make_plan(spec, corpus, vocab_size=257)
+    return make_plan(spec, corpus)
 
 
 def seconds(run: RunSpec) -> float:

@@ -24,7 +24,7 @@ def spec_of(**changes: object) -> SweepSpec:
 
 
 def plan_of(corpus: CorpusFacts = CORPUS, memory_limit: float | None = None, **changes: object) -> Plan:
-    return make_plan(spec_of(**changes), corpus, vocab_size=257, memory_limit=memory_limit)
+    return make_plan(spec_of(**changes), corpus, memory_limit=memory_limit)
 
 
 def sizes_by_budget(plan: Plan) -> dict[float, list[int]]:
@@ -67,7 +67,7 @@ def test_the_rates_of_sgd_and_muon_follow_width_and_depth() -> None:
     for kind in ("sgd", "muon"):
         spec = spec_of(budgets=[1e11, 1e13], recipe={"optimizer": kind, "momentum": 0.8})
         recipe = spec.recipe
-        for cell in make_plan(spec, LARGE_CORPUS, vocab_size=257).cells:
+        for cell in make_plan(spec, LARGE_CORPUS).cells:
             run, found = cell.run, cell.run.optimizer
             wider, deeper = run.shape.width / 32, run.shape.n_layers / 2
             rate = recipe.learning_rate * math.sqrt(run.batch_tokens / recipe.base_batch_tokens)
@@ -107,7 +107,7 @@ def test_the_stored_recipe_equals_the_rule_at_the_cells_own_n_and_d() -> None:
     spec = spec_of(budgets=[1e11, 1e13])
     recipe = spec.recipe
     assert recipe.optimizer == "adamw"
-    for cell in make_plan(spec, LARGE_CORPUS, vocab_size=257).cells:
+    for cell in make_plan(spec, LARGE_CORPUS).cells:
         run, optimizer = cell.run, cell.run.optimizer
         rate = recipe.learning_rate * math.sqrt(run.batch_tokens / recipe.base_batch_tokens)
         assert optimizer.learning_rate == pytest.approx(rate)

@@ -68,7 +68,7 @@ def test_a_budget_that_keeps_no_size_is_told_once() -> None:
 @pytest.mark.parametrize("sizes", [4, 5, 6, 7])
 def test_a_plan_warns_of_few_sizes_exactly_where_its_fit_will(sizes: int) -> None:
     content = {"name": "s", "budgets": [1e12, 3e12, 1e13], "grid": {"sizes": sizes}}
-    plan = make_plan(parse_spec(content, source="t"), CORPUS, vocab_size=257)
+    plan = make_plan(parse_spec(content, source="t"), CORPUS)
     assert len(plan.cells) == 3 * sizes
     budgets = [cell.budget_flops for cell in plan.cells]
     n_params = [float(cell.run.shape.n_params_total) for cell in plan.cells]
@@ -84,7 +84,7 @@ def test_a_plan_warns_of_few_sizes_exactly_where_its_fit_will(sizes: int) -> Non
 
 def unusual_rates(learning_rate: float) -> dict[str, object] | None:
     content = {"name": "s", "budgets": [1e12], "recipe": {"learning_rate": learning_rate}}
-    plan = make_plan(parse_spec(content, source="t"), CORPUS, vocab_size=257)
+    plan = make_plan(parse_spec(content, source="t"), CORPUS)
     assert all(cell.run.optimizer.learning_rate > 0 for cell in plan.cells)
     return next((dict(finding.values) for finding in plan.findings if finding.code == "unusual_rate"), None)
 
@@ -98,7 +98,7 @@ def test_rates_at_which_hardly_anything_trains_are_a_finding() -> None:
 
 def findings_of(recipe: dict[str, object], **content: object) -> dict[str, Finding]:
     spec = parse_spec({"name": "s", "budgets": [1e12], "recipe": recipe, **content}, source="t")
-    return {finding.code: finding for finding in make_plan(spec, CORPUS, vocab_size=257).findings}
+    return {finding.code: finding for finding in make_plan(spec, CORPUS).findings}
 
 
 def test_rates_of_sgd_are_judged_by_what_sgd_trains_with() -> None:
@@ -138,6 +138,6 @@ def test_a_dropped_cell_tells_its_kind_of_reason(
     limit: Limit, changes: dict[str, object], corpus: CorpusFacts, memory: float | None
 ) -> None:
     content = {"name": "s", "budgets": [1e12], "model": {"context_length": 128}, **changes}
-    plan = make_plan(parse_spec(content, source="t"), corpus, vocab_size=257, memory_limit=memory)
+    plan = make_plan(parse_spec(content, source="t"), corpus, memory_limit=memory)
     assert limit in {cell.limit for cell in plan.dropped}
     assert Limit.OTHER not in {cell.limit for cell in plan.dropped}

@@ -73,4 +73,4 @@ def test_where_the_numbers_do_not_say_nothing_is_made_up(documents: DocumentCoun
 
 def test_a_held_out_text_shorter_than_a_sequence_is_refused_with_the_same_reason() -> None:
     with pytest.raises(IsoflopError, match=r"79 tokens, .* of 256: corpus.heldout_fraction = 0.02 of 3.95k"):
-        make_plan(spec(), facts(3950, 79), vocab_size=257)
+        make_plan(spec(), facts(3950, 79))

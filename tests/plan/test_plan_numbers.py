@@ -90,7 +90,7 @@ def test_replicates_stand_at_the_size_nearest_the_centre(centre: float) -> None:
 
 def test_epochs_are_tokens_over_those_of_the_corpus_in_the_grid_and_beside_it() -> None:
     shape = nearest_shape(ShapeRule(ModelSpec(context_length=128), 257, "total"), 3e4)
-    plan = make_plan(spec_of(), CORPUS, vocab_size=257, extra=[Extra(2e11, shape, seed=7)])
+    plan = make_plan(spec_of(), CORPUS, extra=[Extra(2e11, shape, seed=7)])
     assert {cell.role for cell in plan.cells} == {Role.GRID, Role.SUGGESTED}
     for cell in plan.cells:
         assert cell.epochs == pytest.approx(cell.run.n_tokens / 30_000_000, rel=1e-12)

@@ -16,7 +16,7 @@ def planned(*budgets: float, trainer: str = "builtin", context: int = 256, **rec
         "name": "s", "budgets": list(budgets), "trainer": trainer, "model": {"context_length": context},
         "recipe": recipe,
     }  # fmt: skip
-    return make_plan(parse_spec(content, source="s.toml"), CORPUS, vocab_size=257)
+    return make_plan(parse_spec(content, source="s.toml"), CORPUS)
 
 
 def codes(plan: Plan) -> set[str]:

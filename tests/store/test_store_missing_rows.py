@@ -36,7 +36,7 @@ RUNS = [make_run(seed=seed) for seed in range(5)]
 
 def planned(path: Path, grid: GridSpec, extra: tuple[Extra, ...] = ()) -> Plan:
     spec = SweepSpec(name="demo", budgets=BUDGETS, grid=grid)
-    plan = make_plan(spec, CORPUS, vocab_size=257, extra=extra)
+    plan = make_plan(spec, CORPUS, extra=extra)
     with open_store(path, write=True) as store:
         store.save_plan(SweepSpec(name="another", budgets=BUDGETS), make_plan_of_another())
         store.save_plan(spec, plan)
@@ -44,7 +44,7 @@ def planned(path: Path, grid: GridSpec, extra: tuple[Extra, ...] = ()) -> Plan:
 
 
 def make_plan_of_another() -> Plan:
-    return make_plan(SweepSpec(name="another", budgets=BUDGETS), CORPUS, vocab_size=257)
+    return make_plan(SweepSpec(name="another", budgets=BUDGETS), CORPUS)
 
 
 def read(path: Path) -> object:
@@ -85,7 +85,7 @@ def test_a_suggested_run_that_a_later_plan_drops_is_no_damage(tmp_path: Path) ->
     read(path)
     recipe = RecipeSpec(min_steps=10**6)
     spec = SweepSpec(name="demo", budgets=BUDGETS, grid=GRIDS["sizes"], recipe=recipe)
-    plan = make_plan(spec, CORPUS, vocab_size=257, extra=(Extra(3 * BUDGETS[1], shape, 7),))
+    plan = make_plan(spec, CORPUS, extra=(Extra(3 * BUDGETS[1], shape, 7),))
     assert 3 * BUDGETS[1] in {cell.budget_flops for cell in plan.dropped}
     with open_store(path, write=True) as store:
         store.save_plan(spec, plan)

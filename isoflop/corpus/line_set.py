@@ -1,0 +1,92 @@
+"""Which lines of the held-out text are in the training text too, in memory that no text exceeds.
+
+A line is known by 8 bytes of its hash. Beyond `MOST_LINES` distinct lines only those are looked at whose hash ends in
+zeros, of all texts alike: half of them, a quarter, and so on.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Shorter lines (brackets, `return None`, blank ones) recur in unrelated documents and say nothing of copying.
+_SHORTEST_TELLING_LINE = 20
+# 32 MiB of hashes, and about as much again while they are collected: the held-out lines of 10 GB of source text.
+MOST_LINES = 1 << 22
+_HASH_BYTES = 8
+
+LineHashes = NDArray[np.uint64]
+
+
+def telling_lines(text: bytes) -> list[bytes]:
+    """The lines of `text` long enough to recognise a copy by, stripped."""
+    stripped = (line.strip() for line in text.splitlines())
+    return [line for line in stripped if len(line) >= _SHORTEST_TELLING_LINE]
+
+
+def _hashes(text: bytes, mask: int) -> LineHashes:
+    digests = [hashlib.blake2b(line, digest_size=_HASH_BYTES).digest() for line in telling_lines(text)]
+    hashes = np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+    return hashes[hashes & np.uint64(mask) == 0] if mask else hashes
+
+
+@dataclass(frozen=True)
+class LineSet:
+    """The telling lines of a text.
+
+    Attributes:
+        hashes: one per distinct line, ascending.
+        mask: only lines whose hash has none of these bits are in the set, or looked up in it.
+    """
+
+    hashes: LineHashes
+    mask: int = 0
+
+    def places(self, text: bytes) -> NDArray[np.intp]:
+        """For each telling line of `text` in order its place in the set; -1 for a line that is not in it."""
+        hashes = _hashes(text, self.mask)
+        if not len(self.hashes):
+            return np.full(len(hashes), -1, np.intp)
+        places = np.searchsorted(self.hashes, hashes)
+        places[places == len(self.hashes)] = 0
+        places[self.hashes[places] != hashes] = -1
+        return places
+
+    def shared(self, texts: Iterable[bytes]) -> NDArray[np.intp]:
+        """The places of those lines of the set that are in one of `texts`, ascending."""
+        found = [self.places(text) for text in texts]
+        places = np.unique(np.concatenate(found)) if found else np.empty(0, np.intp)
+        return places[places >= 0]
+
+
+def line_set(texts: Iterable[bytes], most: int = MOST_LINES) -> LineSet:
+    """The telling lines of all `texts`, at most about `most` of them."""
+    known, mask = np.empty(0, np.uint64), 0
+    pending: list[LineHashes] = []
+    n_pending = 0
+    for text in texts:
+        pending.append(_hashes(text, mask))
+        n_pending += len(pending[-1])
+        if n_pending > most // 2:
+            known, mask = _within(np.concatenate([known, *pending]), mask, most)
+            pending, n_pending = [], 0
+    return LineSet(*_within(np.concatenate([known, *pending]), mask, most))
+
+
+def _within(hashes: LineHashes, mask: int, most: int) -> tuple[LineHashes, int]:
+    hashes = np.unique(hashes)
+    while len(hashes) > most:
+        mask = 2 * mask + 1
+        hashes = hashes[hashes & np.uint64(mask) == 0]
+    return hashes[hashes & np.uint64(mask) == 0] if mask else hashes, mask
+
+
+def is_near_duplicate(text: bytes, lines: LineSet, elsewhere: NDArray[np.bool_]) -> bool:
+    """Whether more than half of the telling lines of `text`, all in `lines`, are `elsewhere` too, by their place.
+
+    A text without telling lines is none: as a whole it was compared when exact duplicates were dropped.
+    """
+    places = lines.places(text)
+    return 2 * int(np.count_nonzero(elsewhere[places])) > len(places)
