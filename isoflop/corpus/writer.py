@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.corpus.bpe import SAMPLE_BYTES, evenly_spaced
+from isoflop.corpus.bpe import SAMPLE_BYTES, evenly_spaced, step_within_memory
 from isoflop.corpus.build_notes import NOTE_SECONDS, Done, Journal, Notes, packed
 from isoflop.corpus.building import Meter, OnProgress, Stage
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH, MANIFEST_NAME, Manifest
@@ -184,11 +184,15 @@ def _trained(tokenizer: Tokenizer | BpeToTrain, source: Source, split: Split, ho
     """The tokenizer, and the bytes of training text that it was trained on."""
     if isinstance(tokenizer, Tokenizer):
         return tokenizer, 0
-    sample = evenly_spaced(_texts(source, split, Side.TRAIN), n_bytes=split.n_bytes)
-    meter = Meter(how.on_progress, Stage.TRAINING, min(split.n_bytes, SAMPLE_BYTES))
+
+    def sample() -> Iterator[bytes]:
+        return evenly_spaced(_texts(source, split, Side.TRAIN), n_bytes=split.n_bytes)
+
+    step = step_within_memory(sample())
+    meter = Meter(how.on_progress, Stage.TRAINING, min(split.n_bytes, SAMPLE_BYTES) // step)
 
     def heard() -> Iterator[bytes]:
-        for text in sample:
+        for text in islice(sample(), 0, None, step):
             meter.add(len(text))
             yield text
 

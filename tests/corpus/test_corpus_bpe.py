@@ -15,7 +15,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
 from isoflop.corpus import Corpus, corpus_tokenizer, count_corpus, make_tokenizer, open_corpus, stated_tokenizer
-from isoflop.corpus.bpe import SEPARATOR, evenly_spaced, train_bpe
+from isoflop.corpus.bpe import SEPARATOR, evenly_spaced, step_within_memory, train_bpe
 from isoflop.corpus.findings import tokenizer_findings
 from isoflop.corpus.tokenizer import Tokenizer
 from isoflop.corpus.tokenizer_file import file_tokenizer
@@ -175,6 +175,18 @@ def test_a_large_text_is_sampled_evenly() -> None:
     assert len(places) == 100
     assert {after - before for before, after in pairwise(places)} == {10}
     assert list(evenly_spaced(texts, n_bytes=100_000, most=100_000)) == texts
+
+
+def test_a_text_of_many_different_words_is_sampled_less_often() -> None:
+    texts = [
+        " ".join(f"{chr(97 + n % 26)}{chr(97 + n // 26)}{'xy' * n}" for n in range(m, m + 40)).encode()
+        for m in range(64)
+    ]
+    n_letters = sum(len(word) for word in {word for text in texts for word in text.decode().split()})
+    assert step_within_memory(texts, most=2 * n_letters) == 1
+    assert step_within_memory(texts * 5, most=2 * n_letters) == 1
+    assert step_within_memory(texts, most=n_letters // 4) > 1
+    assert step_within_memory(texts, most=1) == 1024
 
 
 def saved(base: Path, library: Library, name: str = "tokenizer.json") -> TokenizerSpec:
