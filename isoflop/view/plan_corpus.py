@@ -21,6 +21,8 @@ def corpus_lines(corpus: CorpusFacts) -> Iterator[str]:
     else:
         n_train, n_heldout = plural(documents.n_train, "document"), plural(documents.n_heldout, "document")
         yield f"{train} tokens in {n_train} to train on, {heldout} in {n_heldout} held out"
+    if corpus.tokenizer != "byte" and corpus.bytes_per_token is not None:
+        yield f"tokenizer: {corpus.tokenizer}, {corpus.bytes_per_token:.2f} bytes per token"
     yield from _dropped(documents)
 
 
@@ -47,4 +49,6 @@ def corpus_document(corpus: CorpusFacts) -> dict[str, object]:
         "n_train_tokens": corpus.n_train_tokens,
         "n_heldout_tokens": corpus.n_heldout_tokens,
         "bytes_per_token": corpus.bytes_per_token,
+        "tokenizer": corpus.tokenizer,
+        "vocab_size": corpus.vocab_size,
     }

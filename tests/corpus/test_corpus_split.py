@@ -1,9 +1,12 @@
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from isoflop.corpus import Corpus, Manifest
+from isoflop.corpus.digests import DocumentDigests
+from isoflop.corpus.line_set import is_near_duplicate, line_set
 from isoflop.corpus.tokenizer import BYTE
 from isoflop.errors import IsoflopError
 
@@ -187,3 +190,30 @@ def test_memory_does_not_grow_with_the_training_text(build, tmp_path: Path) -> N
         tracemalloc.stop()
     assert manifest.n_train_bytes > 50e6
     assert peak < 12e6
+
+
+def test_duplicates_are_the_same_however_many_digests_are_sorted_at_once() -> None:
+    texts = [b"document %d" % (n * n % 700) for n in range(3000)]
+    seen, expected = set[bytes](), []
+    for text in texts:
+        expected.append(text not in seen)
+        seen.add(text)
+    for most_sorted in (50, 999, 10_000):
+        with DocumentDigests(None, most_sorted=most_sorted) as digests:
+            for text in texts:
+                digests.add(text)
+            assert digests.are_first().tolist() == expected
+
+
+def test_held_out_lines_beyond_the_bound_are_sampled_alike_in_every_text() -> None:
+    documents = [text(n, n_lines=40) for n in range(500)]
+    lines = line_set(documents, most=3000)
+    assert 1000 < len(lines.hashes) <= 3000
+    assert lines.mask == 7  # 20,000 lines: an eighth is the first power of two that fits
+    elsewhere = np.zeros(len(lines.hashes), np.bool_)
+    elsewhere[lines.shared(documents[::2])] = True
+    found = [is_near_duplicate(document, lines, elsewhere) for document in documents]
+    sampled = [len(lines.places(document)) > 0 for document in documents]
+    assert found == [place % 2 == 0 and sampled[place] for place in range(500)]
+    assert sum(found) > 240
+    assert (lines.places(text(9999)) == -1).all()

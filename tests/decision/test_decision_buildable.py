@@ -52,6 +52,12 @@ def test_steps_batch_and_rates_follow_the_recipe(spec, budget, n_opt):
         assert built.hidden_learning_rate == pytest.approx(built.learning_rate * hidden)
 
 
+def test_shapes_have_the_vocabulary_of_the_runs_that_were_trained():
+    for built in buildable_around(family_of(SWEEP, "total", vocab_size=4096), 1e13, 1e6):
+        assert built.shape.vocab_size == 4096
+        assert built.n_params == counted(built.shape, "total")
+
+
 def test_a_sweep_gives_its_context_its_vocabulary_and_its_recipe():
     spec = SweepSpec.model_validate({**SWEEP.model_dump(), "recipe": {"learning_rate": 0.001}})
     for built in buildable_around(family_of(spec, "total"), 1e13, 1e6):

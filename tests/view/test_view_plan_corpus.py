@@ -28,7 +28,7 @@ def test_of_a_text_that_is_elsewhere_only_the_tokens_are_known() -> None:
     assert list(corpus_lines(facts(None))) == ["corpus: 1.50M tokens to train on, 40.0k held out, by corpus.tokens"]
     document = corpus_document(facts(None))
     assert {key for key, value in document.items() if value is not None} == {
-        "fingerprint", "n_train_tokens", "n_heldout_tokens", "bytes_per_token",
+        "fingerprint", "n_train_tokens", "n_heldout_tokens", "bytes_per_token", "tokenizer", "vocab_size",
     }  # fmt: skip
     assert document.keys() == corpus_document(facts(READ)).keys()
 
