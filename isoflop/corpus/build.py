@@ -12,6 +12,7 @@ from pathlib import Path
 
 from isoflop.corpus.corpus import Corpus, load_corpus
 from isoflop.corpus.integrity import has_stamp, is_intact, stamp
+from isoflop.corpus.ready_tokens import ready_tokenizer
 from isoflop.corpus.shards import SHARD_TOKENS
 from isoflop.corpus.sources import Source, find_source
 from isoflop.corpus.tokenizer import make_tokenizer
@@ -25,6 +26,8 @@ from isoflop.spec import CorpusSpec, TokenizerSpec
 _BUILD_VERSION = 1
 
 _UNFINISHED = "building-"
+# Where what was fetched from elsewhere lies beside the corpora.
+SPOOLS = "spools"
 
 OnProgress = Callable[[float], None]
 
@@ -51,7 +54,7 @@ def open_corpus(
     Raises:
         IsoflopError: a source is missing, unreadable, empty, not text or being written to; `root` cannot be written.
     """
-    source = find_source(spec, base=base)
+    source = find_source(spec, base=base, spools=root / SPOOLS)
     _tidy(root)
     key = _request_key(spec, tokenizer, source)
     if (known := _known_corpus(root, key)) is not None:
@@ -66,17 +69,17 @@ def open_corpus(
                 fingerprint = write_corpus(
                     folder,
                     source,
-                    tokenizer=make_tokenizer(tokenizer),
+                    tokenizer=ready_tokenizer(spec) or make_tokenizer(tokenizer),
                     heldout_fraction=spec.heldout_fraction,
                     shard_tokens=shard_tokens,
                     on_read=_share_done(source, on_progress),
                 ).fingerprint
-                _check_unchanged(source, find_source(spec, base=base))
+                _check_unchanged(source, find_source(spec, base=base, spools=root / SPOOLS))
                 _put_in_place(folder, root, fingerprint)
             stamp(load_corpus(root, fingerprint), root / fingerprint)
             _remember(root, key, fingerprint)
     except OSError as error:
-        width = make_tokenizer(tokenizer).dtype.itemsize
+        width = (ready_tokenizer(spec) or make_tokenizer(tokenizer)).dtype.itemsize
         raise IsoflopError(
             f"Cannot build the corpus in {str(root)!r}: {error.strerror}.",
             hint=f"Give a folder that can be written and locked, with room for {width} bytes per token (--artifacts).",
@@ -94,18 +97,18 @@ def count_corpus(
     Raises:
         IsoflopError: a source is missing, unreadable, empty, not text or being written to.
     """
-    source = find_source(spec, base=base)
+    source = find_source(spec, base=base, spools=root / SPOOLS, fetch=False)
     if (known := _remembered(root, _request_key(spec, tokenizer, source))) is not None:
         return known.facts
     manifest = write_corpus(
         None,
         source,
-        tokenizer=make_tokenizer(tokenizer),
+        tokenizer=ready_tokenizer(spec) or make_tokenizer(tokenizer),
         heldout_fraction=spec.heldout_fraction,
         shard_tokens=SHARD_TOKENS,
         on_read=_share_done(source, on_progress),
     )
-    _check_unchanged(source, find_source(spec, base=base))
+    _check_unchanged(source, find_source(spec, base=base, spools=root / SPOOLS, fetch=False))
     return manifest.facts
 
 
@@ -118,7 +121,7 @@ def _share_done(source: Source, on_progress: OnProgress | None) -> Callable[[int
         nonlocal n_bytes_done
         n_bytes_done += n_bytes
         if on_progress is not None:
-            on_progress(n_bytes_done / n_bytes_in_all)
+            on_progress(min(1.0, n_bytes_done / n_bytes_in_all))  # packed files hold more
 
     return on_read
 
@@ -182,7 +185,7 @@ def _lock(root: Path) -> Iterator[None]:
 def _request_key(spec: CorpusSpec, tokenizer: TokenizerSpec, source: Source) -> str:
     request = {
         "version": _BUILD_VERSION,
-        "corpus": spec.model_dump(mode="json", exclude={"tokens"}),
+        "corpus": spec.request(),
         "tokenizer": tokenizer.model_dump(mode="json"),
         "interpreter": source.interpreter,
         "files": [(file.name, file.path, file.n_bytes, file.mtime_ns) for file in source.files],

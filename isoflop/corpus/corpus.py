@@ -7,13 +7,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from isoflop.corpus.ready_tokens import is_ready, stated_bytes_per_token
 from isoflop.corpus.shards import TokenStream, map_tokens
 from isoflop.corpus.tokenizer import BYTE, bytes_per_token, token_dtype
-from isoflop.corpus_facts import CorpusFacts, DocumentCounts, SplitRule
+from isoflop.corpus_facts import CorpusFacts, DocumentCounts, PartCounts, SplitRule
 from isoflop.errors import IsoflopError
 
 MANIFEST_NAME = "manifest.json"
 FINGERPRINT_LENGTH = 16
+
+# Fields added after the first corpora: they stay out of the file of a corpus that has nothing to say in them.
+_LATER_FIELDS = ("vocab_size", "n_empty_dropped", "mix")
 
 _FINGERPRINT = re.compile(rf"[0-9a-f]{{{FINGERPRINT_LENGTH}}}")
 
@@ -37,10 +41,12 @@ class Manifest(BaseModel):
     n_near_duplicates_dropped: int = Field(description="held-out documents with mostly lines of the training text")
     n_train_documents: int
     n_heldout_documents: int
-    n_train_bytes: int
-    n_heldout_bytes: int
+    n_train_bytes: int | None = Field(description="of text; null where its tokens alone are known")
+    n_heldout_bytes: int | None = Field(description="of text; null where its tokens alone are known")
     n_train_tokens: int
     n_heldout_tokens: int
+    n_empty_dropped: int = Field(0, ge=0, description="records without text; they count as no documents")
+    mix: tuple[PartCounts, ...] = Field((), description="the parts of a mixture")
     train_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
     heldout_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
 
@@ -51,7 +57,7 @@ class Manifest(BaseModel):
             fingerprint=self.fingerprint,
             n_train_tokens=self.n_train_tokens,
             n_heldout_tokens=self.n_heldout_tokens,
-            bytes_per_token=bytes_per_token(self.n_heldout_bytes, self.n_heldout_tokens),
+            bytes_per_token=self.bytes_per_token,
             documents=DocumentCounts(
                 source=self.source,
                 n_files=self.n_files,
@@ -61,12 +67,25 @@ class Manifest(BaseModel):
                 n_train=self.n_train_documents,
                 n_heldout=self.n_heldout_documents,
                 split=self.split,
+                n_empty=self.n_empty_dropped,
+                parts=self.mix,
             ),
+            tokenizer=self.tokenizer,
+            vocab_size=self.vocab_size,
         )
 
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Bytes of held-out text per token; None where the text behind the tokens is not known."""
+        if is_ready(self.tokenizer):
+            return stated_bytes_per_token(self.tokenizer)
+        assert self.n_heldout_bytes is not None
+        return bytes_per_token(self.n_heldout_bytes, self.n_heldout_tokens)
+
     def to_json(self) -> str:
-        """The manifest's file. It states a vocabulary only where that is not the byte tokenizer's."""
-        unsaid = {"vocab_size"} if self.vocab_size == BYTE.vocab_size else None
+        """The manifest's file. That of a corpus of bytes says no more than the first ones did."""
+        fields = type(self).model_fields
+        unsaid = {name for name in _LATER_FIELDS if getattr(self, name) == fields[name].default}
         return self.model_dump_json(indent=1, exclude=unsaid) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from isoflop.corpus.ready_tokens import ready_tokenizer, stated_bytes_per_token
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding, Severity
 from isoflop.spec import CorpusSpec
@@ -19,7 +20,17 @@ def facts_by_token_count(spec: CorpusSpec) -> CorpusFacts:
     """What `corpus.tokens` says of a text that is not here, held out as `corpus.heldout_fraction` says."""
     assert spec.tokens is not None
     n_heldout = round(spec.tokens * spec.heldout_fraction)
-    return CorpusFacts(ABSENT_FINGERPRINT, spec.tokens - n_heldout, n_heldout, BYTES_PER_TOKEN)
+    ready = ready_tokenizer(spec)
+    if ready is None:
+        return CorpusFacts(ABSENT_FINGERPRINT, spec.tokens - n_heldout, n_heldout, BYTES_PER_TOKEN)
+    return CorpusFacts(
+        ABSENT_FINGERPRINT,
+        spec.tokens - n_heldout,
+        n_heldout,
+        stated_bytes_per_token(ready.name),
+        tokenizer=ready.name,
+        vocab_size=ready.vocab_size,
+    )
 
 
 def absence_finding(spec: CorpusSpec, facts: CorpusFacts) -> Finding:
@@ -31,7 +42,7 @@ def absence_finding(spec: CorpusSpec, facts: CorpusFacts) -> Finding:
         f"{format_count(spec.tokens or 0)}, is not recorded, and has provisional run ids.",
         "Plan again where the text is: run ids hash the tokens themselves.",
         {
-            "paths": list(spec.paths),
+            "paths": [path for source in spec.sources for path in source.paths],
             "stated_tokens": spec.tokens,
             "n_train_tokens": facts.n_train_tokens,
             "n_heldout_tokens": facts.n_heldout_tokens,

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH, MANIFEST_NAME, Manifest
+from isoflop.corpus.part_sides import PartSides
+from isoflop.corpus.part_streams import SideWriter, room_for_parts
 from isoflop.corpus.shards import TokenWriter
 from isoflop.corpus.sources import Document, Source
 from isoflop.corpus.split import Side, Split, is_near_duplicate, split_documents, telling_lines
-from isoflop.corpus.text import refuse_binary
 from isoflop.corpus.tokenizer import Tokenizer
+from isoflop.corpus_facts import PartCounts
 from isoflop.errors import IsoflopError
 
 
@@ -32,28 +34,41 @@ def write_corpus(
         IsoflopError: a file is unreadable or is not text, or nothing can be held out.
     """
 
+    sides, n_empty = PartSides(source), 0
+
     def on_first_read(document: Document) -> None:
-        # An interpreter's own sources are text, and its corpus stays what it is.
-        if source.interpreter is None:
-            refuse_binary(document.text, path=document.path, start=document.start)
+        sides.see(document)
         on_read(len(document.text))
 
-    split = split_documents(source.documents(), heldout_fraction=heldout_fraction, on_read=on_first_read)
+    def on_empty() -> None:
+        nonlocal n_empty
+        n_empty += 1
+
+    documents = source.documents(on_empty)
+    split = sides.applied(split_documents(documents, heldout_fraction=heldout_fraction, on_read=on_first_read))
+    _refuse_one_block(source, split)
     held = list(split.of_side(source.documents(), Side.HELDOUT))
-    heldout_lines = {line for document in held for line in telling_lines(document.text)}
+    lines_of = telling_lines if source.is_text else _no_lines
+    heldout_lines = {line for document in held for line in lines_of(document.text)}
     lines_in_both = set[bytes]()
-    n_train_documents = n_train_bytes = 0
-    with TokenWriter(folder, "train", tokenizer.dtype, max_tokens=shard_tokens) as train:
+    with (
+        room_for_parts(folder, source.parts) as room,
+        TokenWriter(folder, "train", tokenizer.dtype, max_tokens=shard_tokens) as train,
+        TokenWriter(folder, "heldout", tokenizer.dtype, max_tokens=shard_tokens) as heldout,
+    ):
+        train_side, heldout_side = (
+            SideWriter(room, side, tokenizer.dtype, source.parts, final=final, max_tokens=shard_tokens)
+            for side, final in (("train", train), ("heldout", heldout))
+        )
         for document in split.of_side(source.documents(), Side.TRAIN):
-            train.write(tokenizer.encode(document.text))
-            lines_in_both |= heldout_lines.intersection(telling_lines(document.text))
-            n_train_documents += 1
-            n_train_bytes += len(document.text)
+            _write(train_side, tokenizer, document)
+            lines_in_both |= heldout_lines.intersection(lines_of(document.text))
             on_read(len(document.text))
-    kept = _without_near_duplicates(held, split, lines_in_both)
-    with TokenWriter(folder, "heldout", tokenizer.dtype, max_tokens=shard_tokens) as heldout:
+        train_side.close()
+        kept = _without_near_duplicates(held, split, lines_in_both) if source.is_text else held
         for document in kept:
-            heldout.write(tokenizer.encode(document.text))
+            _write(heldout_side, tokenizer, document)
+        heldout_side.close()
     manifest = Manifest(
         fingerprint=_fingerprint(tokenizer, train, heldout),
         tokenizer=tokenizer.name,
@@ -66,18 +81,46 @@ def write_corpus(
         n_documents=split.n_documents,
         n_duplicates_dropped=split.n_duplicates,
         n_near_duplicates_dropped=len(held) - len(kept),
-        n_train_documents=n_train_documents,
+        n_train_documents=train_side.n_documents,
         n_heldout_documents=len(kept),
-        n_train_bytes=n_train_bytes,
-        n_heldout_bytes=sum(len(document.text) for document in kept),
+        n_train_bytes=train_side.n_bytes if source.is_text else None,
+        n_heldout_bytes=heldout_side.n_bytes if source.is_text else None,
         n_train_tokens=sum(train.shard_tokens),
         n_heldout_tokens=sum(heldout.shard_tokens),
+        n_empty_dropped=n_empty,
+        mix=_part_counts(source, train_side, heldout_side),
         train_shards=tuple(train.shard_tokens),
         heldout_shards=tuple(heldout.shard_tokens),
     )
     if folder is not None:
         (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
+
+
+def _write(side: SideWriter, tokenizer: Tokenizer, document: Document) -> None:
+    tokens = tokenizer.encode(document.text)
+    side.write(tokens, part=document.part, n_documents=1, n_bytes=len(document.text))
+
+
+def _no_lines(text: bytes) -> list[bytes]:
+    """Tokens have none."""
+    return []
+
+
+def _refuse_one_block(source: Source, split: Split) -> None:
+    """Nothing is cut within a block of tokens, nor within the only document of a mixture."""
+    if split.rule == "by_position" and (source.parts or not source.is_text):
+        raise IsoflopError(
+            f"The corpus ({source.description}) is one document, {split.n_documents} times: nothing can be held out.",
+            hint="Point corpus.paths at more text.",
+        )
+
+
+def _part_counts(source: Source, train: SideWriter, heldout: SideWriter) -> tuple[PartCounts, ...]:
+    return tuple(
+        PartCounts(part.description, part.weight, one.n_taken, other.n_taken, one.n_tokens, other.n_tokens)
+        for part, one, other in zip(source.parts, train.counts, heldout.counts, strict=False)
+    )
 
 
 def _without_near_duplicates(held: list[Document], split: Split, lines_in_train: set[bytes]) -> list[Document]:

@@ -141,6 +141,6 @@ def _run_spec(spec: SweepSpec, shape: ModelShape, budget: float, corpus: CorpusF
         optimizer=recipe.optimizer,
         seed=seed,
         corpus_fingerprint=corpus.fingerprint,
-        tokenizer=spec.tokenizer.kind,
+        tokenizer=corpus.tokenizer,
         eval_tokens=spec.evaluation.tokens,
     )

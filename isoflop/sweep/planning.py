@@ -11,7 +11,6 @@ from isoflop.corpus import (
     is_absent,
     open_corpus,
     token_count_findings,
-    vocab_size,
 )
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.local.devices import DeviceChoice, slot_options
@@ -135,7 +134,7 @@ def _nothing_to_train(spec: SweepSpec, dropped: Sequence[DroppedCell]) -> Isoflo
 def _planned(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
     # What is drawn from a surface needs no memory.
     memory = None if spec.trainer == "simulated" else min(slot.memory_bytes for slot in slots)
-    plan = make_plan(spec, corpus.facts, vocab_size=vocab_size(spec.tokenizer), memory_limit=memory, extra=extra)
+    plan = make_plan(spec, corpus.facts, vocab_size=corpus.facts.vocab_size, memory_limit=memory, extra=extra)
     plan = replace(plan, findings=(*corpus.findings, *plan.findings))
     return PlannedSweep(plan, slots, corpus.facts, memory, recordable=corpus.is_here)
 
