@@ -46,7 +46,11 @@ def open_unpacked(file: SourceFile) -> BinaryIO:
         if not is_packed(file.path):
             return opened
         kind, unpack = _OPENERS[PurePath(file.path).suffix.lower()]
-        stream: Any = io.BufferedReader(_Unpacked(opened, unpack(opened, file.path), kind, file), _CHUNK)
+        unpacked = _Unpacked(opened, unpack(opened, file.path), kind, file)
+        if not file.n_bytes:
+            # Not even what packs nothing is empty; gzip and bz2 of the standard library take it for that.
+            raise unpacked.damaged(EOFError())
+        stream: Any = io.BufferedReader(unpacked, _CHUNK)
         return stream  # type: ignore[no-any-return]
     except OSError as error:
         raise unreadable(file.path, error) from None
@@ -97,7 +101,7 @@ class _Unpacked(io.RawIOBase):
         except _DAMAGE as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise unreadable(self._file.path, error) from None
-            raise self._damaged(error) from None
+            raise self.damaged(error) from None
         self._n_bytes += len(chunk)
         refuse_bomb(self._file, self._n_bytes)
         buffer[: len(chunk)] = chunk
@@ -107,7 +111,8 @@ class _Unpacked(io.RawIOBase):
         self._opened.close()
         super().close()
 
-    def _damaged(self, error: Exception) -> IsoflopError:
+    def damaged(self, error: Exception) -> IsoflopError:
+        """The error that what is left cannot be unpacked."""
         needs_memory = isinstance(error, lzma.LZMAError) and "emory" in str(error)
         why = f"it needs more than {_XZ_MEMORY // 2**20} MiB of memory" if needs_memory else "it was cut off or altered"
         return IsoflopError(
