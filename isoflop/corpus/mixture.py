@@ -12,7 +12,7 @@ from isoflop.corpus.documents import Document, Part, Reader, Source, SourceFile
 from isoflop.corpus.shards import TokenStream, TokenWriter
 from isoflop.errors import IsoflopError
 
-# Tokens of a run at most, so that few documents are cut: a few dozen web pages.
+# Tokens of a run, nearly twice as many at most, so that few documents are cut: a few dozen web pages.
 RUN_TOKENS = 1 << 15
 
 

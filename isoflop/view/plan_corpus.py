@@ -60,7 +60,7 @@ def corpus_document(corpus: CorpusFacts) -> dict[str, object]:
         "n_train_documents": documents and documents.n_train,
         "n_heldout_documents": documents and documents.n_heldout,
         "n_empty_dropped": documents and documents.n_empty,
-        "parts": documents and [asdict(part) for part in documents.parts],
+        "mix": documents and [asdict(part) for part in documents.parts],
         "split": documents and documents.split,
         "n_train_tokens": corpus.n_train_tokens,
         "n_heldout_tokens": corpus.n_heldout_tokens,

@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from pyarrow import parquet
 from isoflop.corpus import Corpus, Manifest, count_corpus, open_corpus
 from isoflop.corpus.formats import unpacking
 from isoflop.corpus.formats.plain_text import LARGEST_DOCUMENT
+from isoflop.corpus.sources import find_source
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
@@ -299,3 +301,23 @@ def test_a_dry_count_of_records_is_that_of_the_corpus(tmp_path: Path) -> None:
     counted = count_corpus(spec, TokenizerSpec(), root=tmp_path / "root", base=tmp_path)
     assert not (tmp_path / "root").exists()
     assert counted == opened(tmp_path, paths=["texts"], **keys).facts
+
+
+def test_a_parquet_file_that_says_it_is_a_bomb_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacking, "SMALL_BYTES", 1 << 20)
+    content = table([f"{n:06d}" + "a" * 20_000 for n in range(300)])
+    parquet.write_table(content, tmp_path / "x", use_dictionary=False, compression="zstd")
+    with pytest.raises(IsoflopError, match="unpacks to more than 5 MiB, over 200 times as much"):
+        opened(tmp_path, source="parquet", paths=["x"])
+
+
+def test_readers_of_every_format_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("text")
+    for source in ("files", "jsonl", "parquet", "arrow"):
+        spec = CorpusSpec.model_validate({"source": source, "paths": ["x"]})
+        mixed = CorpusSpec.model_validate({"mix": [{"source": source, "paths": ["x"], "weight": 1}, {"weight": 1}]})
+        for one in (spec, mixed):
+            found = find_source(one, base=tmp_path)
+            assert pickle.loads(pickle.dumps(found)).files == found.files

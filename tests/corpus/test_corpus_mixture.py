@@ -150,7 +150,7 @@ def test_a_plan_shows_what_each_part_has_and_gives(tmp_path: Path) -> None:
     part = facts.documents.parts[1]
     said = f"75 % from files b: {part.n_train_tokens / 1000:.2f}k of its {part.n_train_unique / 1000:.1f}k tokens, "
     assert said in " ".join(corpus_lines(facts))
-    shown = corpus_document(facts)["parts"]
+    shown = corpus_document(facts)["mix"]
     assert isinstance(shown, list) and [one["source"] for one in shown] == ["files a", "files b"]
 
 
