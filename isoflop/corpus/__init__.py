@@ -3,6 +3,7 @@
 from isoflop.corpus.build import count_corpus, open_corpus
 from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
 from isoflop.corpus.findings import absence_finding, facts_by_token_count, token_count_findings
+from isoflop.corpus.ready_tokens import as_stated
 from isoflop.corpus.sequences import batch, batch_starts, heldout_sequences
 from isoflop.corpus.sources import is_absent
 from isoflop.corpus.tokenizer import Tokenizer, make_tokenizer, vocab_size
@@ -12,6 +13,7 @@ __all__ = [
     "Manifest",
     "Tokenizer",
     "absence_finding",
+    "as_stated",
     "batch",
     "batch_starts",
     "count_corpus",

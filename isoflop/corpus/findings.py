@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from isoflop.corpus.ready_tokens import ready_tokenizer, stated_bytes_per_token
+from isoflop.corpus.ready_tokens import as_stated
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding, Severity
 from isoflop.spec import CorpusSpec
@@ -20,17 +20,8 @@ def facts_by_token_count(spec: CorpusSpec) -> CorpusFacts:
     """What `corpus.tokens` says of a text that is not here, held out as `corpus.heldout_fraction` says."""
     assert spec.tokens is not None
     n_heldout = round(spec.tokens * spec.heldout_fraction)
-    ready = ready_tokenizer(spec)
-    if ready is None:
-        return CorpusFacts(ABSENT_FINGERPRINT, spec.tokens - n_heldout, n_heldout, BYTES_PER_TOKEN)
-    return CorpusFacts(
-        ABSENT_FINGERPRINT,
-        spec.tokens - n_heldout,
-        n_heldout,
-        stated_bytes_per_token(ready.name),
-        tokenizer=ready.name,
-        vocab_size=ready.vocab_size,
-    )
+    facts = CorpusFacts(ABSENT_FINGERPRINT, spec.tokens - n_heldout, n_heldout, BYTES_PER_TOKEN)
+    return as_stated(facts, spec)
 
 
 def absence_finding(spec: CorpusSpec, facts: CorpusFacts) -> Finding:

@@ -42,7 +42,7 @@ def spooled(spec: SourceSpec, *, base: Path, spools: Path | None, fetch: bool) -
                     _fetch(request, path)
         except OSError as error:
             raise IsoflopError(
-                f"Cannot put the dataset {request.dataset!r} into {str(spools)!r}: {error.strerror or error}.",
+                f"Cannot put the dataset {request.name!r} into {str(spools)!r}: {error.strerror or error}.",
                 hint="Give a folder that can be written, with room for corpus.max_bytes (--artifacts).",
             ) from error
     file = source_file(path, PurePath(path.name))
@@ -51,8 +51,10 @@ def spooled(spec: SourceSpec, *, base: Path, spools: Path | None, fetch: bool) -
 
 @dataclass(frozen=True)
 class _Request:
-    """What is asked for. `local` are the files of a dataset that is a folder here, with size and time."""
+    """What is asked for. `local` are the files of a dataset that is a folder here, with size and time; `name` is what
+    the sweep file calls it, `dataset` what the library does."""
 
+    name: str
     dataset: str
     subset: str | None
     split: str
@@ -67,6 +69,7 @@ class _Request:
         folder = base / spec.dataset
         files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
         return cls(
+            spec.dataset,
             str(folder) if files else spec.dataset,
             spec.subset,
             spec.split or "train",
@@ -87,7 +90,7 @@ class _Request:
         revision = fetched.get("revision") or "of unknown revision"
         subset = f", subset {self.subset}" if self.subset else ""
         whole = "all" if fetched.get("is_whole") else f"the first {fetched.get('n_bytes')} bytes"
-        return f"dataset {self.dataset}{subset}, split {self.split}, {whole}, revision {revision}"
+        return f"dataset {self.name}{subset}, split {self.split}, {whole}, revision {revision}"
 
 
 def _fetch(request: _Request, path: Path) -> None:
@@ -129,7 +132,7 @@ def _stream(request: _Request) -> tuple[str | None, Iterator[Any]]:
         stream = datasets.load_dataset(request.dataset, request.subset, streaming=True, **options)
     columns = stream.column_names
     if columns is not None and request.field not in columns:
-        raise no_such_field(f"The dataset {request.dataset!r}", request.field, columns, noun="field")
+        raise no_such_field(f"The dataset {request.name!r}", request.field, columns, noun="field")
 
     def records() -> Iterator[Any]:
         with _told(request):
@@ -148,13 +151,13 @@ def _told(request: _Request) -> Iterator[None]:
     except Exception as error:
         why = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise IsoflopError(
-            f"Cannot fetch the dataset {request.dataset!r}, split {request.split!r}: {why}.",
+            f"Cannot fetch the dataset {request.name!r}, split {request.split!r}: {why}.",
             hint="Check corpus.dataset, subset, split and revision, and the network (HF_HUB_OFFLINE must not be set).",
         ) from error
 
 
 def _text(request: _Request, record: Any, n_before: int) -> str | None:
-    place = f"The dataset {request.dataset!r}, record {n_before + 1},"
+    place = f"The dataset {request.name!r}, record {n_before + 1},"
     if request.field not in record:
         raise no_such_field(place.rstrip(","), request.field, record, noun="field")
     value = record[request.field]
@@ -177,7 +180,7 @@ def _record_of(path: Path) -> Path:
 
 def _not_here(request: _Request) -> IsoflopError:
     return IsoflopError(
-        f"The dataset {request.dataset!r} has not been fetched yet.",
+        f"The dataset {request.name!r} has not been fetched yet.",
         hint="Run `isoflop plan` without --dry-run first: it fetches the text once and keeps it.",
     )
 

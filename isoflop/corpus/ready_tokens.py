@@ -1,8 +1,11 @@
 """The tokenizer of a corpus that is tokens already: it changes nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from isoflop.corpus.tokenizer import TokenDtype, Tokenizer, Tokens, token_dtype
+from isoflop.corpus_facts import CorpusFacts
 from isoflop.spec import CorpusSpec
 
 _NAME = "tokens-"
@@ -24,6 +27,15 @@ def ready_tokenizer(spec: CorpusSpec) -> Tokenizer | None:
         encode=_Identity(dtype),
         decode=_bytes_of,
     )
+
+
+def as_stated(facts: CorpusFacts, spec: CorpusSpec) -> CorpusFacts:
+    """The facts of a corpus that nobody has read, with the vocabulary that the sweep file states for ready tokens."""
+    ready = ready_tokenizer(spec)
+    if ready is None:
+        return facts
+    bytes_per_token = stated_bytes_per_token(ready.name)
+    return replace(facts, tokenizer=ready.name, vocab_size=ready.vocab_size, bytes_per_token=bytes_per_token)
 
 
 def is_ready(tokenizer: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from isoflop.corpus import (
     absence_finding,
+    as_stated,
     count_corpus,
     facts_by_token_count,
     is_absent,
@@ -81,7 +82,7 @@ def sweep_corpus(
     """
     base, root = file.resolve().parent, corpora(artifacts)
     if spec.trainer == "simulated":
-        return SweepCorpus(NO_CORPUS)
+        return SweepCorpus(as_stated(NO_CORPUS, spec.corpus))
     if not text_needed and _stands_in(spec, base):
         facts = facts_by_token_count(spec.corpus)
         return SweepCorpus(facts, (absence_finding(spec.corpus, facts),), is_here=False)

@@ -17,6 +17,7 @@ from isoflop.corpus.formats.token_blocks import BLOCK_TOKENS
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec, SweepSpec, TokenizerSpec, parse_spec
+from isoflop.sweep.planning import sweep_corpus
 from isoflop.train.evaluate import heldout_loss
 from isoflop.view.plan_corpus import corpus_lines
 
@@ -287,3 +288,10 @@ def test_keys_of_new_sources_leave_old_sweeps_their_hash() -> None:
     assert old.corpus.request() == {
         "source": "files", "paths": ["a"], "pattern": "**/*.txt", "heldout_fraction": 0.02,
     }  # fmt: skip
+
+
+def test_a_simulated_sweep_has_the_vocabulary_of_its_tokens(tmp_path: Path) -> None:
+    corpus = {"source": "tokens", "paths": ["gone.bin"], "vocab_size": 1000}
+    spec = parse_spec({**MINIMAL, "trainer": "simulated", "corpus": corpus}, source="x")
+    facts = sweep_corpus(spec, tmp_path / "s.toml", tmp_path).facts
+    assert (facts.tokenizer, facts.vocab_size, facts.bytes_per_token) == ("tokens-1000", 1000, None)

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from isoflop.errors import IsoflopError
 
-# A record is one document in memory, several times while it is parsed; a book has 1 MiB.
-LARGEST_RECORD = 32 * 2**20
+# A record is one document in memory, and while it is parsed it may take ten times as much; a book has 1 MiB.
+LARGEST_RECORD = 16 * 2**20
 
 LEAVE_OUT = "leave the file out with corpus.paths or corpus.pattern"
 _MOST_NAMES = 20
