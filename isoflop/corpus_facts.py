@@ -4,8 +4,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 # Held out as each document's hash says; so, but one document was moved to a side that would be empty; or, of an only
-# document, its end.
-SplitRule = Literal["by_hash", "one_moved", "by_position"]
+# document, its end; or as the sweep file names files.
+SplitRule = Literal["by_hash", "one_moved", "by_position", "by_file"]
+
+
+@dataclass(frozen=True)
+class PartCounts:
+    """A source of a mixture.
+
+    Attributes:
+        source: where it came from, in words.
+        weight: its share of the tokens; those of all parts add up to 1.
+        n_train_tokens, n_heldout_tokens: what it gives.
+        n_train_unique, n_heldout_unique: what it has.
+    """
+
+    source: str
+    weight: float
+    n_train_tokens: int
+    n_heldout_tokens: int
+    n_train_unique: int
+    n_heldout_unique: int
 
 
 @dataclass(frozen=True)
@@ -18,6 +37,8 @@ class DocumentCounts:
         n_duplicates: documents dropped because an earlier one has the same bytes.
         n_near_duplicates: held-out documents dropped because most of their lines are in the training text.
         split: how the held-out documents were chosen, see `isoflop.corpus.split`.
+        n_empty: records without text, which were dropped and are in none of the other numbers.
+        parts: of a mixture.
     """
 
     source: str
@@ -28,6 +49,8 @@ class DocumentCounts:
     n_train: int
     n_heldout: int
     split: SplitRule
+    n_empty: int = 0
+    parts: tuple[PartCounts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +76,7 @@ class CorpusFacts:
         fingerprint: hash of the tokens and of the held-out split.
         n_train_tokens: tokens available for training.
         n_heldout_tokens: tokens available for evaluation.
-        bytes_per_token: UTF-8 bytes of text per token, for bits per byte; None where no text was read to count them.
+        bytes_per_token: UTF-8 bytes of text per token, for bits per byte; None where nobody knows them.
         documents: None where no text was read.
         tokenizer: its name, as runs record it.
         vocab_size: rows of the embedding and of the head of every model.

@@ -29,7 +29,10 @@ BASE: Content = {
 }
 
 # Another value for each key (or the whole section, where it cannot change alone), and the part of what is observed
-# that it must change. `refused`: the key has a single value so far.
+# that it must change. `fetched`: other cells, by a library that is not always there.
+_RECORDS: Content = {"source": "jsonl", "paths": ["more"], "heldout_fraction": 0.1}
+_TOKENS: Content = {"source": "tokens", "paths": ["more"], "vocab_size": 300, "heldout_fraction": 0.1}
+_FETCHED: Content = {"source": "hf", "dataset": "more/set", "max_bytes": 10**6, "heldout_fraction": 0.1}
 CHANGES: Mapping[str, tuple[object, str]] = {
     "name": ("other", "label"),
     "budgets": ([4e10, 2e11], "cells"),
@@ -50,7 +53,28 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "corpus.pattern": ("**/0*.txt", "cells"),
     "corpus.heldout_fraction": (0.3, "cells"),
     "corpus.tokens": (10**9, "findings"),
-    "tokenizer.kind": ("words", "refused"),
+    "corpus.field": ({**_RECORDS, "field": "body"}, "cells"),
+    "corpus.vocab_size": (_TOKENS, "cells"),
+    "corpus.bytes_per_token": ({**_TOKENS, "bytes_per_token": 4.5}, "cells"),
+    "corpus.separator": ({**_TOKENS, "separator": 7}, "cells"),
+    "corpus.format": ({**_TOKENS, "format": "nanogpt"}, "cells"),
+    "corpus.heldout": ({**_TOKENS, "heldout": "more/held.bin"}, "cells"),
+    "corpus.dataset": (_FETCHED, "fetched"),
+    "corpus.subset": ({**_FETCHED, "subset": "default"}, "fetched"),
+    "corpus.split": ({**_FETCHED, "split": "train"}, "fetched"),
+    "corpus.revision": ({**_FETCHED, "revision": "main"}, "fetched"),
+    "corpus.max_bytes": ({**_FETCHED, "max_bytes": 10**5}, "fetched"),
+    "corpus.mix": (
+        {
+            "mix": [{"source": "files", "paths": [name], "weight": 1} for name in ("text", "more")],
+            "heldout_fraction": 0.1,
+        },
+        "cells",
+    ),
+    "tokenizer.kind": ({"kind": "bpe", "vocab_size": 270}, "cells"),
+    "tokenizer.vocab_size": ({"kind": "bpe", "vocab_size": 264}, "cells"),
+    "tokenizer.path": ({"kind": "file", "path": "more/tokenizer.json", "separator": "<|endoftext|>"}, "cells"),
+    "tokenizer.separator": ({"kind": "file", "path": "more/tokenizer.json", "separator": "</s>"}, "cells"),
     "recipe.optimizer": ("sgd", "cells"),
     "recipe.momentum": ({"optimizer": "sgd", "momentum": 0.5, "min_steps": 20, "max_epochs": 1000.0}, "cells"),
     "recipe.matrix_learning_rate": (
@@ -149,11 +173,17 @@ def changed(content: Content, key: str, value: object) -> dict[str, Any]:
 
 def as_toml(content: Content) -> str:
     """The content of a sweep file; JSON's numbers, strings and lists are TOML's too."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in content.items() if not isinstance(value, Mapping)]
+    lines = [f"{key} = {_as_toml(value)}" for key, value in content.items() if not isinstance(value, Mapping)]
     for section, values in content.items():
         if isinstance(values, Mapping):
-            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+            lines += [f"[{section}]", *(f"{key} = {_as_toml(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"
+
+
+def _as_toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_as_toml(inner)}" for key, inner in value.items()) + "}"
+    return f"[{', '.join(map(_as_toml, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 def answer(artifacts: Path, plan: Plan, wrong: Mapping[str, Content] | None = None) -> None:

@@ -9,6 +9,7 @@ from isoflop.corpus.findings import (
     token_count_findings,
     tokenizer_findings,
 )
+from isoflop.corpus.ready_tokens import as_stated
 from isoflop.corpus.sequences import batch, batch_starts, heldout_sequences
 from isoflop.corpus.sources import is_absent
 from isoflop.corpus.tokenizer import Tokenizer
@@ -21,6 +22,7 @@ __all__ = [
     "Progress",
     "Tokenizer",
     "absence_finding",
+    "as_stated",
     "batch",
     "batch_starts",
     "corpus_tokenizer",

@@ -14,6 +14,7 @@ from isoflop.corpus.building import OnProgress
 from isoflop.corpus.corpus import Corpus, load_corpus
 from isoflop.corpus.encoder_pool import EncoderDiedError
 from isoflop.corpus.integrity import has_stamp, is_intact, stamp
+from isoflop.corpus.ready_tokens import ready_tokenizer
 from isoflop.corpus.shards import SHARD_TOKENS
 from isoflop.corpus.sources import Source, find_source
 from isoflop.corpus.tokenizer_choice import make_tokenizer, tokenizer_request
@@ -27,6 +28,8 @@ from isoflop.spec import CorpusSpec, TokenizerSpec
 _BUILD_VERSION = 1
 
 _UNFINISHED = "building-"
+# Where what was fetched from elsewhere lies beside the corpora.
+SPOOLS = "spools"
 
 
 def open_corpus(
@@ -55,7 +58,7 @@ def open_corpus(
     Raises:
         IsoflopError: a source is missing, unreadable, empty, not text or being written to; `root` cannot be written.
     """
-    source = find_source(spec, base=base)
+    source = find_source(spec, base=base, spools=root / SPOOLS)
     _tidy(root)
     key = _request_key(spec, tokenizer, source, base)
     if (known := _known_corpus(root, key)) is not None:
@@ -70,11 +73,11 @@ def open_corpus(
                 fingerprint = write_corpus(
                     folder,
                     source,
-                    tokenizer=make_tokenizer(tokenizer, base=base),
+                    tokenizer=ready_tokenizer(spec) or make_tokenizer(tokenizer, base=base),
                     heldout_fraction=spec.heldout_fraction,
                     how=Writing(shard_tokens, processes, note_seconds, on_progress),
                 ).fingerprint
-                _check_unchanged(source, find_source(spec, base=base))
+                _check_unchanged(source, find_source(spec, base=base, spools=root / SPOOLS))
                 _put_in_place(folder, root, fingerprint)
             stamp(load_corpus(root, fingerprint), root / fingerprint)
             _remember(root, key, fingerprint)
@@ -103,17 +106,17 @@ def count_corpus(
     Raises:
         IsoflopError: a source is missing, unreadable, empty, not text or being written to.
     """
-    source = find_source(spec, base=base)
+    source = find_source(spec, base=base, spools=root / SPOOLS, fetch=False)
     if (known := _remembered(root, _request_key(spec, tokenizer, source, base))) is not None:
         return known.facts
     manifest = write_corpus(
         None,
         source,
-        tokenizer=make_tokenizer(tokenizer, base=base),
+        tokenizer=ready_tokenizer(spec) or make_tokenizer(tokenizer, base=base),
         heldout_fraction=spec.heldout_fraction,
         how=Writing(SHARD_TOKENS, processes, on_progress=on_progress),
     )
-    _check_unchanged(source, find_source(spec, base=base))
+    _check_unchanged(source, find_source(spec, base=base, spools=root / SPOOLS, fetch=False))
     return manifest.facts
 
 
@@ -189,7 +192,7 @@ def _lock(root: Path) -> Iterator[None]:
 def _request_key(spec: CorpusSpec, tokenizer: TokenizerSpec, source: Source, base: Path) -> str:
     request = {
         "version": _BUILD_VERSION,
-        "corpus": spec.model_dump(mode="json", exclude={"tokens"}),
+        "corpus": spec.request(),
         "tokenizer": tokenizer_request(tokenizer, base=base),
         "interpreter": source.interpreter,
         "files": [(file.name, file.path, file.n_bytes, file.mtime_ns) for file in source.files],

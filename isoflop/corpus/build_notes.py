@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from isoflop.corpus.document_batches import Encoded
 from isoflop.corpus.line_set import LineSet
 from isoflop.corpus.split import Split
 from isoflop.corpus_facts import SplitRule
@@ -27,14 +26,36 @@ NOTE_SECONDS = 10.0
 _FOLDER, _SPLIT, _DONE, _SIDES, _LINES = "unfinished", "split.json", "done.json", "sides.npy", "lines.npy"
 
 
+class Written(BaseModel):
+    """What is written of one stream of tokens: of a side, or of a part of a mixture on it.
+
+    Attributes:
+        n_bytes: of text as it was encoded.
+        shard_tokens: tokens in each shard.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_documents: int = 0
+    n_bytes: int = 0
+    shard_tokens: tuple[int, ...] = ()
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in all shards."""
+        return sum(self.shard_tokens)
+
+
 class Done(BaseModel):
     """The training documents that are written: the first ones of that side.
 
     Attributes:
         tokenizer: name of what encoded them.
+        max_tokens: in every shard but the last of a stream.
+        n_empty: records of the corpus without text.
         n_sample_bytes: training text that the tokenizer was trained on.
-        n_bytes: of text as it was encoded.
-        shard_tokens: tokens in each shard, `max_tokens` in all but the last.
+        n_replaced: bytes that are not UTF-8 and could not be encoded as they are.
+        streams: what is written, of each part of a mixture or of the only source.
         shared: held-out lines found so far, a bit each, packed.
     """
 
@@ -42,22 +63,21 @@ class Done(BaseModel):
 
     tokenizer: str
     max_tokens: int
+    n_empty: int = 0
     n_sample_bytes: int = 0
-    n_documents: int = 0
-    n_bytes: int = 0
     n_replaced: int = 0
-    shard_tokens: tuple[int, ...] = ()
-    shared: str = ""
+    streams: tuple[Written, ...]
+    shared: str
 
-    def and_then(self, batch: Encoded) -> "Done":
-        """The same with a batch more of documents."""
-        return self.model_copy(
-            update={
-                "n_documents": self.n_documents + batch.n_documents,
-                "n_bytes": self.n_bytes + batch.n_bytes,
-                "n_replaced": self.n_replaced + batch.n_replaced,
-            }
-        )
+    @property
+    def n_documents(self) -> int:
+        """Documents in all streams."""
+        return sum(stream.n_documents for stream in self.streams)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of text in all streams, as it was encoded."""
+        return sum(stream.n_bytes for stream in self.streams)
 
     def shared_lines(self, n_lines: int) -> NDArray[np.bool_]:
         """For each held-out line whether the documents have it."""

@@ -7,17 +7,20 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from isoflop.corpus.ready_tokens import is_ready, stated_bytes_per_token
 from isoflop.corpus.shards import TokenStream, map_tokens
 from isoflop.corpus.tokenizer import BYTE, Tokenizer, bytes_per_token, token_dtype
 from isoflop.corpus.tokenizer_file import TOKENIZER_FILE, has_a_file, is_named_after, saved_tokenizer
-from isoflop.corpus_facts import CorpusFacts, DocumentCounts, EncodingCounts, SplitRule
+from isoflop.corpus_facts import CorpusFacts, DocumentCounts, EncodingCounts, PartCounts, SplitRule
 from isoflop.errors import IsoflopError
 
 MANIFEST_NAME = "manifest.json"
 FINGERPRINT_LENGTH = 16
 
 # Fields added after the first corpora: they stay out of the file of a corpus that has nothing to say in them.
-_LATER_FIELDS = ("vocab_size", "separator", "n_sample_bytes", "n_replaced_bytes", "n_checked", "n_lossy")
+_LATER_FIELDS = (
+    "vocab_size", "separator", "n_sample_bytes", "n_replaced_bytes", "n_checked", "n_lossy", "n_empty_dropped", "mix",
+)  # fmt: skip
 
 _REBUILD = "Run `isoflop run` with the sweep file again: it rebuilds the corpus from its sources."
 _FINGERPRINT = re.compile(rf"[0-9a-f]{{{FINGERPRINT_LENGTH}}}")
@@ -32,7 +35,7 @@ class Manifest(BaseModel):
     fingerprint: str = Field(description="hash of tokenizer, training tokens and held-out tokens")
     tokenizer: str
     vocab_size: int = Field(BYTE.vocab_size, ge=1, le=1 << 32, description="tokens are 0 .. vocab_size - 1")
-    separator: int = Field(BYTE.separator, ge=0, description="the token that ends every document")
+    separator: int | None = Field(BYTE.separator, ge=0, description="the token that ends every document, if known")
     n_sample_bytes: int = Field(0, ge=0, description="training text that the tokenizer was trained on")
     n_replaced_bytes: int = Field(0, ge=0, description="bytes that are not UTF-8 and were not encoded as they are")
     n_checked: int = Field(0, ge=0, description="held-out documents that were decoded again")
@@ -47,10 +50,12 @@ class Manifest(BaseModel):
     n_near_duplicates_dropped: int = Field(description="held-out documents with mostly lines of the training text")
     n_train_documents: int
     n_heldout_documents: int
-    n_train_bytes: int
-    n_heldout_bytes: int
+    n_train_bytes: int | None = Field(description="of text; null where its tokens alone are known")
+    n_heldout_bytes: int | None = Field(description="of text; null where its tokens alone are known")
     n_train_tokens: int
     n_heldout_tokens: int
+    n_empty_dropped: int = Field(0, ge=0, description="records without text; they count as no documents")
+    mix: tuple[PartCounts, ...] = Field((), description="the parts of a mixture")
     train_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
     heldout_shards: tuple[int, ...] = Field(min_length=1, description="tokens per file")
 
@@ -71,6 +76,8 @@ class Manifest(BaseModel):
                 n_train=self.n_train_documents,
                 n_heldout=self.n_heldout_documents,
                 split=self.split,
+                n_empty=self.n_empty_dropped,
+                parts=self.mix,
             ),
             tokenizer=self.tokenizer,
             vocab_size=self.vocab_size,
@@ -78,8 +85,11 @@ class Manifest(BaseModel):
         )
 
     @property
-    def bytes_per_token(self) -> float:
-        """Bytes of held-out text per token."""
+    def bytes_per_token(self) -> float | None:
+        """Bytes of held-out text per token; None where the text behind the tokens is not known."""
+        if is_ready(self.tokenizer):
+            return stated_bytes_per_token(self.tokenizer)
+        assert self.n_heldout_bytes is not None
         return bytes_per_token(self.n_heldout_bytes, self.n_heldout_tokens)
 
     def to_json(self) -> str:
@@ -123,8 +133,13 @@ def corpus_tokenizer(root: Path, fingerprint: str) -> Tokenizer:
 
 
 def _tokenizer(manifest: Manifest, folder: Path) -> Tokenizer:
-    if not has_a_file(manifest.tokenizer):
+    if manifest.tokenizer == BYTE.name:
         return BYTE
+    if not has_a_file(manifest.tokenizer) or manifest.separator is None:
+        raise IsoflopError(
+            f"The corpus {manifest.fingerprint} is tokens from elsewhere, without what made them.",
+            hint='Use a corpus that is text, with [tokenizer] kind = "file" where it is to have those tokens.',
+        )
     path = folder / TOKENIZER_FILE
     try:
         content = path.read_bytes()

@@ -1,11 +1,12 @@
 """Documents to tokens a batch at a time, and what is counted on the way: what a process of its own can do alone."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.corpus.documents import Document
 from isoflop.corpus.line_set import LineSet
 from isoflop.corpus.tokenizer import Tokenizer, Tokens
 
@@ -15,16 +16,26 @@ _MOST_DOCUMENTS = 1 << 12
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Documents that come one after the other, all of one part of a mixture."""
+
+    part: int
+    texts: list[bytes]
+
+
+@dataclass(frozen=True)
 class Encoded:
     """What became of a batch of documents.
 
     Attributes:
+        part: of a mixture, that they belong to.
         tokens: of all documents, one after the other, each with its separator.
         n_bytes: of text as it was encoded.
         n_replaced: bytes that are not UTF-8 and could not be encoded as they are.
         shared: places of the held-out lines that are in the batch.
     """
 
+    part: int
     tokens: Tokens
     n_documents: int
     n_bytes: int
@@ -32,28 +43,31 @@ class Encoded:
     shared: NDArray[np.intp]
 
 
-def batches(texts: Iterable[bytes], n_bytes: int = BATCH_BYTES) -> Iterator[list[bytes]]:
-    """The texts in order, in lists of about `n_bytes`."""
-    batch: list[bytes] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= n_bytes or len(batch) == _MOST_DOCUMENTS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def batches(documents: Iterable[Document], n_bytes: int = BATCH_BYTES) -> Iterator[Batch]:
+    """The documents in order, in batches of about `n_bytes`."""
+    texts: list[bytes] = []
+    size = part = 0
+    for document in documents:
+        if texts and (size >= n_bytes or len(texts) == _MOST_DOCUMENTS or document.part != part):
+            yield Batch(part, texts)
+            texts, size = [], 0
+        part = document.part
+        texts.append(document.text)
+        size += len(document.text)
+    if texts:
+        yield Batch(part, texts)
 
 
-def encode_batch(tokenizer: Tokenizer, lines: LineSet, texts: Sequence[bytes]) -> Encoded:
-    """The tokens of `texts` and what they have in common with the held-out `lines`.
+def encode_batch(tokenizer: Tokenizer, lines: LineSet, batch: Batch) -> Encoded:
+    """The tokens of a batch and what it has in common with the held-out `lines`.
 
     Raises:
-        IsoflopError: the tokenizer does not encode them.
+        IsoflopError: the tokenizer does not encode it.
     """
+    texts = batch.texts
     readable = [text if tokenizer.keeps_any_bytes else as_utf8(text) for text in texts]
     return Encoded(
+        part=batch.part,
         tokens=np.concatenate(tokenizer.encode_many(readable)),
         n_documents=len(texts),
         n_bytes=sum(map(len, readable)),

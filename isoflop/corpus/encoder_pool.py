@@ -14,7 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Pipe
 
-from isoflop.corpus.document_batches import Encoded, batches, encode_batch
+from isoflop.corpus.document_batches import Batch, Encoded, batches, encode_batch
+from isoflop.corpus.documents import Document
 from isoflop.corpus.encoder_process import Setup
 from isoflop.corpus.line_set import LineSet
 from isoflop.corpus.tokenizer import Tokenizer
@@ -28,7 +29,7 @@ _CODE = (
 )
 
 # The documents of a stream, encoded a batch at a time and in order.
-Encode = Callable[[Iterable[bytes]], Iterator[Encoded]]
+Encode = Callable[[Iterable[Document]], Iterator[Encoded]]
 
 
 class EncoderDiedError(IsoflopError):
@@ -41,8 +42,8 @@ def encoder(tokenizer: Tokenizer, lines: LineSet, *, processes: int, n_bytes: in
 
     The byte tokenizer is as fast as reading and stays in this process.
     """
-    if processes == 1 or tokenizer.file is None or n_bytes < SMALLEST_SHARED_BYTES:
-        yield lambda texts: (encode_batch(tokenizer, lines, batch) for batch in batches(texts))
+    if processes == 1 or tokenizer.file is None or tokenizer.separator is None or n_bytes < SMALLEST_SHARED_BYTES:
+        yield lambda documents: (encode_batch(tokenizer, lines, batch) for batch in batches(documents))
         return
     setup = Setup(tokenizer.file, tokenizer.name, tokenizer.vocab_size, tokenizer.separator, lines)
     with ExitStack() as started:
@@ -55,21 +56,21 @@ def encoder(tokenizer: Tokenizer, lines: LineSet, *, processes: int, n_bytes: in
             free.put(process)
         started.callback(threads.shutdown, wait=False, cancel_futures=True)
 
-        def encode(batch: list[bytes]) -> Encoded:
+        def encode(batch: Batch) -> Encoded:
             process = free.get()
             try:
                 return process.encode(batch)
             finally:
                 free.put(process)
 
-        yield lambda texts: _in_order(threads, encode, texts, most=2 * processes)
+        yield lambda documents: _in_order(threads, encode, documents, most=2 * processes)
 
 
 def _in_order(
-    threads: ThreadPoolExecutor, encode: Callable[[list[bytes]], Encoded], texts: Iterable[bytes], most: int
+    threads: ThreadPoolExecutor, encode: Callable[[Batch], Encoded], documents: Iterable[Document], most: int
 ) -> Iterator[Encoded]:
     waiting = deque[Future[Encoded]]()
-    for batch in batches(texts):
+    for batch in batches(documents):
         waiting.append(threads.submit(encode, batch))
         if len(waiting) > most:
             yield waiting.popleft().result()
@@ -90,7 +91,7 @@ class _EncoderProcess:
             )
         self._setup: Setup | None = setup
 
-    def encode(self, batch: list[bytes]) -> Encoded:
+    def encode(self, batch: Batch) -> Encoded:
         try:
             if self._setup is not None:
                 self._pipe.send(self._setup)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from isoflop.corpus.document_batches import encode_batch
+from isoflop.corpus.document_batches import Batch, encode_batch
 from isoflop.corpus.line_set import LineSet
 from isoflop.corpus.tokenizer_file import saved_tokenizer
 from isoflop.errors import IsoflopError
@@ -21,7 +21,7 @@ class Setup:
 
 
 def serve(descriptor: int) -> None:
-    """Answers each list of documents that comes through the pipe with what became of it, or message and hint."""
+    """Answers each batch of documents that comes through the pipe with what became of it, or message and hint."""
     with Connection(descriptor) as pipe:
         try:
             setup: Setup = pipe.recv()
@@ -33,9 +33,9 @@ def serve(descriptor: int) -> None:
                 where=f"The tokenizer {setup.name}",
             )
             while True:
-                texts: list[bytes] = pipe.recv()
+                batch: Batch = pipe.recv()
                 try:
-                    pipe.send(encode_batch(tokenizer, setup.lines, texts))
+                    pipe.send(encode_batch(tokenizer, setup.lines, batch))
                 except IsoflopError as error:
                     pipe.send((error.message, error.hint))
         except (EOFError, ConnectionError):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from isoflop.corpus.ready_tokens import as_stated
 from isoflop.corpus.tokenizer_choice import stated_tokenizer
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding, Severity
@@ -28,7 +29,8 @@ def facts_by_token_count(spec: CorpusSpec, tokenizer: TokenizerSpec, *, base: Pa
     name, vocab_size = stated_tokenizer(tokenizer, base=base)
     per_token = BYTES_PER_TOKEN if tokenizer.kind == "byte" else None
     train = spec.tokens - n_heldout
-    return CorpusFacts(ABSENT_FINGERPRINT, train, n_heldout, per_token, tokenizer=name, vocab_size=vocab_size)
+    facts = CorpusFacts(ABSENT_FINGERPRINT, train, n_heldout, per_token, tokenizer=name, vocab_size=vocab_size)
+    return as_stated(facts, spec)
 
 
 def absence_finding(spec: CorpusSpec, facts: CorpusFacts) -> Finding:
@@ -40,7 +42,7 @@ def absence_finding(spec: CorpusSpec, facts: CorpusFacts) -> Finding:
         f"{format_count(spec.tokens or 0)}, is not recorded, and has provisional run ids.",
         "Plan again where the text is: run ids hash the tokens themselves.",
         {
-            "paths": list(spec.paths),
+            "paths": [path for source in spec.sources for path in source.paths],
             "stated_tokens": spec.tokens,
             "n_train_tokens": facts.n_train_tokens,
             "n_heldout_tokens": facts.n_heldout_tokens,

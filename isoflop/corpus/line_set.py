@@ -56,6 +56,8 @@ class LineSet:
 
     def shared(self, texts: Iterable[bytes]) -> NDArray[np.intp]:
         """The places of those lines of the set that are in one of `texts`, ascending."""
+        if not len(self.hashes):
+            return np.empty(0, np.intp)
         found = [self.places(text) for text in texts]
         places = np.unique(np.concatenate(found)) if found else np.empty(0, np.intp)
         return places[places >= 0]

@@ -33,6 +33,8 @@ class TokenWriter:
 
     Attributes:
         shard_tokens: tokens in each shard so far; all but the last are full.
+        dtype: how a token is stored.
+        max_tokens: tokens of a full shard.
     """
 
     def __init__(
@@ -47,8 +49,8 @@ class TokenWriter:
         self.shard_tokens: list[int] = []
         self._folder = folder
         self._side = side
-        self._dtype = dtype
-        self._max_tokens = max_tokens
+        self.dtype = dtype
+        self.max_tokens = max_tokens
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
         self._unsynced: list[Path] = []
@@ -67,10 +69,10 @@ class TokenWriter:
     def write(self, tokens: Tokens) -> None:
         """Appends `tokens`, going on to the next shard where one is full."""
         while len(tokens):
-            if not self.shard_tokens or self.shard_tokens[-1] == self._max_tokens:
+            if not self.shard_tokens or self.shard_tokens[-1] == self.max_tokens:
                 self._begin_shard()
-            piece = tokens[: self._max_tokens - self.shard_tokens[-1]]
-            content = np.ascontiguousarray(piece, self._dtype).data
+            piece = tokens[: self.max_tokens - self.shard_tokens[-1]]
+            content = np.ascontiguousarray(piece, self.dtype).data
             if self._file is not None:
                 self._file.write(content)
             self._hash.update(content)
@@ -98,10 +100,10 @@ class TokenWriter:
 
     def _go_on_after(self, folder: Path, written: Sequence[int]) -> None:
         kept = [folder / shard_name(self._side, index) for index in range(len(written))]
-        for path in set(folder.glob(f"{self._side}-*.bin")) - set(kept):
+        for path in set(folder.glob(f"{self._side}-[0-9]*.bin")) - set(kept):  # not those of a part, train-part0
             path.unlink()
         for path, n_tokens in zip(kept, written, strict=True):
-            os.truncate(path, n_tokens * self._dtype.itemsize)
+            os.truncate(path, n_tokens * self.dtype.itemsize)
             with path.open("rb") as file:
                 while content := file.read(_PIECE_BYTES):
                     self._hash.update(content)

@@ -26,6 +26,9 @@ class Signature:
         return head.startswith(self.content, self.start)
 
 
+# Suffixes of files that are unpacked as they are read.
+UNPACKED = (".gz", ".zst", ".xz", ".bz2")
+
 SIGNATURES = (
     Signature(b"\x1f\x8b", "gzip", packed=True),
     Signature(b"\x28\xb5\x2f\xfd", "zstd", packed=True),
@@ -125,7 +128,8 @@ def _is_utf8(head: bytes) -> bool:
 def _hint(signature: Signature | None) -> str:
     leave_out = "leave the file out with corpus.paths or corpus.pattern"
     if signature is not None and signature.packed:
-        return f"Unpack it and train on the text inside, or {leave_out}."
+        suffixes = ", ".join(UNPACKED)
+        return f"Unpack it and train on the text inside ({suffixes} are unpacked by their suffix), or {leave_out}."
     if signature is not None and signature.format.startswith("UTF-"):
         return f"Convert it to UTF-8 (iconv -t UTF-8), or {leave_out}."
-    return f"A corpus consists of plain text files: extract the text, or {leave_out}."
+    return f"Another corpus.source may read it; else extract the text, or {leave_out}."

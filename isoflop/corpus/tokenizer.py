@@ -28,7 +28,7 @@ class Tokenizer:
     Attributes:
         name: what RunSpecs, manifests and fingerprints call it.
         vocab_size: tokens are 0 .. vocab_size - 1.
-        separator: the token that ends every document.
+        separator: the token that ends every document; None where nobody said which does.
         encode: the tokens of one document, the separator last.
         decode: the text of tokens, without separators.
         together: the tokens of several documents at once, where that is quicker than one by one.
@@ -38,7 +38,7 @@ class Tokenizer:
 
     name: str
     vocab_size: int
-    separator: int
+    separator: int | None
     encode: Callable[[bytes], Tokens]
     decode: Callable[[Tokens], bytes]
     together: Callable[[Sequence[bytes]], list[Tokens]] | None = None

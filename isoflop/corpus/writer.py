@@ -10,19 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.corpus.bpe import SAMPLE_BYTES, evenly_spaced, step_within_memory
-from isoflop.corpus.build_notes import NOTE_SECONDS, Done, Journal, Notes, packed
+from isoflop.corpus.build_notes import NOTE_SECONDS, Done, Journal, Notes, Written, packed
 from isoflop.corpus.building import Meter, OnProgress, Stage
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH, MANIFEST_NAME, Manifest
 from isoflop.corpus.document_batches import as_utf8
+from isoflop.corpus.documents import Document, Source
 from isoflop.corpus.encoder_pool import Encode, encoder
 from isoflop.corpus.line_set import LineSet, is_near_duplicate, line_set
+from isoflop.corpus.part_sides import PartSides
+from isoflop.corpus.part_streams import SideWriter, room_for_parts
 from isoflop.corpus.shards import TokenWriter, shard_name
-from isoflop.corpus.sources import Document, Source
 from isoflop.corpus.split import Side, Split, split_documents
-from isoflop.corpus.text import refuse_binary
 from isoflop.corpus.tokenizer import Tokenizer
 from isoflop.corpus.tokenizer_choice import BpeToTrain
 from isoflop.corpus.tokenizer_file import TOKENIZER_FILE
+from isoflop.corpus_facts import PartCounts
 from isoflop.errors import IsoflopError
 
 # Held-out text that is decoded again, to see whether the tokenizer keeps it.
@@ -58,26 +60,32 @@ def write_corpus(
 
     In a folder with the notes of an earlier builder of the same corpus it goes on from there. The files are read
     document by document, several times: to split them, for the held-out lines, and for each side; a tokenizer is
-    trained in between. Memory holds two bytes a document, and of the text a few batches.
+    trained in between. Memory holds two bytes a document (of a mixture 12), and of the text a few batches.
 
     Raises:
         IsoflopError: a file is unreadable or is not text, nothing can be held out, or the text cannot be encoded.
     """
     journal = Journal(folder, how.note_seconds)
-    begun = _noted(folder, journal.read(), tokenizer, how) if folder is not None else None
+    begun = _noted(folder, journal.read(), source, tokenizer, how=how) if folder is not None else None
     if begun is None:
         begun = _begin(folder, source, tokenizer, heldout_fraction, how)
-    ready, split, lines = begun.tokenizer, begun.split, begun.lines
+    ready, split, done = begun.tokenizer, begun.split, begun.done
+    final = () if source.parts else done.streams[0].shard_tokens
     with (
-        encoder(ready, lines, processes=how.processes, n_bytes=split.n_bytes) as encode,
-        TokenWriter(
-            folder, "train", ready.dtype, max_tokens=how.shard_tokens, written=begun.done.shard_tokens
-        ) as train,
+        encoder(ready, begun.lines, processes=how.processes, n_bytes=split.n_bytes) as encode,
+        room_for_parts(folder, source.parts) as room,
+        TokenWriter(folder, "train", ready.dtype, max_tokens=how.shard_tokens, written=final) as train,
         TokenWriter(folder, "heldout", ready.dtype, max_tokens=how.shard_tokens) as heldout,
+        SideWriter(
+            room, "train", source.parts, final=train, written=done.streams, n_replaced=done.n_replaced
+        ) as train_side,
+        SideWriter(room, "heldout", source.parts, final=heldout) as heldout_side,
     ):
-        done, shared = _write_train(train, encode, source, begun, journal=journal, how=how)
-        held = _Held(source, split, lines, shared)
-        kept = _write_heldout(heldout, encode, held)
+        shared = _write_train(train_side, encode, source, begun, journal=journal, how=how)
+        held = _Held(source, split, begun.lines, shared)
+        _write_heldout(heldout_side, encode, held)
+        train_side.close()
+        heldout_side.close()
     n_checked, n_lossy = _checked(ready, held)
     manifest = Manifest(
         fingerprint=_fingerprint(ready, train, heldout),
@@ -85,7 +93,7 @@ def write_corpus(
         vocab_size=ready.vocab_size,
         separator=ready.separator,
         n_sample_bytes=done.n_sample_bytes,
-        n_replaced_bytes=done.n_replaced + kept.n_replaced,
+        n_replaced_bytes=train_side.n_replaced + heldout_side.n_replaced,
         n_checked=n_checked,
         n_lossy=n_lossy,
         source=source.description,
@@ -95,13 +103,15 @@ def write_corpus(
         n_files=len(source.files),
         n_documents=split.n_documents,
         n_duplicates_dropped=split.n_duplicates,
-        n_near_duplicates_dropped=split.n_on(Side.HELDOUT) - kept.n_documents,
-        n_train_documents=done.n_documents,
-        n_heldout_documents=kept.n_documents,
-        n_train_bytes=done.n_bytes,
-        n_heldout_bytes=kept.n_bytes,
+        n_near_duplicates_dropped=split.n_on(Side.HELDOUT) - heldout_side.n_documents,
+        n_train_documents=train_side.n_documents,
+        n_heldout_documents=heldout_side.n_documents,
+        n_train_bytes=train_side.n_bytes if source.is_text else None,
+        n_heldout_bytes=heldout_side.n_bytes if source.is_text else None,
         n_train_tokens=train.n_tokens,
         n_heldout_tokens=heldout.n_tokens,
+        n_empty_dropped=done.n_empty,
+        mix=_part_counts(source, train_side, heldout_side),
         train_shards=tuple(train.shard_tokens),
         heldout_shards=tuple(heldout.shard_tokens),
     )
@@ -125,31 +135,29 @@ class _Begun:
     done: Done
 
 
-def _noted(folder: Path, noted: Notes | None, tokenizer: Tokenizer | BpeToTrain, how: Writing) -> _Begun | None:
+def _noted(
+    folder: Path, noted: Notes | None, source: Source, tokenizer: Tokenizer | BpeToTrain, *, how: Writing
+) -> _Begun | None:
     """What an earlier builder of this corpus noted, where its shards are those that this one would write."""
     if noted is None or noted.done.max_tokens != how.shard_tokens:
         return None
     ready = _earlier(folder, tokenizer)
-    if ready is None or ready.name != noted.done.tokenizer or not _are_written(folder, ready, noted.done):
+    if ready is None or ready.name != noted.done.tokenizer:
+        return None
+    names = [f"train-part{number}" for number in range(len(source.parts))] or ["train"]
+    streams = noted.done.streams
+    if len(streams) != len(names):
+        return None
+    if not all(_is_written(folder, name, stream, ready) for name, stream in zip(names, streams, strict=True)):
         return None
     return _Begun(ready, noted.split, noted.lines, noted.done)
 
 
-def _begin(
-    folder: Path | None, source: Source, tokenizer: Tokenizer | BpeToTrain, heldout_fraction: float, how: Writing
-) -> _Begun:
-    split = _split(source, heldout_fraction, folder, how)
-    ready, n_sample_bytes = _trained(tokenizer, source, split, how)
-    if folder is not None and ready.file is not None:
-        (folder / TOKENIZER_FILE).write_bytes(ready.file)
-    lines = line_set(_texts(source, split, Side.HELDOUT))
-    done = Done(
-        tokenizer=ready.name,
-        max_tokens=how.shard_tokens,
-        n_sample_bytes=n_sample_bytes,
-        shared=packed(np.zeros(len(lines.hashes), np.bool_)),
-    )
-    return _Begun(ready, split, lines, done)
+def _is_written(folder: Path, name: str, stream: Written, tokenizer: Tokenizer) -> bool:
+    """Whether the shards of a stream hold at least what is noted of them."""
+    sizes = [n_tokens * tokenizer.dtype.itemsize for n_tokens in stream.shard_tokens]
+    paths = [folder / shard_name(name, index) for index in range(len(sizes))]
+    return all(path.is_file() and path.stat().st_size >= size for path, size in zip(paths, sizes, strict=True))
 
 
 def _earlier(folder: Path, tokenizer: Tokenizer | BpeToTrain) -> Tokenizer | None:
@@ -162,22 +170,51 @@ def _earlier(folder: Path, tokenizer: Tokenizer | BpeToTrain) -> Tokenizer | Non
         return None
 
 
-def _are_written(folder: Path, tokenizer: Tokenizer, done: Done) -> bool:
-    sizes = [n_tokens * tokenizer.dtype.itemsize for n_tokens in done.shard_tokens]
-    paths = [folder / shard_name("train", index) for index in range(len(sizes))]
-    return all(path.is_file() and path.stat().st_size >= size for path, size in zip(paths, sizes, strict=True))
+def _begin(
+    folder: Path | None, source: Source, tokenizer: Tokenizer | BpeToTrain, heldout_fraction: float, how: Writing
+) -> _Begun:
+    split, n_empty = _split(source, heldout_fraction, folder, how)
+    _refuse_one_block(source, split)
+    ready, n_sample_bytes = _trained(tokenizer, source, split, how)
+    if folder is not None and ready.file is not None:
+        (folder / TOKENIZER_FILE).write_bytes(ready.file)
+    lines = line_set(_texts(source, split, Side.HELDOUT) if source.is_text else ())  # tokens have none
+    done = Done(
+        tokenizer=ready.name,
+        max_tokens=how.shard_tokens,
+        n_empty=n_empty,
+        n_sample_bytes=n_sample_bytes,
+        streams=tuple(Written() for _ in source.parts or (None,)),
+        shared=packed(np.zeros(len(lines.hashes), np.bool_)),
+    )
+    return _Begun(ready, split, lines, done)
 
 
-def _split(source: Source, heldout_fraction: float, folder: Path | None, how: Writing) -> Split:
+def _split(source: Source, heldout_fraction: float, folder: Path | None, how: Writing) -> tuple[Split, int]:
+    """The split, and the number of records without text."""
     meter = Meter(how.on_progress, Stage.READING, sum(file.n_bytes for file in source.files))
+    sides, n_empty = PartSides(source), 0
 
     def on_read(document: Document) -> None:
-        # An interpreter's own sources are text, and its corpus stays what it is.
-        if source.interpreter is None:
-            refuse_binary(document.text, path=document.path, start=document.start)
+        sides.see(document)
         meter.add(len(document.text))
 
-    return split_documents(source.documents(), heldout_fraction=heldout_fraction, on_read=on_read, folder=folder)
+    def on_empty() -> None:
+        nonlocal n_empty
+        n_empty += 1
+
+    documents = source.documents(on_empty)
+    split = split_documents(documents, heldout_fraction=heldout_fraction, on_read=on_read, folder=folder)
+    return sides.applied(split), n_empty
+
+
+def _refuse_one_block(source: Source, split: Split) -> None:
+    """Nothing is cut within a block of tokens, nor within the only document of a mixture."""
+    if split.rule == "by_position" and (source.parts or not source.is_text):
+        raise IsoflopError(
+            f"The corpus ({source.description}) is one document, {split.n_documents} times: nothing can be held out.",
+            hint="Point corpus.paths at more text.",
+        )
 
 
 def _trained(tokenizer: Tokenizer | BpeToTrain, source: Source, split: Split, how: Writing) -> tuple[Tokenizer, int]:
@@ -204,22 +241,20 @@ def _texts(source: Source, split: Split, side: Side) -> Iterator[bytes]:
 
 
 def _write_train(
-    train: TokenWriter, encode: Encode, source: Source, begun: _Begun, *, journal: Journal, how: Writing
-) -> tuple[Done, NDArray[np.bool_]]:
-    """What is done when all training documents are written, and which of the held-out lines are in them."""
+    train: SideWriter, encode: Encode, source: Source, begun: _Begun, *, journal: Journal, how: Writing
+) -> NDArray[np.bool_]:
+    """Which of the held-out lines are in the training text, all of which is written."""
     done, shared = begun.done, begun.done.shared_lines(len(begun.lines.hashes))
     meter = Meter(how.on_progress, Stage.TOKENISING, begun.split.n_bytes, done.n_bytes)
-    rest = islice(_texts(source, begun.split, Side.TRAIN), done.n_documents, None)
+    rest = islice(begun.split.of_side(source.documents(), Side.TRAIN), done.n_documents, None)
     for batch in encode(rest):
-        train.write(batch.tokens)
+        train.write(batch)
         shared[batch.shared] = True
-        done = done.and_then(batch)
         meter.add(batch.n_bytes)
         if journal.is_due:
-            train.sync()
-            at = done.model_copy(update={"shard_tokens": tuple(train.shard_tokens), "shared": packed(shared)})
-            journal.note(Notes(begun.split, begun.lines, at))
-    return done, shared
+            changes = {"streams": train.synced(), "n_replaced": train.n_replaced, "shared": packed(shared)}
+            journal.note(Notes(begun.split, begun.lines, done.model_copy(update=changes)))
+    return shared
 
 
 @dataclass(frozen=True)
@@ -231,27 +266,31 @@ class _Held:
     lines: LineSet
     shared: NDArray[np.bool_]
 
-    def kept(self) -> Iterator[bytes]:
-        """Their texts without near-duplicates of the training text."""
-        # One document repeats itself as its author meant it to.
-        keeps_all = self.split.rule == "by_position"
-        for text in _texts(self.source, self.split, Side.HELDOUT):
-            if keeps_all or not is_near_duplicate(text, self.lines, self.shared):
-                yield text
+    def kept(self) -> Iterator[Document]:
+        """Those that are no near-duplicates of the training text."""
+        # One document repeats itself as its author meant it to, and tokens have no lines.
+        keeps_all = self.split.rule == "by_position" or not self.source.is_text
+        for document in self.split.of_side(self.source.documents(), Side.HELDOUT):
+            if keeps_all or not is_near_duplicate(document.text, self.lines, self.shared):
+                yield document
 
 
-def _write_heldout(heldout: TokenWriter, encode: Encode, held: _Held) -> Done:
-    kept = Done(tokenizer="", max_tokens=0)
+def _write_heldout(heldout: SideWriter, encode: Encode, held: _Held) -> None:
     for batch in encode(held.kept()):
-        heldout.write(batch.tokens)
-        kept = kept.and_then(batch)
-    if not kept.n_documents:
+        heldout.write(batch)
+    if not heldout.n_documents:
         raise IsoflopError(
             f"No held-out text remains: each of {held.split.n_on(Side.HELDOUT)} held-out documents has most of its "
             "lines in the training text.",
             hint="Remove copies from the corpus, or raise corpus.heldout_fraction.",
         )
-    return kept
+
+
+def _part_counts(source: Source, train: SideWriter, heldout: SideWriter) -> tuple[PartCounts, ...]:
+    return tuple(
+        PartCounts(part.description, part.weight, one.n_taken, other.n_taken, one.n_tokens, other.n_tokens)
+        for part, one, other in zip(source.parts, train.counts, heldout.counts, strict=False)
+    )
 
 
 def _checked(tokenizer: Tokenizer, held: _Held) -> tuple[int, int]:
@@ -259,7 +298,7 @@ def _checked(tokenizer: Tokenizer, held: _Held) -> tuple[int, int]:
     if tokenizer.keeps_any_bytes:
         return 0, 0
     n_checked = n_lossy = n_bytes = 0
-    for text in map(as_utf8, held.kept()):
+    for text in (as_utf8(document.text) for document in held.kept()):
         n_checked += 1
         n_lossy += tokenizer.decode(tokenizer.encode(text)) != text
         n_bytes += len(text)

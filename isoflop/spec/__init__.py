@@ -1,6 +1,6 @@
 """The sweep file: one class per table, the question they make up together, and what is wrong with one."""
 
-from isoflop.spec.corpus_spec import CorpusSpec, TokenizerSpec
+from isoflop.spec.corpus_spec import CorpusSpec, MixSpec, SourceSpec, TokenizerSpec
 from isoflop.spec.grid_spec import GridSpec, ModelSpec
 from isoflop.spec.recipe_spec import RecipeSpec
 from isoflop.spec.sweep_spec import EvaluationSpec, FitSpec, Keep, RunPolicy, SweepSpec, load_spec, parse_spec
@@ -11,9 +11,11 @@ __all__ = [
     "FitSpec",
     "GridSpec",
     "Keep",
+    "MixSpec",
     "ModelSpec",
     "RecipeSpec",
     "RunPolicy",
+    "SourceSpec",
     "SweepSpec",
     "TokenizerSpec",
     "load_spec",

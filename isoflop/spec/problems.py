@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from datetime import date, time
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -65,8 +65,10 @@ def _keys(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
     keys: list[str] = []
     section: type[BaseModel] | None = model
     for part in problem["loc"]:
-        if section is None or not isinstance(part, str):
+        if section is None:
             break
+        if not isinstance(part, str):
+            continue  # the number of an entry of a list of tables
         keys.append(part)
         section = _section_of(section, part)
     return keys
@@ -114,6 +116,8 @@ def _unknown_key(keys: list[str], model: type[BaseModel], source: str) -> Isoflo
 def _section_of(section: type[BaseModel], name: str) -> type[BaseModel] | None:
     field = section.model_fields.get(name)
     annotation: Any = field.annotation if field is not None else None
+    if get_origin(annotation) is tuple:
+        annotation = get_args(annotation)[0]
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 

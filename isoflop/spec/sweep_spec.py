@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from isoflop.run_spec import Trainer
 from isoflop.shape import ParamCount
-from isoflop.spec.corpus_spec import CorpusSpec, TokenizerSpec
+from isoflop.spec.corpus_spec import LATER_CORPUS_KEYS, CorpusSpec, TokenizerSpec
 from isoflop.spec.grid_spec import GridSpec, ModelSpec
 from isoflop.spec.problems import first_problem
 from isoflop.spec.recipe_spec import RecipeSpec
@@ -21,6 +21,7 @@ Keep = Literal["best-per-budget", "all", "none"]
 
 # Keys of a table that were added after the first sweeps were recorded: see `SweepSpec.to_json`.
 _LATER_KEYS: Mapping[str, tuple[str, ...]] = {
+    "corpus": LATER_CORPUS_KEYS,
     "recipe": ("optimizer", "momentum", "matrix_learning_rate"),
     "tokenizer": ("vocab_size", "path", "separator"),
 }
@@ -81,6 +82,12 @@ class SweepSpec(Section):
         if centres is not None and len(centres) not in (1, len(self.budgets)):
             budgets = "1 budget" if len(self.budgets) == 1 else f"{len(self.budgets)} budgets"
             raise ValueError(f"grid.center_n_params lists {len(centres)} sizes for {budgets}")
+        return self
+
+    @model_validator(mode="after")
+    def _ready_tokens_need_no_tokenizer(self) -> "SweepSpec":
+        if self.corpus.sources[0].source == "tokens" and self.tokenizer != TokenizerSpec():
+            raise ValueError('corpus.source = "tokens" is read as it is: leave [tokenizer] out')
         return self
 
     def to_json(self) -> str:

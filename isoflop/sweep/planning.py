@@ -10,6 +10,7 @@ from isoflop.corpus import (
     Corpus,
     OnProgress,
     absence_finding,
+    as_stated,
     count_corpus,
     facts_by_token_count,
     is_absent,
@@ -92,7 +93,8 @@ def sweep_corpus(
     base, root = file.resolve().parent, corpora(artifacts)
     if spec.trainer == "simulated":
         name, vocab_size = stated_tokenizer(spec.tokenizer, base=base)
-        return SweepCorpus(replace(NO_CORPUS, tokenizer=name, vocab_size=vocab_size))
+        facts = replace(NO_CORPUS, tokenizer=name, vocab_size=vocab_size)
+        return SweepCorpus(as_stated(facts, spec.corpus))
     if not text_needed and _stands_in(spec, base):
         facts = facts_by_token_count(spec.corpus, spec.tokenizer, base=base)
         return SweepCorpus(facts, (absence_finding(spec.corpus, facts),), is_here=False)

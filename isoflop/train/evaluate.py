@@ -21,7 +21,7 @@ def heldout_loss(
     losses_of: SequenceLosses,
     *,
     pass_tokens: int,
-    bytes_per_token: float,
+    bytes_per_token: float | None,
     after_pass: Callable[[], None],
 ) -> HeldoutLoss:
     """Mean next-token loss over `sequences` (n, T + 1), each counted whole, `pass_tokens` of them at a time.
@@ -40,7 +40,7 @@ def heldout_loss(
         nats_per_token=nats,
         standard_error=spread / math.sqrt(n_sequences),
         n_tokens=n_sequences * length,
-        bits_per_byte=nats / (math.log(2) * bytes_per_token),
+        bits_per_byte=None if bytes_per_token is None else nats / (math.log(2) * bytes_per_token),
     )
 
 

@@ -27,13 +27,13 @@ from isoflop.corpus import open_corpus
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
 base, root = map(Path, sys.argv[1:3])
+spec = CorpusSpec.model_validate_json(sys.argv[5])
 
 def on_progress(at):
     if at.stage == "tokenising the corpus" and at.share > 0.5:
         (root / "half-way").touch()
         time.sleep(600)
 
-spec = CorpusSpec(source="files", paths=("texts",), heldout_fraction=0.1)
 tokenizer = TokenizerSpec.model_validate_json(sys.argv[4])
 open_corpus(spec, tokenizer, root=root, base=base, on_progress=on_progress, note_seconds=0, shard_tokens=100_000,
             processes=int(sys.argv[3]))
@@ -48,8 +48,8 @@ def write_texts(base: Path, n_documents: int = 600) -> None:
         (base / "texts" / f"{n}.txt").write_text("".join([*lines, f"a line of document {n} alone\n"]))
 
 
-def built(base: Path, root: Path, tokenizer: TokenizerSpec, **options) -> Corpus:
-    return open_corpus(FILES, tokenizer, root=root, base=base, shard_tokens=100_000, **options)
+def built(base: Path, root: Path, tokenizer: TokenizerSpec, spec: CorpusSpec = FILES, **options) -> Corpus:
+    return open_corpus(spec, tokenizer, root=root, base=base, shard_tokens=100_000, **options)
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,13 @@ def undisturbed(base: Path) -> dict[str, Manifest]:
     return {kind: built(base, base / "whole", tokenizer).manifest for kind, tokenizer in KINDS.items()}
 
 
-def killed_half_way(base: Path, root: Path, tokenizer: TokenizerSpec, processes: int = 1) -> Done:
+def killed_half_way(
+    base: Path, root: Path, tokenizer: TokenizerSpec, processes: int = 1, spec: CorpusSpec = FILES
+) -> Done:
     """What a builder had noted when it was killed."""
     root.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", BUILDER, str(base), str(root), str(processes), tokenizer.model_dump_json()]
+    asked = tokenizer.model_dump_json(), spec.model_dump_json(exclude_unset=True)
+    command = [sys.executable, "-c", BUILDER, str(base), str(root), str(processes), *asked]
     with subprocess.Popen(command) as builder:
         deadline = time.monotonic() + 150
         while not (root / "half-way").exists():
@@ -106,6 +109,23 @@ def test_a_killed_build_goes_on_where_it_was_to_the_same_corpus(
     names = [sorted(path.name for path in (root / whole.fingerprint).iterdir()) for root in (tmp_path, base / "whole")]
     assert names[0] == names[1]
     assert not list(tmp_path.glob("building-*"))
+
+
+def test_a_mixture_goes_on_within_its_parts(tmp_path: Path) -> None:
+    for part, n_documents in (("a", 60), ("b", 300)):
+        (tmp_path / part).mkdir()
+        for n in range(n_documents):
+            (tmp_path / part / f"{n}.txt").write_text(f"line of document {n} of {part}, and again\n" * 200)
+    parts = [{"source": "files", "paths": [part], "weight": n} for n, part in enumerate("ab", start=1)]
+    spec = CorpusSpec.model_validate({"mix": parts, "heldout_fraction": 0.1})
+    noted = killed_half_way(tmp_path, tmp_path / "root", KINDS["bytes"], spec=spec)
+    assert [stream.n_documents > 0 for stream in noted.streams] == [True, True]
+    heard: list[Progress] = []
+    corpus = built(tmp_path, tmp_path / "root", KINDS["bytes"], spec, on_progress=heard.append)
+    assert {at.stage for at in heard} == {"tokenising the corpus"}
+    assert heard[0].n_bytes > noted.n_bytes
+    assert corpus.manifest == built(tmp_path, tmp_path / "elsewhere", KINDS["bytes"], spec).manifest
+    assert not list((tmp_path / "root").rglob("*part*"))
 
 
 def test_a_text_that_changed_after_a_kill_is_built_from_its_beginning(tmp_path: Path) -> None:

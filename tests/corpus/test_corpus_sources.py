@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.corpus.sources import LARGEST_DOCUMENT, SourceFile, find_source, text_documents
+from isoflop.corpus.findings import absence_finding, facts_by_token_count
+from isoflop.corpus.sources import LARGEST_DOCUMENT, SourceFile, find_source, is_absent, text_documents
 from isoflop.errors import IsoflopError
-from isoflop.spec import CorpusSpec
+from isoflop.spec import CorpusSpec, TokenizerSpec
 
 
 def names(base: Path, *paths: str, pattern: str | Sequence[str] = "**/*.txt") -> list[str]:
@@ -143,3 +144,31 @@ def test_virtual_environments_inside_a_library_are_left_out(tmp_path: Path, monk
     (tmp_path / "dangling.py").symlink_to("nowhere.py")
     monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path)})
     assert [file.name for file in find_source(CorpusSpec(), base=tmp_path).files] == ["a.py"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "absent"),
+    [
+        ({"source": "jsonl", "paths": ["gone"]}, True),
+        ({"source": "parquet", "paths": ["here", "gone"]}, False),
+        ({"source": "tokens", "paths": ["gone"], "vocab_size": 9}, True),
+        ({"source": "hf", "dataset": "gone", "max_bytes": 1}, False),
+        ({"mix": [{"source": "arrow", "paths": ["gone"], "weight": 1}, {"weight": 1}]}, True),
+        ({"mix": [{"source": "arrow", "paths": [name], "weight": 1} for name in ("gone", "here")]}, False),
+    ],
+)
+def test_a_source_of_any_format_is_absent_where_none_of_its_paths_is_here(
+    tmp_path: Path, keys: dict[str, object], absent: bool
+) -> None:
+    (tmp_path / "here").mkdir()
+    assert is_absent(CorpusSpec.model_validate(keys), base=tmp_path) == absent
+
+
+def test_a_plan_without_ready_tokens_knows_their_vocabulary_and_says_where_they_belong() -> None:
+    keys = {"source": "tokens", "paths": ["gone"], "vocab_size": 1000, "bytes_per_token": 4.5}
+    facts = facts_by_token_count(CorpusSpec.model_validate({**keys, "tokens": 10**6}), TokenizerSpec(), base=Path())
+    assert (facts.tokenizer, facts.vocab_size, facts.bytes_per_token) == ("tokens-1000-4.5", 1000, 4.5)
+    parts = [{**keys, "paths": [name], "weight": 1} for name in ("a", "b")]
+    mixed = CorpusSpec.model_validate({"mix": parts, "tokens": 10**6})
+    facts = facts_by_token_count(mixed, TokenizerSpec(), base=Path())
+    assert absence_finding(mixed, facts).values["paths"] == ["a", "b"]

@@ -173,9 +173,9 @@ def test_a_part_of_a_large_file_may_begin_as_it_likes() -> None:
     refuse_binary(b"\xff\xfeis not the mark of UTF-16 here", path="a.txt", start=4096)
 
 
-def test_plan_refuses_a_compressed_corpus_and_leaves_no_trace_of_it(tmp_path: Path) -> None:
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(TEXT * 1000))
-    sweep = 'name = "s"\nbudgets = [1e10]\n[corpus]\nsource = "files"\npaths = ["a.txt.gz"]\n'
+def test_plan_refuses_a_packed_corpus_under_another_name_and_leaves_no_trace_of_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(gzip.compress(TEXT * 1000))
+    sweep = 'name = "s"\nbudgets = [1e10]\n[corpus]\nsource = "files"\npaths = ["a.txt"]\n'
     (tmp_path / "s.toml").write_text(sweep)
     said = " ".join(refused(tmp_path, "plan", "s.toml").split())
     assert "it begins like gzip" in said and "Unpack it" in said

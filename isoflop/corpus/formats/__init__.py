@@ -1,0 +1,1 @@
+"""What finds documents in files, a module per format."""
