@@ -122,3 +122,27 @@ def test_the_spool_says_what_was_fetched(tmp_path: Path) -> None:
     about = json.loads(next((tmp_path / "root" / "spools").glob("*.json")).read_bytes())
     assert (about["n_records"], about["is_whole"]) == (80, True)
     assert about["n_bytes"] == sum(map(len, DOCUMENTS))
+
+
+@needs_datasets
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("n_shards", [1, 3])
+def test_what_the_library_saves_to_disk_is_read_without_it(tmp_path: Path, n_shards: int) -> None:
+    from datasets import Dataset, DatasetDict
+
+    saved = Dataset.from_dict({"text": [*DOCUMENTS, None], "id": range(len(DOCUMENTS) + 1)})
+    DatasetDict({"train": saved, "test": saved.select([0])}).save_to_disk(
+        tmp_path / "saved", num_shards={"train": n_shards, "test": 1}
+    )
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in DOCUMENTS))
+    manifests = [
+        open_corpus(
+            CorpusSpec(source=source, paths=(path,), heldout_fraction=0.2, pattern=pattern),
+            TokenizerSpec(),
+            root=tmp_path / "root",
+            base=tmp_path,
+        ).manifest
+        for source, path, pattern in (("arrow", "saved/train", "data-*.arrow"), ("jsonl", "a.jsonl", "*"))
+    ]
+    assert len(list((tmp_path / "saved" / "train").glob("*.arrow"))) == n_shards
+    assert (manifests[0].fingerprint, manifests[0].n_empty_dropped) == (manifests[1].fingerprint, 1)

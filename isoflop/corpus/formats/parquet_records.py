@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from isoflop.corpus.documents import Document, SourceFile, unreadable
 from isoflop.corpus.formats.arrow_columns import ROWS, documents_of, text_column, without_bombs
 from isoflop.corpus.formats.arrow_faults import arrow_damage, in_words
+from isoflop.corpus.formats.parquet_pages import LARGEST_PAGE, page_sizes
 from isoflop.corpus.formats.record_faults import damaged, pyarrow_missing
 from isoflop.corpus.formats.unpacking import refuse_bomb
 
@@ -38,8 +40,7 @@ class ParquetReader:
             with parquet.ParquetFile(file.path, buffer_size=_BUFFER, pre_buffer=False) as opened:
                 text_column(opened.schema_arrow, self.field, path=file.path)
                 n_rows = opened.metadata.num_rows
-                # As the file says it: what its pages unpack to is seen only when they are, 2 GiB each at most.
-                refuse_bomb(file, _column_bytes(opened.metadata, self.field))
+                self._refuse_bombs(file, opened.metadata)
                 for batch in opened.iter_batches(ROWS, columns=[self.field], use_threads=False):
                     yield from documents_of(batch.column(0), self.field, file=file, first_row=row)
                     row += batch.num_rows
@@ -50,9 +51,15 @@ class ParquetReader:
         if row != n_rows:
             raise damaged(repr(file.path), f"says that it has {n_rows} rows, and has {row}")
 
-
-def _column_bytes(metadata: Any, field: str) -> int:
-    """What the column takes unpacked, by the file's own account."""
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    columns = (group.column(number) for group in groups for number in range(group.num_columns))
-    return sum(max(0, int(column.total_uncompressed_size)) for column in columns if column.path_in_schema == field)
+    def _refuse_bombs(self, file: SourceFile, metadata: Any) -> None:
+        """Nothing, where no page says that it is a bomb: pyarrow reserves what one says before it looks inside."""
+        n_bytes = 0
+        with Path(file.path).open("rb") as opened:
+            for size in page_sizes(opened, metadata, self.field):
+                n_bytes += max(0, size)
+                refuse_bomb(file, n_bytes)
+                if size > LARGEST_PAGE:
+                    raise damaged(
+                        f"{file.path!r}, column {self.field!r},",
+                        f"has a page of {size // 2**20} MiB; the largest that is read has {LARGEST_PAGE // 2**20} MiB",
+                    )
