@@ -29,7 +29,7 @@ BASE: Content = {
 }
 
 # Another value for each key (or the whole section, where it cannot change alone), and the part of what is observed
-# that it must change. `refused`: the key has a single value so far.
+# that it must change.
 CHANGES: Mapping[str, tuple[object, str]] = {
     "name": ("other", "label"),
     "budgets": ([4e10, 2e11], "cells"),
@@ -50,7 +50,10 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "corpus.pattern": ("**/0*.txt", "cells"),
     "corpus.heldout_fraction": (0.3, "cells"),
     "corpus.tokens": (10**9, "findings"),
-    "tokenizer.kind": ("words", "refused"),
+    "tokenizer.kind": ({"kind": "bpe", "vocab_size": 270}, "cells"),
+    "tokenizer.vocab_size": ({"kind": "bpe", "vocab_size": 264}, "cells"),
+    "tokenizer.path": ({"kind": "file", "path": "more/tokenizer.json", "separator": "<|endoftext|>"}, "cells"),
+    "tokenizer.separator": ({"kind": "file", "path": "more/tokenizer.json", "separator": "</s>"}, "cells"),
     "recipe.optimizer": ("sgd", "cells"),
     "recipe.momentum": ({"optimizer": "sgd", "momentum": 0.5, "min_steps": 20, "max_epochs": 1000.0}, "cells"),
     "recipe.matrix_learning_rate": (
