@@ -5,6 +5,7 @@ from html import escape
 from textwrap import shorten
 from typing import NamedTuple
 
+from isoflop.decision.confirmation import Confirmation
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.target import Target
 from isoflop.report.fit_wording import interval, nats, percent
@@ -120,6 +121,20 @@ def target_text(target: Target, level: float) -> str:
             f"D_opt {count(target.d_opt)} ({interval(target.d_opt_ci)})",
             f"{ratio(target.tokens_per_param)} tokens/param"
             + (f", {beyond:.1f} decades beyond the data" if beyond else ""),
+        )
+    )
+
+
+def confirm_text(one: Confirmation) -> str:
+    """A confirm run and what was predicted for it."""
+    prediction, done = one.prediction, one.observed
+    bounds = interval((prediction.loss_low, prediction.loss_high), nats)
+    return hover_text(
+        (
+            f"<b>confirm run {plain(one.cell.run_id)}</b>, not fitted",
+            _size(prediction.budget_flops, prediction.n_params, prediction.n_tokens),
+            f"loss {nats(done.val_loss)}" if done else "",
+            f"predicted {nats(prediction.loss)} ({percent(prediction.level)} interval {bounds})",
         )
     )
 

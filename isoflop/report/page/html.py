@@ -7,7 +7,7 @@ from html import escape
 from isoflop import __version__
 from isoflop.finding import Finding, Severity
 from isoflop.report.fit_wording import percent
-from isoflop.report.frontier_curves import optimal_params, optimal_tokens
+from isoflop.report.frontier_curves import confirmed_sizes, optimal_params, optimal_tokens
 from isoflop.report.page.plotly_frontier import frontier_plot
 from isoflop.report.page.plotly_plot import Plot
 from isoflop.report.page.plotly_valleys import MOST_RUNS, valley_plot
@@ -161,7 +161,11 @@ def _escape(text: str) -> str:
 def plots(summary: Summary) -> dict[str, Plot]:
     """The panels by the id of their place on the page; without any floor only the valleys."""
     fit, targets, laws = summary.fit, summary.targets, summary.laws
-    optima = {"params": optimal_params(fit, targets, laws), "tokens": optimal_tokens(fit, targets, laws)}
+    n_confirmed, d_confirmed = confirmed_sizes(summary)
+    optima = {
+        "params": optimal_params(fit, targets, laws, n_confirmed),
+        "tokens": optimal_tokens(fit, targets, laws, d_confirmed),
+    }
     shown = {name: optimum for name, optimum in optima.items() if optimum.floors or optimum.law}
     frontier = {name: frontier_plot(optimum, summary) for name, optimum in shown.items()}
     return {"valleys": valley_plot(summary), **frontier}
