@@ -31,10 +31,10 @@ def confirmation_table(confirmations: tuple[Confirmation, ...]) -> Table | None:
             Column("run", numeric=False, essential=False, whole=True),
         ),
         rows=tuple(row for one in confirmations for row in _rows(one)),
-        note="Never fitted. Predictions are those on record from before the runs existed; their intervals hold the error "
-        "of the law, of N_opt, and the noise of one run. Standard errors: of the optimum's size, loss less predicted "
-        "loss; of N/2 and 2N, loss less that of the optimum's size, by the noise of two runs. Error: of the loss, over "
-        "held-out sequences, which all runs share.",
+        note="Never fitted. Predictions were stored before the runs existed; their intervals hold the errors of the "
+        "law, of N_opt, and one run's noise. Standard errors: for the optimum, loss less predicted loss; for N/2 and "
+        "2N, loss less that of the optimum, by the noise of two runs. Error: of the loss over held-out sequences, "
+        "which are the same for all runs.",
     )
 
 

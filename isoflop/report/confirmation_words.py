@@ -14,8 +14,8 @@ def planned_sentence(prediction: Prediction) -> str:
     size = f"{count(prediction.n_params)} parameters on {count(prediction.n_tokens)} tokens"
     which = "confirm run" if prediction.place is ConfirmPlace.OPTIMUM else f"its neighbour {prediction.place.words}"
     return (
-        f"{which} at {format_flops(prediction.budget_flops)} FLOPs: {size}, loss {_predicted(prediction)}; stored before "
-        "it is trained."
+        f"{which} at {format_flops(prediction.budget_flops)} FLOPs: {size}, loss {_predicted(prediction)}; stored "
+        "before it is trained."
     )
 
 
@@ -106,8 +106,8 @@ def _changed(prediction: Prediction, changed: ChangedResults) -> str:
     known = [f"{number} {what}" for number, what in parts if number]
     what = ", ".join(known) if known else "losses of the same runs are others"
     return (
-        f"That prediction was made on {prediction.made_at[:10]} from {plural(prediction.n_rows, 'result')} and stays as "
-        f"it was; since then: {what}."
+        f"That prediction was made on {prediction.made_at[:10]} from {plural(prediction.n_rows, 'result')} and stays "
+        f"as it was; since then: {what}."
     )
 
 

@@ -21,7 +21,8 @@ from isoflop.spec import SweepSpec
 from isoflop.store import ConfirmPlace, Prediction, Store, hash_of_rows
 from isoflop.store.columns import utc_now
 from isoflop.sweep.planning import PlannedSweep
-from isoflop.units import format_count, format_flops
+from isoflop.units import format_flops
+from isoflop.wording import count
 
 if TYPE_CHECKING:
     from isoflop.fit import SweepFit
@@ -86,13 +87,13 @@ class ConfirmRuns:
         shape = nearest_shape(rule, wanted)
         refused = self.planned.why_not(self.spec, shape, budget)
         if not sizes[0] / SIZE_TOLERANCE <= wanted <= sizes[-1] * SIZE_TOLERANCE:
-            has = format_count(shape.n_params(rule.count))
-            refused = Limit.SHAPE, f"{format_count(wanted)} parameters cannot be built; the nearest shape has {has}"
+            has = count(shape.n_params(rule.count))
+            refused = Limit.SHAPE, f"{count(wanted)} parameters cannot be built; the nearest shape has {has}"
         if refused is not None:
             limit, reason = refused
             which = "confirm run" if place is ConfirmPlace.OPTIMUM else f"neighbour {place.words}"
             raise IsoflopError(
-                f"The {which} at {format_flops(budget)} FLOPs ({format_count(wanted)} parameters) cannot be trained: "
+                f"The {which} at {format_flops(budget)} FLOPs ({count(wanted)} parameters) cannot be trained: "
                 f"{reason}. Nothing was planned.",
                 hint=_HINTS.get(limit, "Give another C.")
                 + ("" if place is ConfirmPlace.OPTIMUM else " Or leave out --neighbours."),
@@ -110,13 +111,13 @@ class ConfirmRuns:
             seed += 1
 
     def _predict(self, place: ConfirmPlace, run: RunSpec, budget: float) -> Prediction:
-        target, count = self.target, self.spec.fit.params
+        target, counted = self.target, self.spec.fit.params
         assert target.n_opt and target.d_opt and target.n_opt_ci and target.d_opt_ci and self.fit.valley
-        n_params = run.shape.n_params(count)
+        n_params = run.shape.n_params(counted)
         loss = predict_loss(target, self.fit.valley, n_params, noise=self.fit.noise_sd, level=self.fit.level)
         if loss is None:
             raise IsoflopError(
-                f"The loss that the fit predicts at {format_count(n_params)} parameters has no finite interval.",
+                f"The loss that the fit predicts at {count(n_params)} parameters has no finite interval.",
                 hint="`isoflop fit SWEEP --target C` shows how wide it is; give a C nearer to the fitted budgets.",
             )
         fitted = [(row.cell.run_id, row.loss) for row in self.rows.rows if row.cell]
@@ -128,7 +129,7 @@ class ConfirmRuns:
             made_at=utc_now(),
             isoflop_version=__version__,
             estimator=target.estimator,
-            param_count=count,
+            param_count=counted,
             n_opt=target.n_opt,
             n_opt_low=target.n_opt_ci[0],
             n_opt_high=target.n_opt_ci[1],

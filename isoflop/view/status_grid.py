@@ -108,8 +108,10 @@ def _content(place: Position) -> tuple[str, str]:
 
 def _confirmed(place: Position) -> float | None:
     """The loss of a confirm run that nobody excluded: the only one of its size, and of no fit."""
+    if place.role is not Role.CONFIRM or place.state is not Standing.CHECK:
+        return None
     done = place.cells[0].completed
-    return done.val_loss if place.role is Role.CONFIRM and place.state is Standing.CHECK and done else None
+    return done.val_loss if done else None
 
 
 def _loss(loss: float | None) -> str:
