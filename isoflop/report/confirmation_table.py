@@ -24,7 +24,7 @@ def confirmation_table(confirmations: tuple[Confirmation, ...]) -> Table | None:
             Column("D", spare=4),
             Column("predicted", spare=1),
             Column(f"{level} interval", spare=2),
-            Column("loss"),
+            Column("reached"),
             Column("error", essential=False),
             Column("standard errors", numeric=False),
             Column("predicted on", numeric=False, essential=False),

@@ -150,7 +150,7 @@ def summarize(
     targets = fit.targets or fit.outlook
     n_budgets = len({row.budget_flops for row in source.rows})
     scale = scale_of_losses(source)
-    confirmations = tuple(one for part in source.sweeps for one in judge(part.predictions, part.cells))
+    confirmations = _confirmations(source)
     return Summary(
         title=f"IsoFLOP fit of {source.label}",
         scope=_scope(source, n_budgets),
@@ -184,6 +184,15 @@ def summarize(
         generated_at=generated_at,
         confirmations=confirmations,
     )
+
+
+def _confirmations(source: Source | Pool) -> tuple[Confirmation, ...]:
+    """The confirm runs of all sweeps, one that several sources have once."""
+    found: dict[str, Confirmation] = {}
+    for part in source.sweeps:
+        for one in judge(part.predictions, part.cells):
+            found.setdefault(one.prediction.run_id, one)
+    return tuple(found.values())
 
 
 def _of_fit(source: Source | Pool, fit: SweepFit, scale: LossScale) -> Iterator[Finding]:

@@ -97,6 +97,7 @@ def _caption(summary: Summary, panels: dict[str, Plot]) -> str:
         f"{percent(summary.fit.level)} intervals; hollow and dashed: a budget without a floor among its sizes."
     )
     marks += " Squares are completed runs that are left out of the fit." if _has_omissions(summary) else ""
+    marks += " Open stars are confirm runs, which no line is fitted to." if summary.confirmations else ""
     absent = "" if len(panels) > 1 else " No floor lies inside the sizes trained, so there is no frontier to draw."
     n_runs = len(summary.source.rows)
     thinned = f" Of {runs(n_runs)} about {MOST_RUNS} are drawn." if n_runs > MOST_RUNS else ""
