@@ -18,7 +18,7 @@ from isoflop.report.confirmation_words import confirmations_document
 from isoflop.report.fit_document import fit_document
 from isoflop.report.summary import Summary, summarize
 from isoflop.rundir import RunDir
-from isoflop.sources.load import load_source
+from isoflop.sources.load import load_source, load_sources
 from isoflop.sources.source import fit_source
 from isoflop.store import ConfirmPlace, open_store, run_cells, sweep_lock
 from isoflop.sweep.locks import lock_path
@@ -105,6 +105,8 @@ def test_a_pending_confirm_run_stays_in_the_plan_and_is_finished_by_a_plain_run(
     assert plan["changes"]["new"] == plan["changes"]["no_longer_asked_for"] == []
     said = confirmations(folder)[0]
     assert said["status"] == "pending" and "has no result yet" in said["sentences"][0]
+    codes = {finding.code for finding in summary(folder).findings}
+    assert "runs_pending" not in codes, "the fit lacks nothing"
     opened = train(folder)
     assert not opened.changes.differ
     assert confirming(folder)[0].result is not None
@@ -168,6 +170,15 @@ def test_no_confirm_run_is_ever_fitted_or_missed_by_a_fit(trained: Path, done: P
     without, within = (fit_document(summary(where)) for where in (trained, done))
     assert within.pop("confirmations") and not without.pop("confirmations")
     assert str(within) == str(without).replace(str(trained), str(done))
+
+
+def test_a_confirm_run_that_two_sources_have_is_told_once(done: Path) -> None:
+    copy = shutil.copy(done / "isoflop.db", done / "copy.db")
+    sources = [str(done / "s.toml"), f"copy={copy}"]
+    pooled = load_sources(sources, db=done / "isoflop.db", sweep=None)
+    told = summarize(pooled, fit_source(pooled, Question()), generated_at=GENERATED_AT)
+    assert [one.prediction.run_id for one in told.confirmations] == [predictions(done)[0].run_id]
+    assert not told.confirmations[0].changed.any
 
 
 def test_a_run_that_was_trained_before_it_was_predicted_is_trained_with_another_seed(folder: Path) -> None:
