@@ -132,9 +132,12 @@ def test_damaged_notes_are_not_gone_by(base: Path, tmp_path: Path, undisturbed: 
 def test_an_encoder_that_dies_is_an_error_of_the_user_and_the_next_build_goes_on(
     base: Path, tmp_path: Path, undisturbed: dict[str, Manifest]
 ) -> None:
+    killed: list[psutil.Process] = []
+
     def kill_one(at: Progress) -> None:
-        if at.stage == "tokenising the corpus":
-            encoders()[0].kill()
+        if at.stage == "tokenising the corpus" and not killed:
+            killed.append(encoders()[0])
+            killed[0].kill()
 
     with pytest.raises(IsoflopError, match=r"tokenises the corpus was ended by signal 9") as caught:
         built(base, tmp_path, KINDS["bpe"], processes=2, on_progress=kill_one, note_seconds=0)
