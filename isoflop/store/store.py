@@ -5,7 +5,7 @@ One process writes a sweep at a time, under its lock; readers need none. A `Stor
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -36,12 +36,14 @@ from isoflop.store.connect import checkpoint, connect, explained, file_identity,
 from isoflop.store.damage import as_written, checked_run, refuse_altered_sweep, refuse_cut_curves
 from isoflop.store.known_runs import KnownRun, Timing
 from isoflop.store.missing_cells import refuse_missing_cells
+from isoflop.store.prediction import Prediction, parse_prediction
 from isoflop.store.queries import (
     CELLS,
     CURVES,
     KEEP_AS_ATTEMPT,
     KNOWN_RUNS,
     PENDING,
+    PREDICTIONS,
     RUNS_STARTING_WITH,
     SWEEPS_ASKING_FOR,
     TIMINGS,
@@ -97,10 +99,10 @@ class Store:
         """Close the connection."""
         self._db.close()
 
-    def save_plan(self, spec: SweepSpec, plan: Plan) -> None:
-        """Make the plan's cells the sweep's, in place of those it had.
+    def save_plan(self, spec: SweepSpec, plan: Plan, predictions: Sequence[Prediction] = ()) -> None:
+        """Make the plan's cells the sweep's, in place of those it had, and add `predictions` for some of its runs.
 
-        Runs are added once and never changed. Runs the sweep no longer asks for keep their results.
+        Runs and predictions are added once and never changed. Runs the sweep no longer asks for keep both.
         """
         assert spec.name == plan.sweep, f"spec of {spec.name!r}, plan of {plan.sweep!r}"
         with self._transaction():
@@ -110,6 +112,7 @@ class Store:
             self._db.table("cells").delete_where("sweep = ?", [plan.sweep])
             self._insert("cells", (cell_row(plan.sweep, cell) for cell in plan.cells))
             self._insert("cells", (dropped_row(plan.sweep, cell) for cell in plan.dropped))
+            self._insert("predictions", (prediction.as_row() for prediction in predictions))
 
     def _save_spec(self, spec: SweepSpec) -> None:
         content = {"spec_json": spec.to_json(), "spec_hash": spec.spec_hash}
@@ -169,6 +172,10 @@ class Store:
         shape_of = cache(parse_shape)
         cells = self._typed(lambda row: sweep_cell(row, shape_of(row["shape"])), CELLS, sweep)
         return tuple(sorted(cells, key=_by_budget_size_and_seed))
+
+    def predictions(self, sweep: str) -> tuple[Prediction, ...]:
+        """What was predicted for confirm runs of the sweep, as they were planned; empty where it has none."""
+        return tuple(self._typed(parse_prediction, PREDICTIONS, sweep))
 
     def pending(self, sweep: str) -> tuple[str, ...]:
         """The ids of the sweep's runs without a result, in the order of the plan.

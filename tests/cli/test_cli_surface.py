@@ -49,6 +49,8 @@ SURFACE = {
         "--retry",
         "--share-devices",
         "--replan",
+        "--confirm",
+        "--neighbours",
         "--json",
     },
     "status": {"sweep", "--db", "--artifacts", "--json"},
@@ -119,6 +121,7 @@ def test_json_of_run(drawn: Path) -> None:
         "flops_spent": 0.0,
         "results_read": 0,
         "busy_share": None,
+        "confirmations": [],
     }
 
 
@@ -155,7 +158,7 @@ def test_json_of_fit(drawn: Path) -> None:
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
         "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "loss_credible_decades", "suggested", "conventions",
-        "decisions", "laws", "n_budgets", "bootstrap", "findings",
+        "decisions", "laws", "n_budgets", "bootstrap", "confirmations", "findings",
     }  # fmt: skip
     assert document["sources"] == [
         {

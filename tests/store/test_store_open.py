@@ -45,7 +45,9 @@ either_mode = pytest.mark.parametrize("write", [True, False], ids=["to write", "
 def test_a_new_store_has_strict_tables_foreign_keys_and_a_write_ahead_log(planned: Store, path: Path) -> None:
     db = Database(path)
     ours = [table for table in db.tables if table.name != migrations.migrations_table]
-    assert {table.name for table in ours} == {"sweeps", "runs", "cells", "results", "attempts", "curves", "exclusions"}
+    assert {table.name for table in ours} == {
+        "sweeps", "runs", "cells", "results", "attempts", "curves", "exclusions", "predictions",
+    }  # fmt: skip
     assert all(table.strict for table in ours)
     assert db.journal_mode == "wal"
     with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
