@@ -108,7 +108,7 @@ def _parsed(content: bytes, where: str) -> "Library":
         text = content.decode()
     except UnicodeDecodeError as error:
         raise _malformed(where, f"byte {error.start + 1} is not UTF-8") from None
-    with _guarded(where):
+    with _guarded(where), _quiet_panics():
         parsed = library.from_str(text)
         parsed.no_truncation()
         parsed.no_padding()
@@ -145,6 +145,23 @@ def _guarded(where: str) -> Iterator[None]:
     except BaseException as error:  # a panic's class cannot be imported
         reason = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
         raise _malformed(where, reason) from None
+
+
+@contextmanager
+def _quiet_panics() -> Iterator[None]:
+    """The library prints its panics to the descriptor of stderr itself; what is wrong is said by the error."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed, so nobody sees them
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _malformed(where: str, reason: str) -> IsoflopError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzz_tokenizers import fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
@@ -313,3 +314,20 @@ def test_a_malformed_file_is_one_sentence_with_its_path(base: Path, content: byt
 def test_a_missing_tokenizer_file_is_an_error_of_the_user(base: Path) -> None:
     with pytest.raises(IsoflopError, match=r"Cannot read the tokenizer .*no\.json"):
         built(base, TokenizerSpec(kind="file", path="no.json"))
+
+
+def test_garbled_tokenizer_files_are_tokenizers_or_refused_in_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    counts = fuzz(seed=7, n_cases=400)
+    assert counts["accepted"] > 10
+    assert counts["refused"] > 200
+    assert counts["slow"] == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_panic_of_the_library_is_an_error_of_the_file(capfd: pytest.CaptureFixture[str]) -> None:
+    # A continuing prefix longer than the tokens: the library slices beyond the end.
+    content = json.loads(train_bpe([b"some words " * 9], 262))
+    content["model"]["continuing_subword_prefix"] = "a prefix longer than any token"
+    with pytest.raises(IsoflopError, match="not a usable"):
+        file_tokenizer(json.dumps(content).encode(), kind="file", where="it")
+    assert capfd.readouterr().err == ""
