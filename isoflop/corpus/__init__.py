@@ -2,6 +2,7 @@
 
 from isoflop.corpus.build import count_corpus, open_corpus
 from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
+from isoflop.corpus.documents import heldout_documents, tokenizer_of
 from isoflop.corpus.findings import absence_finding, facts_by_token_count, token_count_findings
 from isoflop.corpus.sequences import batch, batch_starts, heldout_sequences
 from isoflop.corpus.sources import is_absent
@@ -16,11 +17,13 @@ __all__ = [
     "batch_starts",
     "count_corpus",
     "facts_by_token_count",
+    "heldout_documents",
     "heldout_sequences",
     "is_absent",
     "load_corpus",
     "make_tokenizer",
     "open_corpus",
     "token_count_findings",
+    "tokenizer_of",
     "vocab_size",
 ]

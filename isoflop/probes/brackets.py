@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from isoflop.probes.places import Draw, Place, Text, items_at
-from isoflop.probes.question import Item
+from isoflop.probes.item import Item
 
 _BRACKET = re.compile(rb"[()\[\]{}]")
 _CLOSES = {b")": b"(", b"]": b"[", b"}": b"{"}

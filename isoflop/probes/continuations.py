@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from isoflop.probes.places import LEAST_CONTEXT, Draw, Place, Text, is_text, items_at
-from isoflop.probes.question import Item
+from isoflop.probes.item import Item
 
 N_CHOICES = 4
 CONTINUATION_BYTES = 12

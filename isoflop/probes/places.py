@@ -7,7 +7,7 @@ from itertools import zip_longest
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from isoflop.probes.question import Item
+from isoflop.probes.item import Item
 
 _T = TypeVar("_T")
 

@@ -45,7 +45,16 @@ either_mode = pytest.mark.parametrize("write", [True, False], ids=["to write", "
 def test_a_new_store_has_strict_tables_foreign_keys_and_a_write_ahead_log(planned: Store, path: Path) -> None:
     db = Database(path)
     ours = [table for table in db.tables if table.name != migrations.migrations_table]
-    assert {table.name for table in ours} == {"sweeps", "runs", "cells", "results", "attempts", "curves", "exclusions"}
+    assert {table.name for table in ours} == {
+        "sweeps",
+        "runs",
+        "cells",
+        "results",
+        "attempts",
+        "curves",
+        "metrics",
+        "exclusions",
+    }
     assert all(table.strict for table in ours)
     assert db.journal_mode == "wal"
     with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
@@ -66,7 +75,8 @@ def test_a_new_store_has_strict_tables_foreign_keys_and_a_write_ahead_log(planne
 def test_every_migration_leaves_its_record(store: Store, path: Path) -> None:
     db = Database(path)
     assert [applied.name for applied in migrations.applied(db)] == [step.__name__ for step in ORDERED]
-    assert [step.__name__[:5] for step in ORDERED] == [f"m{n:04d}" for n in range(1, len(ORDERED) + 1)]
+    numbers = [step.__name__[:5] for step in ORDERED]
+    assert numbers == sorted(set(numbers))
     db.close()
 
 
@@ -89,7 +99,7 @@ def test_every_field_of_a_result_has_a_column(store: Store, path: Path) -> None:
     columns = set(db["results"].columns_dict)
     provenance = RunResult.model_fields["provenance"].annotation
     fields = set(RunResult.model_fields) | set(provenance.model_fields)
-    assert columns == fields - {"provenance", "curve"} | {"recorded_at"}
+    assert columns == fields - {"provenance", "curve", "metrics"} | {"recorded_at"}
     db.close()
 
 
