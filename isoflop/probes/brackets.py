@@ -4,8 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from isoflop.probes.places import Draw, Place, Text, items_at
 from isoflop.probes.item import Item
+from isoflop.probes.places import Draw, Place, Text, items_at
 
 _BRACKET = re.compile(rb"[()\[\]{}]")
 _CLOSES = {b")": b"(", b"]": b"[", b"}": b"{"}

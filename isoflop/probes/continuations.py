@@ -4,8 +4,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from isoflop.probes.places import LEAST_CONTEXT, Draw, Place, Text, is_text, items_at
 from isoflop.probes.item import Item
+from isoflop.probes.places import LEAST_CONTEXT, Draw, Place, Text, is_text, items_at
 
 N_CHOICES = 4
 CONTINUATION_BYTES = 12

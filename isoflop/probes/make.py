@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 from isoflop.probes.brackets import bracket
 from isoflop.probes.continuations import continuation, second_half
-from isoflop.probes.places import Draw, Text
 from isoflop.probes.item import Item, LeftOut, Probe
+from isoflop.probes.places import Draw, Text
 from isoflop.probes.words import frequent_word, spelling
 
 # Raised when a change asks other questions, so that what was measured with the old ones is measured again.

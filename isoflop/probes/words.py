@@ -4,8 +4,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from isoflop.probes.places import Draw, Place, Text, items_at
 from isoflop.probes.item import Item
+from isoflop.probes.places import Draw, Place, Text, items_at
 
 N_CHOICES = 4
 # Letters, underscores and whatever is not ASCII, after a space, which belongs to the answer: tokenizers see it so.
