@@ -77,15 +77,13 @@ def _print(found: "list[Measured]", *, json: bool) -> None:
     from isoflop.view.document import dumps
     from isoflop.view.drawing import table_block, text
     from isoflop.view.evaluation_document import evaluation_document
-    from isoflop.view.metrics_view import metrics_table, with_metrics
+    from isoflop.view.metrics_view import metrics_tables, with_metrics
 
     if json:
         print(dumps(evaluation_document(found)))
         return
-    table = metrics_table(with_metrics(one.run.cell, one.metrics) for one in found)
-    if table is not None:
+    for table in metrics_tables(with_metrics(one.run.cell, one.metrics) for one in found):
         stdout().print(table_block(table, stdout()))
-        stdout().print(text(table.note or "", "dim"))
     for name, reason in dict.fromkeys((left.name, left.reason) for one in found for left in one.left_out):
         stdout().print(text(f"The probe {name} is left out: {reason}."))
     lacking = [one for one in found if one.hint is not None]

@@ -69,6 +69,8 @@ def print_comparison(summaries: Sequence[Summary], against: Sequence[Against], c
         if one.n_shared:
             shared = f"{one.label} shares {runs(one.n_shared)} with {one.baseline}"
             console.print(text(f"{shared}: they are not independent, and the intervals of differences are not valid."))
+    for message in dict.fromkeys(_units(summaries)):
+        console.print(text(message))
     for summary in summaries:
         if summary.fit.estimators.recommended is None:
             console.print(text(f"{summary.source.label}: {summary.answer.sentences[0]}"))
@@ -77,6 +79,11 @@ def print_comparison(summaries: Sequence[Summary], against: Sequence[Against], c
             console.print(
                 text(f"{summary.source.label}: {', '.join(codes)} (`isoflop fit` of this source alone explains them)")
             )
+
+
+def _units(summaries: Sequence[Summary]) -> list[str]:
+    """Why losses are in bits per byte, where tokenizers made that choice."""
+    return [found.message for one in summaries for found in one.findings if found.code == "losses_in_bits_per_byte"]
 
 
 def laws_table(summaries: Sequence[Summary]) -> Table:

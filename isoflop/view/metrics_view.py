@@ -1,6 +1,6 @@
-"""What models can do, as a table and as JSON: accuracies beside bits per byte, each with its standard error."""
+"""What models can do, as tables and as JSON: accuracies beside bits per byte, each with its standard error."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from isoflop.result import Metric
@@ -12,23 +12,47 @@ from isoflop.wording import ABSENT, count
 _ACCURACY, _BITS = "_accuracy", "_bits_per_byte"
 
 
-def metrics_table(cells: Iterable[RunCell]) -> Table | None:
-    """A row per run that has metrics, with a column for each of them; None where no run has any."""
+def metrics_tables(cells: Iterable[RunCell]) -> tuple[Table, ...]:
+    """A table of accuracies and one of bits per byte, a row per run that has any; none where no run has."""
     runs = list({cell.run_id: cell for cell in cells if cell.metrics}.values())
-    names = list(dict.fromkeys(name for cell in runs for name in _in_order(cell.metrics)))
-    if not runs:
-        return None
-    return Table(
-        title="What the models can do",
-        columns=(
-            Column("FLOPs"),
-            Column("run", numeric=False, whole=True),
-            Column("N"),
-            Column("loss"),
-            *(Column(heading(name), spare=_spare(name)) for name in names),
+    known = {name: metric for cell in runs for name, metric in cell.metrics.items()}
+    tables = (
+        (
+            "What the models can do: accuracy",
+            [name for name in known if name.endswith(_ACCURACY)],
+            _accuracy_note(known),
         ),
-        rows=tuple(_row(cell, names) for cell in runs),
-        note=_note([cell.metrics for cell in runs]),
+        (
+            "What the models can do: bits per byte",
+            [name for name in known if name.endswith(_BITS)],
+            "Of the right answers, or of the text that was named, with the standard error over questions or windows. "
+            "Tells models apart where accuracies do not.",
+        ),
+    )
+    return tuple(_table(title, runs, names, note) for title, names, note in tables if names)
+
+
+def _table(title: str, runs: list[RunCell], names: list[str], note: str) -> Table:
+    return Table(
+        title=title,
+        columns=(
+            Column("FLOPs", essential=False),
+            Column("run", numeric=False, whole=True),
+            Column("N", essential=False),
+            Column("loss", essential=False),
+            *(Column(heading(name), spare=place) for place, name in enumerate(names)),
+        ),
+        rows=tuple(
+            (
+                format_flops(cell.budget_flops),
+                cell.run_id,
+                count(cell.n_params_total),
+                f"{cell.completed.val_loss:.4f}" if cell.completed else ABSENT,
+                *(shown(cell.metrics[name]) if name in cell.metrics else ABSENT for name in names),
+            )
+            for cell in runs
+        ),
+        note=note,
     )
 
 
@@ -38,10 +62,8 @@ def with_metrics(cell: RunCell, metrics: Mapping[str, Metric]) -> RunCell:
 
 
 def heading(name: str) -> str:
-    """`continuation` of its accuracy, `continuation bits/byte`."""
-    if name.endswith(_BITS):
-        return f"{name.removesuffix(_BITS).replace('_', ' ')} bits/byte"
-    return name.removesuffix(_ACCURACY).replace("_", " ")
+    """`continuation` of `continuation_accuracy` and of `continuation_bits_per_byte`."""
+    return name.removesuffix(_BITS).removesuffix(_ACCURACY).replace("_", " ")
 
 
 def metric_as_json(metric: Metric) -> dict[str, object]:
@@ -49,46 +71,21 @@ def metric_as_json(metric: Metric) -> dict[str, object]:
     return metric.model_dump(mode="json")
 
 
-def _in_order(metrics: Mapping[str, Metric]) -> list[str]:
-    """Names as they were measured: probe by probe, then texts."""
-    return sorted(metrics, key=lambda name: (name.startswith("text_"), name))
-
-
-def _spare(name: str) -> int:
-    """Accuracies saturate and differ least between models: on a narrow screen they go first."""
-    return 2 if name.endswith(_ACCURACY) else 1
-
-
-def _row(cell: RunCell, names: Sequence[str]) -> tuple[str, ...]:
-    return (
-        format_flops(cell.budget_flops),
-        cell.run_id,
-        count(cell.n_params_total),
-        f"{cell.completed.val_loss:.4f}" if cell.completed else ABSENT,
-        *(shown(cell.metrics[name]) if name in cell.metrics else ABSENT for name in names),
-    )
-
-
 def shown(metric: Metric) -> str:
-    """`0.512 ±0.016`: the value with its standard error."""
-    return f"{metric.value:.3f} ±{metric.standard_error:.3f}"
+    """`0.512±0.016`: the value with its standard error."""
+    return f"{metric.value:.3f}±{metric.standard_error:.3f}"
 
 
-def _note(of_runs: Sequence[Mapping[str, Metric]]) -> str:
-    known = {name: metric for metrics in of_runs for name, metric in metrics.items()}
-    levels = [
-        f"{heading(name)} {metric.chance:.2f}"
-        + (f" (always the most frequent: {metric.majority:.2f})" if _is_higher(metric) else "")
-        for name, metric in known.items()
-        if metric.chance is not None
-    ]
-    guessing = f" A guess reaches: {', '.join(levels)}." if levels else ""
+def _accuracy_note(known: Mapping[str, Metric]) -> str:
+    levels = [f"{heading(name)} {_guessed(metric)}" for name, metric in known.items() if metric.chance is not None]
     return (
-        "Accuracy: share of questions whose right choice is likelier than each other one. Bits/byte: of the right "
-        "answer, or of the named text. ±: standard error over questions; the noise of training is not in "
-        f"it.{guessing}"
+        "Share of questions whose right choice is likelier than each other one (choices of a question have equal "
+        "bytes), with the standard error over questions; the noise of training is not in it. A guess reaches: "
+        f"{', '.join(levels)}."
     )
 
 
-def _is_higher(metric: Metric) -> bool:
-    return metric.majority is not None and metric.chance is not None and metric.majority > metric.chance
+def _guessed(metric: Metric) -> str:
+    """Chance, and where naming always the most frequent answer does better, that."""
+    chance, majority = metric.chance or 0.0, metric.majority or 0.0
+    return f"{chance:.2f}" + (f" ({majority:.2f} by the most frequent answer)" if majority > chance + 0.005 else "")

@@ -25,7 +25,7 @@ center_tokens_per_param = 20
 FIT = {
     "--window", "--surface-loss", "--suggest", "--params", "--flops", "--law", "--peak", "--utilisation", "--price",
     "--devices", "--corpus-tokens", "--inference-tokens", "--budget-tolerance", "--budgets",
-    "--where", "--group", "--loss-unit", "--higher-is-better", "--no-unit-check",
+    "--where", "--group", "--loss-unit", "--loss", "--metric", "--higher-is-better", "--no-unit-check",
 }  # fmt: skip
 SURFACE = {
     "plan": {
