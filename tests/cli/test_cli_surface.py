@@ -168,7 +168,7 @@ def test_json_of_fit(drawn: Path) -> None:
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
         "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "loss_credible_decades", "suggested", "conventions",
-        "decisions", "laws", "n_budgets", "bootstrap", "findings",
+        "decisions", "laws", "n_budgets", "bootstrap", "findings", "metric", "measures", "run_metrics",
     }  # fmt: skip
     assert document["sources"] == [
         {

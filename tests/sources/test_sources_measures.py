@@ -1,5 +1,6 @@
 """A frontier on a metric of the models, and losses in bits per byte."""
 
+import json
 import math
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from isoflop.result import Metric
 from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.measure import Measure
 from isoflop.sources.remeasure import Wanted
+from isoflop.view.document import dumps
 from tests.report_examples import DATA, grid, make_result, planned_otherwise, save_sweep
+from tests.test_docs_reference import unlike
 
 BUDGETS = (1e12, 3e12, 1e13)
 BITS, ACCURACY = "continuation_bits_per_byte", "continuation_accuracy"
@@ -62,6 +65,7 @@ def test_the_frontier_on_a_metric_is_its_own_and_stands_beside_that_on_loss(tmp_
     assert on_loss.exponent_a == pytest.approx(fitted(tmp_path / "x.db").fit.frontier.exponent_a)
     assert {row.loss_se for row in summary.source.rows} == {0.01}
     document = fit_document(summary)
+    assert list(unlike(json.loads(dumps(document)), "fit", "fit")) == []
     assert document["metric"] == name
     assert [one["on"] for one in document["measures"]] == ["loss (nats per token)", summary.source.fitted.scale.axis]
     assert len(document["run_metrics"]) == 21
