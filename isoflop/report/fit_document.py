@@ -36,10 +36,10 @@ def fit_document(summary: Summary) -> dict[str, object]:
         **fit_as_json(summary.fit),
         "conventions": conventions_document(summary.convention_fits),
         "decisions": [_decision(decision, scale_of_losses(source)) for decision in summary.decisions],
+        "laws": laws_document(summary.laws, summary.targets),
         "metric": source.fitted.metric,
         "measures": measures_document(summary.measure_fits),
         "run_metrics": [_metrics(cell) for cell in _evaluated(source)],
-        "laws": laws_document(summary.laws, summary.targets),
         "findings": [finding.as_json() for finding in summary.findings],
     }
 
