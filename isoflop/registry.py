@@ -93,6 +93,10 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "recipe_tilts": _WARNING,
             "table_read_as": _INFO,
         },
+        "decision": {
+            "prediction_missed": _WARNING,
+            "confirm_neighbour_better": _WARNING,
+        },
         "plan": {
             "sweep_file_changed": _WARNING,
             "few_sizes_planned": _WARNING,

@@ -78,6 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "text.txt").write_text("".join(f"line {number} of a text\n" for number in range(50_000)))
     (made / "t.csv").write_bytes((ROOT / "tests" / "data" / "llama3.csv").read_bytes())
     isoflop("run", "s.toml", folder=made)
+    isoflop("run", "s.toml", "--confirm", "5e18", "--neighbours", folder=made)
     return made
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from isoflop.engine.dispatch import Dispatcher
+    from isoflop.sweep.confirm import ConfirmRequest
     from isoflop.sweep.session import Session
 
 # What workers have to checkpoint after SIGTERM or SIGHUP, seconds: the command ends within ten.
@@ -60,6 +61,18 @@ def run(
     share_devices: Annotated[
         bool, typer.Option("--share-devices", help="Train also on GPUs that another sweep trains on.")
     ] = False,
+    confirm: Annotated[
+        str | None,
+        typer.Option(
+            "--confirm",
+            metavar="<FLOPs>",
+            help="Also train the size that the finished sweep predicts to be best for this many FLOPs, 3 to 10 times "
+            "its largest budget, and compare its loss with the prediction.",
+        ),
+    ] = None,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="With --confirm: also train half and twice that size.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
@@ -68,16 +81,22 @@ def run(
     sweep file or the text changed so that trained runs would be left behind, the command asks at a terminal, and
     refuses elsewhere.
 
+    A confirm run is never fitted. What is predicted for it is stored before it is trained and stays as it is; `fit` and
+    `report` say whether it held. The run stays part of the sweep: `isoflop run` without --confirm finishes it too.
+
     One Ctrl-C stops the sweep after a checkpoint, a second one kills the workers. SIGTERM and a terminal that closes
     stop it after a checkpoint, within ten seconds. Ctrl-Z pauses it. A reader that ends (`| head`) stops nothing.
 
     Exits 3 when some runs did not complete, 130, 143 or 129 when it was stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
     from isoflop.cli.console import stderr, stdout, tokenising_line
+    from isoflop.report.confirmation_words import confirmations_document, told
     from isoflop.sweep.session import open_session
     from isoflop.view.document import dumps
+    from isoflop.view.drawing import text
     from isoflop.view.run_view import print_run, run_document
 
+    request = _confirm_request(confirm, neighbours)
     with open_session(
         sweep,
         db,
@@ -88,17 +107,50 @@ def run(
         may_leave=may_leave(replan),
         share_devices=share_devices,
         on_progress=tokenising_line(),
+        confirm=request,
     ) as session:
         _tell_what_changed(session)
+        _tell_what_is_predicted(session)
         received = _train(session, stderr())
-        outcome = session.outcome()
+        outcome, confirmations = session.outcome(), session.confirmations()
     code = _exit_code(received, complete=outcome.n_completed == outcome.n_planned)
     with output_of(code):
         if json:
-            print(dumps(run_document(outcome)))
+            print(dumps({**run_document(outcome), "confirmations": confirmations_document(confirmations)}))
         else:
             print_run(outcome, stdout())
+            for sentence in told(confirmations):
+                stdout().print(text(sentence))
     raise typer.Exit(code)
+
+
+def _confirm_request(confirm: str | None, neighbours: bool) -> "ConfirmRequest | None":
+    """What --confirm and --neighbours ask for.
+
+    Raises:
+        IsoflopError: a bad number of FLOPs, or neighbours of nothing.
+    """
+    from isoflop.errors import IsoflopError
+    from isoflop.sweep.confirm import ConfirmRequest
+    from isoflop.units import parse_quantity
+
+    if confirm is not None:
+        return ConfirmRequest(parse_quantity(confirm, what="--confirm in FLOPs"), neighbours)
+    if neighbours:
+        raise IsoflopError(
+            "--neighbours has no effect without --confirm.", hint="Give the budget of the confirm run: --confirm 1e13."
+        )
+    return None
+
+
+def _tell_what_is_predicted(session: "Session") -> None:
+    """A line on stderr for each confirm run that is planned now, and for what to know of it."""
+    from isoflop.report.confirmation_words import planned_sentence
+    from isoflop.wording import one_line
+
+    said = [planned_sentence(prediction) for prediction in session.confirming.new]
+    for sentence in (*said, *session.confirming.notes):
+        print(f"{session.plan.sweep}: {one_line(sentence)}", file=sys.stderr)
 
 
 def _tell_what_changed(session: "Session") -> None:

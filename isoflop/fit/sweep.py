@@ -130,6 +130,8 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         findings=diagnose(seen),
         n_budgets=len(valleys),
         cost=choice.cost if choice else SIX,
+        valley=choice.shape if choice else None,
+        noise_sd=reader.noise_sd,
     )
 
 

@@ -129,6 +129,14 @@ class ValleyShape:
         with np.errstate(over="ignore"):
             return self.depth(log_c) * height(v, self.below, self.above, np.expm1)
 
+    def rise(self, n_params: float, n_opt: float, log_c: float) -> float:
+        """Loss above the floor of one size at log10 C, nats; infinite where a float cannot hold it."""
+        depth = math.exp(self.log_depth - self.decay * (log_c - self.log_c_mean))
+        try:
+            return depth * height(math.log(n_params / n_opt), self.below, self.above, math.expm1)
+        except OverflowError:
+            return math.inf
+
     def within(self, nats: float, log_c: float) -> tuple[float, float]:
         """How far below and above the optimum, in decades, sizes lose less than `nats`."""
         return self._distance(-1.0, nats, log_c) / LN10, self._distance(1.0, nats, log_c) / LN10

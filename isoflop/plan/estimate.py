@@ -8,7 +8,7 @@ from functools import cache
 from statistics import median
 from typing import Protocol
 
-from isoflop.plan.types import Plan
+from isoflop.plan.types import Plan, Role
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import Keep
@@ -246,7 +246,7 @@ def n_events(seconds: float) -> float:
 
 
 def _with_weights(plan: Plan, keep: Keep) -> Iterable[RunSpec]:
-    """The runs whose weights may stay: the best of a budget may turn out to be the largest."""
+    """The runs whose weights may stay: the best of a budget may turn out to be the largest; all that confirm."""
     if keep == "none":
         return ()
     if keep == "all":
@@ -255,7 +255,8 @@ def _with_weights(plan: Plan, keep: Keep) -> Iterable[RunSpec]:
     for cell in plan.cells:
         best = largest.setdefault(cell.budget_flops, cell.run)
         largest[cell.budget_flops] = max(best, cell.run, key=lambda run: run.shape.n_params_total)
-    return {run.run_id: run for run in largest.values()}.values()
+    confirming = (cell.run for cell in plan.cells if cell.role is Role.CONFIRM)
+    return {run.run_id: run for run in (*largest.values(), *confirming)}.values()
 
 
 def _corpus_bytes(plan: Plan) -> float:

@@ -54,7 +54,7 @@ def make_plan(
     for one in extra:
         refused = why_not(spec, one.shape, one.budget_flops, corpus, memory_limit)
         if refused is None:
-            cells.append(_extra_cell(spec, one, corpus))
+            cells.extend(_extra_cell(spec, one, corpus))
         else:
             limit, reason = refused
             dropped.append(DroppedCell(one.budget_flops, one.shape, reason, limit))
@@ -119,17 +119,19 @@ def _cells(
     for shape in shapes:
         n_seeds = spec.grid.seeds + (spec.grid.center_seeds if shape == nearest else 0)
         for index in range(n_seeds):
-            run = _run_spec(spec, shape, grid.budget_flops, corpus, seed=spec.grid.first_seed + index)
+            run = run_of(spec, shape, grid.budget_flops, corpus, seed=spec.grid.first_seed + index)
             role = Role.GRID if index < spec.grid.seeds else Role.REPLICATE
             yield Cell(role, grid.budget_flops, run, epochs=run.n_tokens / corpus.n_train_tokens)
 
 
-def _extra_cell(spec: SweepSpec, one: Extra, corpus: CorpusFacts) -> Cell:
-    run = _run_spec(spec, one.shape, one.budget_flops, corpus, seed=one.seed)
-    return Cell(Role.SUGGESTED, one.budget_flops, run, epochs=run.n_tokens / corpus.n_train_tokens)
+def _extra_cell(spec: SweepSpec, one: Extra, corpus: CorpusFacts) -> Iterator[Cell]:
+    run = run_of(spec, one.shape, one.budget_flops, corpus, seed=one.seed)
+    if one.run_id in (None, run.run_id):
+        yield Cell(one.role, one.budget_flops, run, epochs=run.n_tokens / corpus.n_train_tokens)
 
 
-def _run_spec(spec: SweepSpec, shape: ModelShape, budget: float, corpus: CorpusFacts, *, seed: int) -> RunSpec:
+def run_of(spec: SweepSpec, shape: ModelShape, budget: float, corpus: CorpusFacts, *, seed: int) -> RunSpec:
+    """The run of a shape at a budget by the sweep's own recipe, for a shape that `why_not` has nothing against."""
     recipe = make_recipe(spec.recipe, shape, budget)
     assert recipe is not None  # why_not dropped the others
     return RunSpec(

@@ -42,11 +42,16 @@ class Extra:
     Attributes:
         budget_flops: the budget it belongs to, which the sweep file need not have.
         seed: initial weights and order of the data; another than the grid's where the grid has the size.
+        role: `suggested`, or `confirm`.
+        run_id: the only run that it may come to: a recipe or a text that makes another of it leaves it out of the plan.
+            None for a run that follows the recipe.
     """
 
     budget_flops: float
     shape: ModelShape
     seed: int
+    role: Role = Role.SUGGESTED
+    run_id: str | None = None
 
 
 class Limit(StrEnum):

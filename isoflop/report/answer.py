@@ -1,7 +1,7 @@
 """The answer to the sweep's question, in sentences."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from isoflop.fit.estimators.choice import PARABOLA
@@ -30,6 +30,10 @@ class Answer:
 
     sentences: tuple[str, ...]
     decision: str
+
+    def and_then(self, more: Iterable[str]) -> "Answer":
+        """The answer with further sentences after it."""
+        return Answer((*self.sentences, *more), self.decision)
 
 
 def answer(fit: SweepFit, targets: Sequence[Target], n_budgets: int, *, loss: str = "loss") -> Answer:

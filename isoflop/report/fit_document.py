@@ -6,6 +6,7 @@ from dataclasses import asdict
 from isoflop.decision.buildable import Buildable
 from isoflop.decision.decide import Decision
 from isoflop.fit.as_json import fit_as_json
+from isoflop.report.confirmation_words import confirmations_document
 from isoflop.report.convention_table import conventions_document
 from isoflop.report.law_table import laws_document
 from isoflop.report.loss_words import in_unit, scale_of_losses
@@ -37,6 +38,7 @@ def fit_document(summary: Summary) -> dict[str, object]:
         "conventions": conventions_document(summary.convention_fits),
         "decisions": [_decision(decision, scale_of_losses(source)) for decision in summary.decisions],
         "laws": laws_document(summary.laws, summary.targets),
+        "confirmations": confirmations_document(summary.confirmations),
         "metric": source.fitted.metric,
         "measures": measures_document(summary.measure_fits),
         "run_metrics": [_metrics(cell) for cell in _evaluated(source)],

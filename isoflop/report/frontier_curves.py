@@ -15,8 +15,11 @@ from isoflop.fit.lines import Line
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
 from isoflop.report.fit_wording import power_law_of, same_law
+from isoflop.report.summary import Summary
+from isoflop.sources.source import PARAM_COUNTS
 
 INK, BAND, TARGET, BESIDE, CLOUD = "#31688e", "#c5d7e3", "#b5367a", "#7a7a7a", "#e08b27"
+CONFIRM_LABEL = "confirm run, not fitted"
 # Of published laws, told apart by these and by their dashes.
 PUBLISHED = ("#d95f02", "#1b9e77", "#e6ab02", "#a6761d", "#666666", "#7570b3", "#e7298a")
 
@@ -84,6 +87,7 @@ class Optimum:
         name: `N_opt` or `D_opt`.
         unit: `parameters` or `tokens`.
         floors, targets: readings with intervals.
+        confirmed: size or tokens of confirm runs, which no line is fitted to.
         law: the recommended one; None without any.
         parabola: the line through the floors; None without one, or where that is the recommended law.
         published: published laws, with their labels.
@@ -100,6 +104,7 @@ class Optimum:
     fitted: tuple[float, ...]
     published: tuple[tuple[str, Law], ...] = ()
     cloud: tuple[Line, ...] = ()
+    confirmed: tuple[Reading, ...] = ()
 
     @property
     def crowded(self) -> bool:
@@ -118,11 +123,17 @@ class Optimum:
 
     @property
     def budgets(self) -> tuple[float, ...]:
-        """Budgets with a floor or a target, and the ends of what was fitted."""
-        return self.fitted + tuple(reading.budget_flops for reading in (*self.floors, *self.targets))
+        """Budgets with a floor, a target or a confirm run, and the ends of what was fitted."""
+        marked = (*self.floors, *self.targets, *self.confirmed)
+        return self.fitted + tuple(reading.budget_flops for reading in marked)
 
 
-def optimal_params(fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> Optimum:
+def optimal_params(
+    fit: SweepFit,
+    targets: Sequence[Target],
+    laws: Sequence[PublishedLaw] = (),
+    confirmed: tuple[Reading, ...] = (),
+) -> Optimum:
     """N_opt against C."""
     floors = tuple(Reading(p.budget_flops, p.n_opt, p.n_opt_ci) for p in fit.profiles if p.n_opt is not None)
     readings = tuple(Reading(t.budget_flops, t.n_opt, t.n_opt_ci) for t in targets if t.n_opt is not None)
@@ -133,10 +144,16 @@ def optimal_params(fit: SweepFit, targets: Sequence[Target], laws: Sequence[Publ
         optimum,
         published=tuple((law.label, _published(law.n_opt(1.0), law.exponent_a)) for law in laws),
         cloud=fit.cloud.n_lines if fit.cloud else (),
+        confirmed=confirmed,
     )
 
 
-def optimal_tokens(fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> Optimum:
+def optimal_tokens(
+    fit: SweepFit,
+    targets: Sequence[Target],
+    laws: Sequence[PublishedLaw] = (),
+    confirmed: tuple[Reading, ...] = (),
+) -> Optimum:
     """D_opt against C."""
     floors = tuple(Reading(p.budget_flops, p.d_opt, p.d_opt_ci) for p in fit.profiles if p.d_opt is not None)
     readings = tuple(Reading(t.budget_flops, t.d_opt, t.d_opt_ci) for t in targets if t.d_opt is not None)
@@ -147,6 +164,18 @@ def optimal_tokens(fit: SweepFit, targets: Sequence[Target], laws: Sequence[Publ
         optimum,
         published=tuple((law.label, _published(law.d_opt(1.0), law.exponent_b)) for law in laws),
         cloud=fit.cloud.d_lines if fit.cloud else (),
+        confirmed=confirmed,
+    )
+
+
+def confirmed_sizes(summary: Summary) -> tuple[tuple[Reading, ...], tuple[Reading, ...]]:
+    """N and D of the confirm runs that completed at a predicted optimum, as the fit counts N."""
+    count = summary.source.param_count
+    done = [one.cell for one in summary.confirmations if one.observed]
+    sizes = [cell.shape.n_params(count) if count in PARAM_COUNTS else cell.n_params_total for cell in done]
+    return (
+        tuple(Reading(cell.budget_flops, float(size), None) for cell, size in zip(done, sizes, strict=True)),
+        tuple(Reading(cell.budget_flops, float(cell.n_tokens), None) for cell in done),
     )
 
 
@@ -174,7 +203,7 @@ def _law(line: Line, degrees_of_freedom: float, fit: SweepFit) -> Law:
 
 def log_limits(optimum: Optimum) -> tuple[Interval, Interval]:
     """Where the axes of budgets and of optima begin and end, decades: everything in view, wild intervals cut."""
-    readings = (*optimum.floors, *optimum.targets)
+    readings = (*optimum.floors, *optimum.targets, *optimum.confirmed)
     budgets = [math.log10(budget) for budget in optimum.budgets]
     optima = [math.log10(reading.optimum) for reading in readings]
     if not optima and optimum.law is not None:

@@ -27,8 +27,22 @@ def reproduction(summary: Summary) -> tuple[str, ...]:
         asked += source[source.index("--db") :]  # an environment variable named it
     commands = [asked or ["fit", *source, *wanted]] + ([] if recorded else [["report", *source, *wanted]])
     if isinstance(summary.source, SweepSource):
-        commands = [["plan", *source], ["run", *source], *commands]
+        commands = [["plan", *source], ["run", *source], *_confirmations(summary, source), *commands]
     return (*(shlex.join(["isoflop", *words]) for words in commands), *recorded)
+
+
+def _confirmations(summary: Summary, source: Sequence[str]) -> list[list[str]]:
+    """The commands that trained the confirm runs."""
+    return [
+        [
+            "run",
+            *source,
+            "--confirm",
+            _shortest(one.prediction.budget_flops),
+            *(["--neighbours"] * bool(one.neighbours)),
+        ]
+        for one in summary.confirmations
+    ]
 
 
 def _as_fit(commands: Sequence[Sequence[str]]) -> list[str] | None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from isoflop.decision.confirmation import Confirmation, judge
+from isoflop.decision.confirmation_findings import confirmation_findings
 from isoflop.decision.cost import CostRates
 from isoflop.decision.decide import Decision, decide
 from isoflop.finding import Finding
@@ -12,6 +14,8 @@ from isoflop.fit.laws import PublishedLaw
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.fit.results.target import Target
 from isoflop.report.answer import Answer, answer
+from isoflop.report.confirmation_table import confirmation_table
+from isoflop.report.confirmation_words import told
 from isoflop.report.convention_table import convention_table
 from isoflop.report.decision_tables import decision_tables
 from isoflop.report.fit_tables import (
@@ -30,6 +34,7 @@ from isoflop.sources.columns.loss_scale import LossScale
 from isoflop.sources.findings.clusters import MIXED_GROUPS
 from isoflop.sources.findings.run_places import with_places
 from isoflop.sources.findings.training import training_findings
+from isoflop.sources.measure import IN_NATS
 from isoflop.sources.recount import ConventionFit
 from isoflop.sources.source import Pool, Source, SweepSource
 from isoflop.store import Standing, run_cells
@@ -52,6 +57,7 @@ class Summary:
         answer: the answer first.
         targets: the recommended frontier where it was asked for, else at its largest budget and ten times that.
         findings: of the source, of how its runs were trained, then of the fit.
+        confirmations: confirm runs against what was predicted for them.
         estimators, readings, bands, profiles, scorecard, suggestions, conventions, runs, provenance: tables, or None.
         metrics: tables of what the models can do, as far as that was measured.
         commands: those that gave this report, each in words.
@@ -88,6 +94,7 @@ class Summary:
     commands: tuple[tuple[str, ...], ...]
     totals: Mapping[Standing, int]
     generated_at: str
+    confirmations: tuple[Confirmation, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -97,7 +104,8 @@ class Summary:
     @property
     def _tables(self) -> tuple[Table | None, ...]:
         decisions = (table for decision in self.decisions for table in decision_tables(decision))
-        first = self.estimators, self.readings, self.law_readings, self.bands, *decisions
+        confirmed = confirmation_table(self.confirmations)
+        first = self.estimators, self.readings, confirmed, self.law_readings, self.bands, *decisions
         return *first, self.suggestions, self.profiles, self.scorecard, self.conventions
 
     @property
@@ -158,15 +166,21 @@ def summarize(
     targets = fit.targets or fit.outlook
     n_budgets = len({row.budget_flops for row in source.rows})
     scale = scale_of_losses(source)
+    confirmations = _confirmations(source)
     return Summary(
         title=f"IsoFLOP fit of {source.label}{_on(source)}",
         scope=_scope(source, n_budgets),
         source=source,
         fit=fit,
-        answer=answer(fit, targets, n_budgets, loss=scale.what),
+        answer=answer(fit, targets, n_budgets, loss=scale.what).and_then(_verdicts(source, confirmations)),
         targets=targets,
         findings=unless_wrong(
-            (*source.findings, *training_findings(source.cells, fit, source.fitted), *_of_fit(source, fit, scale)),
+            (
+                *source.findings,
+                *training_findings(source.cells, fit, source.fitted),
+                *_of_fit(source, fit, scale),
+                *confirmation_findings(confirmations),
+            )
         ),
         estimators=estimator_table(fit, source.param_count) if fit.estimators.recommended else None,
         readings=target_table(targets, fit, asked=bool(fit.targets)) if targets else None,
@@ -186,7 +200,23 @@ def summarize(
         commands=tuple(map(tuple, commands)),
         totals=totals(source.cells),
         generated_at=generated_at,
+        confirmations=confirmations,
     )
+
+
+def _confirmations(source: Source | Pool) -> tuple[Confirmation, ...]:
+    """The confirm runs of all sweeps, one that several sources have once."""
+    found: dict[str, Confirmation] = {}
+    for part in source.sweeps:
+        for one in judge(part.predictions, part.cells):
+            found.setdefault(one.prediction.run_id, one)
+    return tuple(found.values())
+
+
+def _verdicts(source: Source | Pool, confirmations: tuple[Confirmation, ...]) -> Iterator[str]:
+    """What came of confirm runs: of the loss in nats, which predictions are of, whatever is fitted here."""
+    head = "" if source.fitted == IN_NATS else "In nats per token: "
+    return (f"{head}{sentence}" for sentence in told(confirmations))
 
 
 def _of_fit(source: Source | Pool, fit: SweepFit, scale: LossScale) -> Iterator[Finding]:

@@ -80,6 +80,7 @@ def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ..
         spec=spec,
         corpus_fingerprint=run.corpus_fingerprint,
         curves=store.curves(name) if len(used) <= MOST_CURVES else {},
+        predictions=store.predictions(name),
         findings=findings + omission_findings(cells),
         param_counts=(spec.fit.params,),
         tokenizers=(run.tokenizer,),

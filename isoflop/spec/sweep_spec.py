@@ -39,7 +39,7 @@ class RunPolicy(Section):
     """How the runs are looked after; nothing here changes a result."""
 
     keep: Keep = "best-per-budget"
-    """Runs whose final weights stay on disk: the run with the lowest loss of each budget, every run, or none."""
+    """Runs whose final weights stay on disk: the best run of each budget and confirm runs, every run, or none."""
     stall_seconds: float = Field(300, ge=5, le=1e6)
     """A worker that finishes no step for this many seconds, or for 20 times its usual step if that is longer, counts as
     hung: it is killed and tried again."""

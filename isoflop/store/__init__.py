@@ -14,6 +14,7 @@ from isoflop.store.changes import PlanChanges, PlannedRun, changes_since
 from isoflop.store.connect import refuse_no_file
 from isoflop.store.known_runs import KnownRun, Timing
 from isoflop.store.lock import LockContent, is_held, read_lock, sweep_lock
+from isoflop.store.prediction import ConfirmPlace, Prediction, hash_of_rows
 from isoflop.store.snapshot import read_snapshot
 from isoflop.store.store import Store, open_store
 
@@ -21,17 +22,20 @@ __all__ = [
     "BrokenResult",
     "CellResult",
     "CompletedResult",
+    "ConfirmPlace",
     "EmptyCell",
     "KnownRun",
     "LockContent",
     "PlanChanges",
     "PlannedRun",
+    "Prediction",
     "RunCell",
     "Standing",
     "Store",
     "SweepCell",
     "Timing",
     "changes_since",
+    "hash_of_rows",
     "is_held",
     "open_store",
     "read_lock",

@@ -199,9 +199,12 @@ class RunCell(_Place):
             return Standing.EXCLUDED
         if self.role not in _FITTED_ROLES:
             return Standing.CHECK
-        flops_error = abs(self.result.achieved_flops - self.planned_flops) / self.planned_flops
-        tokens_error = abs(self.result.achieved_tokens - self.n_tokens) / self.n_tokens
-        return Standing.OFF_PLAN if max(flops_error, tokens_error) > PLAN_TOLERANCE else Standing.USED
+        return Standing.OFF_PLAN if self._is_off_plan(self.result) else Standing.USED
+
+    def _is_off_plan(self, result: CellResult) -> bool:
+        flops_error = abs(result.achieved_flops - self.planned_flops) / self.planned_flops
+        tokens_error = abs(result.achieved_tokens - self.n_tokens) / self.n_tokens
+        return max(flops_error, tokens_error) > PLAN_TOLERANCE
 
     @property
     def status(self) -> Status | None:
@@ -226,7 +229,9 @@ class RunCell(_Place):
     @property
     def plan_miss(self) -> str | None:
         """How a run missed its plan: `planned 1.00e12 FLOPs and 2.10M tokens, achieved 0.97e12 and 2.04M`."""
-        if self.result is None or self.standing is not Standing.OFF_PLAN:
+        if self.result is None or self.standing not in (Standing.OFF_PLAN, Standing.CHECK):
+            return None
+        if not self._is_off_plan(self.result):
             return None
         achieved = f"{format_flops(self.result.achieved_flops)} and {format_count(self.result.achieved_tokens)}"
         planned = f"{format_flops(self.planned_flops)} FLOPs and {format_count(self.n_tokens)} tokens"

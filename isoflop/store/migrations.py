@@ -167,12 +167,50 @@ def m0002_utilisation(db: Database) -> None:
         db.execute(f"alter table results add column {column} real check ({column} >= 0 and {column} < 9e999)")
 
 
+# What a fit predicted for a run before that run was trained. Only ever inserted, so that no later fit can replace it.
+_PREDICTIONS = """
+create table predictions (
+    sweep text not null references sweeps(name),
+    run_id text not null references runs(run_id),
+    place text not null check (place in ('optimum', 'half', 'double')),
+    budget_flops real not null check (budget_flops > 0 and budget_flops < 9e999),
+    made_at text not null,
+    isoflop_version text not null,
+    estimator text not null,
+    param_count text not null,
+    n_opt real not null check (n_opt > 0 and n_opt < 9e999),
+    n_opt_low real not null check (n_opt_low > 0 and n_opt_low <= n_opt),
+    n_opt_high real not null check (n_opt_high >= n_opt and n_opt_high < 9e999),
+    d_opt real not null check (d_opt > 0 and d_opt < 9e999),
+    d_opt_low real not null check (d_opt_low > 0 and d_opt_low <= d_opt),
+    d_opt_high real not null check (d_opt_high >= d_opt and d_opt_high < 9e999),
+    n_params integer not null check (n_params > 0),
+    n_tokens integer not null check (n_tokens > 0),
+    loss real not null check (abs(loss) < 9e999),
+    loss_low real not null check (loss_low <= loss and abs(loss_low) < 9e999),
+    loss_high real not null check (loss_high >= loss and abs(loss_high) < 9e999),
+    loss_unit text not null,
+    level real not null check (level > 0 and level < 1),
+    noise real not null check (noise >= 0 and noise < 9e999),
+    n_rows integer not null check (n_rows > 0),
+    rows_hash text not null,
+    fitted_runs text not null,
+    primary key (sweep, run_id)
+) strict
+"""
+
+
+def m0003_predictions(db: Database) -> None:
+    """Predictions of confirm runs, from before they were trained."""
+    db.execute(_PREDICTIONS)
+
+
 def m0004_metrics(db: Database) -> None:
     """What the models of runs can do: one row per run and metric."""
     db.execute(_METRICS)
 
 
-ORDERED = (m0001_sweeps_runs_and_results, m0002_utilisation, m0004_metrics)
+ORDERED = (m0001_sweeps_runs_and_results, m0002_utilisation, m0003_predictions, m0004_metrics)
 
 migrations = Migrations("isoflop")
 for _migration in ORDERED:

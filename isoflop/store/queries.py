@@ -58,6 +58,9 @@ SWEEPS_ASKING_FOR = """
 select distinct sweep from cells where run_id in (select value from json_each(?)) order by sweep
 """
 
+# As they were inserted: of each budget the optimum first.
+PREDICTIONS = "select * from predictions where sweep = ? order by rowid"
+
 KNOWN_RUNS = """
 select runs.run_id, runs.corpus_fingerprint, results.status, results.finished_at,
     exists (select 1 from cells where cells.run_id = runs.run_id) as asked_for

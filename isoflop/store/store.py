@@ -39,6 +39,7 @@ from isoflop.store.connect import checkpoint, connect, explained, file_identity,
 from isoflop.store.damage import as_written, checked_run, refuse_altered_sweep, refuse_cut_curves
 from isoflop.store.known_runs import KnownRun, Timing
 from isoflop.store.missing_cells import refuse_missing_cells
+from isoflop.store.prediction import Prediction, parse_prediction
 from isoflop.store.queries import (
     CELLS,
     CURVES,
@@ -46,6 +47,7 @@ from isoflop.store.queries import (
     KNOWN_RUNS,
     METRICS,
     PENDING,
+    PREDICTIONS,
     RUNS_STARTING_WITH,
     SWEEPS_ASKING_FOR,
     TIMINGS,
@@ -101,10 +103,10 @@ class Store:
         """Close the connection."""
         self._db.close()
 
-    def save_plan(self, spec: SweepSpec, plan: Plan) -> None:
-        """Make the plan's cells the sweep's, in place of those it had.
+    def save_plan(self, spec: SweepSpec, plan: Plan, predictions: Sequence[Prediction] = ()) -> None:
+        """Make the plan's cells the sweep's, in place of those it had, and add `predictions` for some of its runs.
 
-        Runs are added once and never changed. Runs the sweep no longer asks for keep their results.
+        Runs and predictions are added once and never changed. Runs the sweep no longer asks for keep both.
         """
         assert spec.name == plan.sweep, f"spec of {spec.name!r}, plan of {plan.sweep!r}"
         with self._transaction():
@@ -114,6 +116,7 @@ class Store:
             self._db.table("cells").delete_where("sweep = ?", [plan.sweep])
             self._insert("cells", (cell_row(plan.sweep, cell) for cell in plan.cells))
             self._insert("cells", (dropped_row(plan.sweep, cell) for cell in plan.dropped))
+            self._insert("predictions", (prediction.as_row() for prediction in predictions))
 
     def _save_spec(self, spec: SweepSpec) -> None:
         content = {"spec_json": spec.to_json(), "spec_hash": spec.spec_hash}
@@ -182,6 +185,10 @@ class Store:
         for run_id, metric in self._typed(lambda row: (row["run_id"], stored_metric(row)), METRICS, sweep):
             found.setdefault(run_id, {})[metric.name] = metric
         return found
+
+    def predictions(self, sweep: str) -> tuple[Prediction, ...]:
+        """What was predicted for confirm runs of the sweep, as they were planned; empty where it has none."""
+        return tuple(self._typed(parse_prediction, PREDICTIONS, sweep))
 
     def pending(self, sweep: str) -> tuple[str, ...]:
         """The ids of the sweep's runs without a result, in the order of the plan.

@@ -39,9 +39,21 @@ class Extension:
 
 
 def planned_extras(db: Path, spec: SweepSpec) -> tuple[Extra, ...]:
-    """What `plan --extend` added to the sweep before; nothing where the database, or the sweep in it, is not there."""
-    cells = _cells(db, spec)
-    found = (Extra(cell.budget_flops, cell.shape, cell.seed) for cell in cells if cell.role is Role.SUGGESTED)
+    """What `plan --extend` and `run --confirm` added to the sweep before; nothing where the database has no such sweep.
+
+    A suggested run follows the recipe of the file as it is now; a confirm run stays only as it was predicted.
+    """
+    found = (
+        Extra(
+            cell.budget_flops,
+            cell.shape,
+            cell.seed,
+            role=cell.role,
+            run_id=cell.run_id if cell.role is Role.CONFIRM else None,
+        )
+        for cell in _cells(db, spec)
+        if cell.role in (Role.SUGGESTED, Role.CONFIRM)
+    )
     return tuple(dict.fromkeys(found))
 
 
@@ -73,7 +85,9 @@ def extend_sweep(
     rows = load_source(str(db), db=db, sweep=spec.name)
     cells = _cells(db, spec)
     waiting = [
-        (cell.budget_flops, float(cell.shape.n_params(spec.fit.params))) for cell in cells if cell.result is None
+        (cell.budget_flops, float(cell.shape.n_params(spec.fit.params)))
+        for cell in cells
+        if cell.result is None and cell.role is not Role.CONFIRM  # which no fit will use
     ]
     rule = ShapeRule(spec.model, vocab_size(spec.tokenizer), spec.fit.params)
 

@@ -20,7 +20,7 @@ from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate, estimate, run_seconds
 from isoflop.plan.planner import make_plan, why_not
-from isoflop.plan.types import DroppedCell, Extra, Plan
+from isoflop.plan.types import DroppedCell, Extra, Limit, Plan, Role
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
 from isoflop.store import Timing
@@ -47,7 +47,11 @@ class PlannedSweep:
 
     def can_train(self, spec: SweepSpec, shape: ModelShape, budget_flops: float) -> bool:
         """Whether the plan would take such a run."""
-        return why_not(spec, shape, budget_flops, self.corpus, self.memory_limit) is None
+        return self.why_not(spec, shape, budget_flops) is None
+
+    def why_not(self, spec: SweepSpec, shape: ModelShape, budget_flops: float) -> tuple[Limit, str] | None:
+        """What keeps such a run out of the plan, with numbers; None if nothing does."""
+        return why_not(spec, shape, budget_flops, self.corpus, self.memory_limit)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,9 @@ def _planned(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extr
 
 
 def _cells_lost_and_seconds(planned: PlannedSweep) -> tuple[int, float]:
-    return len(planned.plan.dropped), cost(planned, []).seconds
+    """Of the sweep without its confirm runs, which are trained where the runs were that predict them."""
+    confirming = [cell.run.run_id for cell in planned.plan.cells if cell.role is Role.CONFIRM]
+    return len(planned.plan.dropped), cost(planned, [], done=confirming).seconds
 
 
 def cost(planned: PlannedSweep, timings: Iterable[Timing], *, done: Collection[str] = ()) -> Estimate:

@@ -6,10 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from isoflop.artifacts.other_databases import sign_in
 from isoflop.artifacts.weights import WeightKeeper
+from isoflop.decision.confirmation import Confirmation, judge
 from isoflop.engine.dispatch import DEFAULT_STALL_SECONDS, Dispatcher
 from isoflop.engine.execution import git_state
 from isoflop.engine.local.devices import DeviceChoice
@@ -28,6 +30,7 @@ from isoflop.rundir.layout import dir_of_run, dirs_of_runs
 from isoflop.spec import load_spec
 from isoflop.status.work import read_work, share_done
 from isoflop.store import PlanChanges, Store, changes_since, open_store, run_cells, sweep_lock
+from isoflop.sweep.confirm import ConfirmPlan, ConfirmRequest, plan_confirmation, refuse_early, stored_extras
 from isoflop.sweep.extend import planned_extras
 from isoflop.sweep.locks import lock_path
 from isoflop.sweep.planning import corpora, plan_sweep, sweep_corpus
@@ -48,25 +51,34 @@ def open_session(
     may_leave: Callable[[LeftBehind], bool] = lambda lost: False,
     share_devices: bool = False,
     on_progress: Callable[[float], None] | None = None,
+    confirm: ConfirmRequest | None = None,
 ) -> Iterator["Session"]:
     """A session with the sweep planned and locked; `on_progress` as of `sweep_corpus`.
 
-    `may_leave` is asked where the plan would leave trained runs behind.
+    `may_leave` is asked where the plan would leave trained runs behind. `confirm` adds confirm runs to the sweep: their
+    predictions are stored with the plan, before anything is trained.
 
     Raises:
-        IsoflopError: it may not, or as of `plan_sweep` and the store.
+        IsoflopError: it may not, or as of `plan_sweep`, `plan_confirmation` and the store.
     """
     spec = load_spec(sweep)
     ensure_open_files(workers)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
-        extra = planned_extras(db, spec)
+        if confirm is not None:
+            refuse_early(store, spec, confirm)
+        extra = (*planned_extras(db, spec), *(stored_extras(store, spec, confirm) if confirm else ()))
         corpus = sweep_corpus(spec, sweep, artifacts, on_progress=on_progress)
-        planned = plan_sweep(spec, corpus, device=device, workers=workers, extra=extra)
+        plan_with = partial(plan_sweep, spec, corpus, device=device, workers=workers)
+        planned = plan_with(extra=tuple(dict.fromkeys(extra)))
         changes = changes_since(store, spec, planned.plan)
         lost = left_behind(store, planned.plan, changes, artifacts)
         if lost is not None and not may_leave(lost):
             raise lost.refusal()
-        store.save_plan(spec, planned.plan)
+        added = ConfirmPlan()
+        if confirm is not None:
+            added = plan_confirmation(store, spec, confirm, planned, changes=changes, artifacts=artifacts.resolve())
+            planned = plan_with(extra=tuple(dict.fromkeys((*extra, *added.extras))))
+        store.save_plan(spec, planned.plan, added.new)
         git = git_state(sweep.resolve().parent)
         share = share_devices or planned.plan.simulated  # a simulated run computes nothing
         with device_leases(planned.slots, share=share) as leases:
@@ -79,7 +91,7 @@ def open_session(
                 stall_seconds=spec.run.stall_seconds,
             )
             weights = WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts)
-            session = Session(planned.plan, changes, store, engine, weights)
+            session = Session(planned.plan, changes, store, engine, weights, confirming=added)
             if retry:
                 session.retry()
             yield session
@@ -89,14 +101,23 @@ class Session:
     """Feeds the engine with what is pending and records what it yields.
 
     Attributes:
-        changes: how the plan differs from the one before; None for a sweep that was not planned before.
+        changes: how the plan differs from the one before, but for confirm runs that are added now; None for a sweep
+            that was not planned before.
+        confirming: the confirm runs that were asked for.
     """
 
     def __init__(
-        self, plan: Plan, changes: PlanChanges | None, store: Store, engine: Dispatcher, weights: WeightKeeper
+        self,
+        plan: Plan,
+        changes: PlanChanges | None,
+        store: Store,
+        engine: Dispatcher,
+        weights: WeightKeeper,
+        *,
+        confirming: ConfirmPlan | None = None,
     ) -> None:
         self.plan, self.changes, self.store, self.engine, self.slots = plan, changes, store, engine, engine.slots
-        self.weights = weights
+        self.weights, self.confirming = weights, confirming or ConfirmPlan()
         self._started: dict[int, float] = {}
         self._busy_seconds = 0.0
         self._first_start: float | None = None
@@ -264,6 +285,10 @@ class Session:
             n_read=self._n_read,
             busy_share=self._busy_share(),
         )
+
+    def confirmations(self) -> tuple[Confirmation, ...]:
+        """The confirm runs of the sweep against what was predicted for them."""
+        return judge(self.store.predictions(self.plan.sweep), self.store.cells(self.plan.sweep))
 
     def _keeps_state(self, run_id: str) -> bool:
         return RunDir(dir_of_run(self.engine.artifacts, run_id)).checkpoint_path(run_id).exists()

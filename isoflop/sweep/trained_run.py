@@ -1,7 +1,7 @@
 """The completed run of a sweep that a person names, or that its budget names, with its weights."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from isoflop.run_spec import RunSpec
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import dir_of_run
 from isoflop.spec import SweepSpec, load_spec
-from isoflop.store import CompletedResult, RunCell, Store, read_snapshot, run_cells
+from isoflop.store import CompletedResult, ConfirmPlace, RunCell, Store, read_snapshot, run_cells
 from isoflop.sweep.selection import FEWEST_DIGITS
 from isoflop.units import format_flops
 
@@ -75,7 +75,7 @@ def trained_run(file: Path, db: Path, artifacts: Path, choice: RunChoice) -> Tra
     Raises:
         IsoflopError: no such sweep or run, several runs that begin so, or one that did not complete or was simulated.
     """
-    return _of_sweep(file, db, artifacts, lambda cells: [_chosen(cells, choice)])[0]
+    return _of_sweep(file, db, artifacts, lambda cells, optima: [_chosen(cells, choice, optima)])[0]
 
 
 def trained_runs(file: Path, db: Path, artifacts: Path) -> list[TrainedRun]:
@@ -85,15 +85,19 @@ def trained_runs(file: Path, db: Path, artifacts: Path) -> list[TrainedRun]:
         IsoflopError: no such sweep, nothing completed, or it was simulated.
     """
 
-    def all_of(cells: Sequence[RunCell]) -> list[RunCell]:
+    def all_of(cells: Sequence[RunCell], optima: Collection[str]) -> list[RunCell]:
         return list({cell.run_id: cell for cell in reversed(cells)}.values())[::-1]
 
     return _of_sweep(file, db, artifacts, all_of)
 
 
 def _of_sweep(
-    file: Path, db: Path, artifacts: Path, choose: Callable[[Sequence[RunCell]], list[RunCell]]
+    file: Path,
+    db: Path,
+    artifacts: Path,
+    choose: Callable[[Sequence[RunCell], Collection[str]], list[RunCell]],
 ) -> list[TrainedRun]:
+    """The runs that `choose` takes of all cells with a run, and of the ids of confirm runs at a predicted optimum."""
     name = load_spec(file).name
 
     def read(store: Store) -> list[TrainedRun]:
@@ -110,7 +114,8 @@ def _of_sweep(
         completed = [cell for cell in run_cells(cells) if cell.completed is not None]
         if not completed:
             raise IsoflopError(f"No run of the sweep {name!r} completed.", hint=f"`isoflop run {file}` trains them.")
-        return [_trained(store, spec, file, artifacts, cell) for cell in choose(run_cells(cells))]
+        optima = {one.run_id for one in store.predictions(name) if one.place is ConfirmPlace.OPTIMUM}
+        return [_trained(store, spec, file, artifacts, cell) for cell in choose(run_cells(cells), optima)]
 
     return read_snapshot(db, read)
 
@@ -121,11 +126,11 @@ def _trained(store: Store, spec: SweepSpec, file: Path, artifacts: Path, cell: R
     return TrainedRun(spec, file, cell, store.run_spec(cell.run_id), cell.completed, weights)
 
 
-def _chosen(cells: Sequence[RunCell], choice: RunChoice) -> RunCell:
+def _chosen(cells: Sequence[RunCell], choice: RunChoice, optima: Collection[str]) -> RunCell:
     if choice.run is not None:
         return _by_id(cells, choice.run.strip().lower())
     if choice.confirm:
-        return _confirm_run(cells)
+        return _confirm_run(cells, optima)
     used = [cell for cell in cells if cell.used is not None]
     at = choice.budget_flops
     if at is None:
@@ -159,8 +164,10 @@ def _by_id(cells: Sequence[RunCell], digits: str) -> RunCell:
     return _completed(*found.values())
 
 
-def _confirm_run(cells: Sequence[RunCell]) -> RunCell:
+def _confirm_run(cells: Sequence[RunCell], optima: Collection[str]) -> RunCell:
+    """The confirm run of the largest budget, of the sizes there the one predicted to be best."""
     confirming = [cell for cell in cells if cell.role is Role.CONFIRM]
+    confirming = [cell for cell in confirming if cell.run_id in optima] or confirming
     if not confirming:
         raise IsoflopError(
             "The sweep has no confirm run.",

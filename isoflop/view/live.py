@@ -23,7 +23,7 @@ from isoflop.engine.notices import (
     Waiting,
 )
 from isoflop.plan.estimate import Unfinished, seconds_left
-from isoflop.plan.types import Cell
+from isoflop.plan.types import Cell, Role
 from isoflop.result import RunResult, Status
 from isoflop.store import Timing
 from isoflop.store.store import NTIMINGS
@@ -223,7 +223,8 @@ def event_line(progress: SweepProgress, event: Notice) -> str | None:
             cell = progress.cells[event.result.run_id]
             place = f"[{len(progress.ended)}/{len(progress.cells)}] {event.result.run_id}"
             size = f"C {format_flops(cell.budget_flops)}  N {count(cell.run.shape.n_params_total)}"
-            return f"{place}  {size}  {_verdict(event.result)}"
+            role = "  confirm run" if cell.role is Role.CONFIRM else ""
+            return f"{place}  {size}{role}  {_verdict(event.result)}"
         case AttemptEnded(outcome="died" | "given_up" | "out_of_memory" | "not_recorded"):
             return f"attempt {event.attempt} at {', '.join(event.run_ids)}: {event.reason}; log: {event.log_path}"
         case Waiting():

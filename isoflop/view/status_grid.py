@@ -99,9 +99,19 @@ def _row(label: str, places: Iterable[Position], form: Callable[[Position], tupl
 
 
 def _content(place: Position) -> tuple[str, str]:
+    if (confirmed := _confirmed(place)) is not None:
+        return f"{_loss(confirmed)} ", ""
     if place.loss is None:
         return f"{place.state.words} ", _STYLE.get(place.state, "")
     return f"{_loss(place.loss)}{_MARK if place.lowest else ' '}", "bold green" if place.lowest else ""
+
+
+def _confirmed(place: Position) -> float | None:
+    """The loss of a confirm run that nobody excluded: the only one of its size, and of no fit."""
+    if place.role is not Role.CONFIRM or place.state is not Standing.CHECK:
+        return None
+    done = place.cells[0].completed
+    return done.val_loss if done else None
 
 
 def _loss(loss: float | None) -> str:
@@ -119,7 +129,7 @@ def _addition(place: Position, shares: Mapping[str, float]) -> str:
     (cell,) = place.cells
     if place.state in (Activity.RUNNING, Activity.STOPPED):
         return f"{shares.get(cell.run_id or '', 0.0):.0%}"
-    if place.loss is None and cell.completed is not None:
+    if place.loss is None and cell.completed is not None and _confirmed(place) is None:
         return f"({_loss(cell.completed.val_loss)})"
     return "" if place.role in (Role.GRID, Role.REPLICATE, None) else str(place.role)
 

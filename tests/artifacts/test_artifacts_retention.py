@@ -60,6 +60,20 @@ def test_replicates_and_suggested_runs_compete_with_the_grid(db: Path, role: Rol
     assert weights_to_keep("best-per-budget", cells_in(db)) == {cells[1].run.run_id}
 
 
+def test_a_confirm_run_keeps_its_weights_whatever_its_loss(db: Path) -> None:
+    """It is what will be exported; of the grid the best stays, at its own budget and at the confirm run's."""
+    cells = [make_cell(1e12, 16), make_cell(1e12, 32), dataclasses.replace(make_cell(1e12, 48), role=Role.CONFIRM)]
+    save_sweep(db, cells, [])
+    ranking = Ranking(cells_in(db))
+    results = with_losses(cells, 2.0, 1.0, 3.0)
+    assert ranking.take(results[2]) == frozenset()
+    assert ranking.take(results[0]) == frozenset()
+    assert ranking.take(results[1]) == {cells[0].run.run_id}
+    save_sweep(db, cells, results)
+    assert weights_to_keep("best-per-budget", cells_in(db)) == {cells[1].run.run_id, cells[2].run.run_id}
+    assert weights_to_keep("none", cells_in(db)) == frozenset()
+
+
 def test_results_one_by_one_leave_what_all_at_once_leave(db: Path) -> None:
     """The ranking in memory against the one read anew, in any order of results, ties among them."""
     for seed in range(20):
@@ -72,12 +86,12 @@ def test_results_one_by_one_leave_what_all_at_once_leave(db: Path) -> None:
         order.shuffle(results)
         for result in results:
             out = ranking.take(result)
-            assert not out & ranking.best
+            assert not out & ranking.kept
             let_go |= out
         with open_store(path, write=True) as store:
             assert all(store.record(result) for result in results)
-        assert ranking.best == weights_to_keep("best-per-budget", cells_in(path))
-        assert let_go | ranking.best == {cell.run.run_id for cell in cells}
+        assert ranking.kept == weights_to_keep("best-per-budget", cells_in(path))
+        assert let_go | ranking.kept == {cell.run.run_id for cell in cells}
 
 
 def test_a_run_at_two_budgets_stays_while_it_is_the_best_of_one(db: Path) -> None:
@@ -87,7 +101,7 @@ def test_a_run_at_two_budgets_stays_while_it_is_the_best_of_one(db: Path) -> Non
     ranking = Ranking(cells_in(db))
     assert ranking.take(make_result(shared, val_loss=2.0)) == frozenset()
     assert ranking.take(make_result(better, val_loss=1.0)) == frozenset()
-    assert ranking.best == {shared.run.run_id, better.run.run_id}
+    assert ranking.kept == {shared.run.run_id, better.run.run_id}
 
 
 def test_any_sweep_that_asks_for_a_run_may_want_its_weights(db: Path) -> None:

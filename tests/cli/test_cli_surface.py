@@ -49,6 +49,8 @@ SURFACE = {
         "--retry",
         "--share-devices",
         "--replan",
+        "--confirm",
+        "--neighbours",
         "--json",
     },
     "status": {"sweep", "--db", "--artifacts", "--json"},
@@ -132,6 +134,7 @@ def test_json_of_run(drawn: Path) -> None:
         "flops_spent": 0.0,
         "results_read": 0,
         "busy_share": None,
+        "confirmations": [],
     }
 
 
@@ -168,7 +171,7 @@ def test_json_of_fit(drawn: Path) -> None:
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
         "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "loss_credible_decades", "suggested", "conventions",
-        "decisions", "laws", "n_budgets", "bootstrap", "findings", "metric", "measures", "run_metrics",
+        "decisions", "laws", "n_budgets", "bootstrap", "confirmations", "findings", "metric", "measures", "run_metrics",
     }  # fmt: skip
     assert document["sources"] == [
         {

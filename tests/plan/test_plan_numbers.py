@@ -11,7 +11,7 @@ from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import ON_A_CORE, guess_seconds, memory_bytes
 from isoflop.plan.grid_findings import KeptSizes, rate_findings
 from isoflop.plan.neighbours import neighbours
-from isoflop.plan.planner import make_plan
+from isoflop.plan.planner import make_plan, run_of
 from isoflop.plan.recipe import batch_tokens_rule, make_recipe
 from isoflop.plan.shapes import ShapeRule, buildable, nearest_shape
 from isoflop.plan.types import DroppedCell, Extra, Plan, Role
@@ -94,6 +94,18 @@ def test_epochs_are_tokens_over_those_of_the_corpus_in_the_grid_and_beside_it() 
     assert {cell.role for cell in plan.cells} == {Role.GRID, Role.SUGGESTED}
     for cell in plan.cells:
         assert cell.epochs == pytest.approx(cell.run.n_tokens / 30_000_000, rel=1e-12)
+
+
+def test_a_run_that_was_predicted_is_planned_as_it_was_or_not_at_all() -> None:
+    shape = nearest_shape(ShapeRule(ModelSpec(context_length=128), 257, "total"), 3e4)
+    run = run_of(spec_of(), shape, 2e11, CORPUS, seed=7)
+    found = {}
+    for run_id in (run.run_id, "0" * 12):
+        extra = Extra(2e11, shape, seed=7, role=Role.CONFIRM, run_id=run_id)
+        plan = make_plan(spec_of(), CORPUS, vocab_size=257, extra=[extra])
+        assert plan.dropped == make_plan(spec_of(), CORPUS, vocab_size=257).dropped
+        found[run_id] = [(cell.run.run_id, cell.budget_flops) for cell in plan.cells if cell.role is Role.CONFIRM]
+    assert found == {run.run_id: [(run.run_id, 2e11)], "0" * 12: []}
 
 
 def test_budgets_are_in_ascending_order_with_those_whose_cells_were_all_dropped() -> None:

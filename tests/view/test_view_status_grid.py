@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.plan.types import Role
+from isoflop.plan.types import Plan, Role
 from isoflop.status.positions import Position
 from isoflop.status.work import Activity
 from isoflop.store import Standing, open_store
@@ -35,6 +35,21 @@ def test_seeds_share_a_place_with_their_mean_and_probes_have_their_own(tmp_path:
     with open_store(tmp_path / "x.db", write=True) as store:
         store.record(make_result(seeds[2], val_loss=2.6))
     assert "mean of 3" in shown(status_of(tmp_path, spec))
+
+
+def test_a_confirm_run_has_a_row_of_its_budget_with_its_loss_and_is_never_the_lowest(tmp_path: Path) -> None:
+    used, waiting = make_cell(1e12, 64), dataclasses.replace(make_cell(1e13, 128), role=Role.CONFIRM)
+    confirm = dataclasses.replace(make_cell(1e13, 96), role=Role.CONFIRM)
+    spec = save_sweep(tmp_path / "x.db", [used], [])
+    with open_store(tmp_path / "x.db", write=True) as store:
+        store.save_plan(spec, Plan(spec.name, (used, confirm, waiting), (), ()))
+        for cell, loss in ((used, 2.0), (confirm, 1.5)):
+            store.record(make_result(cell, val_loss=loss))
+    text = shown(status_of(tmp_path, spec))
+    assert "2.0000*" in text and "1.5000 " in text and "1.5000*" not in text
+    row = text[text.index("1.00e13") :].splitlines()[:3]
+    assert "1.5000" in row[1] and "pending" in row[1]
+    assert row[2].split() == ["confirm", "confirm"]
 
 
 def places(n_budgets: int, n_sizes: int) -> list[Position]:

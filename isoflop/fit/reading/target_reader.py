@@ -158,13 +158,14 @@ class TargetReader:
     def __init__(self, rows: Rows, choice: Choice | None, level: float, reach: Reach) -> None:
         self._choice, self._level, self.reach = choice, level, reach
         self.replicates = replicate_noise(rows)
-        self._noise_sd = self.replicates.sd if self.replicates else choice.residual_sd if choice else 0.0
+        # What a run differs by from another of its size and tokens, nats; 0 where the rows do not say.
+        self.noise_sd = self.replicates.sd if self.replicates else choice.residual_sd if choice else 0.0
 
     def read(self, budget_flops: float) -> Target:
         """The target at one budget; all None without an estimate."""
         if self._choice is None:
             return unanswered_target(budget_flops)
-        return read_target(self._choice, budget_flops, self._level, noise_sd=self._noise_sd, reach=self.reach)
+        return read_target(self._choice, budget_flops, self._level, noise_sd=self.noise_sd, reach=self.reach)
 
 
 def flat_bands(shape: ValleyShape, log_n: float, log_c: float, loss: float | None, noise_sd: float) -> tuple[Band, ...]:

@@ -8,6 +8,7 @@ from isoflop.fit.results.estimators import Estimators
 from isoflop.fit.results.profile import Frontier, Profile
 from isoflop.fit.results.target import Forecast, Suggestion, Target
 from isoflop.fit.rows import SIX, TokenCost
+from isoflop.fit.valley import ValleyShape
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class SweepFit:
         suggested: runs worth training next, in this order.
         n_budgets: of the rows; `profiles` lists the first of them where the rows were never grouped.
         cost: what a token costs, by the rows of the recommended estimate.
+        valley: how the loss rises off the optimum of the recommended estimate; None without one.
+        noise_sd: standard deviation of a run, nats: of replicates, else of the residuals of the recommended estimate; 0
+            where the rows do not say.
         cloud: frontiers of resampled runs, to look at; None unless asked for.
         credible_decades: how far beyond its budgets the scorecard shows the sweep to see; None without forecasts.
         loss_credible_decades: the same of its losses.
@@ -51,3 +55,5 @@ class SweepFit:
     loss_credible_decades: float | None = None
     n_budgets: int = 0
     cost: TokenCost = SIX
+    valley: ValleyShape | None = None
+    noise_sd: float = 0.0

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from isoflop.report.figure.frontier_panel import draw_law_legend, draw_params, draw_tokens
 from isoflop.report.figure.valley_panel import draw_valleys
+from isoflop.report.frontier_curves import confirmed_sizes
 from isoflop.report.loss_words import scale_of_losses
 from isoflop.report.summary import Summary
 from isoflop.wording import SIMULATED, one_line
@@ -68,8 +69,9 @@ def _draw(summary: Summary) -> Figure:
     params, tokens = bottom.subplots(1, 2)
     loss_label = scale_of_losses(summary.source).axis
     draw_valleys(top.subplots(), summary.fit, summary.source.rows, loss_label=loss_label)
-    draw_params(params, summary.fit, summary.targets, summary.laws)
-    draw_tokens(tokens, summary.fit, summary.targets, summary.laws)
+    n_confirmed, d_confirmed = confirmed_sizes(summary)
+    draw_params(params, summary.fit, summary.targets, summary.laws, n_confirmed)
+    draw_tokens(tokens, summary.fit, summary.targets, summary.laws, d_confirmed)
     draw_law_legend(bottom, params)
     if summary.simulated:
         figure.text(0.5, 0.5, SIMULATED, size=80, color="#cc3399", alpha=0.15, rotation=30, ha="center", va="center")

@@ -17,6 +17,7 @@ from isoflop.report.frontier_curves import (
     BAND,
     BESIDE,
     CLOUD,
+    CONFIRM_LABEL,
     INK,
     MOST_LAWS_INSIDE,
     PUBLISHED,
@@ -35,14 +36,26 @@ _CLOUD_INK = 20.0
 _LAW = "published-law"
 
 
-def draw_params(ax: Axes, fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> None:
-    """Nothing; `ax` shows N_opt against C: floors, power law with its band, targets."""
-    _draw(ax, optimal_params(fit, targets, laws), fit.level)
+def draw_params(
+    ax: Axes,
+    fit: SweepFit,
+    targets: Sequence[Target],
+    laws: Sequence[PublishedLaw] = (),
+    confirmed: tuple[Reading, ...] = (),
+) -> None:
+    """Nothing; `ax` shows N_opt against C: floors, power law with its band, targets, confirm runs."""
+    _draw(ax, optimal_params(fit, targets, laws, confirmed), fit.level)
 
 
-def draw_tokens(ax: Axes, fit: SweepFit, targets: Sequence[Target], laws: Sequence[PublishedLaw] = ()) -> None:
-    """Nothing; `ax` shows D_opt against C: floors, power law with its band, targets."""
-    _draw(ax, optimal_tokens(fit, targets, laws), fit.level)
+def draw_tokens(
+    ax: Axes,
+    fit: SweepFit,
+    targets: Sequence[Target],
+    laws: Sequence[PublishedLaw] = (),
+    confirmed: tuple[Reading, ...] = (),
+) -> None:
+    """Nothing; `ax` shows D_opt against C: floors, power law with its band, targets, confirm runs."""
+    _draw(ax, optimal_tokens(fit, targets, laws, confirmed), fit.level)
 
 
 def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
@@ -69,6 +82,9 @@ def _draw(ax: Axes, optimum: Optimum, level: float) -> None:
         ax.plot(curve.budgets, curve.optima, color=color, linewidth=1.0, linestyle="-.", label=label, gid=_LAW)
     _draw_readings(ax, optimum.floors, "D", INK, "floors of the profiles")
     _draw_readings(ax, optimum.targets, "o", TARGET, f"targets, {percent(level)} with model error")
+    if optimum.confirmed:
+        points = [(reading.budget_flops, reading.optimum) for reading in optimum.confirmed]
+        ax.plot(*zip(*points, strict=True), "k*", markersize=12, markerfacecolor="none", label=CONFIRM_LABEL)
     across, up = log_limits(optimum)
     ax.set_xlim(*(10**end for end in across))
     ax.set_ylim(*(10**end for end in up))

@@ -5,12 +5,14 @@ from html import escape
 from textwrap import shorten
 from typing import NamedTuple
 
+from isoflop.decision.confirmation import Confirmation
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.target import Target
+from isoflop.plan.types import Role
 from isoflop.report.fit_wording import interval, nats, percent
 from isoflop.report.loss_words import scale_of_losses
 from isoflop.sources.source import Pool, Row, Source, SweepSource
-from isoflop.store import CompletedResult, RunCell, run_cells
+from isoflop.store import CompletedResult, RunCell, Standing, run_cells
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.metrics_view import heading, shown
 from isoflop.wording import count, one_line, ratio, two_digits
@@ -67,7 +69,13 @@ def _from_cell(cell: RunCell, height: float, source: SweepSource, whose: str) ->
     assert cell.completed is not None
     n_params = float(cell.shape.n_params(source.param_count))
     hover = hover_text(_cell_lines(cell, cell.completed, n_params, whose, source.measure.metric))
-    return DrawnRun(cell.budget_flops, n_params, height, hover, None if cell.used else cell.standing.words)
+    return DrawnRun(cell.budget_flops, n_params, height, hover, None if cell.used else _omission(cell))
+
+
+def _omission(cell: RunCell) -> str:
+    """Why a run with a loss is not in the fit: `confirm run`, `excluded`."""
+    confirms = cell.role is Role.CONFIRM and cell.standing is Standing.CHECK
+    return "confirm run" if confirms else cell.standing.words
 
 
 def _cell_lines(
@@ -126,6 +134,20 @@ def target_text(target: Target, level: float) -> str:
             f"D_opt {count(target.d_opt)} ({interval(target.d_opt_ci)})",
             f"{ratio(target.tokens_per_param)} tokens/param"
             + (f", {beyond:.1f} decades beyond the data" if beyond else ""),
+        )
+    )
+
+
+def confirm_text(one: Confirmation) -> str:
+    """A confirm run and what was predicted for it."""
+    prediction, done = one.prediction, one.observed
+    bounds = interval((prediction.loss_low, prediction.loss_high), nats)
+    return hover_text(
+        (
+            f"<b>confirm run {plain(one.cell.run_id)}</b>, not fitted",
+            _size(prediction.budget_flops, prediction.n_params, prediction.n_tokens),
+            f"loss {nats(done.val_loss)}" if done else "",
+            f"predicted {nats(prediction.loss)} ({percent(prediction.level)} interval {bounds})",
         )
     )
 

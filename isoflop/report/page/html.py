@@ -7,7 +7,7 @@ from html import escape
 from isoflop import __version__
 from isoflop.finding import Finding, Severity
 from isoflop.report.fit_wording import percent
-from isoflop.report.frontier_curves import optimal_params, optimal_tokens
+from isoflop.report.frontier_curves import confirmed_sizes, optimal_params, optimal_tokens
 from isoflop.report.page.plotly_frontier import frontier_plot
 from isoflop.report.page.plotly_plot import Plot
 from isoflop.report.page.plotly_valleys import MOST_RUNS, valley_plot
@@ -98,6 +98,7 @@ def _caption(summary: Summary, panels: dict[str, Plot]) -> str:
         f"{percent(summary.fit.level)} intervals; hollow and dashed: a budget without a floor among its sizes."
     )
     marks += " Squares are completed runs that are left out of the fit." if _has_omissions(summary) else ""
+    marks += " Open stars are confirm runs, which no line is fitted to." if summary.confirmations else ""
     absent = "" if len(panels) > 1 else " No floor lies inside the sizes trained, so there is no frontier to draw."
     n_runs = len(summary.source.rows)
     thinned = f" Of {runs(n_runs)} about {MOST_RUNS} are drawn." if n_runs > MOST_RUNS else ""
@@ -162,7 +163,11 @@ def _escape(text: str) -> str:
 def plots(summary: Summary) -> dict[str, Plot]:
     """The panels by the id of their place on the page; without any floor only the valleys."""
     fit, targets, laws = summary.fit, summary.targets, summary.laws
-    optima = {"params": optimal_params(fit, targets, laws), "tokens": optimal_tokens(fit, targets, laws)}
+    n_confirmed, d_confirmed = confirmed_sizes(summary)
+    optima = {
+        "params": optimal_params(fit, targets, laws, n_confirmed),
+        "tokens": optimal_tokens(fit, targets, laws, d_confirmed),
+    }
     shown = {name: optimum for name, optimum in optima.items() if optimum.floors or optimum.law}
     frontier = {name: frontier_plot(optimum, summary) for name, optimum in shown.items()}
     return {"valleys": valley_plot(summary), **frontier}

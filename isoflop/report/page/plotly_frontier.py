@@ -8,6 +8,7 @@ from isoflop.report.frontier_curves import (
     BAND,
     BESIDE,
     CLOUD,
+    CONFIRM_LABEL,
     INK,
     PUBLISHED,
     TARGET,
@@ -16,7 +17,7 @@ from isoflop.report.frontier_curves import (
     Reading,
     log_limits,
 )
-from isoflop.report.page.hover import floor_text, target_text
+from isoflop.report.page.hover import confirm_text, floor_text, target_text
 from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot
 from isoflop.report.summary import Summary
 from isoflop.report.ticks import count_tick, flops_tick
@@ -92,6 +93,10 @@ def _traces(optimum: Optimum, summary: Summary) -> Iterator[Trace]:
     if optimum.targets:
         targets = {target.budget_flops: target_text(target, level) for target in summary.targets}
         yield _readings(optimum.targets, targets, TARGET, "circle", f"targets, {percent(level)} with model error")
+    if optimum.confirmed:
+        texts = {one.prediction.budget_flops: confirm_text(one) for one in summary.confirmations}
+        trace = _readings(optimum.confirmed, texts, "black", "star-open", CONFIRM_LABEL)
+        yield {**trace, "marker": {"symbol": "star-open", "size": 13, "color": "black", "line": {"width": 1.5}}}
 
 
 def _law(optimum: Optimum, law: Law, level: float) -> Iterator[Trace]:

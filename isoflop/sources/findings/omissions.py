@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from isoflop.finding import Finding, Severity
+from isoflop.plan.types import Role
 from isoflop.store import RunCell, Standing, SweepCell, run_cells
 from isoflop.units import format_flops
 from isoflop.wording import count, runs
@@ -45,8 +46,11 @@ _FINDINGS = {
 
 
 def omission_findings(cells: Sequence[SweepCell]) -> tuple[Finding, ...]:
-    """One finding for each kind of run that was planned and is not fitted; none for checks and dropped cells."""
-    planned = run_cells(cells)
+    """One finding for each kind of run that was planned and is not fitted; none for checks and dropped cells.
+
+    A confirm run is missed by no fit, whatever became of it; a report says that in a sentence of its own.
+    """
+    planned = [cell for cell in run_cells(cells) if cell.role is not Role.CONFIRM]
     found = ((kind, [cell for cell in planned if cell.standing is kind]) for kind in _FINDINGS)
     return tuple(_finding(kind, omitted, len(planned)) for kind, omitted in found if omitted)
 
