@@ -2,8 +2,8 @@
 
 from isoflop.corpus.build import count_corpus, open_corpus
 from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
-from isoflop.corpus.documents import heldout_documents, tokenizer_of
 from isoflop.corpus.findings import absence_finding, facts_by_token_count, token_count_findings
+from isoflop.corpus.heldout_text import heldout_documents, tokenizer_of
 from isoflop.corpus.sequences import batch, batch_starts, heldout_sequences
 from isoflop.corpus.sources import is_absent
 from isoflop.corpus.tokenizer import Tokenizer, make_tokenizer, vocab_size

@@ -85,15 +85,17 @@ def choice_scores(
 
     Context and choice become tokens each by itself, so that the choices of a question follow the same tokens.
     """
-    choices = [
-        Continuation(context, _tokens(tokenizer, choice))
-        for item in items
-        for context in (_tokens(tokenizer, item.context),)
-        for choice in item.choices
-    ]
+    choices = [one for item in items for one in _continuations(item, tokenizer, model.shape.context_length)]
     found = log_likelihoods(model, choices, between)
     ends = np.cumsum([len(item.choices) for item in items])
     return np.split(found, ends[:-1])
+
+
+def _continuations(item: Item, tokenizer: Tokenizer, context_length: int) -> list[Continuation]:
+    """The choices after their context, which loses its beginning where a tokenizer makes more tokens than bytes."""
+    choices = [_tokens(tokenizer, choice) for choice in item.choices]
+    room = context_length + 1 - max(map(len, choices))
+    return [Continuation(_tokens(tokenizer, item.context)[-room:], choice) for choice in choices]
 
 
 def _tokens(tokenizer: Tokenizer, text: bytes) -> list[int]:

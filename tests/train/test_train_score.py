@@ -93,6 +93,12 @@ def test_a_model_that_knows_the_answers_is_always_right_and_one_that_knows_nothi
     assert accuracy.value == 0.0  # a tie is no answer
 
 
+def test_a_context_of_more_tokens_than_the_model_reads_loses_its_beginning(model: Decoder, corpus: Corpus) -> None:
+    long, short = Item(b"x" * 50 + b"a" * 31, (b"bc", b"de"), 0), Item(b"a" * 31, (b"bc", b"de"), 0)
+    found = choice_scores(model, [long, short], tokenizer_of(corpus))
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
 def test_bits_per_byte_of_unequal_items_is_that_of_all_bytes_together() -> None:
     value, error = bits_per_byte(np.array([1.0, 4.0]) * math.log(2), np.array([1.0, 2.0]))
     assert value == pytest.approx(5 / 3)
