@@ -14,6 +14,7 @@ from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.measure import Measure
 from isoflop.sources.remeasure import Wanted
 from isoflop.view.document import dumps
+from tests.commands import isoflop
 from tests.report_examples import DATA, grid, make_result, planned_otherwise, save_sweep
 from tests.test_docs_reference import unlike
 
@@ -140,6 +141,16 @@ def test_sources_of_two_tokenizers_are_in_bits_per_byte_and_say_why(tmp_path, re
         assert all("in bits per byte compare" in hint for hint in hints)
     as_asked = load_sources(paths, db=None, sweep=None, wanted=Wanted(loss_in="nats"))
     assert {part.scale.unit for part in as_asked.each} == {"nats per token"}
+
+
+def test_a_comparison_says_what_is_fitted_and_why(tmp_path):
+    save(tmp_path / "a.db")
+    save(tmp_path / "b.db", tokenizer="bpe-4096", bits_per_nat=0.2)
+    shown = isoflop("fit", "a=a.db", "b=b.db", "--compare", folder=tmp_path).stdout
+    assert "Fitted: loss (bits per byte)." in shown
+    assert "because the tokenizers differ" in " ".join(shown.split())
+    on_metric = isoflop("fit", "a=a.db", "b=b.db", "--compare", "--metric", BITS, folder=tmp_path).stdout
+    assert "Fitted: continuation loss (bits per byte)." in on_metric
 
 
 def test_sources_of_one_tokenizer_stay_in_nats_and_so_do_those_that_cannot_be_converted(tmp_path):
