@@ -68,6 +68,8 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "mixed_execution": _WARNING,
             "mixed_param_counts": _WARNING,
             "mixed_tokenizers": _WARNING,
+            "losses_in_bits_per_byte": _INFO,
+            "runs_without_metric": _WARNING,
             "mixed_corpora": _WARNING,
             "mixed_optimizers": _WARNING,
             "mixed_loss_units": _ERROR,

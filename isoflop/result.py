@@ -40,6 +40,24 @@ class Provenance(BaseModel):
     git_dirty: bool | None = None
 
 
+class Metric(BaseModel):
+    """What a trained model can do, as one number with its standard error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,79}$")
+    value: float = Field(allow_inf_nan=False)
+    standard_error: Amount = Field(description="over items, or over windows of a text")
+    n_items: int = Field(ge=1, description="items, or windows of a text")
+    unit: Literal["share", "bits per byte"]
+    higher_is_better: bool
+    chance: float | None = Field(None, allow_inf_nan=False, description="of a guess among the choices")
+    majority: float | None = Field(None, allow_inf_nan=False, description="of always the most frequent right answer")
+    probe_version: int = Field(ge=1, description="of the questions asked")
+    corpus_fingerprint: str = Field(description="of the corpus whose held-out text was asked about, or of the text")
+    evaluated_at: str = Field(description="UTC, ISO 8601")
+
+
 class RunResult(BaseModel):
     """What one attempt at a run achieved. `val_loss` exists exactly when the run completed."""
 
@@ -74,6 +92,7 @@ class RunResult(BaseModel):
     execution: dict[str, object] = Field(default_factory=dict, description="what may change a bit of the result")
     provenance: Provenance
     curve: tuple[CurvePoint, ...] = ()
+    metrics: tuple[Metric, ...] = Field((), description="of a completed run whose sweep asks for probes")
 
     @model_validator(mode="after")
     def _loss_exactly_when_completed(self) -> "RunResult":

@@ -97,6 +97,7 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "recipe.min_steps": (3000, "dropped"),
     "recipe.max_epochs": (3.0, "dropped"),
     "evaluation.tokens": (2048, "cells"),
+    "evaluation.probes": (True, "probes"),
     "run.keep": ("none", "weights"),
     "run.stall_seconds": (77.0, "stall_seconds"),
     "fit.params": ("matmul", "sizes"),
@@ -150,6 +151,7 @@ class Observed:
     simulated: bool
     weights: int
     stall_seconds: float
+    probes: bool
 
 
 def leaves(kind: Any, prefix: str = "") -> Iterator[str]:
@@ -205,7 +207,7 @@ def observe(folder: Path, content: Content) -> Observed:
     file, db, artifacts = folder / "sweep.toml", folder / "isoflop.db", folder / "artifacts"
     file.write_text(as_toml(content))
     with open_session(file, db, artifacts, device="cpu", workers=1, retry=False) as session:
-        plan, stall_seconds = session.plan, session.engine._stall_seconds
+        plan, engine = session.plan, session.engine
         answer(artifacts, plan)
         assert len(list(session.events())) == len(plan.runs)
     source = load_source(str(file), db=db, sweep=None)
@@ -217,5 +219,6 @@ def observe(folder: Path, content: Content) -> Observed:
         sizes=source.columns_of_fit["n_params"],
         simulated=source.simulated,
         weights=len(list(artifacts.glob("*/checkpoint/*.weights.safetensors"))),
-        stall_seconds=stall_seconds,
+        stall_seconds=engine._stall_seconds,
+        probes=engine._probes,
     )

@@ -15,7 +15,7 @@ ROOT = Path(isoflop.__file__).parent
 
 LAYERS = (
     {"isoflop", "errors", "finding", "units", "files", "hardware", "processes", "registry"},
-    {"shape", "result", "corpus_facts", "wording"},
+    {"shape", "result", "corpus_facts", "wording", "probes"},
     {"counting", "run_spec", "spec", "step_library"},
     {"rundir", "corpus", "plan"},
     {"train", "store", "fit"},

@@ -57,7 +57,8 @@ def test_the_four_commands_run_on_a_simulated_sweep(tmp_path: Path) -> None:
     lines = [line for line in commands("isoflop", README + GUIDE) if "sweeps/quickstart.toml" in line]
     assert [line.split()[1] for line in lines[:5]] == ["plan", "run", "fit", "report", "status"]
     for line in lines:
-        isoflop(*shlex.split(line)[1:], folder=tmp_path)
+        if "evaluate" not in line and "--metric" not in line:  # a simulated sweep has no models
+            isoflop(*shlex.split(line)[1:], folder=tmp_path)
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
 
 

@@ -11,6 +11,7 @@ import typer
 from isoflop import __version__
 from isoflop.cli.boundary import Boundary
 from isoflop.cli.clean import clean
+from isoflop.cli.evaluation import evaluate
 from isoflop.cli.exclude import exclude, include
 from isoflop.cli.fit import fit
 from isoflop.cli.plan import plan
@@ -30,6 +31,7 @@ app.command()(run)
 app.command()(status)
 app.command()(fit)
 app.command()(report)
+app.command()(evaluate)
 app.command()(exclude)
 app.command()(include)
 app.command()(clean)

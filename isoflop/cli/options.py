@@ -84,6 +84,31 @@ Group = Annotated[
 ]
 
 
+class LossName(StrEnum):
+    """Which loss of a sweep is fitted."""
+
+    NATS = "nats"
+    BITS_PER_BYTE = "bits-per-byte"
+
+
+Loss = Annotated[
+    LossName | None,
+    typer.Option(
+        "--loss",
+        help="Loss of sweeps: nats per token or bits per byte. Default: nats; bits per byte where tokenizers differ.",
+    ),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="<name>",
+        help="Fit this metric of the models in place of the loss, as `isoflop evaluate` names it; of an accuracy, "
+        "where higher is better, 1 - accuracy is fitted.",
+    ),
+]
+
+
 class LossUnitName(StrEnum):
     """What a table's losses are in."""
 

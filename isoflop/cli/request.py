@@ -12,6 +12,7 @@ from isoflop.decision.cost import CostRates
 from isoflop.errors import IsoflopError
 from isoflop.fit import Question
 from isoflop.fit.laws import PUBLISHED, PublishedLaw
+from isoflop.report.metric_table import fits_on_loss_and_metric
 from isoflop.report.summary import Questions, Summary, summarize
 from isoflop.shape import ParamCount
 from isoflop.sources.columns.column_request import parse_columns
@@ -21,6 +22,7 @@ from isoflop.sources.columns.loss_scale import LossUnit
 from isoflop.sources.grouping import Grouping, grouped
 from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.recount import convention_matrix, under_convention
+from isoflop.sources.remeasure import LossIn, Wanted
 from isoflop.sources.source import Pool, Source, fit_source
 from isoflop.sources.table_options import TableOptions
 from isoflop.units import parse_quantity
@@ -41,6 +43,7 @@ class Request:
     Attributes:
         db, sweep: where sweeps are read.
         columns, budget_tolerance, budgets, where, group, loss_unit, higher_is_better, unit_check: how tables are read.
+        loss, metric: what of the runs of sweeps is fitted.
         targets, level, window, surface_loss, suggest, bootstrap: of the fit.
         params, flops: conventions other than the sweep's own.
         laws: names of published laws, or `all`.
@@ -58,6 +61,8 @@ class Request:
     loss_unit: str | None = None
     higher_is_better: bool = False
     unit_check: bool = True
+    loss: LossIn | None = None
+    metric: str | None = None
     targets: Sequence[str] = ()
     level: float = 0.90
     window: float | None = None
@@ -82,7 +87,8 @@ def read_and_fit(sources: Sequence[str], request: Request) -> Summary:
         IsoflopError: an unusable source or option.
     """
     budgets = target_budgets(request)
-    rows = load_sources(sources, db=request.db, sweep=request.sweep, options=_table_options(request))
+    options, wanted = _table_options(request), Wanted(request.metric, request.loss)
+    rows = load_sources(sources, db=request.db, sweep=request.sweep, options=options, wanted=wanted)
     return _summary(rows, request, budgets)
 
 
@@ -93,7 +99,8 @@ def read_and_fit_each(sources: Sequence[str], request: Request) -> list[Summary]
         IsoflopError: an unusable source or option.
     """
     budgets = target_budgets(request)
-    parts = load_each(sources, db=request.db, sweep=request.sweep, options=_table_options(request))
+    options, wanted = _table_options(request), Wanted(request.metric, request.loss)
+    parts = load_each(sources, db=request.db, sweep=request.sweep, options=options, wanted=wanted)
     return [_summary(part, request, budgets) for part in parts]
 
 
@@ -170,6 +177,7 @@ def _summary(source: Source | Pool, request: Request, budgets: Sequence[float]) 
         commands=[["isoflop", *sys.argv[1:]]],
         questions=questions,
         convention_fits=convention_matrix(source, request.level, request.window),
+        measure_fits=fits_on_loss_and_metric(rows, request.level, request.window),
     )
 
 

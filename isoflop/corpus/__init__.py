@@ -9,6 +9,7 @@ from isoflop.corpus.findings import (
     token_count_findings,
     tokenizer_findings,
 )
+from isoflop.corpus.heldout_text import heldout_documents, tokenizer_of
 from isoflop.corpus.ready_tokens import as_stated
 from isoflop.corpus.sequences import batch, batch_starts, heldout_sequences
 from isoflop.corpus.sources import is_absent
@@ -28,6 +29,7 @@ __all__ = [
     "corpus_tokenizer",
     "count_corpus",
     "facts_by_token_count",
+    "heldout_documents",
     "heldout_sequences",
     "is_absent",
     "load_corpus",
@@ -36,4 +38,5 @@ __all__ = [
     "stated_tokenizer",
     "token_count_findings",
     "tokenizer_findings",
+    "tokenizer_of",
 ]

@@ -28,6 +28,7 @@ class Dispatcher:
     """Runs jobs on an engine's slots and tells what happens.
 
     Args:
+        probes: whether trained models are asked the built-in probes.
         stall_seconds: a worker without a sign of life for so long has hung.
         clock: seconds, for what is measured by this process alone; never jumps.
     """
@@ -39,10 +40,12 @@ class Dispatcher:
         artifacts: Path,
         corpora: Path,
         git: GitState,
+        probes: bool = False,
         stall_seconds: float = DEFAULT_STALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine, self.slots, self.artifacts, self.corpora, self.git = engine, engine.slots, artifacts, corpora, git
+        self._probes = probes
         self._stall_seconds, self._clock = stall_seconds, clock
         self._policy = RetryPolicy()
         self._queue = JobQueue(
@@ -157,6 +160,7 @@ class Dispatcher:
             visible_device=self.slots[ready.slot].visible_device,
             git_commit=self.git.commit,
             git_dirty=self.git.dirty,
+            probes=self._probes,
         )
         return Launch(ready.slot, assignment, trains=any(run.trainer == "builtin" for run in ready.job.runs))
 

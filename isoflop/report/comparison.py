@@ -10,6 +10,7 @@ from isoflop.fit.compare import Comparison, OptimumRatio, common_budget, compare
 from isoflop.report.fit_document import fit_document
 from isoflop.report.fit_wording import exponent, interval, percent, power_law_of
 from isoflop.report.summary import Summary
+from isoflop.sources.measure import IN_NATS
 from isoflop.sources.pool import shared_run_ids
 from isoflop.units import format_flops
 from isoflop.view.document import SCHEMA_VERSION
@@ -69,6 +70,8 @@ def print_comparison(summaries: Sequence[Summary], against: Sequence[Against], c
         if one.n_shared:
             shared = f"{one.label} shares {runs(one.n_shared)} with {one.baseline}"
             console.print(text(f"{shared}: they are not independent, and the intervals of differences are not valid."))
+    for message in dict.fromkeys(_units(summaries)):
+        console.print(text(message))
     for summary in summaries:
         if summary.fit.estimators.recommended is None:
             console.print(text(f"{summary.source.label}: {summary.answer.sentences[0]}"))
@@ -77,6 +80,13 @@ def print_comparison(summaries: Sequence[Summary], against: Sequence[Against], c
             console.print(
                 text(f"{summary.source.label}: {', '.join(codes)} (`isoflop fit` of this source alone explains them)")
             )
+
+
+def _units(summaries: Sequence[Summary]) -> list[str]:
+    """What is fitted where that is not the loss in nats, and why where tokenizers made that choice."""
+    fitted = [f"Fitted: {one.source.fitted.scale.axis}." for one in summaries if one.source.fitted != IN_NATS]
+    why = [found.message for one in summaries for found in one.findings if found.code == "losses_in_bits_per_byte"]
+    return fitted + why
 
 
 def laws_table(summaries: Sequence[Summary]) -> Table:

@@ -10,10 +10,13 @@ from isoflop.report.confirmation_words import confirmations_document
 from isoflop.report.convention_table import conventions_document
 from isoflop.report.law_table import laws_document
 from isoflop.report.loss_words import in_unit, scale_of_losses
+from isoflop.report.metric_table import measures_document
 from isoflop.report.summary import Summary
 from isoflop.sources.columns.loss_scale import LossScale
-from isoflop.sources.source import Source, TableSource
+from isoflop.sources.source import Pool, Source, TableSource
+from isoflop.store import RunCell, run_cells
 from isoflop.view.document import SCHEMA_VERSION
+from isoflop.view.metrics_view import metric_as_json
 
 
 def fit_document(summary: Summary) -> dict[str, object]:
@@ -36,8 +39,20 @@ def fit_document(summary: Summary) -> dict[str, object]:
         "decisions": [_decision(decision, scale_of_losses(source)) for decision in summary.decisions],
         "laws": laws_document(summary.laws, summary.targets),
         "confirmations": confirmations_document(summary.confirmations),
+        "metric": source.fitted.metric,
+        "measures": measures_document(summary.measure_fits),
+        "run_metrics": [_metrics(cell) for cell in _evaluated(source)],
         "findings": [finding.as_json() for finding in summary.findings],
     }
+
+
+def _evaluated(source: Source | Pool) -> list[RunCell]:
+    """The runs whose models were measured, each once."""
+    return list({cell.run_id: cell for cell in run_cells(source.cells) if cell.metrics}.values())
+
+
+def _metrics(cell: RunCell) -> dict[str, object]:
+    return {"run_id": cell.run_id, "metrics": [metric_as_json(metric) for metric in cell.metrics.values()]}
 
 
 def _source(part: Source) -> dict[str, object]:

@@ -5,16 +5,13 @@ from dataclasses import replace
 
 from isoflop.finding import Finding
 from isoflop.sources.columns.loss_scale import PLAIN, LossScale
-from isoflop.sources.source import Pool, Source, TableSource, common
+from isoflop.sources.source import Pool, Source, common
 from isoflop.view.table import Table
-
-_OF_SWEEPS = LossScale("loss", "nats per token")
 
 
 def scale_of_losses(source: Source | Pool) -> LossScale:
     """What the losses of all sources are; of tables that do not say, and where sources differ, just losses."""
-    scales = (part.loss_scale if isinstance(part, TableSource) else _OF_SWEEPS for part in source.each)
-    return common(scales) or PLAIN
+    return common(part.scale for part in source.each) or PLAIN
 
 
 def in_unit(text: str, scale: LossScale) -> str:

@@ -27,9 +27,8 @@ def _blocks(summary: Summary, figure: str) -> Iterator[str]:
         yield from _table(table)
     yield "## Findings"
     yield "\n".join(_finding(finding) for finding in summary.findings) or "None."
-    for appendix in (summary.runs, summary.provenance):
-        if appendix is not None:
-            yield from _table(appendix)
+    for appendix in (*summary.run_tables, summary.provenance):
+        yield from _table(appendix)
     for spec in summary.source.specs:
         yield "## Sweep as planned"
         # JSON puts no fence at the start of a line: strings hold no raw line breaks.

@@ -28,14 +28,17 @@ from isoflop.report.fit_tables import (
 )
 from isoflop.report.law_table import law_table
 from isoflop.report.loss_words import finding_in_unit, scale_of_losses, table_in_unit
+from isoflop.report.metric_table import MeasureFit, measure_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
 from isoflop.sources.columns.loss_scale import LossScale
 from isoflop.sources.findings.clusters import MIXED_GROUPS
 from isoflop.sources.findings.run_places import with_places
 from isoflop.sources.findings.training import training_findings
+from isoflop.sources.measure import IN_NATS
 from isoflop.sources.recount import ConventionFit
 from isoflop.sources.source import Pool, Source, SweepSource
-from isoflop.store import Standing
+from isoflop.store import Standing, run_cells
+from isoflop.view.metrics_view import metrics_tables
 from isoflop.view.table import Table
 from isoflop.wording import runs
 
@@ -56,8 +59,10 @@ class Summary:
         findings: of the source, of how its runs were trained, then of the fit.
         confirmations: confirm runs against what was predicted for them.
         estimators, readings, bands, profiles, scorecard, suggestions, conventions, runs, provenance: tables, or None.
+        metrics: tables of what the models can do, as far as that was measured.
         commands: those that gave this report, each in words.
         convention_fits: what `conventions` shows.
+        measure_fits: the fits on loss and on the metric; empty where the loss is fitted.
         laws, law_readings: published laws shown beside the fit.
         decisions: one per target that was asked for (or stands in for one) and has an answer.
         totals: cells by what they are to the fit; empty for CSV.
@@ -79,10 +84,12 @@ class Summary:
     suggestions: Table | None
     conventions: Table | None
     convention_fits: tuple[ConventionFit, ...]
+    measure_fits: tuple[MeasureFit, ...]
     laws: tuple[PublishedLaw, ...]
     law_readings: Table | None
     decisions: tuple[Decision, ...]
     runs: Table | None
+    metrics: tuple[Table, ...]
     provenance: Table
     commands: tuple[tuple[str, ...], ...]
     totals: Mapping[Standing, int]
@@ -105,7 +112,14 @@ class Summary:
     def fit_tables(self) -> tuple[Table, ...]:
         """The tables of the fit that are there, in reading order."""
         scale = scale_of_losses(self.source)
-        return tuple(table_in_unit(table, scale) for table in self._tables if table is not None)
+        beside = measure_table(self.measure_fits, self.fit.level)
+        fitted = tuple(table_in_unit(table, scale) for table in self._tables if table is not None)
+        return (beside, *fitted) if beside else fitted
+
+    @property
+    def run_tables(self) -> tuple[Table, ...]:
+        """The tables of the runs that are there: what they are, and what their models can do."""
+        return (*((self.runs,) if self.runs else ()), *self.metrics)
 
 
 @dataclass(frozen=True)
@@ -138,11 +152,13 @@ def summarize(
     commands: Sequence[Sequence[str]] = (),
     questions: Questions = Questions(),
     convention_fits: Sequence[ConventionFit] = (),
+    measure_fits: Sequence[MeasureFit] = (),
 ) -> Summary:
     """The summary of `fit`, which is of the rows of `source`; `commands` are those that give it again, in words.
 
     Targets that were asked for come with a decision: shapes, costs and alternatives; where questions were asked and no
-    target, ten times the largest budget does. `convention_fits` are of the same runs counted otherwise.
+    target, ten times the largest budget does. `convention_fits` are of the same runs counted otherwise, `measure_fits`
+    of their losses beside the metric that is fitted.
 
     Raises:
         IsoflopError: a question with a number that makes no sense.
@@ -152,16 +168,16 @@ def summarize(
     scale = scale_of_losses(source)
     confirmations = _confirmations(source)
     return Summary(
-        title=f"IsoFLOP fit of {source.label}",
+        title=f"IsoFLOP fit of {source.label}{_on(source)}",
         scope=_scope(source, n_budgets),
         source=source,
         fit=fit,
-        answer=answer(fit, targets, n_budgets, loss=scale.what).and_then(told(confirmations)),
+        answer=answer(fit, targets, n_budgets, loss=scale.what).and_then(_verdicts(source, confirmations)),
         targets=targets,
         findings=unless_wrong(
             (
                 *source.findings,
-                *training_findings(source.cells, fit),
+                *training_findings(source.cells, fit, source.fitted),
                 *_of_fit(source, fit, scale),
                 *confirmation_findings(confirmations),
             )
@@ -174,10 +190,12 @@ def summarize(
         suggestions=suggestion_table(fit.suggested, fit.level) if fit.suggested else None,
         conventions=convention_table(convention_fits, fit.level),
         convention_fits=tuple(convention_fits),
+        measure_fits=tuple(measure_fits),
         laws=questions.laws,
         law_readings=law_table(questions.laws, targets),
         decisions=tuple(_decisions(source, fit, questions)),
         runs=run_table(source.cells) if source.cells else None,
+        metrics=metrics_tables(run_cells(source.cells)),
         provenance=provenance_table(source, commands, generated_at),
         commands=tuple(map(tuple, commands)),
         totals=totals(source.cells),
@@ -195,6 +213,12 @@ def _confirmations(source: Source | Pool) -> tuple[Confirmation, ...]:
     return tuple(found.values())
 
 
+def _verdicts(source: Source | Pool, confirmations: tuple[Confirmation, ...]) -> Iterator[str]:
+    """What came of confirm runs: of the loss in nats, which predictions are of, whatever is fitted here."""
+    head = "" if source.fitted == IN_NATS else "In nats per token: "
+    return (f"{head}{sentence}" for sentence in told(confirmations))
+
+
 def _of_fit(source: Source | Pool, fit: SweepFit, scale: LossScale) -> Iterator[Finding]:
     """The findings of the fit in the words of its source, without those that the rows' findings show to be false.
 
@@ -204,6 +228,13 @@ def _of_fit(source: Source | Pool, fit: SweepFit, scale: LossScale) -> Iterator[
     for finding in fit.findings:
         if not (mixed and finding.code in _OF_REPLICATES):
             yield finding_in_unit(with_places(finding, source), scale)
+
+
+def _on(source: Source | Pool) -> str:
+    """What is fitted, where that is not the loss in nats of sweeps."""
+    if source.fitted.metric is not None:
+        return f" on {source.fitted.scale.axis}"
+    return " in bits per byte" if source.fitted.per_byte else ""
 
 
 def _scope(source: Source | Pool, n_budgets: int) -> str:

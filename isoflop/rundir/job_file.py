@@ -66,6 +66,7 @@ class Assignment:
         coordinator_pid: process that the worker must not outlive.
         visible_device: value of CUDA_VISIBLE_DEVICES; "" hides every GPU.
         git_commit, git_dirty: state of the sweep's source tree, None outside a repository.
+        probes: whether a trained model is asked the built-in probes.
     """
 
     job_dir: Path
@@ -77,3 +78,4 @@ class Assignment:
     visible_device: str
     git_commit: str | None
     git_dirty: bool | None
+    probes: bool = False

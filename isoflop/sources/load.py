@@ -16,6 +16,7 @@ from isoflop.sources.database import from_database, from_sweep_file
 from isoflop.sources.findings.mixtures import mixture_findings
 from isoflop.sources.pool import pool
 from isoflop.sources.raw_table import RawTable
+from isoflop.sources.remeasure import AS_USUAL, Wanted, remeasured
 from isoflop.sources.source import Pool, Source, TableSource
 from isoflop.sources.table.formats import read_table
 from isoflop.sources.table_options import TableOptions
@@ -28,22 +29,34 @@ _KINDS = "Give a sweep file (.toml), an isoflop database, or a table of runs (CS
 
 
 def load_sources(
-    sources: Sequence[str], *, db: Path, sweep: str | None, options: TableOptions = AS_THEY_ARE
+    sources: Sequence[str],
+    *,
+    db: Path,
+    sweep: str | None,
+    options: TableOptions = AS_THEY_ARE,
+    wanted: Wanted = AS_USUAL,
 ) -> Source | Pool:
     """The rows of all `sources`, each `PATH` or `LABEL=PATH`, as one; a run that several databases have counts once.
 
     Raises:
         IsoflopError: a source cannot be read, is given twice or has another's label, or an option concerns none.
     """
-    parts = _load(sources, db=db, sweep=sweep, options=options)
-    return pool(parts) if len(parts) > 1 else _alone(parts[0])
+    parts, found = remeasured(_load(sources, db=db, sweep=sweep, options=options), wanted)
+    together = pool(parts) if len(parts) > 1 else _alone(parts[0])
+    return replace(together, findings=(*together.findings, *found))
 
 
 def load_each(
-    sources: Sequence[str], *, db: Path, sweep: str | None, options: TableOptions = AS_THEY_ARE
+    sources: Sequence[str],
+    *,
+    db: Path,
+    sweep: str | None,
+    options: TableOptions = AS_THEY_ARE,
+    wanted: Wanted = AS_USUAL,
 ) -> list[Source]:
     """The rows of each of `sources` by itself, all of them; arguments and errors as of `load_sources`."""
-    return [_alone(part) for part in _load(sources, db=db, sweep=sweep, options=options)]
+    parts, found = remeasured(_load(sources, db=db, sweep=sweep, options=options), wanted)
+    return [replace(alone, findings=(*alone.findings, *found)) for alone in map(_alone, parts)]
 
 
 def _alone(part: Source) -> Source:

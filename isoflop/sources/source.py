@@ -16,6 +16,7 @@ from isoflop.result import CurvePoint
 from isoflop.shape import ParamCount
 from isoflop.sources.columns.header import TableColumns
 from isoflop.sources.columns.loss_scale import PLAIN, LossScale
+from isoflop.sources.measure import IN_NATS, Measure
 from isoflop.sources.table_options import TableOptions
 from isoflop.spec import SweepSpec
 from isoflop.store import Prediction, RunCell, SweepCell
@@ -118,6 +119,11 @@ class _Rows(ABC):
         return tuple(part for part in self.each if isinstance(part, SweepSource))
 
     @property
+    def fitted(self) -> Measure:
+        """What of the runs is fitted, the same of every sweep."""
+        return next((part.measure for part in self.sweeps), IN_NATS)
+
+    @property
     def specs(self) -> tuple[SweepSpec, ...]:
         """The sweeps as they were last planned, each once."""
         planned = [part.spec for part in self.sweeps]
@@ -181,6 +187,11 @@ class Source(_Rows):
         """The source itself."""
         return (self,)
 
+    @property
+    @abstractmethod
+    def scale(self) -> LossScale:
+        """What its losses are, as they are fitted."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSource(Source):
@@ -189,9 +200,10 @@ class SweepSource(Source):
     Attributes:
         spec: the sweep as it was last planned.
         corpus_fingerprint: of the tokens the fitted runs read.
-        curves: training losses by run.
+        curves: training losses by run, in the unit of the rows' losses.
         predictions: of its confirm runs, from before they existed.
         file: the sweep file that named it; None where the database did.
+        measure: what of the runs is fitted.
     """
 
     origin: Origin = Origin.SWEEP
@@ -201,6 +213,12 @@ class SweepSource(Source):
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
     file: Path | None = None
+    measure: Measure = IN_NATS
+
+    @property
+    def scale(self) -> LossScale:
+        """What its losses are, as they are fitted."""
+        return self.measure.scale
 
     @property
     def vocab_size(self) -> int | None:
@@ -226,6 +244,11 @@ class TableSource(Source):
     options: TableOptions = field(default_factory=TableOptions)
     places: Sequence[int] = ()
     counted_in: Literal["line", "row"] = "row"
+
+    @property
+    def scale(self) -> LossScale:
+        """What its losses are, as they are fitted."""
+        return self.loss_scale
 
 
 @dataclass(frozen=True, kw_only=True)

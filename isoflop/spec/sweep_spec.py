@@ -24,14 +24,17 @@ _LATER_KEYS: Mapping[str, tuple[str, ...]] = {
     "corpus": LATER_CORPUS_KEYS,
     "recipe": ("optimizer", "momentum", "matrix_learning_rate"),
     "tokenizer": ("vocab_size", "path", "separator"),
+    "evaluation": ("probes",),
 }
 
 
 class EvaluationSpec(Section):
-    """The held-out loss."""
+    """The held-out loss, and what else is measured of a trained model."""
 
     tokens: int = Field(131_072, ge=1)
     """Held-out tokens, the same for every cell."""
+    probes: bool = False
+    """Whether every run is asked the built-in probes once it is trained; no run is another for it."""
 
 
 class RunPolicy(Section):
@@ -99,8 +102,9 @@ class SweepSpec(Section):
         return {key for key in _LATER_KEYS[part] if at_default(section, key)}
 
     def asks_the_same_as(self, other: "SweepSpec") -> bool:
-        """Whether both ask for the same runs and read them alike; how runs are looked after may differ."""
-        return self.model_copy(update={"run": other.run}) == other
+        """Whether both ask for the same runs and read them alike; how runs are looked after and probed may differ."""
+        evaluation = self.evaluation.model_copy(update={"probes": other.evaluation.probes})
+        return self.model_copy(update={"run": other.run, "evaluation": evaluation}) == other
 
     @property
     def spec_hash(self) -> str:

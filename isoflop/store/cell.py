@@ -1,13 +1,13 @@
 """The cells of a sweep as the database has them: a size that the plan dropped, or a run with a result or none."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from isoflop.plan.types import Role
-from isoflop.result import RunResult, Status
+from isoflop.result import Metric, RunResult, Status
 from isoflop.shape import ModelShape
 from isoflop.units import format_count, format_flops
 
@@ -170,6 +170,7 @@ class RunCell(_Place):
         n_attempts: attempts known.
         excluded: a person's reason for leaving the run out of every fit; None when it counts.
         result: None while the run is pending.
+        metrics: what its model can do, by name, as far as that was measured.
     """
 
     role: Role
@@ -185,6 +186,7 @@ class RunCell(_Place):
     n_attempts: int
     excluded: str | None
     result: CompletedResult | BrokenResult | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
 
     @cached_property
     def standing(self) -> Standing:
@@ -238,7 +240,8 @@ class RunCell(_Place):
     def with_result(self, result: RunResult) -> "RunCell":
         """The cell as it is once `result` is recorded."""
         known = {**dict(result), **dict(result.provenance), "achieved_tokens": result.n_tokens}
-        return replace(self, result=cell_result(known))
+        metrics = {metric.name: metric for metric in result.metrics}
+        return replace(self, result=cell_result(known), metrics=metrics)
 
 
 SweepCell = EmptyCell | RunCell

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from isoflop.plan.types import Cell, DroppedCell, Role
-from isoflop.result import RunResult, Status
+from isoflop.result import Metric, RunResult, Status
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
 from isoflop.store.cell import BrokenResult, CompletedResult, EmptyCell, RunCell, SweepCell, cell_result
@@ -72,9 +72,20 @@ def dropped_row(sweep: str, cell: DroppedCell) -> Row:
 
 def result_row(result: RunResult) -> Row:
     """The row of `results` for a result recorded now: its fields flat, its curve left to `curves`."""
-    row = result.model_dump(mode="json", exclude={"curve", "provenance", "execution"})
+    row = result.model_dump(mode="json", exclude={"curve", "provenance", "execution", "metrics"})
     execution = json.dumps(result.execution, sort_keys=True, allow_nan=False)
     return {**row, **result.provenance.model_dump(), "execution": execution, "recorded_at": utc_now()}
+
+
+def metric_row(run_id: str, metric: Metric) -> Row:
+    """The row of `metrics` for what a run's model can do."""
+    return {"run_id": run_id, **metric.model_dump()}
+
+
+def stored_metric(row: Row) -> Metric:
+    """The metric that a row of `metrics` describes."""
+    known = {name: row[name] for name in Metric.model_fields}
+    return Metric(**{**known, "higher_is_better": bool(row["higher_is_better"])})
 
 
 def sweep_cell(row: Row, shape: ModelShape) -> SweepCell:
@@ -82,7 +93,7 @@ def sweep_cell(row: Row, shape: ModelShape) -> SweepCell:
     if row["run_id"] is None:
         return EmptyCell.of({**row, "shape": shape})
     result = _result(row) if row["status"] else None
-    return RunCell.of({**row, "shape": shape, "role": Role(row["role"]), "result": result})
+    return RunCell.of({**row, "shape": shape, "role": Role(row["role"]), "result": result, "metrics": {}})
 
 
 def _result(row: Row) -> CompletedResult | BrokenResult:

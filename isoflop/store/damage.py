@@ -8,6 +8,7 @@ A number that nothing repeats, and that changed into another possible one, goes 
 import hashlib
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -114,9 +115,24 @@ def refuse_unreadable(db: Database, path: Path, table: str) -> None:
         raise damaged(path, " ".join(str(answer).split()))
     for (rule,) in db.execute(_broken_rule(table)).fetchall():
         raise damaged(path, f"a row of {table} does not keep to {rule}")
-    orphan = db.execute(f"pragma foreign_key_check({table})").fetchone()
+    orphan = _orphan(db, path, table)
     if orphan is not None:
         raise damaged(path, f"a row of {table} refers to one of {orphan[2]} that is missing")
+
+
+def _orphan(db: Database, path: Path, table: str) -> tuple[object, ...] | None:
+    """A row of `table` that refers to a missing one, as SQLite tells it; None where there is none.
+
+    Raises:
+        IsoflopError: what `table` refers to has lost the index that its keys need.
+    """
+    try:
+        found: tuple[object, ...] | None = db.execute(f"pragma foreign_key_check({table})").fetchone()
+    except sqlite3.OperationalError as error:
+        if "foreign key mismatch" not in str(error):
+            raise
+        raise damaged(path, str(error)) from error
+    return found
 
 
 @contextmanager

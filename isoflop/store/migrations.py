@@ -134,6 +134,25 @@ create table exclusions (
 """
 
 
+_METRICS = """
+create table metrics (
+    run_id text not null references results(run_id) on delete cascade,
+    name text not null,
+    value real not null check (abs(value) < 9e999),
+    standard_error real not null check (standard_error >= 0 and standard_error < 9e999),
+    n_items integer not null check (n_items > 0),
+    unit text not null check (unit in ('share', 'bits per byte')),
+    higher_is_better integer not null check (higher_is_better in (0, 1)),
+    chance real check (chance > 0 and chance < 1),
+    majority real check (majority > 0 and majority <= 1),
+    probe_version integer not null check (probe_version > 0),
+    corpus_fingerprint text not null,
+    evaluated_at text not null,
+    primary key (run_id, name)
+) strict
+"""
+
+
 def m0001_sweeps_runs_and_results(db: Database) -> None:
     """Every table of the first release."""
     for table in (_SWEEPS, _RUNS, _CELLS, _RESULTS, _ATTEMPTS, _CURVES, _EXCLUSIONS):
@@ -186,7 +205,12 @@ def m0003_predictions(db: Database) -> None:
     db.execute(_PREDICTIONS)
 
 
-ORDERED = (m0001_sweeps_runs_and_results, m0002_utilisation, m0003_predictions)
+def m0004_metrics(db: Database) -> None:
+    """What the models of runs can do: one row per run and metric."""
+    db.execute(_METRICS)
+
+
+ORDERED = (m0001_sweeps_runs_and_results, m0002_utilisation, m0003_predictions, m0004_metrics)
 
 migrations = Migrations("isoflop")
 for _migration in ORDERED:

@@ -25,6 +25,10 @@ select run_id, step, n_tokens, loss from curves
 where run_id in (select run_id from cells where sweep = ?) order by run_id, step
 """
 
+METRICS = """
+select * from metrics where run_id in (select run_id from cells where sweep = ?) order by run_id, name
+"""
+
 PENDING = """
 select cells.run_id from cells left join results on results.run_id = cells.run_id
 where cells.sweep = ? and cells.run_id is not null and results.run_id is null

@@ -5,8 +5,9 @@ One process writes a sweep at a time, under its lock; readers need none. A `Stor
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from sqlite_utils import Database
 
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Plan
-from isoflop.result import CurvePoint, RunResult, Status
+from isoflop.result import CurvePoint, Metric, RunResult, Status
 from isoflop.run_spec import RunSpec
 from isoflop.spec import SweepSpec, parse_spec
 from isoflop.store.cell import RunCell, SweepCell
@@ -26,9 +27,11 @@ from isoflop.store.columns import (
     dropped_row,
     finite,
     known_run,
+    metric_row,
     parse_shape,
     result_row,
     run_row,
+    stored_metric,
     sweep_cell,
     utc_now,
 )
@@ -42,6 +45,7 @@ from isoflop.store.queries import (
     CURVES,
     KEEP_AS_ATTEMPT,
     KNOWN_RUNS,
+    METRICS,
     PENDING,
     PREDICTIONS,
     RUNS_STARTING_WITH,
@@ -171,7 +175,16 @@ class Store:
         self._require(sweep)
         shape_of = cache(parse_shape)
         cells = self._typed(lambda row: sweep_cell(row, shape_of(row["shape"])), CELLS, sweep)
+        if metrics := self.metrics(sweep):
+            cells = [_with_metrics(cell, metrics) for cell in cells]
         return tuple(sorted(cells, key=_by_budget_size_and_seed))
+
+    def metrics(self, sweep: str) -> dict[str, dict[str, Metric]]:
+        """What the models of the sweep's runs can do, by run id and name."""
+        found: dict[str, dict[str, Metric]] = {}
+        for run_id, metric in self._typed(lambda row: (row["run_id"], stored_metric(row)), METRICS, sweep):
+            found.setdefault(run_id, {})[metric.name] = metric
+        return found
 
     def predictions(self, sweep: str) -> tuple[Prediction, ...]:
         """What was predicted for confirm runs of the sweep, as they were planned; empty where it has none."""
@@ -206,7 +219,24 @@ class Store:
                 return False
             self._insert("results", [result_row(result)])
             self._insert("curves", ({"run_id": result.run_id, **point.model_dump()} for point in result.curve))
+            self._insert("metrics", (metric_row(result.run_id, metric) for metric in result.metrics))
         return True
+
+    def record_metrics(self, run_id: str, metrics: Sequence[Metric]) -> None:
+        """Add what a completed run's model can do; one that is there gives way only to one of newer questions.
+
+        Raises:
+            ValueError: the run did not complete.
+        """
+        with self._transaction():
+            if self._status(run_id) is not Status.COMPLETED:
+                raise ValueError(f"run {run_id} did not complete: it has no model")
+            rows = self._rows("select name, probe_version from metrics where run_id = ?", run_id)
+            known = {row["name"]: row["probe_version"] for row in rows}
+            newer = [metric for metric in metrics if metric.probe_version > known.get(metric.name, 0)]
+            for metric in newer:
+                self._db.table("metrics").delete_where("run_id = ? and name = ?", [run_id, metric.name])
+            self._insert("metrics", (metric_row(run_id, metric) for metric in newer))
 
     def _check_trainer(self, result: RunResult) -> None:
         for row in self._rows("select trainer from runs where run_id = ?", result.run_id):
@@ -360,6 +390,10 @@ class Store:
 
 def _status(row: Row) -> Status:
     return Status(row["status"])
+
+
+def _with_metrics(cell: SweepCell, metrics: Mapping[str, Mapping[str, Metric]]) -> SweepCell:
+    return replace(cell, metrics=metrics[cell.run_id]) if isinstance(cell, RunCell) and cell.run_id in metrics else cell
 
 
 def _by_budget_size_and_seed(cell: SweepCell) -> tuple[float, int, int]:

@@ -87,6 +87,7 @@ def open_session(
                 artifacts=artifacts.resolve(),
                 corpora=corpora(artifacts).resolve(),
                 git=git,
+                probes=spec.evaluation.probes,
                 stall_seconds=spec.run.stall_seconds,
             )
             weights = WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts)

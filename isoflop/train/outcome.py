@@ -45,6 +45,7 @@ def make_result(run: RunSpec, assignment: Assignment, execution: Execution, trai
         execution=execution.model_dump(mode="json"),
         provenance=_provenance(assignment, execution, simulated=run.trainer == "simulated"),
         curve=tuple(CurvePoint(step=step, n_tokens=n_tokens, loss=loss) for step, n_tokens, loss in at.curve),
+        metrics=trained.metrics,
     )
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from isoflop.result import Metric
+
 
 @dataclass
 class Progress:
@@ -57,13 +59,17 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to. `heldout` exists exactly when completed, `reason` exactly when diverged or failed."""
+    """What training came to. `heldout` exists exactly when completed, `reason` exactly when diverged or failed.
+
+    `metrics` are those of a completed run whose sweep asks for probes.
+    """
 
     ending: Ending
     progress: Progress
     heldout: HeldoutLoss | None = None
     reason: str | None = None
     peak_flops_per_second: float | None = None
+    metrics: tuple[Metric, ...] = ()
 
 
 class Interrupted(Exception):  # noqa: N818 - a request, not an error

@@ -10,8 +10,9 @@ import gc
 import os
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,13 +20,14 @@ from pathlib import Path
 from isoflop.corpus import load_corpus
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import remove_temporaries
-from isoflop.result import Status
+from isoflop.result import Metric, Status
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment, Execution, ExitCode, RunDir, own_claim
 from isoflop.rundir.events import ObstacleEvent, result_event, started_event
+from isoflop.rundir.layout import weights_path
 from isoflop.train.outcome import device_name, make_result
 from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked
-from isoflop.train.progress import Ending, StepUnavailable, Trained
+from isoflop.train.progress import Ending, Interrupted, Progress, StepUnavailable, Trained
 from isoflop.train.reporter import Reporter
 
 # What no run can help: every other would meet it too.
@@ -188,7 +190,35 @@ def _train(run: RunSpec, assignment: Assignment, execution: Execution, reporter:
     corpus = load_corpus(assignment.corpora, run.corpus_fingerprint)
     checkpoints = RunDir(assignment.job_dir).checkpoint_dir
     trained = train(run, corpus, execution, checkpoints=checkpoints, watcher=reporter)
+    if assignment.probes and trained.ending is Ending.COMPLETED:
+        from isoflop.train.abilities import probe_metrics
+        from isoflop.train.checkpoint import load_weights
+
+        def measure() -> tuple[Metric, ...]:
+            model = load_weights(weights_path(checkpoints, run.run_id), run).to(execution.device_kind)
+            return probe_metrics(model, corpus, reporter.between)
+
+        trained = replace(trained, metrics=_metrics(measure, trained.progress))
     return replace(trained, peak_flops_per_second=peak)
+
+
+def _metrics(measure: Callable[[], tuple[Metric, ...]], progress: Progress) -> tuple[Metric, ...]:
+    """What the trained model can do; nothing where that cannot be told or the worker was asked to stop.
+
+    A run that is trained is not lost for it: `isoflop evaluate` measures it later. The time counts as evaluation.
+    """
+    started = time.perf_counter()
+    try:
+        return measure()
+    except Interrupted:
+        return ()
+    except Exception:  # whatever it is, the run itself is done
+        traceback.print_exc()
+        return ()
+    finally:
+        took = time.perf_counter() - started
+        progress.seconds += took
+        progress.eval_seconds += took
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -25,7 +25,7 @@ center_tokens_per_param = 20
 FIT = {
     "--window", "--surface-loss", "--suggest", "--params", "--flops", "--law", "--peak", "--utilisation", "--price",
     "--devices", "--corpus-tokens", "--inference-tokens", "--budget-tolerance", "--budgets",
-    "--where", "--group", "--loss-unit", "--higher-is-better", "--no-unit-check",
+    "--where", "--group", "--loss-unit", "--loss", "--metric", "--higher-is-better", "--no-unit-check",
 }  # fmt: skip
 SURFACE = {
     "plan": {
@@ -56,6 +56,19 @@ SURFACE = {
     "status": {"sweep", "--db", "--artifacts", "--json"},
     "fit": {"sources", "--db", "--sweep", "--column", "--target", "--level", "--strict", "--json", "--compare", *FIT},
     "report": {"sources", "--out", "--db", "--sweep", "--column", "--target", "--level", "--bootstrap", "--json", *FIT},
+    "evaluate": {
+        "sweep",
+        "--run",
+        "--budget",
+        "--confirm",
+        "--all",
+        "--text",
+        "--probes",
+        "--device",
+        "--db",
+        "--artifacts",
+        "--json",
+    },
     "exclude": {"runs", "--reason", "--db", "--json"},
     "include": {"runs", "--db", "--json"},
     "clean": {"--db", "--artifacts", "--yes", "--json"},
@@ -158,7 +171,7 @@ def test_json_of_fit(drawn: Path) -> None:
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
         "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "loss_credible_decades", "suggested", "conventions",
-        "decisions", "laws", "n_budgets", "bootstrap", "confirmations", "findings",
+        "decisions", "laws", "n_budgets", "bootstrap", "confirmations", "findings", "metric", "measures", "run_metrics",
     }  # fmt: skip
     assert document["sources"] == [
         {

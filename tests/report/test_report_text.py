@@ -110,7 +110,8 @@ def test_the_json_document_has_exactly_these_keys(troubled):
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
         "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "loss_credible_decades", "suggested", "findings",
-        "n_budgets", "bootstrap", "conventions", "decisions", "laws", "confirmations",
+        "n_budgets", "bootstrap", "conventions", "decisions", "laws", "confirmations", "metric", "measures",
+        "run_metrics",
     ]  # fmt: skip
     assert (document["schema_version"], document["sweep"], document["param_count"]) == (1, "demo", "total")
     assert document["source"].endswith("isoflop.db")

@@ -46,7 +46,7 @@ def test_a_new_store_has_strict_tables_foreign_keys_and_a_write_ahead_log(planne
     db = Database(path)
     ours = [table for table in db.tables if table.name != migrations.migrations_table]
     assert {table.name for table in ours} == {
-        "sweeps", "runs", "cells", "results", "attempts", "curves", "exclusions", "predictions",
+        "sweeps", "runs", "cells", "results", "attempts", "curves", "metrics", "exclusions", "predictions",
     }  # fmt: skip
     assert all(table.strict for table in ours)
     assert db.journal_mode == "wal"
@@ -91,7 +91,7 @@ def test_every_field_of_a_result_has_a_column(store: Store, path: Path) -> None:
     columns = set(db["results"].columns_dict)
     provenance = RunResult.model_fields["provenance"].annotation
     fields = set(RunResult.model_fields) | set(provenance.model_fields)
-    assert columns == fields - {"provenance", "curve"} | {"recorded_at"}
+    assert columns == fields - {"provenance", "curve", "metrics"} | {"recorded_at"}
     db.close()
 
 

@@ -14,6 +14,7 @@ from isoflop.report.loss_words import scale_of_losses
 from isoflop.sources.source import Pool, Row, Source, SweepSource
 from isoflop.store import CompletedResult, RunCell, Standing, run_cells
 from isoflop.units import format_flops, format_seconds
+from isoflop.view.metrics_view import heading, shown
 from isoflop.wording import count, one_line, ratio, two_digits
 
 # Longer reasons do not fit beside a point; the table of runs has them whole.
@@ -38,8 +39,8 @@ def drawn_runs(source: Source | Pool) -> list[DrawnRun]:
 
 def _of_source(source: Source, whose: str) -> Iterator[DrawnRun]:
     if isinstance(source, SweepSource):
-        found = ((cell, cell.completed) for cell in run_cells(source.cells) if cell.completed)
-        return (_from_cell(cell, result, source, whose) for cell, result in found)
+        found = ((cell, source.measure.of(cell)) for cell in run_cells(source.cells))
+        return (_from_cell(cell, measured[0], source, whose) for cell, measured in found if measured)
     name = plain(scale_of_losses(source).what)
     return (_from_row(f"<b>row {number}</b>{whose}", row, name) for number, row in enumerate(source.rows, start=1))
 
@@ -64,10 +65,11 @@ def _as_read(row: Row, name: str) -> str:
     return f"in the table: {format_flops(flops)} FLOPs, D {count(tokens)}, {name} {loss:.6g}"
 
 
-def _from_cell(cell: RunCell, result: CompletedResult, source: SweepSource, whose: str) -> DrawnRun:
+def _from_cell(cell: RunCell, height: float, source: SweepSource, whose: str) -> DrawnRun:
+    assert cell.completed is not None
     n_params = float(cell.shape.n_params(source.param_count))
-    hover = hover_text(_cell_lines(cell, result, n_params, whose))
-    return DrawnRun(cell.budget_flops, n_params, result.val_loss, hover, None if cell.used else _omission(cell))
+    hover = hover_text(_cell_lines(cell, cell.completed, n_params, whose, source.measure.metric))
+    return DrawnRun(cell.budget_flops, n_params, height, hover, None if cell.used else _omission(cell))
 
 
 def _omission(cell: RunCell) -> str:
@@ -76,12 +78,16 @@ def _omission(cell: RunCell) -> str:
     return "confirm run" if confirms else cell.standing.words
 
 
-def _cell_lines(cell: RunCell, result: CompletedResult, n_params: float, whose: str) -> Iterator[str]:
+def _cell_lines(
+    cell: RunCell, result: CompletedResult, n_params: float, whose: str, metric: str | None
+) -> Iterator[str]:
     yield f"<b>run {plain(cell.run_id)}</b>{whose}"
     yield _size(cell.budget_flops, n_params, cell.n_tokens)
     error = f" ± {two_digits(result.val_loss_se)}" if result.val_loss_se is not None else ""
     bits = f", {nats(result.bits_per_byte)} bits/byte" if result.bits_per_byte is not None else ""
     yield f"loss {nats(result.val_loss)}{error}{bits}"
+    if metric is not None:
+        yield f"{heading(metric)} {shown(cell.metrics[metric])}"
     yield f"{cell.shape}, seed {cell.seed}"
     yield f"{cell.n_steps} steps of {cell.batch_tokens} tokens, peak rate {two_digits(cell.learning_rate)}"
     yield ", ".join(_cost(result))

@@ -63,6 +63,7 @@ def _body(summary: Summary, svg: str, panels: dict[str, Plot]) -> Iterator[str]:
     if summary.runs is not None:
         kinds = [_ROW_KIND.get(cell.standing, "left-out") for cell in summary.source.cells]
         yield _table(summary.runs, kinds)
+    yield from (_table(table) for table in summary.metrics)
     yield _table(summary.provenance)
     commands = "\n".join(_escape(command) for command in reproduction(summary))
     yield f"<h2>Commands to reproduce</h2>\n<pre>{commands}</pre>"

@@ -49,9 +49,9 @@ class LossScale:
     @property
     def short_unit(self) -> str | None:
         """In what differences of losses are told: `bits per byte`; None for nats and where nobody said."""
-        if self.what != "loss":
-            return f"of {self.what}"
-        return self.unit if self.unit and not self.unit.startswith("nats") else None
+        if self.unit is None:
+            return f"of {self.what}" if self.what != "loss" else None
+        return self.unit if not self.unit.startswith("nats") else None
 
 
 PLAIN = LossScale()

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from isoflop.finding import Finding, Severity
 from isoflop.sources.columns.loss_scale import PLAIN
-from isoflop.sources.source import Source, SweepSource, TableSource
+from isoflop.sources.measure import BITS_PER_BYTE
+from isoflop.sources.source import Source, SweepSource
 from isoflop.store import CompletedResult
 
 # A column of other things than tokenizers or conventions may hold as many values as rows.
@@ -62,7 +63,9 @@ def _tokenizers(sources: Sequence[Source]) -> Finding | None:
         _TOKENIZERS,
         {source.label: source.tokenizers for source in sources},
         what="The fitted rows come from different tokenizers",
-        hint="Losses per token and token counts of different tokenizers do not compare: fit each tokenizer alone.",
+        hint="Losses in bits per byte compare, token counts of different tokenizers do not: for D fit each alone."
+        if all(source.scale.unit == BITS_PER_BYTE for source in sources)
+        else "Losses per token and token counts of different tokenizers do not compare: fit each tokenizer alone.",
     )
 
 
@@ -88,12 +91,7 @@ def _optimizers(sources: Sequence[Source]) -> Finding | None:
 
 
 def _loss_units(sources: Sequence[Source]) -> Finding | None:
-    known = {
-        source.label: ((source.loss_scale.axis,) if source.loss_scale != PLAIN else ())
-        if isinstance(source, TableSource)
-        else ("loss (nats per token)",)
-        for source in sources
-    }
+    known = {source.label: (source.scale.axis,) if source.scale != PLAIN else () for source in sources}
     return _mixed(
         _LOSS_UNITS,
         known,

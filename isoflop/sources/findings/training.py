@@ -8,6 +8,7 @@ from isoflop.fit.intervals import FIVE_PERCENT
 from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.plan.types import Role
+from isoflop.sources.measure import IN_NATS, Measure
 from isoflop.store import RunCell, SweepCell, run_cells
 from isoflop.units import format_flops
 
@@ -22,8 +23,8 @@ _NOISE_LIMIT = 2.0
 _NAMED = 6
 
 
-def training_findings(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Finding]:
-    """One finding per kind of trouble; none for rows from tables."""
+def training_findings(cells: Sequence[SweepCell], fit: SweepFit, measure: Measure = IN_NATS) -> Iterator[Finding]:
+    """One finding per kind of trouble; none for rows from tables. `measure` is what of the runs is fitted."""
     planned = run_cells(cells)
     used = [cell for cell in planned if cell.used]
     yield from _on_budgets(
@@ -39,7 +40,7 @@ def training_findings(cells: Sequence[SweepCell], fit: SweepFit) -> Iterator[Fin
         f"Runs that see their corpus more than {MOST_EPOCHS:g} times are in the fit, at",
         "Repeated tokens are worth less than fresh ones, and small models repeat most: use a larger corpus.",
     )
-    yield from _on_probes(planned, fit)
+    yield from _on_probes(planned, fit, measure)
 
 
 def _on_budgets(kind: tuple[str, Severity], cells: Sequence[RunCell], what: str, hint: str) -> Iterator[Finding]:
@@ -51,13 +52,13 @@ def _on_budgets(kind: tuple[str, Severity], cells: Sequence[RunCell], what: str,
         yield Finding(*kind, f"{what} {named}{more} FLOPs.", hint, values)
 
 
-def _on_probes(cells: Sequence[RunCell], fit: SweepFit) -> Iterator[Finding]:
+def _on_probes(cells: Sequence[RunCell], fit: SweepFit, measure: Measure) -> Iterator[Finding]:
     """Budgets whose probes gain more at one end of the sizes than at the other: their floor would move."""
     profiles = {profile.budget_flops: profile for profile in fit.profiles}
     noise = _noise(fit)
     moved = {
         budget: shift
-        for budget, gains in _gains(cells).items()
+        for budget, gains in _gains(cells, measure).items()
         if (shift := _shift(profiles.get(budget), gains, noise)) is not None
     }
     tilted = {budget: shift for budget, (shift, half) in moved.items() if abs(shift) > max(TILT_DECADES, half)}
@@ -87,19 +88,20 @@ def _noise(fit: SweepFit) -> float:
     return min(about_parabolas, joint.residual_sd) if joint else about_parabolas
 
 
-def _gains(cells: Sequence[RunCell]) -> dict[float, dict[int, float]]:
-    """By budget and N, what the best probe of a size gains over the grid's run, nats; at least zero."""
+def _gains(cells: Sequence[RunCell], measure: Measure) -> dict[float, dict[int, float]]:
+    """By budget and N, what the best probe of a size gains over the grid's run, as measured; at least zero."""
     grid: dict[tuple[float, int], float] = {}
     for cell in cells:
-        if cell.used:
+        if cell.used and (found := measure.of(cell)):
             place = (cell.budget_flops, cell.n_params_total)
-            grid[place] = min(cell.used.val_loss, grid.get(place, math.inf))
+            grid[place] = min(found[0], grid.get(place, math.inf))
     gains: dict[float, dict[int, float]] = {}
     for cell in cells:
         place = (cell.budget_flops, cell.n_params_total)
-        if cell.role is Role.PROBE and cell.completed and cell.excluded is None and place in grid:
+        found = measure.of(cell)
+        if cell.role is Role.PROBE and found and cell.excluded is None and place in grid:
             sizes = gains.setdefault(cell.budget_flops, {})
-            gain = grid[place] - cell.completed.val_loss
+            gain = grid[place] - found[0]
             sizes[cell.n_params_total] = max(gain, sizes.get(cell.n_params_total, 0.0))
     return gains
 

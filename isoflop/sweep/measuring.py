@@ -1,0 +1,186 @@
+"""`isoflop evaluate`: what the models of a sweep can do, measured from their weights and recorded as values of runs."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from isoflop.corpus import load_corpus, tokenizer_of
+from isoflop.errors import IsoflopError, why_inaccessible
+from isoflop.probes import PROBE_VERSION, LeftOut
+from isoflop.result import Metric
+from isoflop.spec import load_spec
+from isoflop.store import Store, open_store, sweep_lock
+from isoflop.sweep.locks import lock_path
+from isoflop.sweep.planning import corpora
+from isoflop.sweep.trained_run import RunChoice, TrainedRun, trained_run, trained_runs
+
+if TYPE_CHECKING:
+    from isoflop.train.abilities import ForeignText
+
+DeviceKind = Literal["auto", "cpu", "cuda"]
+
+# A metric is named after the text; more could not be told apart in a table's heading.
+_TEXT_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+@dataclass(frozen=True)
+class WhatToMeasure:
+    """What `isoflop evaluate` was asked for.
+
+    Attributes:
+        probes: whether the built-in probes are asked.
+        texts: files of foreign texts.
+        device: where models are evaluated; auto: on a GPU where there is one.
+    """
+
+    probes: bool = True
+    texts: tuple[Path, ...] = ()
+    device: DeviceKind = "auto"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run and what its model can do.
+
+    Attributes:
+        run: the run.
+        metrics: all that is known of it, by name.
+        new: names of what was measured just now; none where all was known.
+        hint: how to have its weights; None where nothing was missing.
+        left_out: probes that its corpus does not give.
+    """
+
+    run: TrainedRun
+    metrics: dict[str, Metric]
+    new: tuple[str, ...] = ()
+    hint: str | None = None
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def measure_runs(
+    file: Path,
+    db: Path,
+    artifacts: Path,
+    choice: RunChoice | None,
+    what: WhatToMeasure,
+    *,
+    on_progress: Callable[[int, int, str], None] = lambda done, n_runs, run_id: None,
+) -> Iterator[Measured]:
+    """Measure the run that `choice` means, or with None every completed run of the sweep in `file`, one after another.
+
+    Each is recorded before the next begins, and what is known already is not measured again: what was interrupted goes
+    on. Of one run the weights must be there; of all, those without are named.
+
+    Raises:
+        IsoflopError: no such run, weights, text or device; or another process holds the sweep.
+    """
+    texts = [read_text(path) for path in what.texts]
+    _refuse_nothing(what, texts)
+    if not db.is_file():
+        trained_runs(file, db, artifacts)  # says what is wrong
+    name = load_spec(file).name
+    with sweep_lock(lock_path(db, name), name), open_store(db, write=True) as store:
+        runs = trained_runs(file, db, artifacts) if choice is None else [trained_run(file, db, artifacts, choice)]
+        for number, run in enumerate(runs):
+            on_progress(number, len(runs), run.run.run_id)
+            yield _measured(store, run, artifacts, what, texts, alone=choice is not None)
+        on_progress(len(runs), len(runs), "")
+
+
+def read_text(path: Path) -> "ForeignText":
+    """The text in a UTF-8 file, by the name of the file: `my-notes.txt` is `my_notes`.
+
+    Raises:
+        IsoflopError: it cannot be read, is empty, is not UTF-8, or its name does not name a metric.
+    """
+    from isoflop.train.abilities import ForeignText
+
+    name = path.stem.lower().replace("-", "_")
+    if not _TEXT_NAME.fullmatch(name):
+        raise IsoflopError(
+            f"The file name {path.name!r} cannot name a metric: a name is a letter and up to 31 letters, digits or _.",
+            hint="Rename the file, or make a link to it under such a name.",
+        )
+    try:
+        content = path.read_bytes()
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise IsoflopError(
+            f"The text {str(path)!r} is not UTF-8: byte {error.start} cannot be read.",
+            hint="Convert the file to UTF-8.",
+        ) from None
+    except OSError as error:
+        raise IsoflopError(
+            f"Cannot read the text {str(path)!r}: {why_inaccessible(error, path)}.",
+            hint="Name a UTF-8 file with --text.",
+        ) from None
+    return ForeignText(name, content)
+
+
+def _refuse_nothing(what: WhatToMeasure, texts: Sequence["ForeignText"]) -> None:
+    names = [text.name for text in texts]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise IsoflopError(
+            f"Two texts have the name {twice!r}, which names their metric.", hint="Rename one of the files."
+        )
+    if not what.probes and not texts:
+        raise IsoflopError("--no-probes without --text leaves nothing to measure.", hint="Name a text with --text.")
+
+
+def _measured(
+    store: Store,
+    run: TrainedRun,
+    artifacts: Path,
+    what: WhatToMeasure,
+    texts: Sequence["ForeignText"],
+    *,
+    alone: bool,
+) -> Measured:
+    from isoflop.train.abilities import probe_metrics, probe_set, text_metric
+    from isoflop.train.model_for_use import model_for_use
+
+    run_id, known = run.run.run_id, dict(run.cell.metrics)
+    corpus = load_corpus(corpora(artifacts), run.run.corpus_fingerprint)
+    probes = probe_set(corpus, run.run.shape.context_length) if what.probes else None
+    left_out = probes.left_out if probes else ()
+    missing = [text for text in texts if not _is_known(text, known)]
+    asked = probes is not None and any(_is_old(known.get(name)) for name in probes.metric_names)
+    if not (missing or asked):
+        return Measured(run, known, left_out=left_out)
+    if not run.weights.is_file() and not alone:
+        return Measured(run, known, hint=_hint(run), left_out=left_out)
+    model = model_for_use(run.require_weights(), run.run, what.device)
+    new = list(probe_metrics(model, corpus)) if asked else []
+    new += [text_metric(model, text, tokenizer_of(corpus)) for text in missing]
+    store.record_metrics(run_id, new)
+    known = {**known, **{metric.name: metric for metric in new if _is_old(known.get(metric.name))}}
+    return Measured(run, known, tuple(metric.name for metric in new), left_out=left_out)
+
+
+def _is_old(metric: Metric | None) -> bool:
+    return metric is None or metric.probe_version < PROBE_VERSION
+
+
+def _is_known(text: "ForeignText", known: dict[str, Metric]) -> bool:
+    """Whether the run has the metric of the text.
+
+    Raises:
+        IsoflopError: it has that of another text of the same name.
+    """
+    metric = known.get(text.metric_name)
+    if metric is not None and metric.corpus_fingerprint != text.fingerprint:
+        raise IsoflopError(
+            f"The name {text.name!r} stands for another text: runs of the sweep were measured on it.",
+            hint="Give this text a file name of its own.",
+        )
+    return not _is_old(metric)
+
+
+def _hint(run: TrainedRun) -> str:
+    try:
+        run.require_weights()
+    except IsoflopError as error:
+        return error.hint
+    raise AssertionError(f"run {run.run.run_id} has weights")

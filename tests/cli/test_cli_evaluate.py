@@ -1,0 +1,158 @@
+"""`isoflop evaluate` on a sweep whose weights lie on disk: recorded once, resumable, refused in sentences."""
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from isoflop.corpus import open_corpus
+from isoflop.errors import IsoflopError
+from isoflop.probes import make
+from isoflop.rundir.layout import dir_of_run
+from isoflop.rundir.run_dir import RunDir
+from isoflop.spec import CorpusSpec, TokenizerSpec
+from isoflop.store import open_store
+from isoflop.sweep.measuring import WhatToMeasure, measure_runs
+from isoflop.sweep.trained_run import RunChoice
+from isoflop.train import abilities
+from isoflop.train.checkpoint import save_weights
+from isoflop.train.model import build_model
+from tests.commands import isoflop
+from tests.report_examples import make_cell, make_result, planned_otherwise, save_sweep
+from tests.test_docs_reference import unlike
+
+WORDS = "alpha beta gamma delta epsilon number letter within"
+
+
+@pytest.fixture(autouse=True)
+def _few_questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A thousand questions of each kind take seconds; the process has as many threads afterwards as before."""
+    monkeypatch.setattr(make, "N_ITEMS", 60)
+    monkeypatch.setattr(abilities, "_MADE", {})
+    n_threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep of three completed runs, of which the last has no weights."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    draw, words = random.Random(0), WORDS.split()
+    for number in range(30):
+        lines = (" ".join(draw.choices(words, k=9)) for _ in range(60))
+        (folder / f"{number:02d}.txt").write_text(f"document {number}\n" + "\n".join(lines))
+    text = CorpusSpec(source="files", paths=(str(folder),), heldout_fraction=0.2)
+    corpus = open_corpus(text, TokenizerSpec(), root=folder / "isoflop-artifacts" / "corpora", base=folder)
+    cells = [
+        planned_otherwise(make_cell(1e12, width), learning_rate=0.01, corpus_fingerprint=corpus.manifest.fingerprint)
+        for width in (16, 32, 48)
+    ]
+    save_sweep(folder / "isoflop.db", cells, [make_result(cell) for cell in cells])
+    (folder / "demo.toml").write_text('name = "demo"\nbudgets = [1e12]\n')
+    for cell in cells[:2]:
+        model = build_model(cell.run.shape, 0)
+        torch.nn.init.normal_(model.lm_head.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+        run_dir = RunDir(dir_of_run(folder / "isoflop-artifacts", cell.run.run_id))
+        run_dir.path.mkdir(parents=True)
+        save_weights(run_dir.weights_path(cell.run.run_id), cell.run.run_id, model)
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "copy")
+
+
+def measured(folder: Path, choice: RunChoice | None = None, *texts: Path, probes: bool = True):
+    what = WhatToMeasure(probes=probes, texts=texts, device="cpu")
+    return measure_runs(folder / "demo.toml", folder / "isoflop.db", folder / "isoflop-artifacts", choice, what)
+
+
+def numbers(folder: Path) -> dict[str, dict[str, float]]:
+    with open_store(folder / "isoflop.db", write=False) as store:
+        found = store.metrics("demo")
+    return {run_id: {name: one.value for name, one in metrics.items()} for run_id, metrics in found.items()}
+
+
+def test_every_run_with_weights_is_measured_once_and_the_others_are_named(folder: Path) -> None:
+    first = list(measured(folder))
+    assert [bool(one.new) for one in first] == [True, True, False]
+    assert first[2].hint is not None and "--again" in first[2].hint
+    assert {left.name for left in first[0].left_out} == {"bracket", "frequent_word"}
+    recorded = numbers(folder)
+    assert len(recorded) == 2
+    for weights in (folder / "isoflop-artifacts").glob("*/checkpoint/*"):
+        weights.unlink()  # of no use to what is measured
+    again = list(measured(folder))
+    assert [bool(one.hint) for one in again] == [False, False, True]
+    assert not any(one.new for one in again)
+    assert numbers(folder) == recorded
+
+
+def test_what_was_interrupted_goes_on_where_it_was(folder: Path) -> None:
+    runs = measured(folder)
+    next(runs)
+    runs.close()
+    assert len(numbers(folder)) == 1
+    assert [bool(one.new) for one in measured(folder)] == [False, True, False]
+
+
+def test_measuring_again_gives_the_same_numbers(folder: Path, made: Path, tmp_path: Path) -> None:
+    list(measured(folder))
+    other = shutil.copytree(made, tmp_path / "other")
+    list(measured(other))
+    assert numbers(folder) == numbers(other)
+
+
+def test_a_foreign_text_is_measured_under_its_name_and_another_of_the_name_is_refused(folder: Path) -> None:
+    text = folder / "My-Text.txt"
+    text.write_text("a text of another kind " * 40)
+    found = list(measured(folder, None, text, probes=False))
+    assert found[0].new == ("text_my_text_bits_per_byte",)
+    text.write_text("and now another text " * 40)
+    with pytest.raises(IsoflopError, match="stands for another text"):
+        list(measured(folder, None, text, probes=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("1.txt", b"text", "cannot name a metric"),
+        ("latin.txt", "größer".encode("latin-1"), "not UTF-8"),
+        ("gone.txt", None, "Cannot read the text"),
+    ],
+)
+def test_a_text_that_cannot_be_used_is_refused(folder: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(IsoflopError, match=message):
+        list(measured(folder, None, folder / name))
+
+
+def test_one_run_without_weights_is_refused_with_the_way_to_have_them(folder: Path) -> None:
+    [lacking] = [one.run.run.run_id for one in measured(folder) if one.hint]
+    with pytest.raises(IsoflopError, match="are not on disk"):
+        list(measured(folder, RunChoice(run=lacking)))
+
+
+def test_nothing_to_measure_and_a_sweep_that_is_not_there_are_refused(folder: Path) -> None:
+    with pytest.raises(IsoflopError, match="leaves nothing to measure"):
+        list(measured(folder, probes=False))
+    (folder / "isoflop.db").unlink()
+    with pytest.raises(IsoflopError, match="no database"):
+        list(measured(folder))
+
+
+def test_the_command_prints_one_document_and_its_tables(folder: Path) -> None:
+    document = json.loads(isoflop("evaluate", "demo.toml", "--all", "--json", folder=folder).stdout)
+    assert list(unlike(document, "evaluate", "evaluate")) == []
+    assert [bool(run["metrics"]) for run in document["runs"]] == [True, True, False]
+    shown = isoflop("evaluate", "demo.toml", "--all", folder=folder).stdout
+    assert "What the models can do: accuracy" in shown and "is left out" in shown and "Without weights" in shown
+    done = isoflop("evaluate", "demo.toml", "--all", "--confirm", folder=folder, code=1)
+    assert "--all names every run" in done.stderr
