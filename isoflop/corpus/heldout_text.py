@@ -24,7 +24,7 @@ def tokenizer_of(corpus: Corpus) -> Tokenizer:
     name = corpus.manifest.tokenizer
     if is_ready(name):
         raise IsoflopError(
-            f"The corpus {corpus.manifest.fingerprint} has the tokenizer {name!r}, which cannot be turned back into text.",
+            f"The corpus {corpus.manifest.fingerprint} is tokens from elsewhere: they have no text here.",
             hint="Evaluate without the built-in probes (--no-probes) and without --text.",
         )
     return corpus.tokenizer
