@@ -22,7 +22,7 @@ LAYERS = (
     {"engine", "sources", "decision", "status", "artifacts"},
     {"sweep"},
     {"view"},
-    {"report"},
+    {"report", "export"},
     {"cli", "__main__"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -13,10 +13,12 @@ from isoflop.cli.boundary import Boundary
 from isoflop.cli.clean import clean
 from isoflop.cli.evaluation import evaluate
 from isoflop.cli.exclude import exclude, include
+from isoflop.cli.export import export
 from isoflop.cli.fit import fit
 from isoflop.cli.plan import plan
 from isoflop.cli.report import report
 from isoflop.cli.run import run
+from isoflop.cli.sample import sample
 from isoflop.cli.status import status
 
 app = typer.Typer(
@@ -32,6 +34,8 @@ app.command()(status)
 app.command()(fit)
 app.command()(report)
 app.command()(evaluate)
+app.command()(export)
+app.command()(sample)
 app.command()(exclude)
 app.command()(include)
 app.command()(clean)
