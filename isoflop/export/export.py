@@ -13,6 +13,7 @@ from isoflop.export.gguf_file import require_gguf, write_gguf
 from isoflop.export.model_config import ExportDtype, generation_config, model_config
 from isoflop.export.tensors import Weights, read_weights, serialized
 from isoflop.export.tokenizer_files import tokenizer_files
+from isoflop.run_spec import RunSpec
 from isoflop.sweep.planning import corpora
 from isoflop.sweep.trained_run import TrainedRun
 
@@ -31,17 +32,26 @@ def export_run(
     refuse_another(out, trained.run.run_id)
     weights = read_weights(trained.require_weights(), trained.run)
     tokenizer, text = _tokenizer_and_text(trained, artifacts)
-    separator = tokenizer.separator
-    files = {
-        CONFIG: _json(model_config(trained.run, separator=separator, dtype=dtype)),
-        "generation_config.json": _json(generation_config(separator)),
-        "model.safetensors": serialized(weights, dtype),
-        **tokenizer_files(tokenizer, trained.run.shape.context_length),
-        "README.md": model_card(trained, text=text, dtype=dtype).encode(),
-    }
+    card = model_card(trained, text=text, dtype=dtype).encode()
+    files = {**rendered(trained.run, weights, tokenizer, dtype=dtype), "README.md": card}
     if gguf:
         files["model.gguf"] = _gguf(trained, weights, tokenizer, dtype)
     return write_folder(out, files)
+
+
+def rendered(run: RunSpec, weights: Weights, tokenizer: Tokenizer, *, dtype: ExportDtype) -> dict[str, bytes]:
+    """What transformers reads, by name of file.
+
+    Raises:
+        IsoflopError: the tokenizer's separator has no text.
+    """
+    separator = tokenizer.separator
+    return {
+        CONFIG: _json(model_config(run, separator=separator, dtype=dtype)),
+        "generation_config.json": _json(generation_config(separator)),
+        "model.safetensors": serialized(weights, dtype),
+        **tokenizer_files(tokenizer, run.shape.context_length),
+    }
 
 
 def run_tokenizer(trained: TrainedRun, artifacts: Path) -> Tokenizer:
