@@ -167,7 +167,7 @@ def _parts(path: Path, run_ids: set[str], known: Mapping[str, KnownRun], wanted:
     for run_id in sorted(run_ids):
         if known[run_id].status is None:
             continue
-        if run_id not in wanted:
+        if run_id not in wanted and not run_dir.keep_path.exists():
             yield from _files(Kind.WEIGHTS, [run_dir.weights_path(run_id)], path)
         yield from _files(Kind.CHECKPOINT, [run_dir.checkpoint_path(run_id)], path)
     for folder in (path, run_dir.checkpoint_dir):

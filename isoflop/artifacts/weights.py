@@ -70,10 +70,13 @@ class WeightKeeper:
 
 
 def free_weights(artifacts: Path, run_id: str) -> bool:
-    """Whether the weights of a run are gone; False while another process works on its job."""
+    """Whether there is nothing left to free of a run; False while another process works on its job.
+
+    Weights that a person had trained again stay.
+    """
     run_dir = RunDir(dir_of_run(artifacts, run_id))
     weights = run_dir.weights_path(run_id)
-    if weights.parent.is_symlink() or not weights.is_file():
+    if weights.parent.is_symlink() or not weights.is_file() or run_dir.keep_path.exists():
         return True
     with alone_in(run_dir.path) as alone:
         if alone:

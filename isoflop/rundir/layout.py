@@ -2,6 +2,7 @@
 
     <artifacts>/peaks/            the devices' measured rates
     <artifacts>/compiled/         what torch's compiler made for GPUs
+    <artifacts>/again/            runs that are trained once more, each as below, until their weights are had
     <artifacts>/<job_id>/
         job.json                  the job's RunSpecs and its `execution`
         claim.json                who works on it: host, pid, start time, attempt
@@ -10,6 +11,7 @@
         events.jsonl              progress, append-only
         checkpoint/               <run_id>.safetensors to resume from, <run_id>.weights.safetensors to keep
         result-<run_id>.json      the outcome of one run
+        keep                      there where a person had the run trained again: its weights are not freed
         attempt-K/log.txt         what attempt K printed
 
 Everything but the append-only events is written to a temporary name and renamed into place.
@@ -27,7 +29,7 @@ RUN_ID = rf"[0-9a-f]{{{RUN_ID_LENGTH}}}"
 RESULT_NAME = re.compile(rf"result-({RUN_ID})\.json")
 # What isoflop writes directly in a job's directory, temporary names apart.
 OWN_NAMES = re.compile(
-    rf"job\.json|claim\.json|\.lock|heartbeat|events\.jsonl|checkpoint|attempt-\d+|{RESULT_NAME.pattern}"
+    rf"job\.json|claim\.json|\.lock|heartbeat|keep|events\.jsonl|checkpoint|attempt-\d+|{RESULT_NAME.pattern}"
 )
 _STATE_SUFFIX, _WEIGHTS_SUFFIX = ".safetensors", ".weights.safetensors"
 
@@ -68,6 +70,11 @@ def peaks_dir(artifacts: Path) -> Path:
 def compiled_dir(artifacts: Path) -> Path:
     """Where torch's compiler keeps what it makes."""
     return artifacts / "compiled"
+
+
+def again_dir(artifacts: Path) -> Path:
+    """Where runs are trained once more."""
+    return artifacts / "again"
 
 
 def checkpoint_path(checkpoints: Path, run_id: str) -> Path:
@@ -115,6 +122,11 @@ class JobPaths:
     def events_path(self) -> Path:
         """Progress, one JSON object per line."""
         return self.path / "events.jsonl"
+
+    @property
+    def keep_path(self) -> Path:
+        """There where the weights of the job's runs are kept whatever the sweep file says."""
+        return self.path / "keep"
 
     @property
     def checkpoint_dir(self) -> Path:
