@@ -9,10 +9,10 @@ QUICKSTART := sweeps/quickstart.toml
 # One process more than cores: half of the suite's time is waiting for the processes that it starts.
 PYTEST = $(BIN)/python -m pytest -n 3 $(PYTEST_ARGS)
 
-.PHONY: help quickstart test check gpu lint coverage clean
+.PHONY: help quickstart test test-hf check gpu lint coverage clean
 
 help: ## these lines
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
 
 quickstart: $(VENV)/.installed ## install, train 140 small transformers, write a report: about 3 minutes on two cores, 21 without a C++ compiler
 	$(BIN)/isoflop plan $(QUICKSTART)
@@ -22,6 +22,9 @@ quickstart: $(VENV)/.installed ## install, train 140 small transformers, write a
 
 test: $(VENV)/.installed-test ## the whole suite: 9 minutes on two cores
 	$(PYTEST)
+
+test-hf: $(VENV)-hf/.installed ## exported models in transformers, lm-evaluation-harness and gguf, offline: a minute; in an environment of its own
+	$(VENV)-hf/bin/python -m pytest tests/hf
 
 check: lint ## linters, types and the tests that are not slow: under 90 seconds there
 	$(PYTEST) -m "not slow"
@@ -47,5 +50,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test]'
 	touch $@
 
+$(VENV)-hf/.installed: pyproject.toml setup.py isoflop/train/native/step.cc constraints.txt
+	test -x $(VENV)-hf/bin/pip || $(PYTHON) -m venv $(VENV)-hf
+	$(VENV)-hf/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test-hf]'
+	touch $@
+
 clean: ## what the targets made here, but no sweep
-	rm -rf $(VENV) build *.egg-info isoflop/train/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(VENV)-hf build *.egg-info isoflop/train/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

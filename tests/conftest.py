@@ -36,7 +36,9 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Where torch is not installed, what imports it is left out."""
+    """Where torch is not installed, what imports it is left out; so are the tests of `make test-hf` elsewhere."""
+    if collection_path.is_dir() and collection_path.name == "hf" and find_spec("transformers") is None:
+        return True
     if find_spec("torch") is not None:
         return None
     if collection_path.is_dir():
@@ -47,8 +49,10 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_report_header() -> str | None:
-    """Says that torch is not there."""
-    return None if find_spec("torch") else "torch is not installed: tests that import it are left out"
+    """Says what is not there."""
+    if not find_spec("torch"):
+        return "torch is not installed: tests that import it are left out"
+    return None if find_spec("transformers") else "tests/hf is left out: `make test-hf` installs what it needs"
 
 
 @pytest.hookimpl(optionalhook=True)

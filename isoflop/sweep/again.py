@@ -1,7 +1,6 @@
 """Trains completed runs once more, for their weights. What was recorded stays: the new loss is held against it."""
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -158,7 +157,7 @@ class Repeats:
         own = RunDir(dir_of_run(self._artifacts, result.run_id))
         own.weights_path(result.run_id).parent.mkdir(parents=True, exist_ok=True)
         own.keep_path.touch()
-        os.replace(made, own.weights_path(result.run_id))
+        made.replace(own.weights_path(result.run_id))
 
     def _tidy(self) -> None:
         """Remove what the new trainings left beside their weights; of one that was interrupted, nothing."""

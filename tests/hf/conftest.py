@@ -1,4 +1,4 @@
-"""Real models through the real libraries of Hugging Face: `make test-hf`. Nothing is downloaded."""
+"""Real models through the real libraries of Hugging Face, which `make test-hf` installs. Nothing is downloaded."""
 
 import os
 
@@ -7,16 +7,8 @@ import pytest
 # Before any of these libraries is imported.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
-collect_ignore_glob = []
-try:
-    import transformers
-except ImportError:
-    collect_ignore_glob = ["test_*.py"]
-else:
-    transformers.logging.set_verbosity_error()
-
 
 @pytest.fixture(scope="session", autouse=True)
-def offline_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing is read from, or written to, the user's own cache of models."""
     os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hf-home"))

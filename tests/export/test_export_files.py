@@ -1,0 +1,130 @@
+"""What an export is made of, without the libraries that read it (those: tests/hf)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load
+
+from isoflop.corpus.bpe import train_bpe
+from isoflop.corpus.tokenizer import BYTE
+from isoflop.corpus.tokenizer_file import file_tokenizer
+from isoflop.errors import IsoflopError
+from isoflop.export import model_config as ours
+from isoflop.export.folder import refuse_another, write_folder
+from isoflop.export.model_config import model_config
+from isoflop.export.tensors import read_weights, serialized, to_bfloat16
+from isoflop.export.tokenizer_files import separator_text, tokenizer_files
+from isoflop.train import model as trained
+from isoflop.train.checkpoint import load_weights, save_weights
+from isoflop.train.model import build_model
+from tests.run_examples import RUN
+
+BYTE_FILE = tokenizers.Tokenizer.from_str(tokenizer_files(BYTE, 64)["tokenizer.json"].decode())
+
+
+def test_the_configuration_has_the_constants_of_the_model_that_was_trained() -> None:
+    assert (ours.NORM_EPSILON, ours.ROPE_THETA) == (trained.NORM_EPSILON, trained.ROPE_THETA)
+    config = model_config(RUN, separator=256, dtype="float32")
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 10_000
+    assert config["tie_word_embeddings"] is config["use_sliding_window"] is False
+    assert (config["head_dim"], config["num_key_value_heads"]) == (RUN.shape.head_dim, RUN.shape.n_heads)
+
+
+def test_every_weight_is_there_under_its_other_name_with_its_own_values() -> None:
+    model = build_model(RUN.shape, seed=3)
+    content = serialized({name: weight.detach().numpy() for name, weight in model.named_parameters()}, "float32")
+    read = load(content)
+    for name, weight in model.named_parameters():
+        assert read.pop(name if name == "lm_head.weight" else f"model.{name}").equal(weight)
+    assert not read
+
+
+def test_bfloat16_is_what_torch_rounds_to_and_a_file_of_it_is_read_as_such() -> None:
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0)) * torch.logspace(-30, 30, 1000)
+    halves = torch.tensor([1.00390625, 1.01171875, -1.00390625, 0.0, -0.0])  # ties, to even
+    weights = torch.cat((values, halves))
+    bits = to_bfloat16(weights.numpy().view("<u4"))
+    assert torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16).equal(weights.to(torch.bfloat16))
+    read = load(serialized({"norm.weight": weights.numpy()}, "bfloat16"))
+    assert read["model.norm.weight"].equal(weights.to(torch.bfloat16))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_the_byte_tokenizers_file_gives_the_bytes(text: str) -> None:
+    if "<|endoftext|>" not in text:
+        assert BYTE_FILE.encode(text).ids == list(text.encode())
+        assert BYTE_FILE.decode(list(text.encode())) == text
+
+
+def test_any_bytes_are_decoded_as_python_decodes_them() -> None:
+    drawn = np.random.default_rng(0)
+    for _ in range(300):
+        values = drawn.integers(0, 256, drawn.integers(1, 30)).tolist()
+        assert BYTE_FILE.decode(values) == bytes(values).decode("utf-8", "replace")
+
+
+def test_the_separator_is_start_end_and_padding() -> None:
+    bpe = file_tokenizer(train_bpe([b"some text " * 50], 300), kind="bpe", where="the test's")
+    for tokenizer in (BYTE, bpe):
+        files = tokenizer_files(tokenizer, 64)
+        config = json.loads(files["tokenizer_config.json"])
+        assert {config[key] for key in ("bos_token", "eos_token", "pad_token")} == {separator_text(tokenizer)}
+        read = tokenizers.Tokenizer.from_str(files["tokenizer.json"].decode())
+        assert read.token_to_id(separator_text(tokenizer)) == tokenizer.separator
+
+
+@pytest.mark.parametrize("damage", ["cut", "other shape", "no tensors", "gone"])
+def test_damaged_weights_are_one_sentence_for_both_readers(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "w.safetensors"
+    shape = RUN.shape if damage != "other shape" else type(RUN.shape)(**{**RUN.shape.as_dict(), "d_ff": 40})
+    save_weights(path, RUN.run_id, build_model(shape, seed=0))
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "no tensors":
+        path.write_bytes(b"not a file of tensors")
+    elif damage == "gone":
+        path.unlink()
+    for read in (read_weights, load_weights):
+        with pytest.raises(IsoflopError) as caught:
+            read(path, RUN)
+        assert "w.safetensors" in caught.value.message and "--again" in caught.value.hint
+
+
+def test_an_export_replaces_nothing_but_an_export_of_the_same_run(tmp_path: Path) -> None:
+    def files(run_id: str) -> dict[str, bytes]:
+        return {"a": b"x", "config.json": json.dumps({"isoflop": {"run_id": run_id}}).encode()}
+
+    out = tmp_path / "deep" / "out"
+    refuse_another(out, "1")
+    assert [path.name for path in write_folder(out, files("1"))] == ["a", "config.json"]
+    refuse_another(out, "1")
+    (out / "notes.txt").write_text("mine")
+    write_folder(out, {**files("1"), "a": b"y"})
+    assert ((out / "a").read_bytes(), (out / "notes.txt").read_text()) == (b"y", "mine")
+    assert {path.name for path in out.parent.iterdir()} == {"out"}
+    for what, message in (
+        (lambda: refuse_another(out, "2"), "another run, 1"),
+        (lambda: refuse_another(out / "a", "1"), "not a folder"),
+        (lambda: refuse_another(out / "a" / "b", "1"), "not a folder"),
+        (lambda: refuse_another(tmp_path, "1"), "not empty"),
+    ):
+        with pytest.raises(IsoflopError, match=message):
+            what()
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
+    class Full(dict[str, bytes]):
+        def __getitem__(self, name: str) -> bytes:
+            if name == "config.json":
+                raise OSError(28, "No space left on device")
+            return super().__getitem__(name)
+
+    with pytest.raises(IsoflopError, match="No space left"):
+        write_folder(tmp_path / "out", Full({"a": b"x", "config.json": b"{}"}))
+    assert not list(tmp_path.iterdir())
