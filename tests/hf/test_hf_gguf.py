@@ -1,14 +1,22 @@
 """model.gguf, read back."""
 
+import json
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from isoflop.export.gguf_file import gguf_name, write_gguf
 from tests.hf.exports import make_example
 
 gguf = pytest.importorskip("gguf")
+
+PROGRAM = Path(__file__).with_name("llama.mjs")
+# `npm install node-llama-cpp` anywhere (730 MB, a llama.cpp built for this machine among them) makes one.
+MODULES = os.environ.get("LLAMA_NODE_MODULES")
 
 
 @pytest.mark.parametrize("name", ["64k", "bpe 512"])
@@ -38,11 +46,20 @@ def test_bfloat16_matrices_and_float32_gains(tmp_path: Path) -> None:
         assert tensor.tensor_type.name == ("F32" if tensor.name.endswith("norm.weight") else "BF16")
 
 
-def test_llama_cpp_says_what_we_say(tmp_path: Path) -> None:
-    llama_cpp = pytest.importorskip("llama_cpp", reason="llama.cpp's Python package is not installed")
-    example = make_example("64k", tmp_path / "model")
+@pytest.mark.skipif(MODULES is None, reason="LLAMA_NODE_MODULES names no node_modules with node-llama-cpp")
+@pytest.mark.parametrize("name", ["64k", "bpe 512"])
+def test_llama_cpp_itself_has_our_tokens_text_and_probabilities(tmp_path: Path, name: str) -> None:
+    example = make_example(name, tmp_path / "model")
     weights = {key: weight.detach().numpy() for key, weight in example.model.named_parameters()}
-    write_gguf(tmp_path / "model.gguf", example.run, weights, example.tokenizer, "float32")
-    theirs = llama_cpp.Llama(str(tmp_path / "model.gguf"), n_ctx=64, logits_all=True, verbose=False)
-    tokens = theirs.tokenize(b"import os", add_bos=False)
-    assert tokens == list(b"import os")
+    path = tmp_path / "model.gguf"
+    write_gguf(path, example.run, weights, example.tokenizer, "float32")
+    text = "def f(x):\n    return  'é 漢' # x\n"
+    command = ["node", str(PROGRAM), str(MODULES), str(path), text]
+    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    tokens = example.tokenizer.encode(text.encode())[:-1].tolist()
+    assert (said["tokens"], said["text"]) == (tokens, text)
+    with torch.no_grad():
+        own = example.model(torch.tensor([tokens]))[0].log_softmax(-1)
+    for position, likeliest in enumerate(said["logs"]):
+        for token, log in likeliest:
+            assert log == pytest.approx(float(own[position, token]), abs=1e-3)
