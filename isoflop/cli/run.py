@@ -1,22 +1,12 @@
 """`isoflop run`: train what is planned and not yet done."""
 
-import contextlib
-import os
-import signal
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from isoflop.cli.boundary import (
-    EXIT_HUNG_UP,
-    EXIT_INCOMPLETE,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_TERMINATED,
-    output_of,
-)
+from isoflop.cli.boundary import output_of
+from isoflop.cli.interruption import answered_signals, exit_code, shown
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
     DEFAULT_DB,
@@ -31,23 +21,10 @@ from isoflop.cli.options import (
 from isoflop.cli.replan import Replan, may_leave
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from rich.console import Console
 
-    from isoflop.engine.dispatch import Dispatcher
     from isoflop.sweep.confirm import ConfirmRequest
     from isoflop.sweep.session import Session
-
-# What workers have to checkpoint after SIGTERM or SIGHUP, seconds: the command ends within ten.
-TERM_SECONDS = 8.0
-# Of a terminal (ECMA-48, DEC private mode 25): the live picture hides the cursor.
-_SHOW_CURSOR, _HIDE_CURSOR = b"\x1b[?25h", b"\x1b[?25l"
-_CODES = {
-    signal.SIGINT: EXIT_INTERRUPTED,
-    signal.SIGTERM: EXIT_TERMINATED,
-    signal.SIGHUP: EXIT_HUNG_UP,
-}
 
 
 def run(
@@ -73,6 +50,15 @@ def run(
     neighbours: Annotated[
         bool, typer.Option("--neighbours", help="With --confirm: also train half and twice that size.")
     ] = False,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--again",
+            metavar="<run>",
+            help="Only this: train a completed run once more, keep its weights, and compare its loss with the recorded "
+            "one, which stays; may be repeated.",
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
@@ -89,7 +75,9 @@ def run(
 
     Exits 3 when some runs did not complete, 130, 143 or 129 when it was stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
+    from isoflop.cli.again import train_again
     from isoflop.cli.console import stderr, stdout, tokenising
+    from isoflop.errors import IsoflopError
     from isoflop.report.confirmation_words import confirmations_document, told
     from isoflop.sweep.session import open_session
     from isoflop.view.document import dumps
@@ -97,6 +85,22 @@ def run(
     from isoflop.view.run_view import print_run, run_document
 
     request = _confirm_request(confirm, neighbours)
+    if again:
+        if retry or replan or request:
+            raise IsoflopError(
+                "--again trains what it names and nothing else.", hint="Leave out --retry, --replan and --confirm."
+            )
+        code = train_again(
+            sweep,
+            db,
+            artifacts,
+            again,
+            device=device.value,
+            workers=workers,
+            share_devices=share_devices,
+            json=json,
+        )
+        raise typer.Exit(code)
     with open_session(
         sweep,
         db,
@@ -113,7 +117,7 @@ def run(
         _tell_what_is_predicted(session)
         received = _train(session, stderr())
         outcome, confirmations = session.outcome(), session.confirmations()
-    code = _exit_code(received, complete=outcome.n_completed == outcome.n_planned)
+    code = exit_code(received, complete=outcome.n_completed == outcome.n_planned)
     with output_of(code):
         if json:
             print(dumps({**run_document(outcome), "confirmations": confirmations_document(confirmations)}))
@@ -175,85 +179,10 @@ def _tell_what_changed(session: "Session") -> None:
 
 def _train(session: "Session", console: "Console") -> list[int]:
     """Signals received while the sweep was trained, and shown on `console`."""
-    from isoflop.view.live import run_display
     from isoflop.wording import read_sentence
 
-    told = False
-    with _signals(session.engine) as received:
+    with answered_signals(session.engine) as received:
         if n_read := session.read_results():
             print(f"{session.plan.sweep}: {read_sentence(n_read)}", file=sys.stderr)
-        with run_display(session.outline, console) as display, _suspension(console):
-            for event in session.events():
-                display.show(event)
-                if received and not told:
-                    told = True
-                    display.say(_stopping(received[0]))
+        shown(session.events(), session.outline, console, received)
     return received
-
-
-@contextlib.contextmanager
-def _signals(engine: "Dispatcher") -> Iterator[list[int]]:
-    """Signals received inside the block: the first asks the engine to stop, a second Ctrl-C or SIGTERM makes it kill.
-
-    A terminal that closes sends SIGHUP more than once (the shell, then the system), so that never kills.
-    """
-    received: list[int] = []
-
-    def handle(number: int, frame: "FrameType | None") -> None:
-        again = number != signal.SIGHUP and any(earlier != signal.SIGHUP for earlier in received)
-        received.append(number)
-        if again:
-            engine.kill()
-        else:
-            # Whoever sends SIGTERM (a scheduler, a shutdown) kills soon after; a person can press Ctrl-C again.
-            engine.stop(within=None if number == signal.SIGINT else TERM_SECONDS)
-
-    # `nohup` has SIGHUP ignored: the sweep is to outlive its terminal.
-    answered = [n for n in _CODES if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
-    previous = {number: signal.signal(number, handle) for number in answered}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _suspension(console: "Console") -> Iterator[None]:
-    """A block in which Ctrl-Z leaves a terminal in order before it stops this process; workers see that and rest."""
-
-    def suspend(number: int, frame: "FrameType | None") -> None:
-        _write(_SHOW_CURSOR + b"\r\nPaused: workers rest after their step until `fg` or `bg`.\r\n")
-        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)  # returns when the process is continued
-        signal.signal(signal.SIGTSTP, suspend)
-        _write(_HIDE_CURSOR)
-
-    if not console.is_terminal or signal.getsignal(signal.SIGTSTP) != signal.SIG_DFL:
-        yield  # nothing to put in order, or a shell without job control
-        return
-    signal.signal(signal.SIGTSTP, suspend)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-
-
-def _write(data: bytes) -> None:
-    """Past every buffer: the handler may have interrupted a write."""
-    with contextlib.suppress(OSError):
-        os.write(sys.stderr.fileno(), data)
-
-
-def _stopping(number: int) -> str:
-    """Why no more runs are started, and what a person can do about it."""
-    if number == signal.SIGINT:
-        return "Stopping: workers checkpoint. Ctrl-C again kills them."
-    name = signal.Signals(number).name
-    return f"Stopping after {name}: workers have {TERM_SECONDS:.0f} s to checkpoint; the same command continues."
-
-
-def _exit_code(received: list[int], *, complete: bool) -> int:
-    if complete:
-        return EXIT_OK
-    return _CODES[signal.Signals(received[0])] if received else EXIT_INCOMPLETE

@@ -96,11 +96,16 @@ def open_repeats(
 
 
 class Repeats:
-    """Feeds the engine with the runs whose weights are missing, and puts the weights where the others lie."""
+    """Feeds the engine with the runs whose weights are missing, and puts the weights where the others lie.
+
+    Attributes:
+        chosen: the runs that were named.
+        missing: those of them without weights.
+    """
 
     def __init__(self, chosen: Sequence[TrainedRun], engine: Dispatcher, artifacts: Path, db: Path) -> None:
         self.chosen, self.engine, self._artifacts, self._db = chosen, engine, artifacts, db
-        self._missing = [trained for trained in chosen if not trained.weights.is_file()]
+        self.missing = [trained for trained in chosen if not trained.weights.is_file()]
         self._results: dict[str, RunResult] = {}
 
     @property
@@ -109,7 +114,7 @@ class Repeats:
         return Outline(
             sweep=self.chosen[0].sweep.name,
             simulated=False,
-            cells=tuple(_cell(trained) for trained in self._missing),
+            cells=tuple(_cell(trained) for trained in self.missing),
             done=frozenset(),
             shares={},
             devices=tuple(slot.name for slot in self.engine.slots),
@@ -124,9 +129,9 @@ class Repeats:
             IsoflopError: the artifacts cannot be written.
         """
         try:
-            for trained in self._missing:
+            for trained in self.missing:
                 _prepare(RunDir(dir_of_run(self.engine.artifacts, trained.run.run_id)), trained)
-            for event in self.engine.run([Job((trained.run,)) for trained in self._missing]):
+            for event in self.engine.run([Job((trained.run,)) for trained in self.missing]):
                 if isinstance(event, RunFinished):
                     self._results[event.result.run_id] = event.result
                     self._keep(event.result)
@@ -147,7 +152,7 @@ class Repeats:
         run_id, recorded = trained.run.run_id, trained.result.val_loss
         result = self._results.get(run_id)
         loss, reason = (result.val_loss, result.reason) if result else (None, None)
-        return Repeat(run_id, recorded, loss, reason, trained.weights, was_there=trained not in self._missing)
+        return Repeat(run_id, recorded, loss, reason, trained.weights, was_there=trained not in self.missing)
 
     def _keep(self, result: RunResult) -> None:
         """Move the weights into the run's own directory, marked so that nothing frees them."""
@@ -163,7 +168,7 @@ class Repeats:
         """Remove what the new trainings left beside their weights; of one that was interrupted, nothing."""
         for run_id in self._results:
             shutil.rmtree(dir_of_run(self.engine.artifacts, run_id), ignore_errors=True)
-        if len(self._results) == len(self._missing):
+        if len(self._results) == len(self.missing):
             shutil.rmtree(self.engine.artifacts, ignore_errors=True)
 
 
