@@ -13,6 +13,10 @@ ParamCount = Literal["total", "non_embedding", "matmul"]
 TRAINING_PASSES = 3
 FLOPS_PER_MULTIPLY_ADD = 2
 
+# The same in every shape.
+NORM_EPSILON = 1e-6  # Qwen3's
+ROPE_THETA = 10_000.0  # base of the rotary positions: Su et al. 2021, arXiv 2104.09864
+
 
 @dataclass(frozen=True)
 class ModelShape:

@@ -19,6 +19,7 @@ NAMES = {
     "heartbeat_path": "heartbeat",
     "events_path": "events.jsonl",
     "checkpoint_dir": "checkpoint",
+    "keep_path": "keep",
 }
 # A literal that spells one of them. Other files are locks too, and a checkpoint is also a kind of thing.
 SPELLED = re.compile(r"(job|claim)\.json|heartbeat|events\.jsonl|attempt-.*|result-.*|log\.txt|.*\.safetensors")
@@ -59,4 +60,5 @@ def test_no_other_module_spells_a_name() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SPELLED.fullmatch(node.value)
     }
-    assert found == {"rundir/layout.py"}
+    # In the folder that an export is, weights have the name that Hugging Face's tools look for.
+    assert found == {"rundir/layout.py", "export/model_folder.py"}

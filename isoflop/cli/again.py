@@ -8,7 +8,7 @@ from isoflop.cli.interruption import answered_signals, exit_code, shown
 
 if TYPE_CHECKING:
     from isoflop.engine.local.devices import DeviceChoice
-    from isoflop.sweep.again import Repeat
+    from isoflop.sweep.run_again import Repeat
 
 
 def train_again(
@@ -25,10 +25,10 @@ def train_again(
     """The exit code, once the named runs have been trained again and compared with what was recorded.
 
     Raises:
-        IsoflopError: as of `isoflop.sweep.again.open_repeats`.
+        IsoflopError: as of `isoflop.sweep.run_again.open_repeats`.
     """
     from isoflop.cli.console import stderr, stdout
-    from isoflop.sweep.again import open_repeats
+    from isoflop.sweep.run_again import open_repeats
     from isoflop.view.document import SCHEMA_VERSION, dumps
     from isoflop.view.drawing import text
 

@@ -18,7 +18,7 @@ from isoflop.cli.options import (
 from isoflop.cli.run_choice import RunBudget, RunConfirm, RunId
 
 if TYPE_CHECKING:
-    from isoflop.sweep.measuring import Measured
+    from isoflop.sweep.run_metrics import Measured
 
 
 def evaluate(
@@ -54,7 +54,7 @@ def evaluate(
     """
     from isoflop.cli.run_choice import run_choice
     from isoflop.errors import IsoflopError
-    from isoflop.sweep.measuring import WhatToMeasure, measure_runs
+    from isoflop.sweep.run_metrics import WhatToMeasure, measure_runs
 
     if every and (run is not None or budget is not None or confirm):
         raise IsoflopError("--all names every run, and another option one of them.", hint="Give one of them.")

@@ -45,7 +45,7 @@ def export(
     Without --run, --budget or --confirm it is the run of lowest loss at the largest budget. The model is a Qwen3:
     AutoModelForCausalLM and AutoTokenizer load the folder as it is.
     """
-    from isoflop.export.export import export_run
+    from isoflop.export.model_folder import export_run
     from isoflop.sweep.trained_run import trained_run
     from isoflop.view.document import SCHEMA_VERSION, dumps
 

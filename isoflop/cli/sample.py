@@ -75,7 +75,7 @@ def sample(
 def _pieces(
     trained: "TrainedRun", artifacts: Artifacts, prompt: str, tokens: int, temperature: float, seed: int
 ) -> "Iterator[str]":
-    from isoflop.export.export import run_tokenizer
+    from isoflop.export.model_folder import run_tokenizer
     from isoflop.train.checkpoint import load_weights
     from isoflop.train.generate import prompt_tokens, text_after, within_context
 

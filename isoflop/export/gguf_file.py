@@ -12,10 +12,11 @@ import numpy as np
 
 from isoflop.corpus import Tokenizer
 from isoflop.errors import IsoflopError
-from isoflop.export.model_config import NORM_EPSILON, ROPE_THETA, ExportDtype
+from isoflop.export.model_config import ExportDtype
 from isoflop.export.tensors import Weights, to_bfloat16
 from isoflop.export.tokenizer_files import tokenizer_files
 from isoflop.run_spec import RunSpec
+from isoflop.shape import NORM_EPSILON, ROPE_THETA
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter

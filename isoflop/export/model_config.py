@@ -4,15 +4,12 @@ from typing import Literal
 
 from isoflop import __version__
 from isoflop.run_spec import RunSpec
+from isoflop.shape import NORM_EPSILON, ROPE_THETA
 
 ExportDtype = Literal["float32", "bfloat16"]
 
 # The key under which config.json says which run it is of; transformers keeps keys that it does not know.
 OWN_KEY = "isoflop"
-
-# Of isoflop.train.model, which imports torch; tests hold them equal.
-NORM_EPSILON = 1e-6
-ROPE_THETA = 10_000.0
 
 
 def model_config(run: RunSpec, *, separator: int | None, dtype: ExportDtype) -> dict[str, object]:

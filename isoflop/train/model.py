@@ -12,10 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-from isoflop.shape import ModelShape
-
-NORM_EPSILON = 1e-6  # Qwen3's
-ROPE_THETA = 10_000.0  # Su et al. 2021, arXiv 2104.09864
+from isoflop.shape import NORM_EPSILON, ROPE_THETA, ModelShape
 
 
 class RMSNorm(nn.Module):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from isoflop.sweep.measuring import Measured
+from isoflop.sweep.run_metrics import Measured
 from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.metrics_view import metric_as_json
 

@@ -16,7 +16,7 @@ from isoflop.rundir.layout import dir_of_run
 from isoflop.rundir.run_dir import RunDir
 from isoflop.spec import CorpusSpec, TokenizerSpec
 from isoflop.store import open_store
-from isoflop.sweep.measuring import WhatToMeasure, measure_runs
+from isoflop.sweep.run_metrics import WhatToMeasure, measure_runs
 from isoflop.sweep.trained_run import RunChoice
 from isoflop.train import abilities
 from isoflop.train.checkpoint import save_weights

@@ -51,6 +51,7 @@ SURFACE = {
         "--replan",
         "--confirm",
         "--neighbours",
+        "--again",
         "--json",
     },
     "status": {"sweep", "--db", "--artifacts", "--json"},
@@ -69,10 +70,17 @@ SURFACE = {
         "--artifacts",
         "--json",
     },
+    "export": {
+        "sweep", "--out", "--run", "--budget", "--confirm", "--dtype", "--gguf", "--db", "--artifacts", "--json",
+    },
+    "sample": {
+        "sweep", "--prompt", "--run", "--budget", "--confirm", "--tokens", "--temperature", "--seed", "--db",
+        "--artifacts", "--json",
+    },
     "exclude": {"runs", "--reason", "--db", "--json"},
     "include": {"runs", "--db", "--json"},
     "clean": {"--db", "--artifacts", "--yes", "--json"},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

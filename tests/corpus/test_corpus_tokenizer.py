@@ -87,6 +87,7 @@ def test_the_width_of_a_token_is_decided_in_one_place() -> None:
     decided = {
         path.relative_to(root).as_posix()
         for path in root.rglob("*.py")
-        if re.search(r"uint16|uint32|[<>=]u[24]\b|0xFFFF\b", path.read_text(encoding="utf-8"))
+        if path.parent.name != "export"  # where those are bits of weights
+        and re.search(r"uint16|uint32|[<>=]u[24]\b|0xFFFF\b", path.read_text(encoding="utf-8"))
     }
     assert decided == {"corpus/tokenizer.py"}

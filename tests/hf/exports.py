@@ -9,9 +9,9 @@ from isoflop.corpus import Tokenizer
 from isoflop.corpus.bpe import train_bpe
 from isoflop.corpus.tokenizer import BYTE
 from isoflop.corpus.tokenizer_file import file_tokenizer
-from isoflop.export.export import rendered
 from isoflop.export.folder import write_folder
 from isoflop.export.model_config import ExportDtype
+from isoflop.export.model_folder import rendered
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
 from isoflop.train.model import Decoder, build_model
