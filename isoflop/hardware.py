@@ -11,6 +11,11 @@ def cpu_name() -> str:
     return _of_first_core("model name") or platform.processor() or platform.machine()
 
 
+def devices_name(name: str, number: int) -> str:
+    """The name of what one run trains on: `name`, or `2 x name` for several such devices or cores."""
+    return name if number == 1 else f"{number} x {name}"
+
+
 @cache
 def cpu_flags() -> frozenset[str]:
     """What the processor can do, in Linux's names; empty where the system does not say."""

@@ -108,6 +108,7 @@ FINDING_CODES: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "recipe_beyond": _WARNING,
             "many_steps": _WARNING,
             "short_heldout": _WARNING,
+            "data_parallel_on_cpu": _WARNING,
         },
         "corpus": {
             "corpus_absent": _WARNING,

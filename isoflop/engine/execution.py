@@ -46,13 +46,18 @@ def job_file(job: Job, slot: Slot, run_dir: RunDir, *, at_most: int | None = Non
 
     A new one passes at most `at_most` sequences through the model at once: what a like shape was found to fit with;
     and is compiled, where that pays, only if it `may_compile`.
-    A job begun on another kind of device starts again: its checkpoint would mix two kinds of arithmetic.
+    A job begun on another kind of device, or on another number of them, starts again: its checkpoint would mix two
+    kinds of arithmetic, or two orders of adding.
     """
     begun = run_dir.read_job()
-    if begun is not None and begun.job == job and begun.execution.device_kind == slot.kind:
+    if begun is not None and begun.job == job and _can_go_on(begun.execution, slot):
         return begun
     run_dir.discard_checkpoints()
     return JobFile(runs=job.runs, execution=_execution(job, slot, at_most, may_compile=may_compile))
+
+
+def _can_go_on(execution: Execution, slot: Slot) -> bool:
+    return (execution.device_kind, execution.world_size) == (slot.kind, slot.n_devices)
 
 
 def shrink(run_dir: RunDir) -> tuple[int, int | None] | None:
@@ -97,9 +102,10 @@ def _begin_again(run_dir: RunDir, begun: JobFile, execution: Execution) -> None:
 
 def _execution(job: Job, slot: Slot, at_most: int | None, *, may_compile: bool) -> Execution:
     micro_batch = min(_micro_batch(job, slot), at_most or sys.maxsize)
-    n_parts = math.ceil(_largest(job).batch_sequences / micro_batch)
+    n_parts = math.ceil(_sequences_of_a_rank(job, slot) / micro_batch)
     instructions = _instructions(job, slot)
-    graph = slot.kind == "cuda" and n_parts <= MOST_GRAPH_PARTS
+    # Among ranks the step is taken operation by operation: a collective stands in its middle.
+    graph = slot.kind == "cuda" and slot.n_devices == 1 and n_parts <= MOST_GRAPH_PARTS
     return Execution(
         device_kind=slot.kind,
         dtype="bfloat16" if slot.bfloat16 else "float32",
@@ -108,23 +114,33 @@ def _execution(job: Job, slot: Slot, at_most: int | None, *, may_compile: bool) 
         instructions=instructions,
         compile=may_compile and graph and slot.bfloat16 and any(map(compiling_pays, job.runs)),
         micro_batch_sequences=micro_batch,
+        world_size=slot.n_devices,
     )
 
 
 def _instructions(job: Job, slot: Slot) -> Instructions:
     """What the job's step in C++ uses; "" where torch's is taken: not on a CPU, not built, not this shape."""
     fits = all(run.trainer == "builtin" and supports(run.shape) for run in job.runs)
-    return usable_instructions() if fits and slot.kind == "cpu" and not slot.bfloat16 else ""
+    alone = slot.kind == "cpu" and slot.n_devices == 1
+    return usable_instructions() if fits and alone and not slot.bfloat16 else ""
 
 
 def memory_needed(job: Job, slot: Slot) -> float:
     """Bytes of the slot's device that the job will take: its share, or what a single sequence needs if that is more."""
-    return memory_bytes(_largest(job).shape, _micro_batch(job, slot))
+    of_a_rank = memory_bytes(_largest(job).shape, _micro_batch(job, slot), among_ranks=slot.n_devices > 1)
+    return of_a_rank * slot.n_ranks_in_memory
 
 
 def _micro_batch(job: Job, slot: Slot) -> int:
     largest = _largest(job)
-    return micro_batch_sequences(largest.shape, largest.batch_sequences, slot.share_bytes)
+    return micro_batch_sequences(
+        largest.shape, _sequences_of_a_rank(job, slot), slot.share_bytes, among_ranks=slot.n_devices > 1
+    )
+
+
+def _sequences_of_a_rank(job: Job, slot: Slot) -> int:
+    """The most sequences of a batch that one of the slot's devices takes."""
+    return math.ceil(_largest(job).batch_sequences / slot.n_devices)
 
 
 def _largest(job: Job) -> RunSpec:

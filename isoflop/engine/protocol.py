@@ -29,9 +29,10 @@ class Slot:
         kind: what a worker here computes on.
         name: for people.
         visible_device: value of CUDA_VISIBLE_DEVICES for the worker; "" hides every GPU.
-        memory_bytes: what the runs on its device may use together.
-        n_sharing: slots of that device.
+        memory_bytes: what the runs on its device may use together; of several GPUs each has as much.
+        n_sharing: slots of that device, times the cores of each.
         bfloat16: whether matrix products run in bfloat16.
+        n_devices: GPUs, or cores, that train its run together.
     """
 
     kind: DeviceKind
@@ -40,10 +41,16 @@ class Slot:
     memory_bytes: float
     bfloat16: bool
     n_sharing: int = 1
+    n_devices: int = 1
+
+    @property
+    def n_ranks_in_memory(self) -> int:
+        """Processes of its run that take of the same memory: all of them on cores, one on each GPU."""
+        return self.n_devices if self.kind == "cpu" else 1
 
     @property
     def share_bytes(self) -> float:
-        """What a run may fill with micro-batches while the other slots of the device work too."""
+        """What a process of a run may fill with micro-batches while the other slots of the device work too."""
         return self.memory_bytes / self.n_sharing
 
     @property

@@ -16,6 +16,7 @@ from isoflop.step_library import Instructions, usable_instructions
 
 # Weight, gradient and two Adam moments, float32 each; of SGD one moment, of Muon's matrices one and the update.
 BYTES_PER_PARAM = 16
+BYTES_OF_SUM_PER_PARAM = 4
 WEIGHT_BYTES_PER_PARAM, CHECKPOINT_BYTES_PER_PARAM = 4, 12
 # A checkpoint is written beside the one before, which it then replaces.
 CHECKPOINT_COPIES = 2
@@ -201,19 +202,25 @@ def makespan(seconds: Iterable[float], n_workers: int) -> float:
     return max(busy_until)
 
 
-def memory_bytes(shape: ModelShape, sequences: int = 1) -> float:
-    """Device memory to train `shape` with micro-batches of `sequences`, allocator overhead excluded."""
+def memory_bytes(shape: ModelShape, sequences: int = 1, *, among_ranks: bool = False) -> float:
+    """Device memory to train `shape` with micro-batches of `sequences`, allocator overhead excluded.
+
+    `among_ranks`: other processes train it too, so that the gradients stand there once more, in a row.
+    """
     per_token = (
         shape.n_layers * (ACTIVATION_WIDTHS * shape.width + ACTIVATION_FFS * shape.d_ff)
         + LOGIT_COPIES * shape.vocab_size
     )
     activations = BYTES_PER_ACTIVATION * per_token * shape.context_length * sequences
-    return BYTES_PER_PARAM * shape.n_params_total + activations
+    per_param = BYTES_PER_PARAM + (BYTES_OF_SUM_PER_PARAM if among_ranks else 0)
+    return per_param * shape.n_params_total + activations
 
 
-def micro_batch_sequences(shape: ModelShape, batch_sequences: int, memory_limit: float) -> int:
+def micro_batch_sequences(
+    shape: ModelShape, batch_sequences: int, memory_limit: float, *, among_ranks: bool = False
+) -> int:
     """Sequences per forward pass that fit `memory_limit` bytes, at least 1; the batch in equal parts."""
-    one, two = memory_bytes(shape, 1), memory_bytes(shape, 2)
+    one, two = (memory_bytes(shape, sequences, among_ranks=among_ranks) for sequences in (1, 2))
     fitting = max(1, int((memory_limit - one) / (two - one)) + 1)
     return math.ceil(batch_sequences / math.ceil(batch_sequences / fitting))
 

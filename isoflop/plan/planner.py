@@ -9,7 +9,7 @@ from isoflop.plan.estimate import memory_bytes
 from isoflop.plan.grid import BudgetGrid, budget_grids
 from isoflop.plan.grid_findings import KeptSizes, grid_findings, optimizer_findings, rate_findings
 from isoflop.plan.heldout import heldout_findings, shortage
-from isoflop.plan.recipe import BUDGET_TOLERANCE, make_recipe
+from isoflop.plan.recipe import BUDGET_TOLERANCE, Recipe, make_recipe
 from isoflop.plan.recipe_findings import beyond_findings
 from isoflop.plan.shapes import ShapeRule, nearest_shape
 from isoflop.plan.types import Cell, DroppedCell, Extra, Limit, Plan, Role
@@ -94,7 +94,24 @@ def why_not(
     recipe = make_recipe(spec.recipe, shape, budget)
     if recipe is None:
         return Limit.WHOLE_STEPS, f"no number of whole steps spends the budget within {BUDGET_TOLERANCE:.1%}"
-    n_tokens = recipe.n_steps * recipe.batch_sequences * shape.context_length
+    devices = 1 if spec.trainer == "simulated" else spec.run.devices_per_run
+    refused = _why_not_so_stepped(spec, recipe, shape.context_length, devices)
+    if refused is not None:
+        return refused
+    epochs = budget / shape.flops_per_token / corpus.n_train_tokens
+    if epochs > spec.recipe.max_epochs:
+        more = f"more than recipe.max_epochs = {spec.recipe.max_epochs:g}"
+        return Limit.EPOCHS, f"{epochs:.1f} epochs of the corpus, {more}"
+    needed = memory_bytes(shape, among_ranks=devices > 1)
+    if memory_limit is not None and needed > memory_limit:
+        has = format_bytes(memory_limit)
+        return Limit.MEMORY, f"needs about {format_bytes(needed)} of memory, the device has {has}"
+    return None
+
+
+def _why_not_so_stepped(spec: SweepSpec, recipe: Recipe, context_length: int, devices: int) -> tuple[Limit, str] | None:
+    """What is wrong with the number or the size of a run's steps; None if nothing is."""
+    n_tokens = recipe.n_steps * recipe.batch_sequences * context_length
     if n_tokens > LARGEST_COUNT:
         return (
             Limit.OTHER,
@@ -103,14 +120,9 @@ def why_not(
     if recipe.n_steps < spec.recipe.min_steps:
         steps = plural(recipe.n_steps, "optimizer step")
         return Limit.STEPS, f"{steps}, fewer than recipe.min_steps = {spec.recipe.min_steps}"
-    epochs = budget / shape.flops_per_token / corpus.n_train_tokens
-    if epochs > spec.recipe.max_epochs:
-        more = f"more than recipe.max_epochs = {spec.recipe.max_epochs:g}"
-        return Limit.EPOCHS, f"{epochs:.1f} epochs of the corpus, {more}"
-    needed = memory_bytes(shape)
-    if memory_limit is not None and needed > memory_limit:
-        has = format_bytes(memory_limit)
-        return Limit.MEMORY, f"needs about {format_bytes(needed)} of memory, the device has {has}"
+    if recipe.batch_sequences < devices:
+        sequences = plural(recipe.batch_sequences, "sequence")
+        return Limit.RANKS, f"a batch of {sequences}, fewer than run.devices_per_run = {devices}"
     return None
 
 

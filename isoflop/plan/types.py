@@ -62,6 +62,7 @@ class Limit(StrEnum):
     MEMORY = "more memory than the device has"
     WHOLE_STEPS = "no number of whole steps spends the budget"
     SHAPE = "no shape of this size can be built"
+    RANKS = "fewer sequences per batch than run.devices_per_run"
     OTHER = "another reason"
 
 

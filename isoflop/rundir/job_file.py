@@ -27,8 +27,9 @@ class Execution(BaseModel):
     )
     instructions: Instructions = Field("", description="of the CPU, for the step in C++")
     compile: bool = Field(False, description="the model's blocks fused by torch's compiler, inside the graph")
-    micro_batch_sequences: int = Field(ge=1, description="sequences per forward pass; a batch may be several")
+    micro_batch_sequences: int = Field(ge=1, description="sequences per forward pass of a process")
     eval_batch_tokens: int = Field(8192, ge=1, description="tokens per forward pass of the held-out loss")
+    world_size: int = Field(1, ge=1, description="processes that share each batch, one device or core each")
 
     def smaller(self) -> "Execution | None":
         """The same with half the tokens per forward pass; None where it is one sequence already."""
@@ -64,7 +65,7 @@ class Assignment:
         peaks: folder of the devices' measured rates.
         compiled: folder of what torch's compiler writes.
         coordinator_pid: process that the worker must not outlive.
-        visible_device: value of CUDA_VISIBLE_DEVICES; "" hides every GPU.
+        visible_device: value of CUDA_VISIBLE_DEVICES, a device per process of the run; "" hides every GPU.
         git_commit, git_dirty: state of the sweep's source tree, None outside a repository.
         probes: whether a trained model is asked the built-in probes.
     """

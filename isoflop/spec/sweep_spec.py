@@ -25,6 +25,7 @@ _LATER_KEYS: Mapping[str, tuple[str, ...]] = {
     "recipe": ("optimizer", "momentum", "matrix_learning_rate"),
     "tokenizer": ("vocab_size", "path", "separator"),
     "evaluation": ("probes",),
+    "run": ("devices_per_run",),
 }
 
 
@@ -38,13 +39,16 @@ class EvaluationSpec(Section):
 
 
 class RunPolicy(Section):
-    """How the runs are looked after; nothing here changes a result."""
+    """How the runs are looked after; nothing here changes what is trained, `devices_per_run` its rounding alone."""
 
     keep: Keep = "best-per-budget"
     """Runs whose final weights stay on disk: the best run of each budget and confirm runs, every run, or none."""
     stall_seconds: float = Field(300, ge=5, le=1e6)
     """A worker that finishes no step for this many seconds, or for 20 times its usual step if that is longer, counts as
     hung: it is killed and tried again."""
+    devices_per_run: int = Field(1, ge=1, le=1024)
+    """GPUs, or CPU cores, that train one run together, each a share of every batch. For models that one GPU trains too
+    slowly; the simulated trainer needs none."""
 
 
 class FitSpec(Section):

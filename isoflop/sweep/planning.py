@@ -26,6 +26,7 @@ from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate, estimate, run_seconds
 from isoflop.plan.planner import make_plan, why_not
+from isoflop.plan.rank_findings import slow_ranks
 from isoflop.plan.types import DroppedCell, Extra, Limit, Plan, Role
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
@@ -125,7 +126,9 @@ def plan_sweep(
     Raises:
         IsoflopError: no such devices, or no cell can be trained.
     """
-    options = slot_options("cpu" if device == "auto" and spec.trainer == "simulated" else device, workers)
+    simulated = spec.trainer == "simulated"
+    per_run = 1 if simulated else spec.run.devices_per_run
+    options = slot_options("cpu" if device == "auto" and simulated else device, workers, per_run)
     planned = min((_planned(spec, corpus, slots, extra) for slots in options), key=_cells_lost_and_seconds)
     if not planned.plan.cells:
         raise _nothing_to_train(spec, planned.plan.dropped)
@@ -151,9 +154,10 @@ def _nothing_to_train(spec: SweepSpec, dropped: Sequence[DroppedCell]) -> Isoflo
 
 def _planned(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
     # What is drawn from a surface needs no memory.
-    memory = None if spec.trainer == "simulated" else min(slot.memory_bytes for slot in slots)
+    memory = None if spec.trainer == "simulated" else min(slot.memory_bytes / slot.n_ranks_in_memory for slot in slots)
     plan = make_plan(spec, corpus.facts, memory_limit=memory, extra=extra)
-    plan = replace(plan, findings=(*corpus.findings, *plan.findings))
+    shared = [slow_ranks(slots[0].n_devices)] if slots[0].kind == "cpu" and slots[0].n_devices > 1 else []
+    plan = replace(plan, findings=(*corpus.findings, *plan.findings, *shared))
     return PlannedSweep(plan, slots, corpus.facts, memory, recordable=corpus.is_here)
 
 

@@ -1,5 +1,6 @@
 """Training as a function of its RunSpec: tokens in, a held-out loss out."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from isoflop.train.native_step import NativeStep
 from isoflop.train.optimizer import build_optimizer, clip_gradients, rates, set_rate
 from isoflop.train.precision import compile_blocks, configure, forward_context
 from isoflop.train.progress import Ending, HeldoutLoss, Interrupted, Progress, StepUnavailable, Trained, Watcher
+from isoflop.train.ranks import Ranks
 from isoflop.train.schedule import rate_factor
 from isoflop.train.step_graph import MOST_SECONDS, StepGraph
 
@@ -34,14 +36,26 @@ CHECKPOINT_SHARE = 0.01
 FIRST_CHUNK = 4
 
 
-def train(run: RunSpec, corpus: Corpus, execution: Execution, *, checkpoints: Path, watcher: Watcher) -> Trained:
+def train(
+    run: RunSpec,
+    corpus: Corpus,
+    execution: Execution,
+    *,
+    checkpoints: Path,
+    watcher: Watcher,
+    ranks: Ranks | None = None,
+) -> Trained:
     """Train `run` to exactly its planned tokens, from its checkpoint if there is one, and evaluate it.
 
-    Equal RunSpec, corpus and execution give equal bits on one machine, however often it was interrupted.
+    Equal RunSpec, corpus and execution give equal bits on one machine, however often it was interrupted. Of several
+    `ranks` this is the first, which evaluates and writes; None for one process alone.
+
+    Raises:
+        RankLost: another of the ranks has ended.
     """
-    training = Training(run, corpus, execution, configure(execution), watcher)
+    training = Training(run, corpus, execution, configure(execution), watcher, ranks=ranks)
     saved = checkpoint_path(checkpoints, run.run_id)
-    training.progress = load_checkpoint(saved, run.run_id, training.model, training.optimizer) or Progress()
+    training.resume(saved)
     try:
         problem = _take_steps(training, saved)
         heldout = None if problem else training.evaluate()
@@ -57,27 +71,49 @@ def train(run: RunSpec, corpus: Corpus, execution: Execution, *, checkpoints: Pa
     return Trained(Ending.COMPLETED, training.progress, heldout=heldout)
 
 
-def _take_steps(training: "Training", saved: Path) -> str | None:
-    """Take the steps that are left, with a checkpoint now and then; why they could not be, or None."""
+def take_part(
+    run: RunSpec, corpus: Corpus, execution: Execution, *, checkpoints: Path, watcher: Watcher, ranks: Ranks
+) -> None:
+    """Take the steps of `run` as one of the `ranks` that is not the first; nothing is evaluated or written.
+
+    Raises:
+        RankLost: another of the ranks has ended.
+    """
+    training = Training(run, corpus, execution, configure(execution), watcher, ranks=ranks)
+    training.resume(checkpoint_path(checkpoints, run.run_id))
+    with contextlib.suppress(Interrupted):
+        _take_steps(training, None)
+
+
+def _take_steps(training: "Training", saved: Path | None) -> str | None:
+    """Take the steps that are left, with a checkpoint (if `saved`) now and then; why they could not be, or None."""
     next_save = time.monotonic() + CHECKPOINT_SECONDS
     while training.progress.step < training.run.n_steps:
-        training.watcher.between()
+        training.between()
         problem = training.advance()
         if problem is not None:
             return problem
         training.watcher.after_step(training.progress, training.last_loss)
-        if time.monotonic() >= next_save:
+        if saved is not None and time.monotonic() >= next_save:
             next_save = training.save(saved)
     return None
 
 
 class Training:
-    """Model, optimizer, data and counters of one run on one device."""
+    """Model, optimizer, data and counters of one run on one device; `ranks` share its batches with other processes."""
 
     def __init__(
-        self, run: RunSpec, corpus: Corpus, execution: Execution, device: torch.device, watcher: Watcher
+        self,
+        run: RunSpec,
+        corpus: Corpus,
+        execution: Execution,
+        device: torch.device,
+        watcher: Watcher,
+        *,
+        ranks: Ranks | None = None,
     ) -> None:
         self.run, self.corpus, self.execution, self.device, self.watcher = run, corpus, execution, device, watcher
+        self.ranks = ranks
         self.model: Decoder = build_model(run.shape, run.seed).to(device)
         if execution.compile:
             compile_blocks(self.model)
@@ -88,6 +124,25 @@ class Training:
         self.last_loss = math.nan
         self.fast: StepGraph | NativeStep | None = None
         self.n_at_once = FIRST_CHUNK
+
+    def resume(self, saved: Path) -> None:
+        """Go on from the checkpoint `saved`, if there is one; every rank from the same step."""
+        self.progress = load_checkpoint(saved, self.run.run_id, self.model, self.optimizer) or Progress()
+        if self.ranks is not None:
+            self.ranks.agree_on(self.progress.step)
+
+    def between(self) -> None:
+        """Say that a piece of work lies behind; among ranks a request to stop waits for the sum that all of them see.
+
+        Raises:
+            Interrupted: this process, alone, was asked to stop.
+        """
+        try:
+            self.watcher.between()
+        except Interrupted:
+            if self.ranks is None:
+                raise
+            self.ranks.asked_to_stop = True
 
     def advance(self) -> str | None:
         """Take one step, or where a fast one is had as many as take a tenth of a second; why not on, or None.
@@ -106,7 +161,9 @@ class Training:
         """Take one optimizer step, operation by operation, and count it; why the run cannot go on, or None."""
         started = time.perf_counter()
         at, run = self.progress, self.run
-        loss = self._accumulate(self.batches(at.step), self.watcher.between)
+        loss = self._accumulate(self.batches(at.step), self.between)
+        if self.ranks is not None:
+            loss = self.ranks.sum_up(self.weights, loss)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         loss_value, norm_value = torch.stack((loss, norm)).tolist()  # one transfer from the device
@@ -165,9 +222,13 @@ class Training:
         return self._count(numbers[0])
 
     def _accumulate(self, sequences: Tensor, between: Callable[[], None] = lambda: None) -> Tensor:
-        """Gradient of the mean loss over the batch (n, T + 1), in micro-batches; returns that loss."""
+        """Gradient of the mean loss over the batch (n, T + 1), in micro-batches; returns that loss.
+
+        Of a rank: what its rows add to both.
+        """
         total = torch.zeros((), device=self.device)
-        for number, tokens in enumerate(torch.split(sequences, self.execution.micro_batch_sequences)):  # (m, T + 1)
+        own = sequences if self.ranks is None else self.ranks.rows(sequences)
+        for number, tokens in enumerate(torch.split(own, self.execution.micro_batch_sequences)):  # (m, T + 1)
             if number:
                 between()
             with forward_context(self.execution):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 
 from isoflop import __version__
-from isoflop.hardware import cpu_name
+from isoflop.hardware import cpu_name, devices_name
 from isoflop.result import CurvePoint, Provenance, RunResult, Status
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment, Execution
@@ -52,7 +52,7 @@ def make_result(run: RunSpec, assignment: Assignment, execution: Execution, trai
 def _provenance(assignment: Assignment, execution: Execution, *, simulated: bool) -> Provenance:
     return Provenance(
         host=socket.gethostname(),
-        device="none (simulated)" if simulated else device_name(execution),
+        device="none (simulated)" if simulated else devices_name(one_device_name(execution), execution.world_size),
         isoflop_version=__version__,
         python_version=platform.python_version(),
         torch_version=None if simulated else metadata.version("torch"),
@@ -61,8 +61,8 @@ def _provenance(assignment: Assignment, execution: Execution, *, simulated: bool
     )
 
 
-def device_name(execution: Execution) -> str:
-    """What the run trains on, as the system names it."""
+def one_device_name(execution: Execution) -> str:
+    """What each process of the run trains on, as the system names it."""
     if execution.device_kind == "cpu":
         return cpu_name()
     import torch

@@ -42,6 +42,14 @@ def die_with_parent(coordinator_pid: int) -> threading.Event:
     return paused
 
 
+def die_at_once_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, where it can (Linux); end now if that has happened."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(ExitCode.ORPHANED)
+
+
 def _let_go_of_the_fork_server() -> None:
     """Close the pipe whose last holder's death ends the fork server: a worker starts no processes through it.
 

@@ -25,7 +25,7 @@ from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment, Execution, ExitCode, RunDir, own_claim
 from isoflop.rundir.events import ObstacleEvent, result_event, started_event
 from isoflop.rundir.layout import weights_path
-from isoflop.train.outcome import device_name, make_result
+from isoflop.train.outcome import make_result, one_device_name
 from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked
 from isoflop.train.progress import Ending, Interrupted, Progress, StepUnavailable, Trained
 from isoflop.train.reporter import Reporter
@@ -43,7 +43,7 @@ def run_assignments(assignment: Assignment, engine: Connection | None = None) ->
     it ends, so that a device in an unknown state goes with it.
     """
     paused = die_with_parent(assignment.coordinator_pid)
-    os.environ["CUDA_VISIBLE_DEVICES"] = assignment.visible_device
+    os.environ["CUDA_VISIBLE_DEVICES"] = assignment.visible_device.partition(",")[0]  # the others are other ranks'
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(assignment.compiled)
     dump_stacks_when_asked()
     stays = engine is not None
@@ -184,12 +184,14 @@ def _train(run: RunSpec, assignment: Assignment, execution: Execution, reporter:
         return simulate(run)
     from isoflop.train.loop import train
     from isoflop.train.peak import device_peak
+    from isoflop.train.rank_processes import ranks_of
 
     reporter.beat()
-    peak = device_peak(assignment.peaks, execution, device_name(execution))
+    peak = execution.world_size * device_peak(assignment.peaks, execution, one_device_name(execution))
     corpus = load_corpus(assignment.corpora, run.corpus_fingerprint)
     checkpoints = RunDir(assignment.job_dir).checkpoint_dir
-    trained = train(run, corpus, execution, checkpoints=checkpoints, watcher=reporter)
+    with ranks_of(run, assignment, execution) as ranks:
+        trained = train(run, corpus, execution, checkpoints=checkpoints, watcher=reporter, ranks=ranks)
     if assignment.probes and trained.ending is Ending.COMPLETED:
         from isoflop.train.abilities import probe_metrics
         from isoflop.train.checkpoint import load_weights

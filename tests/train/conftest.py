@@ -29,7 +29,13 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tokenised corpus lies."""
+    return tmp_path_factory.mktemp("corpora")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory, corpora: Path) -> Corpus:
     """Forty documents of made-up words; enough regularity to be learnt."""
     folder = tmp_path_factory.mktemp("text")
     words = random.Random(0)
@@ -37,8 +43,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         lines = (" ".join(words.choices(["alpha", "beta", "gamma", "delta"], k=8)) for _ in range(40))
         (folder / f"{number:02d}.txt").write_text(f"document {number}\n" + "\n".join(lines))
     spec = CorpusSpec(source="files", paths=(str(folder),), heldout_fraction=0.1)
-    root: Path = tmp_path_factory.mktemp("corpora")
-    return open_corpus(spec, TokenizerSpec(), root=root, base=folder)
+    return open_corpus(spec, TokenizerSpec(), root=corpora, base=folder)
 
 
 def make_run(corpus: Corpus, **changes: object) -> RunSpec:

@@ -1,8 +1,12 @@
-"""What this machine can train on: a slot per GPU, or per CPU core. No torch: asking must not start CUDA."""
+"""What this machine can train on: a slot per GPU, per CPU core, or per group of either.
+
+No torch: asking must not start CUDA.
+"""
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import psutil
@@ -11,23 +15,27 @@ from isoflop.engine.local.control_group import cpu_limit, memory_limit
 from isoflop.engine.local.nvidia import find_gpus
 from isoflop.engine.protocol import USABLE_MEMORY, Slot
 from isoflop.errors import IsoflopError
-from isoflop.hardware import cpu_name
+from isoflop.hardware import cpu_name, devices_name
+from isoflop.units import plural
 
 __all__ = ["DeviceChoice", "Slot", "cpu_cores", "host_memory", "slot_options"]
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 
-def slot_options(device: DeviceChoice, workers: int | None) -> tuple[tuple[Slot, ...], ...]:
+def slot_options(device: DeviceChoice, workers: int | None, devices_per_run: int = 1) -> tuple[tuple[Slot, ...], ...]:
     """The sets of slots a sweep may choose between: its GPUs, where torch can use them, and its CPU cores.
 
-    A set has at most `workers` slots, one per visible GPU or per core. `auto` gives both where there are both:
-    for models of a few thousand parameters many cores may beat one GPU.
+    A set has at most `workers` slots, one per visible GPU or per core, or per `devices_per_run` of them. `auto` gives
+    both where there are both: for models of a few thousand parameters many cores may beat one GPU.
 
     Raises:
-        IsoflopError: CUDA was asked for and there is none.
+        IsoflopError: CUDA was asked for and there is none, or a run wants more devices than there are.
     """
-    gpus = _gpus()[:workers] if device != "cpu" else ()
+    found = _gpus() if device != "cpu" else ()
+    gpus = tuple(_grouped(found, devices_per_run))[:workers]
+    if found and not gpus:
+        raise _too_few(devices_per_run, len(found), "GPU", "; --device cpu trains on cores")
     if device == "cuda" and not gpus:
         raise IsoflopError(
             "No GPU that this torch can use was found.",
@@ -35,8 +43,36 @@ def slot_options(device: DeviceChoice, workers: int | None) -> tuple[tuple[Slot,
         )
     if device == "cuda":
         return (gpus,)
-    cores = _cores(workers or cpu_cores())
-    return (gpus, cores) if gpus else (cores,)
+    cores = _cores(workers or cpu_cores()) if devices_per_run == 1 else _groups_of_cores(workers, devices_per_run)
+    if not cores and not gpus:
+        raise _too_few(devices_per_run, cpu_cores(), "CPU core", "")
+    return tuple(filter(None, (gpus, cores)))
+
+
+def _too_few(devices_per_run: int, number: int, device: str, otherwise: str) -> IsoflopError:
+    return IsoflopError(
+        f"run.devices_per_run = {devices_per_run}, but this machine has {plural(number, device)}.",
+        hint=f"Set run.devices_per_run to at most {number}{otherwise}.",
+    )
+
+
+def _grouped(gpus: Sequence[Slot], number: int) -> Iterator[Slot]:
+    """A slot for each `number` GPUs in a row; what is left over stays idle."""
+    for group in (gpus[first : first + number] for first in range(0, len(gpus) - number + 1, number)):
+        yield Slot(
+            "cuda",
+            devices_name(group[0].name, number),
+            ",".join(gpu.visible_device for gpu in group),
+            min(gpu.memory_bytes for gpu in group),
+            bfloat16=all(gpu.bfloat16 for gpu in group),
+            n_devices=number,
+        )
+
+
+def _groups_of_cores(workers: int | None, number: int) -> tuple[Slot, ...]:
+    n_slots = min(workers or sys.maxsize, cpu_cores() // number)
+    name, memory = devices_name(cpu_name(), number), host_memory() * USABLE_MEMORY
+    return (Slot("cpu", name, "", memory, bfloat16=False, n_sharing=n_slots * number, n_devices=number),) * n_slots
 
 
 def _cores(n_workers: int) -> tuple[Slot, ...]:

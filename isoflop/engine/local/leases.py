@@ -27,14 +27,31 @@ class DeviceLeases:
         self._held: dict[str, int | None] = {}
 
     def capacity(self) -> Capacity:
-        """The slots whose device is held by now; one that another process has is asked for again each time."""
-        names = {_lock_name(slot): slot for slot in self._slots}
-        busy = {name: holder for name in names if (holder := self._taken_by(name)) is not None}
+        """The slots whose devices are held by now; those that another process has are asked for again each time."""
+        groups = {_lock_names(slot): slot for slot in self._slots}
+        busy = {names: holder for names in groups if (holder := self._group_taken_by(names)) is not None}
         usable = frozenset(
-            n for n, slot in enumerate(self._slots) if slot.kind == "cpu" or _lock_name(slot) not in busy
+            n for n, slot in enumerate(self._slots) if slot.kind == "cpu" or _lock_names(slot) not in busy
         )
-        held = (DeviceHeld(names[name].name, pid, waits=name != _CORES) for name, pid in busy.items())
+        held = (DeviceHeld(groups[names].name, pid, waits=names != (_CORES,)) for names, pid in busy.items())
         return Capacity(usable, tuple(held))
+
+    def _group_taken_by(self, names: Sequence[str]) -> int | None:
+        """As `_taken_by`, of the first of them that another process has. All of a group are held, or none.
+
+        Two processes with half a group each would wait for each other for ever.
+        """
+        for number, name in enumerate(names):
+            if (holder := self._taken_by(name)) is not None:
+                for taken in names[:number]:
+                    self._let_go(taken)
+                return holder
+        return None
+
+    def _let_go(self, name: str) -> None:
+        descriptor = self._held.pop(name)
+        if descriptor is not None:
+            os.close(descriptor)
 
     def _taken_by(self, name: str) -> int | None:
         """The id of the process that has the device, 0 where it does not say; None where this one has it by now."""
@@ -60,10 +77,8 @@ class DeviceLeases:
 
     def release(self) -> None:
         """Let others have the devices."""
-        while self._held:
-            _, descriptor = self._held.popitem()
-            if descriptor is not None:
-                os.close(descriptor)
+        for name in list(self._held):
+            self._let_go(name)
 
 
 @contextlib.contextmanager
@@ -91,5 +106,8 @@ def _user_folder() -> Path | None:
     return folder if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() else None
 
 
-def _lock_name(slot: Slot) -> str:
-    return _CORES if slot.kind == "cpu" else re.sub(r"[^\w.-]", "_", slot.visible_device)
+def _lock_names(slot: Slot) -> tuple[str, ...]:
+    """A name for the lock of each of its devices."""
+    if slot.kind == "cpu":
+        return (_CORES,)
+    return tuple(re.sub(r"[^\w.-]", "_", device) for device in slot.visible_device.split(","))
