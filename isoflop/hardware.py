@@ -12,8 +12,8 @@ def cpu_name() -> str:
 
 
 def devices_name(name: str, number: int) -> str:
-    """The name of what one run trains on: `name`, or `2 x name` for several such devices or cores."""
-    return name if number == 1 else f"{number} x {name}"
+    """The name of what one run trains on: `name`, or `name (2 together)` for several such devices or cores."""
+    return name if number == 1 else f"{name} ({number} together)"
 
 
 @cache

@@ -100,6 +100,7 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "evaluation.probes": (True, "probes"),
     "run.keep": ("none", "weights"),
     "run.stall_seconds": (77.0, "stall_seconds"),
+    "run.devices_per_run": (2, "findings"),
     "fit.params": ("matmul", "sizes"),
 }
 

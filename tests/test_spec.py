@@ -158,8 +158,9 @@ def test_keys_that_came_later_leave_the_hash_of_a_sweep_without_them() -> None:
     assert "optimizer" not in plain.to_json()
     assert plain.spec_hash == named.spec_hash == "678c979dfb83f8de"
     sgd = parse_spec({**MINIMAL, "recipe": {"optimizer": "sgd"}}, source="x")
-    assert sgd.spec_hash != plain.spec_hash
-    for spec in (plain, sgd):
+    shared = parse_spec({**MINIMAL, "run": {"devices_per_run": 2}}, source="x")
+    assert len({sgd.spec_hash, shared.spec_hash, plain.spec_hash}) == 3
+    for spec in (plain, sgd, shared):
         assert parse_spec(json.loads(spec.to_json()), source="x") == spec
 
 

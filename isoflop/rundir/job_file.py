@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from isoflop.run_spec import Job, RunSpec
 from isoflop.step_library import Instructions
@@ -30,6 +30,12 @@ class Execution(BaseModel):
     micro_batch_sequences: int = Field(ge=1, description="sequences per forward pass of a process")
     eval_batch_tokens: int = Field(8192, ge=1, description="tokens per forward pass of the held-out loss")
     world_size: int = Field(1, ge=1, description="processes that share each batch, one device or core each")
+
+    @model_validator(mode="after")
+    def _ranks_step_plainly(self) -> "Execution":
+        if self.world_size > 1 and self.step != "eager":
+            raise ValueError("several processes take their steps operation by operation")
+        return self
 
     def smaller(self) -> "Execution | None":
         """The same with half the tokens per forward pass; None where it is one sequence already."""

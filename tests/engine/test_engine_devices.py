@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from isoflop.engine.execution import GitState, git_state, job_file
+from isoflop.engine.local import devices
 from isoflop.engine.local.devices import cpu_cores, host_memory, slot_options
+from isoflop.engine.protocol import Slot
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
@@ -184,6 +186,46 @@ def test_gpus_that_torch_cannot_use_do_not_count(tmp_path: Path) -> None:
     assert {slot.kind for slot in slot_options("auto", 1)[0]} == {"cpu"}
     with pytest.raises(IsoflopError, match="No GPU"):
         slot_options("cuda", None)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_gpus_that_train_one_run_together_are_one_slot() -> None:
+    [pair] = slot_options("cuda", 4, 2)[0]
+    assert (pair.visible_device, pair.n_devices) == (f"{FIRST},{SECOND}", 2)
+    assert pair.name == "NVIDIA H100 80GB HBM3 (2 together)"
+    assert not pair.bfloat16, "one of them has none"
+    assert pair.memory_bytes == pair.share_bytes == pytest.approx(0.8 * 16384 * 2**20)
+    for device in ("auto", "cuda"):
+        with pytest.raises(IsoflopError, match=r"devices_per_run = 3, but this machine has 2 GPUs"):
+            slot_options(device, None, 3)
+
+
+def test_cores_that_train_one_run_together_share_their_memory_and_never_outnumber_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devices, "cpu_cores", lambda: 5)
+    slots = slot_options("cpu", None, 2)[0]
+    assert len(slots) == len(slot_options("cpu", 9, 2)[0]) == 2
+    assert slots[0].share_bytes == pytest.approx(0.8 * host_memory() / 4)
+    assert len(slot_options("cpu", 1, 2)[0]) == 1
+    with pytest.raises(IsoflopError, match=r"devices_per_run = 6, but this machine has 5 CPU cores"):
+        slot_options("cpu", None, 6)
+
+
+def test_ranks_take_torchs_step_and_a_job_goes_on_with_as_many_only(tmp_path: Path) -> None:
+    run_dir, run = RunDir(tmp_path), RUN.model_copy(update={"batch_sequences": 5})
+    one = Slot("cuda", "GPU", "GPU-a", 1e10, bfloat16=True)
+    two = Slot("cuda", "GPU (2 together)", "GPU-a,GPU-b", 1e10, bfloat16=True, n_devices=2)
+    for slot, step, at_once in ((one, "graph", 5), (two, "eager", 3)):
+        run_dir.write_job(begun := job_file(Job((run,)), slot, run_dir))
+        assert (begun.execution.step, begun.execution.world_size) == (step, slot.n_devices)
+        assert begun.execution.micro_batch_sequences == at_once
+        run_dir.checkpoint_dir.mkdir(exist_ok=True)
+        (run_dir.checkpoint_dir / "x.safetensors").write_bytes(b"state")
+        assert job_file(Job((run,)), slot, run_dir) == begun
+        assert list(run_dir.checkpoint_dir.iterdir()), "as many go on"
+    assert job_file(Job((run,)), one, run_dir).execution.step == "graph"
+    assert not list(run_dir.checkpoint_dir.iterdir())
 
 
 def test_a_core_is_a_slot_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

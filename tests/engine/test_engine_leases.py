@@ -55,6 +55,21 @@ def test_a_gpu_is_for_one_process_until_that_has_died(tmp_path: Path, holder: su
     third.release()
 
 
+def test_a_group_is_held_whole_or_not_at_all(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    """Two processes with half a group each would wait for each other for ever."""
+    pair = Slot("cuda", "H100 (2 together)", "GPU-b/0,GPU-a/0", 1e9, bfloat16=True, n_devices=2)
+    waiting, other = DeviceLeases([pair], tmp_path), DeviceLeases([GPUS[1]], tmp_path)
+    assert waiting.capacity().usable == frozenset()
+    assert waiting.capacity().held == (DeviceHeld("H100 (2 together)", holder.pid, waits=True),)
+    assert other.capacity().usable == {0}
+    other.release()
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert waiting.capacity().usable == {0}
+    assert other.capacity().usable == DeviceLeases([GPUS[0]], tmp_path).capacity().usable == frozenset()
+    waiting.release()
+
+
 def test_cores_are_shared_and_that_is_said(tmp_path: Path) -> None:
     first, second = (DeviceLeases([CORE, CORE], tmp_path) for _ in range(2))
     assert first.capacity().held == ()

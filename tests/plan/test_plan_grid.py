@@ -11,7 +11,7 @@ from isoflop.corpus_facts import CorpusFacts
 from isoflop.plan.planner import make_plan
 from isoflop.plan.recipe import BUDGET_TOLERANCE, batch_tokens_rule
 from isoflop.plan.shapes import ShapeRule, nearest_shape
-from isoflop.plan.types import Plan, Role
+from isoflop.plan.types import Limit, Plan, Role
 from isoflop.spec import ModelSpec, SweepSpec, parse_spec
 
 CORPUS = CorpusFacts(fingerprint="0" * 16, n_train_tokens=30_000_000, n_heldout_tokens=600_000, bytes_per_token=1.0)
@@ -184,6 +184,21 @@ def test_more_tokens_than_a_database_counts_are_dropped_with_the_reason() -> Non
     [dropped] = plan.dropped
     assert dropped.reason == "1.32e+19 tokens, more than the 9.22e+18 that a database counts"
     assert [cell.run.n_tokens < 2**63 for cell in plan.cells] == [True]
+
+
+def test_a_batch_with_fewer_sequences_than_devices_is_dropped_with_the_reason() -> None:
+    plain = plan_of()
+    devices = max(cell.run.batch_sequences for cell in plain.cells)
+    shared = plan_of(run={"devices_per_run": devices})
+    few = {cell.run.run_id for cell in plain.cells if cell.run.batch_sequences < devices}
+    assert 0 < len(few) < len(plain.cells)
+    assert {cell.run.run_id for cell in shared.cells} == plain.runs.keys() - few, "ids do not change"
+    assert len(shared.dropped) == len(few)
+    for cell in shared.dropped:
+        assert cell.limit is Limit.RANKS
+        assert cell.reason.endswith(f"fewer than run.devices_per_run = {devices}")
+    drawn = plan_of(trainer="simulated", run={"devices_per_run": 1000})
+    assert not drawn.dropped, "the simulated trainer needs no devices"
 
 
 def test_what_does_not_fit_the_device_is_dropped_with_the_reason() -> None:
