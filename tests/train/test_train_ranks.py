@@ -1,19 +1,25 @@
 """Ranks: several processes that train one run come to the bits of one that takes the same parts one after the other."""
 
+import os
+import signal
+import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from isoflop.corpus import Corpus
 from isoflop.run_spec import RunSpec
-from isoflop.rundir import Assignment, Execution, RunDir
+from isoflop.rundir import Assignment, Execution, ExitCode, RunDir
 from isoflop.rundir.layout import weights_path
 from isoflop.train.loop import train
 from isoflop.train.progress import Ending, Trained
-from isoflop.train.rank_processes import ranks_of
+from isoflop.train.rank_processes import _end_with_a_dead_rank, ranks_of
+from isoflop.train.ranks import RankLost, joined
 from tests.run_examples import OPTIMIZER
 from tests.train.conftest import CPU, StopAt, make_run, run_it
 
@@ -88,3 +94,36 @@ def test_a_loss_that_explodes_ends_every_rank_at_that_step(corpus: Corpus, tmp_p
     two = ranks_train(run, tmp_path / "two", together)
     assert one.ending is two.ending is Ending.DIVERGED
     assert one.reason == two.reason
+
+
+def test_ranks_that_begin_at_different_steps_do_not_train(tmp_path: Path) -> None:
+    """As with a checkpoint that only some of them can read."""
+    with joined(0, 1, "cpu", tmp_path / "meeting") as ranks:
+        ranks.agree_on(7)
+        ranks._all_reduce = lambda bounds, how: bounds.copy_(torch.tensor([7, 0]))  # type: ignore[method-assign] # the other began at 0
+        with pytest.raises(RankLost, match="begins at step 7"):
+            ranks.agree_on(7)
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        pytest.param("kill -9 $$", -signal.SIGKILL, id="killed"),
+        pytest.param("exit 77", ExitCode.OUT_OF_MEMORY, id="out of memory"),
+        pytest.param("exit 1", ExitCode.RANK_LOST, id="otherwise"),
+    ],
+)
+def test_rank_0_ends_as_the_engine_must_know_of_the_rank_that_ended(ends: str, expected: int) -> None:
+    """Where nothing else would end it: it waits for the other, as NCCL does."""
+    waiting = os.fork()
+    if waiting == 0:
+        ranks = [subprocess.Popen(["/bin/sh", "-c", command]) for command in (ends, "exec sleep 60")]
+        _end_with_a_dead_rank(ranks, threading.Event())
+    _, status = os.waitpid(waiting, 0)
+    assert os.waitstatus_to_exitcode(status) == expected
+
+
+def test_an_execution_of_several_processes_takes_plain_steps_only() -> None:
+    assert Execution.model_validate_json(CPU.model_dump_json(exclude={"world_size"})) == CPU, "as older job files are"
+    with pytest.raises(ValidationError, match="operation by operation"):
+        Execution.model_validate({**CPU.model_dump(), "step": "native", "world_size": 2})
