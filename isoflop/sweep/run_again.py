@@ -207,9 +207,12 @@ def _require_corpus(trained: TrainedRun, spec: SweepSpec, sweep: Path, artifacts
 
 
 def _slots(missing: Sequence[TrainedRun], device: DeviceChoice, workers: int | None) -> tuple[Slot, ...]:
-    """The devices to train on: by themselves those of the kind that the first run was trained on, if there are any."""
-    options = slot_options(device, workers)
+    """The devices to train on: by themselves those of the kind that the first run was trained on, if there are any.
+
+    As many together as trained that run.
+    """
     execution = _execution(missing[0]) if missing else None
+    options = slot_options(device, workers, execution.world_size if execution else 1)
     alike = (slots for slots in options if execution and slots[0].kind == execution.device_kind)
     return next(alike, options[0])
 
