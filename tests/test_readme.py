@@ -37,7 +37,9 @@ def test_the_two_set_up_commands_come_first_and_exist() -> None:
 
 def test_the_targets_that_contributing_lists_are_those_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| `make ([\w-]+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    listed = re.findall(
+        r"^\| `make ([\w-]+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert set(listed) == set(re.findall(r"^([\w-]+):.*##", makefile, flags=re.MULTILINE)) - {"help", "clean"}
 
 
