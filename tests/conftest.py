@@ -19,7 +19,7 @@ from tests.engine.conftest import end_what_was_started
 # and threads that share a core wait for each other spinning (the coordinate check took 11 seconds of a core for 0.9).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Whole sweeps with processes of their own, some of which must end within seconds: one at a time.
+# Whole sweeps with processes of their own, some of which must end within seconds: one of each folder at a time.
 SWEEPS = ("tests/engine/", "tests/faults/")
 NEEDS_TORCH = re.compile(r"^\s*(import|from) (torch|isoflop\.train|tests\.train)\b", re.MULTILINE)
 
@@ -57,14 +57,14 @@ def pytest_report_header() -> str | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """The tests of whole sweeps are one queue; of all others, a file goes where there is room, in its own order."""
+    """The tests of whole sweeps are two queues; of all others, a file goes where there is room, in its own order."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneQueueOfSweeps(LoadScopeScheduling):
+    class QueuesOfSweeps(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "sweeps" if nodeid.startswith(SWEEPS) else nodeid.partition("::")[0]
+            return next((folder for folder in SWEEPS if nodeid.startswith(folder)), nodeid.partition("::")[0])
 
-    return OneQueueOfSweeps(config, log)
+    return QueuesOfSweeps(config, log)
 
 
 @pytest.fixture(autouse=True)
