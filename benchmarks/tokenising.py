@@ -92,10 +92,11 @@ def library(base: Path) -> dict[str, float]:
     from tokenizers import Tokenizer
 
     from isoflop.corpus.document_batches import batches
+    from isoflop.corpus.documents import Document
 
     made = Tokenizer.from_file(str(base / "tokenizer.json"))
-    texts = [path.read_bytes() for path in sorted((base / "texts").iterdir())]
-    groups = [[text.decode(errors="replace") for text in group] for group in batches(texts)]
+    documents = [Document(path.name, 0, path.read_bytes()) for path in sorted((base / "texts").iterdir())]
+    groups = [[text.decode(errors="replace") for text in batch.texts] for batch in batches(documents)]
     begun, cpu = time.perf_counter(), time.process_time()
     for group in groups:
         made.encode_batch_fast(group, add_special_tokens=False)

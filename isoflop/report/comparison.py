@@ -8,7 +8,7 @@ from rich.console import Console
 from isoflop.finding import Severity
 from isoflop.fit.compare import Comparison, OptimumRatio, common_budget, compare_fits
 from isoflop.report.fit_document import fit_document
-from isoflop.report.fit_wording import exponent, interval, percent, power_law_of
+from isoflop.report.fit_wording import exponent, interval, nats, percent, power_law_of
 from isoflop.report.summary import Summary
 from isoflop.sources.measure import IN_NATS
 from isoflop.sources.pool import shared_run_ids
@@ -90,7 +90,10 @@ def _units(summaries: Sequence[Summary]) -> list[str]:
 
 
 def laws_table(summaries: Sequence[Summary]) -> Table:
-    """The recommended law of every source."""
+    """The recommended law of every source, and the lowest loss at the largest budget with a floor in all of them."""
+    budget = _shared_budget(summaries)
+    units = ", ".join(dict.fromkeys(summary.source.fitted.scale.axis for summary in summaries))
+    floors = f" At {format_flops(budget)}: the floor of that budget's own parabola, {units}." if budget else ""
     return Table(
         title="Frontiers",
         columns=(
@@ -100,10 +103,26 @@ def laws_table(summaries: Sequence[Summary]) -> Table:
             Column(f"{percent(summaries[0].fit.level)} interval", spare=2),
             Column("b", spare=3),
             Column("runs", spare=4),
+            *([Column(f"loss at {format_flops(budget)}", spare=1)] if budget else []),
         ),
-        rows=tuple(_law_row(summary) for summary in summaries),
-        note="Recommended estimates; intervals of exponents are statistical only.",
+        rows=tuple(
+            (*_law_row(summary), *([nats(_floors(summary)[budget])] if budget else [])) for summary in summaries
+        ),
+        note=f"Recommended estimates; intervals of exponents are statistical only.{floors}",
     )
+
+
+def _floors(summary: Summary) -> dict[float, float]:
+    """The loss at the floor of each budget whose floor is inside its sizes."""
+    return {
+        profile.budget_flops: profile.loss_opt
+        for profile in summary.fit.profiles
+        if profile.vertex == "inside" and profile.loss_opt is not None
+    }
+
+
+def _shared_budget(summaries: Sequence[Summary]) -> float | None:
+    return max(set.intersection(*(set(_floors(summary)) for summary in summaries)), default=None)
 
 
 def difference_table(against: Sequence[Against], level: float) -> Table:
