@@ -14,3 +14,11 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """
     with closing(sqlite3.connect(path)) as connection, connection:
         yield connection
+
+
+def make_older(path: Path) -> None:
+    """Take from a database the tables that came after the first release of it, as an older isoflop leaves it."""
+    with opened(path) as db:
+        for table, migration in (("predictions", "m0003_predictions"), ("metrics", "m0004_metrics")):
+            db.execute(f"drop table {table}")
+            db.execute("delete from _sqlite_migrations where name = ?", [migration])

@@ -19,6 +19,8 @@ from isoflop.cli.options import (
 from isoflop.cli.replan import Replan, may_leave
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from isoflop.spec import SweepSpec
     from isoflop.store import Store
     from isoflop.sweep.extend import Extension
@@ -62,10 +64,9 @@ def plan(
     from isoflop.cli.console import stderr, stdout, tokenising
     from isoflop.errors import IsoflopError
     from isoflop.spec import load_spec
-    from isoflop.store import open_store, sweep_lock
+    from isoflop.store import open_store
     from isoflop.sweep.extend import extend_sweep, planned_extras
-    from isoflop.sweep.locks import lock_path
-    from isoflop.sweep.planning import plan_sweep, sweep_corpus, text_is_here
+    from isoflop.sweep.planning import plan_sweep, sweep_corpus
     from isoflop.sweep.stakes import left_behind
     from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
@@ -85,8 +86,8 @@ def plan(
 
     spec, shown = load_spec(sweep), False
     with ExitStack() as held:
-        if not dry_run and text_is_here(spec, sweep):  # before the corpus, which its builder may hold for long
-            held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
+        if not dry_run:  # before the corpus, which its builder may hold for long
+            _hold(held, spec, sweep, db)
         corpus = sweep_corpus(spec, sweep, artifacts, text_needed=False, write=not dry_run, progress=tokenising())
         plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers)
         extra, extension = planned_extras(db, spec), None
@@ -111,6 +112,17 @@ def plan(
         show(view)
     if dry_run:
         (stderr() if json else stdout()).print(text("Dry run: nothing was written.", "bold"))
+
+
+def _hold(held: "ExitStack", spec: "SweepSpec", sweep: Path, db: Path) -> None:
+    """Lock the sweep, unless nothing of it will be recorded, and give a database of an older isoflop its new tables."""
+    from isoflop.store import add_missing_tables, sweep_lock
+    from isoflop.sweep.locks import lock_path
+    from isoflop.sweep.planning import text_is_here
+
+    if text_is_here(spec, sweep):
+        held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
+    add_missing_tables(db)
 
 
 def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path, extension: "Extension | None") -> "PlanView":

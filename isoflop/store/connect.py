@@ -1,6 +1,7 @@
 """Connections to the database file, and its errors in the user's words."""
 
 import os
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -28,6 +29,10 @@ _PROBLEMS = {
     sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "Free some space; then run the same command again."),
     sqlite3.SQLITE_IOERR: ("cannot be read or written", "Check its disk, or move it to a local one."),
 }
+
+
+class OlderDatabaseError(IsoflopError):
+    """The database was made by an isoflop with fewer tables; opened to write, it gets the others."""
 
 
 @contextmanager
@@ -175,9 +180,9 @@ def reader(uri: str, path: Path) -> Database:
     with _closed_on_error(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as db:
         _refuse_other_schemas(db, path)
         if missing := migrations.pending(db):
-            raise IsoflopError(
+            raise OlderDatabaseError(
                 f"The database {str(path)!r} lacks tables of this version ({missing[0].name}).",
-                hint="`isoflop plan SWEEP` adds them.",
+                hint=f"`isoflop plan SWEEP --db {shlex.quote(str(path))}` adds them, and so does `isoflop run`.",
             )
         refuse_damage(db, path)
     return db

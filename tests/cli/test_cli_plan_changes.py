@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_cli_surface import SIMULATED, isoflop
-from tests.databases import opened
+from tests.databases import make_older, opened
 
 WIDER = SIMULATED.replace("1e17, 3e17, 1e18", "1e17, 1e18").replace("[grid]", "[grid]\nsizes = 9\nhalf_width = 0.8")
 
@@ -129,3 +129,17 @@ def test_keys_written_by_another_version_are_not_compared(changed: Path, tmp_pat
     assert len(changes["new"]) == 16
     isoflop("plan", "drawn.toml", folder=folder)
     assert document(folder)["changes"]["keys"] == {}  # type: ignore[index]
+
+
+def test_a_database_of_an_older_isoflop_is_planned_and_decided_about(simulated: Path, tmp_path: Path) -> None:
+    folder = copy(simulated, tmp_path)
+    before = cells(folder)
+    make_older(folder / "isoflop.db")
+    refused = isoflop("fit", "drawn.toml", folder=folder, code=1)
+    assert "lacks tables of this version" in refused.stderr
+    older = (folder / "isoflop.db").read_bytes()
+    isoflop("plan", "drawn.toml", folder=folder)
+    assert cells(folder) == before
+    isoflop("fit", "drawn.toml", folder=folder)
+    (folder / "isoflop.db").write_bytes(older)
+    isoflop("exclude", min(before), "--reason", "disk trouble", folder=folder)
