@@ -10,6 +10,7 @@ from isoflop.corpus.findings import (
     tokenizer_findings,
 )
 from isoflop.corpus.heldout_text import heldout_documents, tokenizer_of
+from isoflop.corpus.integrity import load_intact
 from isoflop.corpus.ready_tokens import as_stated
 from isoflop.corpus.sequences import batch, batch_starts, heldout_sequences
 from isoflop.corpus.sources import is_absent
@@ -33,6 +34,7 @@ __all__ = [
     "heldout_sequences",
     "is_absent",
     "load_corpus",
+    "load_intact",
     "make_tokenizer",
     "open_corpus",
     "stated_tokenizer",

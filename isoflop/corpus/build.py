@@ -5,13 +5,15 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from isoflop.corpus.build_notes import NOTE_SECONDS, Journal
 from isoflop.corpus.building import OnProgress
-from isoflop.corpus.corpus import Corpus, load_corpus
+from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
 from isoflop.corpus.encoder_pool import EncoderDiedError
 from isoflop.corpus.integrity import has_stamp, is_intact, stamp
 from isoflop.corpus.ready_tokens import ready_tokenizer
@@ -26,6 +28,12 @@ from isoflop.spec import CorpusSpec, TokenizerSpec
 
 # Raised when the same files give other tokens than before, so that older index entries are forgotten.
 _BUILD_VERSION = 1
+
+# What other files with the same text may say otherwise.
+_OF_THE_READING = {
+    "source", "interpreter", "heldout_fraction", "split", "n_files", "n_documents", "n_duplicates_dropped",
+    "n_near_duplicates_dropped", "n_empty_dropped", "mix",
+}  # fmt: skip
 
 _UNFINISHED = "building-"
 # Where what was fetched from elsewhere lies beside the corpora.
@@ -70,24 +78,24 @@ def open_corpus(
                 return known
             _remove_unfinished(root, but=key)
             with _unfinished_folder(root, key) as folder:
-                fingerprint = write_corpus(
+                made = write_corpus(
                     folder,
                     source,
                     tokenizer=ready_tokenizer(spec) or make_tokenizer(tokenizer, base=base),
                     heldout_fraction=spec.heldout_fraction,
                     how=Writing(shard_tokens, processes, note_seconds, on_progress),
-                ).fingerprint
+                )
                 _check_unchanged(source, find_source(spec, base=base, spools=root / SPOOLS))
-                _put_in_place(folder, root, fingerprint)
-            stamp(load_corpus(root, fingerprint), root / fingerprint)
-            _remember(root, key, fingerprint)
+                _put_in_place(folder, root, made.fingerprint)
+            stamp(load_corpus(root, made.fingerprint), root / made.fingerprint)
+            _remember(root, key, made)
     except OSError as error:
         raise IsoflopError(
             f"Cannot build the corpus in {str(root)!r}: {error.strerror}.",
             hint="Give a folder that can be written and locked (--artifacts), with room for 2 bytes per token, or 4 "
             "with more than 65,536 different tokens.",
         ) from error
-    return load_corpus(root, fingerprint)
+    return _as_read(load_corpus(root, made.fingerprint), _reading(made))
 
 
 def count_corpus(
@@ -124,7 +132,8 @@ def count_corpus(
 def _unfinished_folder(root: Path, key: str) -> Iterator[Path]:
     """The folder in which the corpus of that request grows.
 
-    It stays where the builder is killed, or interrupted after a note of how far it was; then the next one goes on.
+    It stays where the builder is killed, or interrupted after a note of how far it was, by a disk that is full, say;
+    then the next one goes on.
     """
     folder = root / f"{_UNFINISHED}{key}"
     if not Journal(folder).has_notes:
@@ -132,7 +141,7 @@ def _unfinished_folder(root: Path, key: str) -> Iterator[Path]:
     folder.mkdir(exist_ok=True)
     try:
         yield folder
-    except (KeyboardInterrupt, EncoderDiedError):
+    except (KeyboardInterrupt, EncoderDiedError, OSError):
         if not Journal(folder).has_notes:
             shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -218,13 +227,24 @@ def _remembered(root: Path, key: str) -> Corpus | None:
     # Whatever is wrong with an entry or with the corpus it names, building again is the cure.
     try:
         entry = json.loads(_index_entry(root, key).read_bytes())
-        corpus = load_corpus(root, entry["fingerprint"])
+        corpus = _as_read(load_corpus(root, entry["fingerprint"]), entry.get("read", {}))
         return corpus if is_intact(corpus, root / corpus.manifest.fingerprint) else None
     except (OSError, ValueError, LookupError, TypeError, RecursionError, IsoflopError):
         return None
 
 
-def _remember(root: Path, key: str, fingerprint: str) -> None:
+def _remember(root: Path, key: str, made: Manifest) -> None:
     path = _index_entry(root, key)
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, json.dumps({"schema_version": 1, "fingerprint": fingerprint}).encode())
+    entry = {"schema_version": 1, "fingerprint": made.fingerprint, "read": _reading(made)}
+    write_atomically(path, json.dumps(entry).encode())
+
+
+def _reading(made: Manifest) -> dict[str, Any]:
+    return made.model_dump(mode="json", include=_OF_THE_READING)
+
+
+def _as_read(corpus: Corpus, reading: Mapping[str, Any]) -> Corpus:
+    """The corpus with what one request read; its folder says what the first one did that came to these tokens."""
+    known = {name: value for name, value in reading.items() if name in _OF_THE_READING}
+    return replace(corpus, manifest=Manifest.model_validate(corpus.manifest.model_dump(mode="json") | known))

@@ -13,6 +13,7 @@ from isoflop.corpus.tokenizer import BYTE, Tokenizer, bytes_per_token, token_dty
 from isoflop.corpus.tokenizer_file import TOKENIZER_FILE, has_a_file, is_named_after, saved_tokenizer
 from isoflop.corpus_facts import CorpusFacts, DocumentCounts, EncodingCounts, PartCounts, SplitRule
 from isoflop.errors import IsoflopError
+from isoflop.units import plural
 
 MANIFEST_NAME = "manifest.json"
 FINGERPRINT_LENGTH = 16
@@ -144,9 +145,9 @@ def _tokenizer(manifest: Manifest, folder: Path) -> Tokenizer:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _damaged(folder, f"{TOKENIZER_FILE} cannot be read: {error.strerror}") from None
+        raise damaged(folder, f"{TOKENIZER_FILE} cannot be read: {error.strerror}") from None
     if not is_named_after(manifest.tokenizer, content):
-        raise _damaged(folder, f"{TOKENIZER_FILE} is not that of {manifest.tokenizer}")
+        raise damaged(folder, f"{TOKENIZER_FILE} is not that of {manifest.tokenizer}")
     return saved_tokenizer(
         content,
         name=manifest.tokenizer,
@@ -180,15 +181,16 @@ def load_corpus(root: Path, fingerprint: str) -> Corpus:
             folder=folder,
         )
     except ValidationError as error:
-        reason = f"its manifest is not one ({error.error_count()} problems)"
+        reason = f"its manifest is not one ({plural(error.error_count(), 'problem')})"
     except FileNotFoundError as error:
         if not folder.exists():
             raise IsoflopError(f"There is no corpus {fingerprint} in {str(root)!r}.", hint=_REBUILD) from None
         reason = f"{Path(str(error.filename)).name} is missing"
     except (OSError, ValueError) as error:
         reason = str(error)
-    raise _damaged(folder, reason)
+    raise damaged(folder, reason)
 
 
-def _damaged(folder: Path, reason: str) -> IsoflopError:
+def damaged(folder: Path, reason: str) -> IsoflopError:
+    """The error that the corpus in `folder` is not as it was built."""
     return IsoflopError(f"The corpus {str(folder)!r} is damaged: {reason}.", hint=_REBUILD)

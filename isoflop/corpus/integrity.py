@@ -5,7 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from isoflop.corpus.corpus import FINGERPRINT_LENGTH, Corpus, Manifest
+from isoflop.corpus.corpus import FINGERPRINT_LENGTH, Corpus, Manifest, damaged, load_corpus
 from isoflop.corpus.shards import TokenStream, shard_name
 from isoflop.corpus.tokenizer_file import TOKENIZER_FILE, has_a_file, is_named_after
 from isoflop.files import write_atomically
@@ -21,6 +21,18 @@ def is_intact(corpus: Corpus, folder: Path) -> bool:
     return has_stamp(corpus, folder) or (
         fingerprint_of(corpus) == corpus.manifest.fingerprint and _has_its_tokenizer(corpus.manifest, folder)
     )
+
+
+def load_intact(root: Path, fingerprint: str) -> Corpus:
+    """The corpus with that fingerprint among those built under `root`, with the tokens that it was built with.
+
+    Raises:
+        IsoflopError: as of `load_corpus`, or its files were altered since.
+    """
+    corpus = load_corpus(root, fingerprint)
+    if not is_intact(corpus, corpus.folder):
+        raise damaged(corpus.folder, "its files are not those that were built")
+    return corpus
 
 
 def has_stamp(corpus: Corpus, folder: Path) -> bool:

@@ -18,6 +18,7 @@ from isoflop.corpus.listing import Place, exists, listed
 from isoflop.corpus.mixture import mixed
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec, SourceSpec
+from isoflop.units import plural
 
 __all__ = ["LARGEST_DOCUMENT", "Document", "Part", "Source", "SourceFile", "find_source", "is_absent", "text_documents"]
 
@@ -42,7 +43,7 @@ def find_source(spec: CorpusSpec, *, base: Path, spools: Path | None = None, fet
     source = mixed(sources, [part.weight for part in spec.mix]) if spec.mix else sources[0]
     if not any(file.n_bytes for file in source.files):
         raise IsoflopError(
-            f"The corpus ({source.description}) is empty: no text in {len(source.files)} files.",
+            f"The corpus ({source.description}) is empty: no text in {plural(len(source.files), 'file')}.",
             hint="Point corpus.paths at files with text, or use another corpus.source.",
         )
     return source

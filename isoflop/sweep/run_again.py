@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from isoflop.corpus import load_corpus
+from isoflop.corpus import load_intact
 from isoflop.engine.dispatch import Dispatcher
 from isoflop.engine.execution import git_state
 from isoflop.engine.local.devices import DeviceChoice, slot_options
@@ -195,7 +195,7 @@ def _require_corpus(trained: TrainedRun, spec: SweepSpec, sweep: Path, artifacts
     """
     fingerprint = trained.run.corpus_fingerprint
     try:
-        load_corpus(corpora(artifacts), fingerprint)
+        load_intact(corpora(artifacts), fingerprint)
         return
     except IsoflopError:
         found = sweep_corpus(spec, sweep, artifacts).facts.fingerprint

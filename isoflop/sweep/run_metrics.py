@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from isoflop.corpus import load_corpus, tokenizer_of
+from isoflop.corpus import load_intact, tokenizer_of
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.probes import PROBE_VERSION, LeftOut
 from isoflop.result import Metric
@@ -142,7 +142,7 @@ def _measured(
     from isoflop.train.model_for_use import model_for_use
 
     run_id, known = run.run.run_id, dict(run.cell.metrics)
-    corpus = load_corpus(corpora(artifacts), run.run.corpus_fingerprint)
+    corpus = load_intact(corpora(artifacts), run.run.corpus_fingerprint)
     probes = probe_set(corpus, run.run.shape.context_length) if what.probes else None
     left_out = probes.left_out if probes else ()
     missing = [text for text in texts if not _is_known(text, known)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isoflop.corpus import Corpus, Progress, batch, load_corpus, open_corpus
+from isoflop.corpus import Corpus, Progress, batch, load_corpus, load_intact, open_corpus
 from isoflop.corpus.integrity import STAMP_NAME
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec, TokenizerSpec
@@ -113,7 +113,8 @@ def test_the_fingerprint_is_of_the_content_and_not_of_names_and_times(base: Path
     second = open_corpus(spec, TokenizerSpec(), root=base / "other", base=base)
     assert second.manifest.fingerprint == first
     again = open_corpus(spec, TokenizerSpec(), root=base / "root", base=base)
-    assert again.manifest.source == "files texts"
+    assert again.manifest.source == "files renamed"
+    assert load_corpus(base / "root", first).manifest.source == "files texts"  # not written again
 
 
 def test_a_moved_split_is_another_corpus(base: Path) -> None:
@@ -271,3 +272,30 @@ def test_the_standard_library_opens_fast_the_second_time(stdlib: Corpus, stdlib_
 def test_opening_a_corpus_needs_no_torch() -> None:
     code = "import sys, isoflop.corpus; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_same_text_in_another_format_says_what_was_read(base: Path) -> None:
+    first = open_files(base).manifest
+    texts = [(base / "texts" / f"{n}.txt").read_text() for n in sorted(range(200), key=lambda n: f"{n}.txt")]
+    lines = [json.dumps({"text": text}) for text in (*texts, "", texts[0])]
+    (base / "all.jsonl").write_text("\n".join(lines))
+    spec = CorpusSpec(source="jsonl", paths=("all.jsonl",), heldout_fraction=0.1)
+    built, found = (open_corpus(spec, TokenizerSpec(), root=base / "root", base=base).manifest for _ in range(2))
+    assert built == found
+    assert found.fingerprint == first.fingerprint
+    assert (found.source, found.n_files, found.n_documents) == ("jsonl all.jsonl", 1, 201)
+    assert (found.n_duplicates_dropped, found.n_empty_dropped) == (first.n_duplicates_dropped + 1, 1)
+    assert open_files(base).manifest == first
+
+
+def test_altered_shards_of_full_size_are_refused_by_those_who_measure(base: Path) -> None:
+    manifest = open_files(base).manifest
+    shard = base / "root" / manifest.fingerprint / "heldout-00000.bin"
+    assert load_intact(base / "root", manifest.fingerprint).manifest == manifest
+    content = bytearray(shard.read_bytes())
+    content[0] ^= 1
+    shard.write_bytes(content)
+    load_corpus(base / "root", manifest.fingerprint)
+    with pytest.raises(IsoflopError, match="is damaged: its files are not those that were built") as caught:
+        load_intact(base / "root", manifest.fingerprint)
+    assert "rebuilds" in caught.value.hint

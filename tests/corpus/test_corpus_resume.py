@@ -1,6 +1,7 @@
 """A build that is killed goes on, several processes write what one does, and memory has a bound."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,27 @@ def test_a_killed_build_goes_on_where_it_was_to_the_same_corpus(
     names = [sorted(path.name for path in (root / whole.fingerprint).iterdir()) for root in (tmp_path, base / "whole")]
     assert names[0] == names[1]
     assert not list(tmp_path.glob("building-*"))
+
+
+def test_a_build_for_which_the_disk_was_too_small_goes_on_where_it_was(
+    base: Path, tmp_path: Path, undisturbed: dict[str, Manifest]
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    shard_bytes = 200_000  # of 100,000 tokens
+
+    def fill(at: Progress) -> None:
+        if at.stage == "tokenising the corpus" and at.share > 0.5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (shard_bytes // 2, limits[1]))
+
+    try:
+        with pytest.raises(IsoflopError, match="Cannot build the corpus"):
+            built(base, tmp_path, KINDS["bytes"], on_progress=fill, note_seconds=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    heard: list[Progress] = []
+    assert built(base, tmp_path, KINDS["bytes"], on_progress=heard.append).manifest == undisturbed["bytes"]
+    assert {at.stage for at in heard} == {"tokenising the corpus"}
+    assert heard[0].share > 0.4
 
 
 def test_a_mixture_goes_on_within_its_parts(tmp_path: Path) -> None:
