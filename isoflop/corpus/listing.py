@@ -50,7 +50,7 @@ def _matches(path: Path, entry: str, patterns: Sequence[str]) -> list[Path]:
         raise IsoflopError(
             f"corpus.paths lists {entry!r}, but there is no {str(path)!r}.",
             hint="Paths are relative to the sweep file's folder; correct corpus.paths. `isoflop plan` does without the "
-            "text if corpus.tokens gives its number of tokens.",
+            "text where none of its paths is there and corpus.tokens gives its number of tokens.",
         )
     if not path.is_dir():
         raise IsoflopError(

@@ -56,7 +56,8 @@ def shortage(spec: SweepSpec, corpus: CorpusFacts, wanted: int) -> str:
         )
     elif documents and documents.split != "by_position" and corpus.n_heldout_tokens < share:
         n_all = documents.n_train + documents.n_heldout
-        reasons.append(f"the hashes of {n_all} documents happened to choose {documents.n_heldout} short ones")
+        chosen = "a short one" if documents.n_heldout == 1 else f"{documents.n_heldout} short ones"
+        reasons.append(f"the hashes of {n_all} documents happened to choose {chosen}")
     return f": {', and '.join(reasons)}" if reasons else ""
 
 

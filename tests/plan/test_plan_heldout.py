@@ -74,3 +74,5 @@ def test_where_the_numbers_do_not_say_nothing_is_made_up(documents: DocumentCoun
 def test_a_held_out_text_shorter_than_a_sequence_is_refused_with_the_same_reason() -> None:
     with pytest.raises(IsoflopError, match=r"79 tokens, .* of 256: corpus.heldout_fraction = 0.02 of 3.95k"):
         make_plan(spec(), facts(3950, 79))
+    alone = short(facts(10**7, 50_000, replace(DOCUMENTS, n_train=49, n_heldout=1)))
+    assert alone.message.endswith("happened to choose a short one.")
