@@ -25,7 +25,7 @@ def tokenizer_of(corpus: Corpus) -> Tokenizer:
     if is_ready(name):
         raise IsoflopError(
             f"The corpus {corpus.manifest.fingerprint} is tokens from elsewhere: they have no text here.",
-            hint="Evaluate without the built-in probes (--no-probes) and without --text.",
+            hint='Models of text alone can be evaluated: train on it, with [tokenizer] kind = "file" for those tokens.',
         )
     return corpus.tokenizer
 

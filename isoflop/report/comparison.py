@@ -86,7 +86,17 @@ def _units(summaries: Sequence[Summary]) -> list[str]:
     """What is fitted where that is not the loss in nats, and why where tokenizers made that choice."""
     fitted = [f"Fitted: {one.source.fitted.scale.axis}." for one in summaries if one.source.fitted != IN_NATS]
     why = [found.message for one in summaries for found in one.findings if found.code == "losses_in_bits_per_byte"]
-    return fitted + why
+    return [*fitted, *(why or _per_token(summaries))]
+
+
+def _per_token(summaries: Sequence[Summary]) -> list[str]:
+    """A sentence where the losses of different tokenizers stay per token."""
+    names = sorted({name for summary in summaries for part in summary.source.each for name in part.tokenizers})
+    if len(names) < 2 or any(summary.source.fitted != IN_NATS for summary in summaries):
+        return []
+    return [
+        f"Losses and token counts do not compare: they are per token, and the tokenizers differ: {', '.join(names)}."
+    ]
 
 
 def laws_table(summaries: Sequence[Summary]) -> Table:

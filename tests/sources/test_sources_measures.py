@@ -151,6 +151,12 @@ def test_a_comparison_says_what_is_fitted_and_why(tmp_path):
     assert "because the tokenizers differ" in " ".join(shown.split())
     on_metric = isoflop("fit", "a=a.db", "b=b.db", "--compare", "--metric", BITS, folder=tmp_path).stdout
     assert "Fitted: continuation loss (bits per byte)." in on_metric
+    save(tmp_path / "c.db", tokenizer="tokens-300", bits_per_nat=None)
+    unknown = " ".join(isoflop("fit", "a=a.db", "c=c.db", "--compare", folder=tmp_path).stdout.split())
+    assert "do not compare: they are per token, and the tokenizers differ: byte, tokens-300." in unknown
+    save(tmp_path / "d.db")
+    alike = isoflop("fit", "a=a.db", "d=d.db", "--compare", folder=tmp_path).stdout
+    assert "do not compare" not in alike
 
 
 def test_sources_of_one_tokenizer_stay_in_nats_and_so_do_those_that_cannot_be_converted(tmp_path):
