@@ -35,7 +35,9 @@ def export(
     dtype: Annotated[
         ExportDtypeName, typer.Option("--dtype", help="Type of the weights; runs are trained with float32 weights.")
     ] = ExportDtypeName.FLOAT32,
-    gguf: Annotated[bool, typer.Option("--gguf", help="Also write model.gguf for llama.cpp (isoflop[gguf]).")] = False,
+    gguf: Annotated[
+        bool, typer.Option("--gguf", help="Also write model.gguf for llama.cpp (needs the extra gguf).")
+    ] = False,
     db: Database = DEFAULT_DB,
     artifacts: Artifacts = DEFAULT_ARTIFACTS,
     json: AsJson = False,

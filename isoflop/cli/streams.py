@@ -79,9 +79,16 @@ def _stream(number: int, given: TextIO | None, is_courtesy: Callable[[OSError], 
     return io.TextIOWrapper(
         io.BufferedWriter(descriptor),
         encoding=getattr(given, "encoding", None) or "utf-8",
-        errors="backslashreplace" if number == STDERR else getattr(given, "errors", None),
+        errors="backslashreplace" if number == STDERR or _lacks_letters(given) else getattr(given, "errors", None),
         line_buffering=number == STDERR or descriptor.isatty(),
         write_through=getattr(given, "write_through", False),
+    )
+
+
+def _lacks_letters(given: TextIO | None) -> bool:
+    """Whether the stream's encoding (ASCII, Latin-1) lacks letters that a text may have, and would raise at one."""
+    return getattr(given, "errors", None) == "strict" and not getattr(given, "encoding", "utf-8").lower().startswith(
+        "utf"
     )
 
 

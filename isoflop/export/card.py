@@ -3,6 +3,7 @@
 import shlex
 
 from isoflop.export.model_config import ExportDtype
+from isoflop.plan.types import Role
 from isoflop.sweep.trained_run import TrainedRun
 from isoflop.units import format_count, format_flops
 
@@ -35,7 +36,7 @@ def model_card(trained: TrainedRun, *, text: str, dtype: ExportDtype) -> str:
         ("weights", dtype),
         ("trained", f"{result.finished_at} on {_inline(result.device)}, isoflop {result.isoflop_version}, "
          f"torch {result.torch_version or 'unknown'}, {_commit(trained)}"),
-        ("command", f"`isoflop run {shlex.quote(trained.file.name)}`"),
+        ("command", _command(trained)),
     ]  # fmt: skip
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return f"""{_HEAD}
@@ -69,6 +70,14 @@ def _losses(trained: TrainedRun) -> str:
     error = "" if result.val_loss_se is None else f" ± {result.val_loss_se:.4f}"
     bits = "" if result.bits_per_byte is None else f", {result.bits_per_byte:.4f} bits per byte"
     return f"{result.val_loss:.4f}{error} nats per token{bits}"
+
+
+def _command(trained: TrainedRun) -> str:
+    command = f"isoflop run {shlex.quote(trained.file.name)}"
+    if trained.cell.role is Role.CONFIRM:
+        command += f" --confirm {trained.cell.budget_flops!r}"
+    # A name may hold what ends a code span, a cell or a line.
+    return _inline(command) if any(letter in command for letter in "`|\n\r") else f"`{command}`"
 
 
 def _commit(trained: TrainedRun) -> str:

@@ -10,6 +10,7 @@ from isoflop.export.model_config import OWN_KEY
 from isoflop.files import is_folder, temporary_name, write_atomically
 
 CONFIG = "config.json"
+GGUF = "model.gguf"
 
 
 def refuse_another(out: Path, run_id: str) -> None:
@@ -37,7 +38,8 @@ def refuse_another(out: Path, run_id: str) -> None:
 def write_folder(out: Path, files: Mapping[str, bytes]) -> list[Path]:
     """The paths of `files`, written into the folder `out`; config.json comes last and makes it an export.
 
-    A new folder is written beside its place and renamed; of one that is there, each file is replaced whole.
+    A new folder is written beside its place and renamed; of one that is there, each file is replaced whole,
+    and a model.gguf that is not among them is removed.
 
     Raises:
         IsoflopError: it cannot be written; nothing half-written is left.
@@ -45,6 +47,8 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> list[Path]:
     names = sorted(files, key=lambda name: name == CONFIG)
     try:
         if out.exists():
+            if GGUF not in files:  # of the earlier export, perhaps of another type of weights
+                (out / GGUF).unlink(missing_ok=True)
             for name in names:
                 write_atomically(out / name, files[name])
             return [out / name for name in names]

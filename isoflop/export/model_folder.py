@@ -8,7 +8,7 @@ from isoflop.corpus import Tokenizer, load_corpus
 from isoflop.corpus.tokenizer import BYTE
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.export.card import model_card
-from isoflop.export.folder import CONFIG, refuse_another, write_folder
+from isoflop.export.folder import CONFIG, GGUF, refuse_another, write_folder
 from isoflop.export.gguf_file import require_gguf, write_gguf
 from isoflop.export.model_config import ExportDtype, generation_config, model_config
 from isoflop.export.tensors import Weights, read_weights, serialized
@@ -35,7 +35,7 @@ def export_run(
     card = model_card(trained, text=text, dtype=dtype).encode()
     files = {**rendered(trained.run, weights, tokenizer, dtype=dtype), "README.md": card}
     if gguf:
-        files["model.gguf"] = _gguf(trained, weights, tokenizer, dtype)
+        files[GGUF] = _gguf(trained, weights, tokenizer, dtype)
     return write_folder(out, files)
 
 

@@ -99,3 +99,21 @@ def test_a_run_whose_weights_were_not_kept_says_how_to_have_them(swept: Path) ->
     gone = next(run["run_id"] for run in runs(swept) if run["run_id"] not in kept)
     done = isoflop("export", "tiny.toml", "--run", gone, "--out", "nowhere", folder=swept, code=1)
     assert f"isoflop run tiny.toml --again {gone}" in done.stderr
+
+
+def test_a_stdout_without_the_letters_of_a_text_gets_them_spelled_out(swept: Path) -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "isoflop", "sample", "tiny.toml", "--prompt", "\u00e9", "--tokens", "1"],
+        cwd=swept,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert printed.returncode == 0 and printed.stdout.startswith(b"\\xe9"), printed.stderr
+
+
+def test_the_command_on_a_card_stays_in_its_cell_whatever_the_sweep_files_name(own: Path) -> None:
+    (own / "tiny.toml").rename(own / "a|b`c.toml")
+    isoflop("export", "a|b`c.toml", "--out", "model", folder=own)
+    row = next(line for line in (own / "model" / "README.md").read_text().splitlines() if line.startswith("| command"))
+    assert row == r"| command | isoflop run 'a\|b\`c.toml' |"

@@ -115,6 +115,13 @@ def test_an_export_replaces_nothing_but_an_export_of_the_same_run(tmp_path: Path
             what()
 
 
+def test_a_gguf_of_an_earlier_export_does_not_outlive_it(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_folder(out, {"config.json": b"{}", "model.gguf": b"float32"})
+    write_folder(out, {"config.json": b"{}"})
+    assert [path.name for path in out.iterdir()] == ["config.json"]
+
+
 def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
     class Full(dict[str, bytes]):
         def __getitem__(self, name: str) -> bytes:
