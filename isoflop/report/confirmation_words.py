@@ -38,8 +38,8 @@ def _verdict(confirmation: Confirmation) -> str:
     if cell.completed is None:
         return f"{head} has no result yet; {_predicted(prediction)}."
     return (
-        f"{head} reached {nats(cell.completed.val_loss)}; {_predicted(prediction)}: {_held(confirmation)}"
-        f"{_off_plan(cell)}."
+        f"{head} reached {nats(cell.completed.val_loss)} nats per token; {_predicted(prediction)}: "
+        f"{_held(confirmation)}{_off_plan(cell)}."
     )
 
 
@@ -68,7 +68,7 @@ def _off_plan(cell: RunCell) -> str:
 
 
 def _neighbours(neighbours: tuple[Neighbour, ...]) -> str:
-    """`N/2 was worse by 0.0120 (2.1 standard errors), 2N by 0.0030 (0.5).`"""
+    """`N/2 was worse by 0.0120 nats (2.1 standard errors), 2N by 0.0030 (0.5).`"""
     said, verb_before = [], ""
     for one in neighbours:
         verb = _verb(one)
@@ -94,7 +94,7 @@ def _verb(one: Neighbour) -> str:
 def _by(one: Neighbour, *, brief: bool) -> str:
     number = one.n_standard_errors
     errors = "" if number is None else f" ({abs(number):.1f}{'' if brief else ' standard errors'})"
-    return f"{nats(abs(one.worse_by or 0.0))}{errors}"
+    return f"{nats(abs(one.worse_by or 0.0))}{'' if brief else ' nats'}{errors}"
 
 
 def _changed(prediction: Prediction, changed: ChangedResults) -> str:

@@ -34,7 +34,6 @@ from isoflop.sources.columns.loss_scale import LossScale
 from isoflop.sources.findings.clusters import MIXED_GROUPS
 from isoflop.sources.findings.run_places import with_places
 from isoflop.sources.findings.training import training_findings
-from isoflop.sources.measure import IN_NATS
 from isoflop.sources.recount import ConventionFit
 from isoflop.sources.source import Pool, Source, SweepSource
 from isoflop.store import Standing, run_cells
@@ -172,7 +171,7 @@ def summarize(
         scope=_scope(source, n_budgets),
         source=source,
         fit=fit,
-        answer=answer(fit, targets, n_budgets, loss=scale.what).and_then(_verdicts(source, confirmations)),
+        answer=answer(fit, targets, n_budgets, loss=scale.what).and_then(told(confirmations)),
         targets=targets,
         findings=unless_wrong(
             (
@@ -211,12 +210,6 @@ def _confirmations(source: Source | Pool) -> tuple[Confirmation, ...]:
         for one in judge(part.predictions, part.cells):
             found.setdefault(one.prediction.run_id, one)
     return tuple(found.values())
-
-
-def _verdicts(source: Source | Pool, confirmations: tuple[Confirmation, ...]) -> Iterator[str]:
-    """What came of confirm runs: of the loss in nats, which predictions are of, whatever is fitted here."""
-    head = "" if source.fitted == IN_NATS else "In nats per token: "
-    return (f"{head}{sentence}" for sentence in told(confirmations))
 
 
 def _of_fit(source: Source | Pool, fit: SweepFit, scale: LossScale) -> Iterator[Finding]:
