@@ -24,7 +24,7 @@ test: $(VENV)/.installed-test ## the whole suite: 9 minutes on two cores
 	$(PYTEST)
 
 test-hf: $(VENV)-hf/.installed ## exported models in transformers, lm-evaluation-harness and gguf, offline: a minute; in an environment of its own
-	$(VENV)-hf/bin/python -m pytest tests/hf
+	$(VENV)-hf/bin/python -m pytest tests/hf tests/corpus/test_corpus_hugging_face.py
 
 check: lint ## linters, types and the tests that are not slow: under 90 seconds there
 	$(PYTEST) -m "not slow"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -84,8 +85,8 @@ def measure_runs(
     with sweep_lock(lock_path(db, name), name), open_store(db, write=True) as store:
         runs = trained_runs(file, db, artifacts) if choice is None else [trained_run(file, db, artifacts, choice)]
         for number, run in enumerate(runs):
-            on_progress(number, len(runs), run.run.run_id)
-            yield _measured(store, run, artifacts, what, texts, alone=choice is not None)
+            begin = partial(on_progress, number, len(runs), run.run.run_id)
+            yield _measured(store, run, artifacts, what, texts, alone=choice is not None, begin=begin)
         on_progress(len(runs), len(runs), "")
 
 
@@ -137,6 +138,7 @@ def _measured(
     texts: Sequence["ForeignText"],
     *,
     alone: bool,
+    begin: Callable[[], None],
 ) -> Measured:
     from isoflop.train.abilities import probe_metrics, probe_set, text_metric
     from isoflop.train.model_for_use import model_for_use
@@ -151,6 +153,7 @@ def _measured(
         return Measured(run, known, left_out=left_out)
     if not run.weights.is_file() and not alone:
         return Measured(run, known, hint=_hint(run), left_out=left_out)
+    begin()
     model = model_for_use(run.require_weights(), run.run, what.device)
     new = list(probe_metrics(model, corpus)) if asked else []
     new += [text_metric(model, text, tokenizer_of(corpus)) for text in missing]
