@@ -24,6 +24,7 @@ from isoflop.files import write_atomically
 NOTE_SECONDS = 10.0
 
 _FOLDER, _SPLIT, _DONE, _SIDES, _LINES = "unfinished", "split.json", "done.json", "sides.npy", "lines.npy"
+_IN_FILES = "in-files.npy"
 
 
 class Written(BaseModel):
@@ -130,10 +131,10 @@ class Journal:
         try:
             note = _SplitNote.model_validate_json((self._folder / _SPLIT).read_bytes())
             done = Done.model_validate_json((self._folder / _DONE).read_bytes())
-            sides, hashes = np.load(self._folder / _SIDES), np.load(self._folder / _LINES)
+            sides, hashes, in_files = (np.load(self._folder / name) for name in (_SIDES, _LINES, _IN_FILES))
         except (OSError, ValueError, EOFError, ValidationError):
             return None
-        split = Split(note.rule, sides, note.n_documents, note.n_duplicates, note.n_bytes, note.cut)
+        split = Split(note.rule, sides, in_files, note.n_documents, note.n_duplicates, note.n_bytes, note.cut)
         return Notes(split, LineSet(hashes, note.mask), done)
 
     def note(self, notes: Notes) -> None:
@@ -167,5 +168,6 @@ class Journal:
             mask=notes.lines.mask,
         )
         np.save(folder / _SIDES, split.sides)
+        np.save(folder / _IN_FILES, split.n_in_file)
         np.save(folder / _LINES, notes.lines.hashes)
         write_atomically(folder / _SPLIT, note.model_dump_json().encode())

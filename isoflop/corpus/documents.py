@@ -83,8 +83,16 @@ class Source:
     parts: tuple[Part, ...] = ()
     is_text: bool = True
 
-    def documents(self, on_empty: Callable[[], None] | None = None) -> Iterator[Document]:
-        """Every document with text of every file, one at a time; the same in the same order whenever it is asked.
+    def documents_of(self, number: int) -> Iterator[Document]:
+        """The documents with text of one file.
+
+        Raises:
+            IsoflopError: the file is gone, unreadable or not of its format.
+        """
+        return (document for document in self.reader(self.files[number]) if document.text)
+
+    def documents(self, on_empty: Callable[[], None] | None = None) -> Iterator[tuple[int, Document]]:
+        """Every document with text, one at a time, and the number of its file; the same whenever it is asked.
 
         `on_empty` hears of each record without text.
 
@@ -92,11 +100,11 @@ class Source:
             IsoflopError: a file is gone, unreadable or not of its format, or no record has text.
         """
         n_empty, found = 0, False
-        for file in self.files:
+        for number, file in enumerate(self.files):
             for document in self.reader(file):
                 if document.text:
                     found = True
-                    yield document
+                    yield number, document
                 else:
                     n_empty += 1
                     if on_empty is not None:

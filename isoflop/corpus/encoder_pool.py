@@ -1,5 +1,8 @@
 """One process per core that encodes batches of documents; results come back in the order of the documents.
 
+This process encodes too, in a thread, because the library works without Python's lock: two processes are this one and
+another. The others start while the corpus is still read for its split.
+
 Processes of our own with a pipe each, rather than multiprocessing's: they end by themselves when this process dies, one
 that dies is noticed at once, and they import nothing of the program that builds the corpus.
 """
@@ -12,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from multiprocessing.connection import Pipe
 
 from isoflop.corpus.document_batches import Batch, Encoded, batches, encode_batch
@@ -19,6 +23,7 @@ from isoflop.corpus.documents import Document
 from isoflop.corpus.encoder_process import Setup
 from isoflop.corpus.line_set import LineSet
 from isoflop.corpus.tokenizer import Tokenizer
+from isoflop.corpus.tokenizer_choice import BpeToTrain
 from isoflop.errors import IsoflopError
 
 # Starting processes takes about as long as encoding this much text.
@@ -36,34 +41,58 @@ class EncoderDiedError(IsoflopError):
     """A process that encodes has died; what is written is as good as before."""
 
 
-@contextmanager
-def encoder(tokenizer: Tokenizer, lines: LineSet, *, processes: int, n_bytes: int) -> Iterator[Encode]:
-    """What encodes about `n_bytes` of text, with that many processes where they are worth their start.
+class EncoderPool:
+    """Processes that are started, and wait for a tokenizer."""
 
-    The byte tokenizer is as fast as reading and stays in this process.
-    """
-    if processes == 1 or tokenizer.file is None or tokenizer.separator is None or n_bytes < SMALLEST_SHARED_BYTES:
-        yield lambda documents: (encode_batch(tokenizer, lines, batch) for batch in batches(documents))
-        return
-    setup = Setup(tokenizer.file, tokenizer.name, tokenizer.vocab_size, tokenizer.separator, lines)
-    with ExitStack() as started:
-        threads = ThreadPoolExecutor(processes)
-        started.callback(threads.shutdown)
-        free = queue.SimpleQueue[_EncoderProcess]()
-        for _ in range(processes):
-            process = _EncoderProcess(setup)
-            started.callback(process.end)
-            free.put(process)
-        started.callback(threads.shutdown, wait=False, cancel_futures=True)
+    def __init__(self, started: "list[_EncoderProcess]") -> None:
+        self._started = started
+
+    @contextmanager
+    def encoder(self, tokenizer: Tokenizer, lines: LineSet) -> Iterator[Encode]:
+        """What encodes documents, and tells which of the held-out `lines` they have."""
+        here = partial(encode_batch, tokenizer, lines)
+        if not self._started:
+            yield lambda documents: map(here, batches(documents))
+            return
+        assert tokenizer.file is not None and tokenizer.separator is not None  # as `encoder_pool` looked at
+        setup = Setup(tokenizer.file, tokenizer.name, tokenizer.vocab_size, tokenizer.separator, lines)
+        free = queue.SimpleQueue[Callable[[Batch], Encoded]]()
+        for process in self._started:
+            process.setup = setup
+            free.put(process.encode)
+        free.put(here)
 
         def encode(batch: Batch) -> Encoded:
-            process = free.get()
+            encoder = free.get()
             try:
-                return process.encode(batch)
+                return encoder(batch)
             finally:
-                free.put(process)
+                free.put(encoder)
 
-        yield lambda documents: _in_order(threads, encode, documents, most=2 * processes)
+        n_encoders = len(self._started) + 1
+        with ThreadPoolExecutor(n_encoders) as threads:
+            try:
+                yield lambda documents: _in_order(threads, encode, documents, most=2 * n_encoders)
+            finally:
+                for process in self._started:
+                    process.end()  # an answer that nobody waits for
+                threads.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def encoder_pool(tokenizer: Tokenizer | BpeToTrain, *, processes: int, n_bytes: int) -> Iterator[EncoderPool]:
+    """A pool for the tokenizer and about `n_bytes` of text, with no process but this one where more are not worth it.
+
+    The byte tokenizer is as fast as reading, and tokens that are ready are only copied.
+    """
+    has_file = isinstance(tokenizer, BpeToTrain) or (tokenizer.file is not None and tokenizer.separator is not None)
+    n_started = processes - 1 if has_file and n_bytes >= SMALLEST_SHARED_BYTES else 0
+    with ExitStack() as stack:
+        started: list[_EncoderProcess] = []
+        for _ in range(n_started):
+            started.append(_EncoderProcess())
+            stack.callback(started[-1].end)
+        yield EncoderPool(started)
 
 
 def _in_order(
@@ -79,7 +108,14 @@ def _in_order(
 
 
 class _EncoderProcess:
-    def __init__(self, setup: Setup) -> None:
+    """A process that encodes.
+
+    Attributes:
+        setup: what it must be told before its first batch.
+    """
+
+    def __init__(self) -> None:
+        self.setup: Setup | None = None
         self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603
@@ -89,13 +125,12 @@ class _EncoderProcess:
                 process_group=0,  # Ctrl-C is for the builder, which ends this process
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
-        self._setup: Setup | None = setup
 
     def encode(self, batch: Batch) -> Encoded:
         try:
-            if self._setup is not None:
-                self._pipe.send(self._setup)
-                self._setup = None
+            if self.setup is not None:
+                self._pipe.send(self.setup)
+                self.setup = None
             self._pipe.send(batch)
             answer = self._pipe.recv()
         except (EOFError, OSError):

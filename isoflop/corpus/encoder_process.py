@@ -5,7 +5,7 @@ from multiprocessing.connection import Connection
 
 from isoflop.corpus.document_batches import Batch, encode_batch
 from isoflop.corpus.line_set import LineSet
-from isoflop.corpus.tokenizer_file import saved_tokenizer
+from isoflop.corpus.tokenizer_file import saved_tokenizer, tokenizers_library
 from isoflop.errors import IsoflopError
 
 
@@ -22,6 +22,7 @@ class Setup:
 
 def serve(descriptor: int) -> None:
     """Answers each batch of documents that comes through the pipe with what became of it, or message and hint."""
+    tokenizers_library()  # it takes a while to load, and the setup to come
     with Connection(descriptor) as pipe:
         try:
             setup: Setup = pipe.recv()

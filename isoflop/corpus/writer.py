@@ -15,7 +15,7 @@ from isoflop.corpus.building import Meter, OnProgress, Stage
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH, MANIFEST_NAME, Manifest
 from isoflop.corpus.document_batches import as_utf8
 from isoflop.corpus.documents import Document, Source
-from isoflop.corpus.encoder_pool import Encode, encoder
+from isoflop.corpus.encoder_pool import Encode, EncoderPool, encoder_pool
 from isoflop.corpus.line_set import LineSet, is_near_duplicate, line_set
 from isoflop.corpus.part_sides import PartSides
 from isoflop.corpus.part_streams import SideWriter, room_for_parts
@@ -65,6 +65,20 @@ def write_corpus(
     Raises:
         IsoflopError: a file is unreadable or is not text, nothing can be held out, or the text cannot be encoded.
     """
+    n_bytes = sum(file.n_bytes for file in source.files)
+    with encoder_pool(tokenizer, processes=how.processes, n_bytes=n_bytes) as pool:
+        return _written(folder, source, tokenizer, pool, heldout_fraction=heldout_fraction, how=how)
+
+
+def _written(
+    folder: Path | None,
+    source: Source,
+    tokenizer: Tokenizer | BpeToTrain,
+    pool: EncoderPool,
+    *,
+    heldout_fraction: float,
+    how: Writing,
+) -> Manifest:
     journal = Journal(folder, how.note_seconds)
     begun = _noted(folder, journal.read(), source, tokenizer, how=how) if folder is not None else None
     if begun is None:
@@ -72,7 +86,7 @@ def write_corpus(
     ready, split, done = begun.tokenizer, begun.split, begun.done
     final = () if source.parts else done.streams[0].shard_tokens
     with (
-        encoder(ready, begun.lines, processes=how.processes, n_bytes=split.n_bytes) as encode,
+        pool.encoder(ready, begun.lines) as encode,
         room_for_parts(folder, source.parts) as room,
         TokenWriter(folder, "train", ready.dtype, max_tokens=how.shard_tokens, written=final) as train,
         TokenWriter(folder, "heldout", ready.dtype, max_tokens=how.shard_tokens) as heldout,
@@ -203,8 +217,9 @@ def _split(source: Source, heldout_fraction: float, folder: Path | None, how: Wr
         nonlocal n_empty
         n_empty += 1
 
-    documents = source.documents(on_empty)
-    split = split_documents(documents, heldout_fraction=heldout_fraction, on_read=on_read, folder=folder)
+    split = split_documents(
+        source, heldout_fraction=heldout_fraction, on_read=on_read, on_empty=on_empty, folder=folder
+    )
     return sides.applied(split), n_empty
 
 
@@ -237,7 +252,7 @@ def _trained(tokenizer: Tokenizer | BpeToTrain, source: Source, split: Split, ho
 
 
 def _texts(source: Source, split: Split, side: Side) -> Iterator[bytes]:
-    return (document.text for document in split.of_side(source.documents(), side))
+    return (document.text for document in split.of_side(source, side))
 
 
 def _write_train(
@@ -246,7 +261,7 @@ def _write_train(
     """Which of the held-out lines are in the training text, all of which is written."""
     done, shared = begun.done, begun.done.shared_lines(len(begun.lines.hashes))
     meter = Meter(how.on_progress, Stage.TOKENISING, begun.split.n_bytes, done.n_bytes)
-    rest = islice(begun.split.of_side(source.documents(), Side.TRAIN), done.n_documents, None)
+    rest = begun.split.of_side(source, Side.TRAIN, skip=done.n_documents)
     for batch in encode(rest):
         train.write(batch)
         shared[batch.shared] = True
@@ -270,7 +285,7 @@ class _Held:
         """Those that are no near-duplicates of the training text."""
         # One document repeats itself as its author meant it to, and tokens have no lines.
         keeps_all = self.split.rule == "by_position" or not self.source.is_text
-        for document in self.split.of_side(self.source.documents(), Side.HELDOUT):
+        for document in self.split.of_side(self.source, Side.HELDOUT):
             if keeps_all or not is_near_duplicate(document.text, self.lines, self.shared):
                 yield document
 

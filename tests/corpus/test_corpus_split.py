@@ -1,4 +1,6 @@
 import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,9 @@ import pytest
 
 from isoflop.corpus import Corpus, Manifest
 from isoflop.corpus.digests import DocumentDigests
+from isoflop.corpus.documents import Document, Source, SourceFile
 from isoflop.corpus.line_set import is_near_duplicate, line_set
+from isoflop.corpus.split import Side, split_documents
 from isoflop.corpus.tokenizer import BYTE
 from isoflop.errors import IsoflopError
 
@@ -43,6 +47,35 @@ def test_about_the_asked_share_of_the_documents_is_held_out(build) -> None:
     # Four standard deviations of a binomial.
     assert abs(manifest.n_heldout_documents - 400) < 4 * (2000 * 0.2 * 0.8) ** 0.5
     assert manifest.split == "by_hash"
+
+
+def test_documents_of_a_side_come_without_reading_files_that_have_none_of_it() -> None:
+    held = {"b": [1], "d": [0, 2]}
+    names = "abcd"
+    read: list[str] = []
+
+    def reader(file: SourceFile) -> Iterator[Document]:
+        read.append(file.name)
+        yield Document(file.path, 0, b"")  # a record without text counts for nothing
+        yield from (Document(file.path, number, text(number + 10 * names.index(file.name))) for number in range(3))
+
+    source = Source("four files", None, tuple(SourceFile(name, name, 1, 0) for name in names), reader)
+    sides = [[Side.HELDOUT if number in held.get(name, ()) else Side.TRAIN for number in range(3)] for name in names]
+    found = split_documents(source, heldout_fraction=0.5, on_read=lambda document: None)
+    split = replace(found, sides=np.array(sides, np.uint8).ravel())
+    assert found.n_in_file.tolist() == [3, 3, 3, 3]
+
+    def places(side: Side, skip: int) -> list[tuple[str, int]]:
+        read.clear()
+        return [(document.path, document.start) for document in split.of_side(source, side, skip)]
+
+    assert places(Side.HELDOUT, 0) == [("b", 1), ("d", 0), ("d", 2)]
+    assert read == ["b", "d"]
+    train = places(Side.TRAIN, 0)
+    assert read == list(names) and len(train) == 9
+    for skip in range(10):
+        assert places(Side.TRAIN, skip) == train[skip:]
+    assert places(Side.TRAIN, 4) and read == ["b", "c", "d"]
 
 
 def test_a_document_stays_on_its_side_when_names_and_neighbours_change(build) -> None:

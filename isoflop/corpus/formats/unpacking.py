@@ -4,9 +4,10 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from isoflop.corpus.documents import SourceFile, unreadable
@@ -30,7 +31,11 @@ class _Stream(Protocol):
 
 def is_packed(path: str) -> bool:
     """Whether the name ends as that of a compressed file."""
-    return PurePath(path).suffix.lower() in _OPENERS
+    return _suffix(path) in _OPENERS
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122 - a tenth of what a Path takes, for every document
 
 
 def open_unpacked(file: SourceFile) -> BinaryIO:
@@ -45,7 +50,7 @@ def open_unpacked(file: SourceFile) -> BinaryIO:
         opened = Path(file.path).open("rb")  # noqa: SIM115 - the caller closes the stream
         if not is_packed(file.path):
             return opened
-        kind, unpack = _OPENERS[PurePath(file.path).suffix.lower()]
+        kind, unpack = _OPENERS[_suffix(file.path)]
         unpacked = _Unpacked(opened, unpack(opened, file.path), kind, file)
         if not file.n_bytes:
             # Not even what packs nothing is empty; gzip and bz2 of the standard library take it for that.
