@@ -6,25 +6,18 @@ Each input is drawn by its own seed: documents or tokens in one of the formats, 
 under keys that do not fit; and then perhaps damaged, byte by byte. The corpus is opened as `plan` does. Anything but a
 corpus whose shards are intact or an IsoflopError of one line with the file in it is a find: another exception, a
 warning, something left of a corpus that was refused, a file accepted although its end is cut off, more than
-LIMIT_SECONDS. Exits with 1 if there are any. --keep leaves the inputs that were finds in a folder.
+20 seconds. Exits with 1 if there are any. --keep leaves the inputs that were finds in a folder.
 """
 
-import argparse
 import bz2
-import faulthandler
 import gzip
 import json
 import lzma
 import random
 import shutil
-import signal
 import struct
 import sys
-import tempfile
-import time
-import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from fuzz import flipped_bits, fuzz, lost_piece, repeated_piece, what_was_raised
 from pyarrow import parquet
 from pydantic import ValidationError
 
@@ -40,7 +34,6 @@ from isoflop.corpus.integrity import fingerprint_of
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
-LIMIT_SECONDS = 20
 WORDS = ("frontier", "Ärger", "日本", "a", "\U0001f600", "x" * 300, "return None", "\n", "\r\n", "\t", "<|endoftext|>")
 ODD = (None, "", " ", "\0", "\ud800", "\ufeff", 7, -1.5, True, [], ["a"], {}, {"text": "a"}, "a" * 100_000)
 KINDS = (
@@ -60,20 +53,25 @@ class Drawn:
     """One garbled input.
 
     Attributes:
-        how: what it is and what was done to it, in words.
-        files: content by name.
+        steps: what it is and what was done to it, in words.
+        contents: its files by name.
         corpus: the keys of [corpus], without its paths.
         tokenizer: the keys of [tokenizer].
         has_an_end: whether the first file says where it ends, so that none of it can be missed.
         must_fail: whether it must not be accepted.
     """
 
-    how: list[str]
-    files: dict[str, bytes]
+    steps: list[str]
+    contents: dict[str, bytes]
     corpus: dict[str, Any]
     tokenizer: dict[str, Any] = field(default_factory=dict)
     has_an_end: bool = False
     must_fail: bool = False
+
+    @property
+    def how(self) -> str:
+        """What was done to it."""
+        return ", ".join(self.steps)
 
 
 def drawn(seed: int, index: int) -> Drawn:
@@ -82,16 +80,16 @@ def drawn(seed: int, index: int) -> Drawn:
     case = draw.choice(DRAWERS)(draw)
     if draw.random() < 0.15:
         _odd_key(draw, case)
-    name = next(iter(case.files))
-    if draw.random() < 0.2 and case.files[name]:
-        case.how.append("cut off")
-        case.files[name] = case.files[name][: draw.randrange(len(case.files[name]))]
+    name = next(iter(case.contents))
+    if draw.random() < 0.2 and case.contents[name]:
+        case.steps.append("cut off")
+        case.contents[name] = case.contents[name][: draw.randrange(len(case.contents[name]))]
         case.must_fail = case.has_an_end
         return case
     for _ in range(draw.choice((0, 0, 1, 1, 3))):
-        name, damage = draw.choice(list(case.files)), draw.choice(DAMAGES)
-        case.how.append(f"{damage.__name__.strip('_')} of {name}")
-        case.files[name] = damage(draw, case.files[name])
+        name, damage = draw.choice(list(case.contents)), draw.choice(DAMAGES)
+        case.steps.append(f"{damage.__name__.strip('_')} of {name}")
+        case.contents[name] = damage(draw, case.contents[name])
     return case
 
 
@@ -252,12 +250,12 @@ def _megatron(draw: random.Random) -> Drawn:
 
 def _mixture(draw: random.Random) -> Drawn:
     one, other = draw.choice(DRAWERS[:-1])(draw), draw.choice(DRAWERS[:-1])(draw)
-    files = {f"a/{name}": content for name, content in one.files.items()}
-    files |= {f"b/{name}": content for name, content in other.files.items()}
+    files = {f"a/{name}": content for name, content in one.contents.items()}
+    files |= {f"b/{name}": content for name, content in other.contents.items()}
     weights = draw.choice(((1, 1), (1, 1000), (0.3, 0.7), (1e-9, 1)))
     parts = [{**case.corpus, "paths": [place], "weight": weight}
              for case, place, weight in zip((one, other), "ab", weights, strict=True)]  # fmt: skip
-    return Drawn(["mixture", *one.how, *other.how], files, {"mix": parts}, must_fail=one.must_fail or other.must_fail)
+    return Drawn(["mixture", *one.steps, *other.steps], files, {"mix": parts}, must_fail=one.must_fail or other.must_fail)
 
 
 # A drawer of files of tokenizers belongs here: Drawn.tokenizer takes the keys that name one of `files`.
@@ -275,28 +273,10 @@ def _odd_key(draw: random.Random, case: Drawn) -> None:
         ("heldout", "x.bin"), ("heldout", "gone"), ("heldout_fraction", 0.4), ("bytes_per_token", 4.0),
         ("pattern", "*"), ("format", "megatron"), ("pattern", "**/*.{txt,gz}"),
     ))  # fmt: skip
-    case.how.append(f"{key} = {value!r}")
+    case.steps.append(f"{key} = {value!r}")
     case.corpus[key] = value
     if key == "pattern" and value != "*":
         case.has_an_end = case.must_fail = False  # the file may not be among those that are read
-
-
-def _flipped_bits(draw: random.Random, content: bytes) -> bytes:
-    garbled = bytearray(content)
-    for _ in range(draw.choice((1, 1, 4, 40)) if garbled else 0):
-        garbled[draw.randrange(len(garbled))] ^= 1 << draw.randrange(8)
-    return bytes(garbled)
-
-
-def _lost_piece(draw: random.Random, content: bytes) -> bytes:
-    start = draw.randrange(len(content) + 1)
-    return content[:start] + content[start + draw.choice((1, 10, 1000)) :]
-
-
-def _repeated_piece(draw: random.Random, content: bytes) -> bytes:
-    start = draw.randrange(len(content) + 1)
-    piece = content[start : start + draw.choice((1, 10, 100))]
-    return content[:start] + piece * draw.choice((2, 50)) + content[start:]
 
 
 def _added_bytes(draw: random.Random, content: bytes) -> bytes:
@@ -323,17 +303,13 @@ def _overwritten_number(draw: random.Random, content: bytes) -> bytes:
 
 
 DAMAGES: tuple[Callable[[random.Random, bytes], bytes], ...] = (
-    _flipped_bits, _flipped_bits, _lost_piece, _repeated_piece, _added_bytes, _overwritten_number,
+    flipped_bits, flipped_bits, lost_piece, repeated_piece, _added_bytes, _overwritten_number,
 )  # fmt: skip
-
-
-class TooSlowError(Exception):
-    """An input that took more than LIMIT_SECONDS."""
 
 
 def why_wrong(case: Drawn, folder: Path) -> tuple[str | None, str]:
     """What is wrong with what becomes of an input, None for nothing; and `built`, or the error it gave."""
-    for name, content in case.files.items():
+    for name, content in case.contents.items():
         (folder / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "in" / name).write_bytes(content)
     root = folder / "root"
@@ -361,10 +337,8 @@ def _outcome(case: Drawn, base: Path, root: Path) -> tuple[str | None, str]:
             corpus = open_corpus(spec, tokenizer, root=root, base=base)
     except IsoflopError as error:
         return _fault_of(error, base), error.message
-    except TooSlowError:
-        return "too slow", _where()
     except Exception as error:  # every kind is a find
-        return f"{type(error).__name__}: {str(error)[:100]}", _where()
+        return what_was_raised(error)
     if fingerprint_of(corpus) != corpus.manifest.fingerprint:
         return "shards that are not those of the fingerprint", "built"
     largest = max(int(shard.max()) for stream in (corpus.train, corpus.heldout) for shard in stream.shards)
@@ -385,53 +359,6 @@ def _fault_of(error: IsoflopError, base: Path) -> str | None:
     return None if str(base) in error.message or error.message.startswith(of_all) else "an error without its file"
 
 
-def _where() -> str:
-    frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(sys.exc_info()[2])]
-    return " < ".join(reversed(frames[-6:]))
-
-
-def _ring(*_: object) -> None:
-    raise TooSlowError
-
-
-def main() -> int:
-    """The exit status: 1 if there is a find."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--cases", type=int, default=10_000, help="how many")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="the first input")
-    parser.add_argument("--only", type=int, help="this input alone")
-    parser.add_argument("--keep", type=Path, help="where to leave the inputs that are finds")
-    options = parser.parse_args()
-    indices = range(options.first, options.first + options.cases) if options.only is None else [options.only]
-    faulthandler.enable()
-    signal.signal(signal.SIGALRM, _ring)
-    outcomes: Counter[str] = Counter()
-    finds: dict[str, list[str]] = {}
-    begun, slowest = time.perf_counter(), (0.0, 0)
-    with tempfile.TemporaryDirectory() as name:
-        for index in indices:
-            case = drawn(options.seed, index)
-            start = time.perf_counter()
-            signal.alarm(LIMIT_SECONDS)
-            wrong, said = why_wrong(case, Path(name))
-            signal.alarm(0)
-            slowest = max(slowest, (time.perf_counter() - start, index))
-            outcomes["find" if wrong else said if said == "built" else "refused"] += 1
-            if wrong:
-                finds.setdefault(f"{wrong}\n    {said}", []).append(f"{index} ({', '.join(case.how)})")
-                for file, content in case.files.items() if options.keep else ():
-                    kept = options.keep / str(index) / file
-                    kept.parent.mkdir(parents=True, exist_ok=True)
-                    kept.write_bytes(content)
-            elif options.only is not None:
-                print(f"{', '.join(case.how)}: {said}")
-    for what, where in sorted(finds.items(), key=lambda item: -len(item[1])):
-        print(f"{len(where)} times: {what}\n    inputs {'; '.join(where[:4])}")
-    took = f"{time.perf_counter() - begun:.0f} s, the slowest {slowest[0]:.1f} s (input {slowest[1]})"
-    print(f"seed {options.seed}: {dict(outcomes)} of {len(indices)} inputs in {took}")
-    return 1 if finds else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    description = (__doc__ or "").partition("\n")[0]
+    sys.exit(fuzz(description, accepted="built", drawn=lambda seed, index, _: drawn(seed, index), why_wrong=why_wrong))

@@ -1,15 +1,14 @@
 """Whether `fit` has an answer or one sentence for every table, however odd: thousands of garbled ones, in process.
 
-    OMP_NUM_THREADS=1 python benchmarks/fuzz_tables.py [--tables 10000] [--seed 0] [--only INDEX] [--keep FOLDER]
+    OMP_NUM_THREADS=1 python benchmarks/fuzz_tables.py [--cases 10000] [--seed 0] [--only INDEX] [--keep FOLDER]
 
 Each table is drawn by its own seed: runs of a known surface, odd cells, columns and rows among them; written in one of
 the formats, encodings and compressions; and then perhaps damaged, byte by byte. `fit` reads it, fits it, and writes its
 JSON document and its report for a terminal. Anything but that or an IsoflopError is a find: another exception, a
-warning of numpy's, NaN or Infinity in the document, an error of several lines, more than LIMIT_SECONDS. Exits with 1 if
+warning of numpy's, NaN or Infinity in the document, an error of several lines, more than 20 seconds. Exits with 1 if
 there are any. --keep leaves the tables that were finds in a folder.
 """
 
-import argparse
 import bz2
 import csv
 import gzip
@@ -18,20 +17,16 @@ import json
 import lzma
 import math
 import random
-import signal
 import sys
-import tempfile
-import time
-import traceback
 import warnings
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from fuzz import flipped_bits, fuzz, lost_piece, repeated_piece, what_was_raised
 from rich.console import Console
 
 from isoflop.cli.request import Request, read_and_fit
@@ -40,7 +35,6 @@ from isoflop.report.fit_document import fit_document
 from isoflop.report.terminal import print_summary
 from isoflop.view.document import dumps
 
-LIMIT_SECONDS = 20
 COLUMNS = ("budget_flops", "n_params", "n_tokens", "loss")
 OPTIONAL = ("loss_se", "trunk", "seed", "tokenizer", "param_count", "note", "", "Unnamed: 0", "unique_tokens", "N")
 ALIASES = (
@@ -90,6 +84,11 @@ class Drawn:
     name: str
     content: bytes
     request: Request
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        """Its file by name."""
+        return {self.name: self.content}
 
 
 def drawn(seed: int, index: int, folder: Path) -> Drawn:
@@ -331,26 +330,8 @@ PACKERS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
 )
 
 
-def _flipped_bits(draw: random.Random, content: bytes) -> bytes:
-    changed = bytearray(content)
-    for _ in range(draw.choice((1, 3, 30)) if changed else 0):
-        changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(8)
-    return bytes(changed)
-
-
 def _cut_off(draw: random.Random, content: bytes) -> bytes:
     return content[: draw.randrange(len(content) + 1)]
-
-
-def _lost_piece(draw: random.Random, content: bytes) -> bytes:
-    start = draw.randrange(len(content) + 1)
-    return content[:start] + content[start + draw.choice((1, 2, 20, 500)) :]
-
-
-def _repeated_piece(draw: random.Random, content: bytes) -> bytes:
-    start = draw.randrange(len(content) + 1)
-    piece = content[start : start + draw.choice((1, 10, 100))]
-    return content[:start] + piece * draw.choice((2, 50)) + content[start:]
 
 
 def _added_bytes(draw: random.Random, content: bytes) -> bytes:
@@ -374,12 +355,8 @@ def _added_bytes(draw: random.Random, content: bytes) -> bytes:
 
 
 DAMAGES: tuple[Callable[[random.Random, bytes], bytes], ...] = (
-    _flipped_bits, _cut_off, _lost_piece, _repeated_piece, _added_bytes,
+    flipped_bits, _cut_off, lost_piece, repeated_piece, _added_bytes,
 )  # fmt: skip
-
-
-class TooSlowError(Exception):
-    """A table that took more than LIMIT_SECONDS."""
 
 
 def why_wrong(table: Drawn, folder: Path) -> tuple[str | None, str]:
@@ -396,10 +373,8 @@ def why_wrong(table: Drawn, folder: Path) -> tuple[str | None, str]:
     except IsoflopError as error:
         lines = error.message.count("\n") + error.hint.count("\n")
         return ("an error of several lines" if lines or not error.hint else None), error.message
-    except TooSlowError:
-        return "too slow", _where()
     except Exception as error:  # every kind is a find
-        return f"{type(error).__name__}: {str(error)[:100]}", _where()
+        return what_was_raised(error)
     return None, "answered"
 
 
@@ -407,51 +382,6 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} in JSON")
 
 
-def _where() -> str:
-    frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(sys.exc_info()[2])]
-    return " < ".join(reversed(frames[-6:]))
-
-
-def _ring(*_: object) -> None:
-    raise TooSlowError
-
-
-def main() -> int:
-    """The exit status: 1 if there is a find."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--tables", type=int, default=10_000, help="how many")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="the first table")
-    parser.add_argument("--only", type=int, help="this table alone")
-    parser.add_argument("--keep", type=Path, help="where to leave the tables that are finds")
-    options = parser.parse_args()
-    indices = range(options.first, options.first + options.tables) if options.only is None else [options.only]
-    signal.signal(signal.SIGALRM, _ring)
-    outcomes: Counter[str] = Counter()
-    finds: dict[str, list[str]] = {}
-    begun, slowest = time.perf_counter(), (0.0, 0)
-    with tempfile.TemporaryDirectory() as name:
-        for index in indices:
-            table = drawn(options.seed, index, Path(name))
-            start = time.perf_counter()
-            signal.alarm(LIMIT_SECONDS)
-            wrong, said = why_wrong(table, Path(name))
-            signal.alarm(0)
-            slowest = max(slowest, (time.perf_counter() - start, index))
-            outcomes["answered" if said == "answered" else "find" if wrong else "refused"] += 1
-            if wrong:
-                finds.setdefault(f"{wrong}\n    {said}", []).append(f"{index} ({table.how})")
-                if options.keep:
-                    options.keep.mkdir(exist_ok=True)
-                    (options.keep / f"{index}-{table.name}").write_bytes(table.content)
-            elif options.only is not None:
-                print(f"{table.how}: {said}")
-    for what, where in sorted(finds.items(), key=lambda item: -len(item[1])):
-        print(f"{len(where)} times: {what}\n    tables {'; '.join(where[:4])}")
-    took = f"{time.perf_counter() - begun:.0f} s, the slowest {slowest[0]:.1f} s (table {slowest[1]})"
-    print(f"seed {options.seed}: {dict(outcomes)} of {len(indices)} tables in {took}")
-    return 1 if finds else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    description = (__doc__ or "").partition("\n")[0]
+    sys.exit(fuzz(description, accepted="answered", drawn=drawn, why_wrong=why_wrong))
