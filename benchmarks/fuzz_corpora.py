@@ -255,7 +255,9 @@ def _mixture(draw: random.Random) -> Drawn:
     weights = draw.choice(((1, 1), (1, 1000), (0.3, 0.7), (1e-9, 1)))
     parts = [{**case.corpus, "paths": [place], "weight": weight}
              for case, place, weight in zip((one, other), "ab", weights, strict=True)]  # fmt: skip
-    return Drawn(["mixture", *one.steps, *other.steps], files, {"mix": parts}, must_fail=one.must_fail or other.must_fail)
+    return Drawn(
+        ["mixture", *one.steps, *other.steps], files, {"mix": parts}, must_fail=one.must_fail or other.must_fail
+    )
 
 
 # A drawer of files of tokenizers belongs here: Drawn.tokenizer takes the keys that name one of `files`.

@@ -1,6 +1,9 @@
 """Files that are either whole or absent, and folders."""
 
+import fcntl
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Temporary names start with a dot and end with this; nothing ever reads them.
@@ -28,6 +31,24 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def alone_at(lock: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Holds the file `lock`, made with its folder, which one process at a time does; `on_wait` hears that another does.
+
+    Raises:
+        OSError: it cannot be made or locked.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("ab") as file:
+        # The operating system frees it however the process ends.
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def is_folder(path: Path) -> bool:

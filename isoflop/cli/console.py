@@ -50,6 +50,9 @@ class _Lines:
 
     def show(self, at: "Progress") -> None:
         now = time.monotonic()
+        if not at.n_bytes_in_all:
+            print(at.stage, file=sys.stderr)
+            return
         if at.stage != self._stage:
             self._stage, self._begun, self._first = at.stage, now, at.n_bytes
         if now >= self._due:
@@ -74,14 +77,14 @@ class _Bar:
 
     def show(self, at: "Progress") -> None:
         if self._bar is None:
-            if time.monotonic() - self._begun < _BAR_SECONDS:
+            if at.n_bytes_in_all and time.monotonic() - self._begun < _BAR_SECONDS:
                 return
             self._bar = self._started()
         if at.stage != self._stage:
             self._stage = at.stage
             for task in self._bar.task_ids:
                 self._bar.remove_task(task)
-            self._bar.add_task(at.stage, total=at.n_bytes_in_all, completed=at.n_bytes)
+            self._bar.add_task(at.stage, total=at.n_bytes_in_all or None, completed=at.n_bytes)
         self._bar.update(self._bar.task_ids[0], completed=min(at.n_bytes, at.n_bytes_in_all))
 
     def stop(self) -> None:

@@ -1,7 +1,6 @@
 """Builds a corpus once and finds it again: `<root>/<fingerprint>/`, an index of requests, a lock."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.corpus.build_notes import NOTE_SECONDS, Journal
-from isoflop.corpus.building import OnProgress
+from isoflop.corpus.building import OnProgress, Progress, Stage
 from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
 from isoflop.corpus.encoder_pool import EncoderDiedError
 from isoflop.corpus.integrity import has_stamp, is_intact, stamp
@@ -23,7 +22,7 @@ from isoflop.corpus.tokenizer_choice import make_tokenizer, tokenizer_request
 from isoflop.corpus.writer import Writing, write_corpus
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
-from isoflop.files import TEMPORARY_SUFFIX, remove_temporaries, write_atomically
+from isoflop.files import TEMPORARY_SUFFIX, alone_at, remove_temporaries, write_atomically
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
 # Raised when the same files give other tokens than before, so that older index entries are forgotten.
@@ -38,6 +37,7 @@ _OF_THE_READING = {
 _UNFINISHED = "building-"
 # Where what was fetched from elsewhere lies beside the corpora.
 SPOOLS = "spools"
+_LOCK = "lock"
 
 
 def open_corpus(
@@ -72,7 +72,7 @@ def open_corpus(
     if (known := _known_corpus(root, key)) is not None:
         return known
     try:
-        with _lock(root):
+        with alone_at(root / _LOCK, lambda: _hear_wait(on_progress)):
             # Another process may have built it while this one waited for the lock.
             if (known := _known_corpus(root, key)) is not None:
                 return known
@@ -156,7 +156,7 @@ def _tidy(root: Path) -> None:
     """Remove the temporary files of index writers that were killed, if there are any and nobody writes now."""
     index = root / "index"
     if any(index.glob(f".*{TEMPORARY_SUFFIX}")):
-        with contextlib.suppress(OSError), _lock(root):
+        with contextlib.suppress(OSError), alone_at(root / _LOCK):
             remove_temporaries(index)
 
 
@@ -189,13 +189,9 @@ def _check_unchanged(before: Source, after: Source) -> None:
     )
 
 
-@contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / "lock").open("ab") as file:
-        # The operating system frees it however the process ends.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _hear_wait(on_progress: OnProgress | None) -> None:
+    if on_progress is not None:
+        on_progress(Progress(Stage.WAITING, 0, 0))
 
 
 def _request_key(spec: CorpusSpec, tokenizer: TokenizerSpec, source: Source, base: Path) -> str:

@@ -8,6 +8,7 @@ from enum import StrEnum
 class Stage(StrEnum):
     """What a build is busy with, in order."""
 
+    WAITING = "waiting for another command that builds a corpus here"
     READING = "reading the corpus"
     TRAINING = "training the tokenizer"
     TOKENISING = "tokenising the corpus"
@@ -18,7 +19,8 @@ class Progress:
     """Bytes of text that a stage is done with.
 
     Attributes:
-        n_bytes_in_all: of the stage; while the text is read first, the size of its files, which may be compressed.
+        n_bytes_in_all: of the stage, 0 while it waits; while the text is read first, the size of its files, which may
+            be compressed.
     """
 
     stage: Stage

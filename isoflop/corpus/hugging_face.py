@@ -4,7 +4,6 @@ What is fetched lies in a spool, JSON lines under a name from the request, besid
 stream cannot be read again for free, and may differ when it is.
 """
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from isoflop.corpus.documents import Source, SourceFile, source_file
 from isoflop.corpus.formats.json_lines import JsonLinesReader
 from isoflop.corpus.formats.record_faults import no_such_field, not_text
 from isoflop.errors import IsoflopError
-from isoflop.files import remove_temporaries, temporary_name, write_atomically
+from isoflop.files import alone_at, remove_temporaries, temporary_name, write_atomically
 from isoflop.spec import SourceSpec
 
 _FIELD = "text"
@@ -37,7 +36,8 @@ def spooled(spec: SourceSpec, *, base: Path, spools: Path | None, fetch: bool) -
         if not fetch:
             raise _not_here(request)
         try:
-            with _alone_in(spools):
+            with alone_at(spools / "lock"):
+                remove_temporaries(spools)
                 if not path.exists():
                     _fetch(request, path)
         except OSError as error:
@@ -183,13 +183,3 @@ def _not_here(request: _Request) -> IsoflopError:
         f"The dataset {request.name!r} has not been fetched yet.",
         hint="Run `isoflop plan` without --dry-run first: it fetches the text once and keeps it.",
     )
-
-
-@contextmanager
-def _alone_in(spools: Path) -> Iterator[None]:
-    spools.mkdir(parents=True, exist_ok=True)
-    with (spools / "lock").open("ab") as file:
-        # The operating system frees it however the process ends.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        remove_temporaries(spools)
-        yield

@@ -3,7 +3,6 @@
 Where C++ takes the step its product counts too: on some CPUs it is twice as fast as that of torch.
 """
 
-import fcntl
 import hashlib
 import json
 import math
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from isoflop.files import remove_temporaries, write_atomically
+from isoflop.files import alone_at, remove_temporaries, write_atomically
 from isoflop.rundir import Execution
 from isoflop.train.native_step import native_product
 from isoflop.train.precision import configure
@@ -49,9 +48,7 @@ def device_peak(folder: Path, execution: Execution, device_name: str) -> float:
         **({"instructions": execution.instructions} if execution.step == "native" else {}),
     }
     path = folder / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]}.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the workers that start together wait: none is measured beside another
+    with alone_at(folder / ".lock"):  # the workers that start together wait: none is measured beside another
         remove_temporaries(folder)
         known = _read(path, identity)
         if known is not None and abs(time.time() - path.stat().st_mtime) < AGAIN_AFTER:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from isoflop.cli.console import tokenising
+from isoflop.corpus.building import Progress, Stage
 from tests.cli.test_cli_surface import isoflop
 
 SWEEP = """
@@ -139,3 +141,9 @@ def test_a_dry_run_counts_again_where_the_built_corpus_is_damaged(folder: Path, 
     before = snapshot(copy)
     assert document(copy, "--dry-run")["corpus"]["fingerprint"] == shard.parent.name
     assert snapshot(copy) == before
+
+
+def test_a_command_that_waits_for_another_ones_corpus_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with tokenising() as show:
+        show(Progress(Stage.WAITING, 0, 0))
+    assert capsys.readouterr().err == "waiting for another command that builds a corpus here\n"

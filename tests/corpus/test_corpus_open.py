@@ -2,7 +2,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from isoflop.corpus import Corpus, Progress, batch, load_corpus, load_intact, open_corpus
 from isoflop.corpus.integrity import STAMP_NAME
 from isoflop.errors import IsoflopError
+from isoflop.files import alone_at
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
 FILES = CorpusSpec(source="files", paths=("texts",), heldout_fraction=0.1)
@@ -62,6 +65,21 @@ def wait_for(path: Path) -> None:
 
 def built_folders(base: Path) -> list[str]:
     return sorted(path.name for path in (base / "root").iterdir() if path.name not in ("index", "lock"))
+
+
+def test_a_command_that_waits_for_another_builder_says_so(base: Path) -> None:
+    waits, heard = threading.Event(), []
+
+    def hear(at: Progress) -> None:
+        heard.append(at.stage)
+        waits.set()
+
+    with ThreadPoolExecutor(1) as threads:
+        with alone_at(base / "root" / "lock"):
+            opened = threads.submit(open_files, base, on_progress=hear)
+            assert waits.wait(60)
+            assert heard == ["waiting for another command that builds a corpus here"]
+        assert opened.result(60).manifest.n_documents == 200
 
 
 def was_built(base: Path) -> bool:
