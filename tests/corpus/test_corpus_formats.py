@@ -313,6 +313,16 @@ def test_a_parquet_file_that_says_it_is_a_bomb_is_refused_unread(
         opened(tmp_path, source="parquet", paths=["x"])
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("parquet", "is not Parquet: it does not begin with PAR1"), ("arrow", "is not Arrow, or was cut off")],
+)
+def test_a_text_that_is_taken_for_records_is_told_from_damaged_ones(tmp_path: Path, source: str, said: str) -> None:
+    (tmp_path / "x").write_text("A text, whatever its name says.\n")
+    with pytest.raises(IsoflopError, match=said):
+        opened(tmp_path, source=source, paths=["x"])
+
+
 def test_readers_of_every_format_can_be_sent_to_another_process(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("text")
     for source in ("files", "jsonl", "parquet", "arrow"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from isoflop.corpus.documents import Document, SourceFile, unreadable
 from isoflop.corpus.formats.arrow_columns import documents_of, text_column, without_bombs
 from isoflop.corpus.formats.arrow_faults import arrow_damage, in_words
-from isoflop.corpus.formats.record_faults import damaged, pyarrow_missing
+from isoflop.corpus.formats.record_faults import damaged, of_another_format, pyarrow_missing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,10 +74,8 @@ def _is_file(file: SourceFile) -> bool:
         if opened.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
             return True
         if file.n_bytes < len(_END_OF_STREAM):
-            raise damaged(repr(file.path), f"is no Arrow file: it has {file.n_bytes} bytes")
+            raise of_another_format(file.path, "Arrow", f"it has {file.n_bytes} bytes")
         opened.seek(-len(_END_OF_STREAM), 2)
         if opened.read() != _END_OF_STREAM:
-            raise damaged(
-                repr(file.path), "is no Arrow stream, or one that was cut off: its mark of the end is missing"
-            )
+            raise damaged(repr(file.path), "is not Arrow, or was cut off: its mark of the end is missing")
     return False

@@ -9,11 +9,13 @@ from isoflop.corpus.documents import Document, SourceFile, unreadable
 from isoflop.corpus.formats.arrow_columns import ROWS, documents_of, text_column, without_bombs
 from isoflop.corpus.formats.arrow_faults import arrow_damage, in_words
 from isoflop.corpus.formats.parquet_pages import LARGEST_PAGE, page_sizes
-from isoflop.corpus.formats.record_faults import damaged, pyarrow_missing
+from isoflop.corpus.formats.record_faults import damaged, of_another_format, pyarrow_missing
 from isoflop.corpus.formats.unpacking import refuse_bomb
 
 # What of a column comes into memory at a time, beside the page it is in.
 _BUFFER = 1 << 20
+# github.com/apache/parquet-format, File format.
+_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class ParquetReader:
             raise pyarrow_missing(file.path, "a Parquet file") from None
         row = 0
         try:
+            with Path(file.path).open("rb") as text:
+                if text.read(len(_MAGIC)) != _MAGIC:
+                    raise of_another_format(file.path, "Parquet", f"it does not begin with {_MAGIC.decode()}")
             with parquet.ParquetFile(file.path, buffer_size=_BUFFER, pre_buffer=False) as opened:
                 text_column(opened.schema_arrow, self.field, path=file.path)
                 n_rows = opened.metadata.num_rows

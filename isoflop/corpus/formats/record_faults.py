@@ -35,6 +35,11 @@ def damaged(place: str, why: str) -> IsoflopError:
     return IsoflopError(f"{place} {why}.", hint=f"Copy or write the file again, or {LEAVE_OUT}.")
 
 
+def of_another_format(path: str, what: str, why: str) -> IsoflopError:
+    """The error that a file is not what `corpus.source` says."""
+    return IsoflopError(f"{path!r} is not {what}: {why}.", hint=f"Set corpus.source to its format, or {LEAVE_OUT}.")
+
+
 def too_large(place: str) -> IsoflopError:
     """The error that a record is larger than one document may be."""
     return IsoflopError(
