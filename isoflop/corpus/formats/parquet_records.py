@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from isoflop.corpus.documents import Document, SourceFile, unreadable
 from isoflop.corpus.formats.arrow_columns import ROWS, documents_of, text_column, without_bombs
@@ -45,7 +44,7 @@ class ParquetReader:
             with parquet.ParquetFile(file.path, buffer_size=_BUFFER, pre_buffer=False) as opened:
                 text_column(opened.schema_arrow, self.field, path=file.path)
                 n_rows = opened.metadata.num_rows
-                self._refuse_bombs(file, opened.metadata)
+                self._refuse_bombs(file)
                 for batch in opened.iter_batches(ROWS, columns=[self.field], use_threads=False):
                     yield from documents_of(batch.column(0), self.field, file=file, first_row=row)
                     row += batch.num_rows
@@ -56,11 +55,11 @@ class ParquetReader:
         if row != n_rows:
             raise damaged(repr(file.path), f"says that it has {n_rows} rows, and has {row}")
 
-    def _refuse_bombs(self, file: SourceFile, metadata: Any) -> None:
+    def _refuse_bombs(self, file: SourceFile) -> None:
         """Nothing, where no page says that it is a bomb: pyarrow reserves what one says before it looks inside."""
         n_bytes = 0
         with Path(file.path).open("rb") as opened:
-            for size in page_sizes(opened, metadata, self.field):
+            for size in page_sizes(opened, self.field):
                 n_bytes += max(0, size)
                 refuse_bomb(file, n_bytes)
                 if size > LARGEST_PAGE:
