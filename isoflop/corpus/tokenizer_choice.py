@@ -42,7 +42,7 @@ def make_tokenizer(spec: TokenizerSpec, *, base: Path = Path()) -> Tokenizer | B
     """The tokenizer that the sweep file in the folder `base` asks for.
 
     Raises:
-        IsoflopError: its file is missing or malformed, or the library `tokenizers` is not installed.
+        IsoflopError: its file is missing or malformed, or needs the library `tokenizers`, which is not installed.
     """
     if spec.path is not None:
         path = base / spec.path

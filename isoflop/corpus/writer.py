@@ -23,7 +23,7 @@ from isoflop.corpus.shards import TokenWriter, shard_name
 from isoflop.corpus.split import Side, Split, split_documents
 from isoflop.corpus.tokenizer import Tokenizer
 from isoflop.corpus.tokenizer_choice import BpeToTrain
-from isoflop.corpus.tokenizer_file import TOKENIZER_FILE
+from isoflop.corpus.tokenizer_file import TOKENIZER_FILE, tokenizers_library
 from isoflop.corpus_facts import PartCounts
 from isoflop.errors import IsoflopError
 
@@ -65,6 +65,8 @@ def write_corpus(
     Raises:
         IsoflopError: a file is unreadable or is not text, nothing can be held out, or the text cannot be encoded.
     """
+    if isinstance(tokenizer, BpeToTrain):
+        tokenizers_library()  # a library that is missing is told before the text is read
     n_bytes = sum(file.n_bytes for file in source.files)
     with encoder_pool(tokenizer, processes=how.processes, n_bytes=n_bytes) as pool:
         return _written(folder, source, tokenizer, pool, heldout_fraction=heldout_fraction, how=how)

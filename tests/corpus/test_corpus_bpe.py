@@ -331,3 +331,11 @@ def test_a_panic_of_the_library_is_an_error_of_the_file(capfd: pytest.CaptureFix
     with pytest.raises(IsoflopError, match="not a usable"):
         file_tokenizer(json.dumps(content).encode(), kind="file", where="it")
     assert capfd.readouterr().err == ""
+
+
+def test_a_missing_library_is_told_before_the_text_is_read(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    heard: list[object] = []
+    with pytest.raises(IsoflopError, match="need the library tokenizers, which is not installed"):
+        built(base, on_progress=heard.append)
+    assert not heard
