@@ -1,10 +1,10 @@
 """What tokenising costs: beside the library's own batch encoding, with two processes, in memory, and after a kill.
 
-The text is the standard library, as many copies of its documents as make `--mb` (a line of their own in each keeps them
-apart). A 4,096-token BPE is trained on it once; all parts then encode with that file. Each number is the best of
-`--rounds`, the parts taking turns, each in a process of its own; the library has one thread and the same documents.
+The text is the standard library and then the packages installed beside it, up to `--mb`. A 4,096-token BPE is trained
+on it once; all parts then encode with that file. Each number is the best of `--rounds`, the parts taking turns, each
+in a process of its own; the library has one thread and the same documents.
 
-    python benchmarks/tokenising.py [--mb 24] [--rounds 2] [--json]
+    python benchmarks/tokenising.py [--mb 64] [--rounds 2] [--json]
 
 It is not called tokenize.py: the standard library has a module of that name, which a program beside it would hide.
 """
@@ -27,7 +27,7 @@ HELDOUT = 0.02
 def main() -> None:
     """Runs every part and prints what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mb", type=float, default=24, help="size of the text")
+    parser.add_argument("--mb", type=float, default=64, help="size of the text")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print one document")
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -48,16 +48,18 @@ def main() -> None:
 
 
 def write_text(base: Path, n_bytes: int) -> int:
-    """Bytes of the documents written under `base`, one per file of the standard library and copy."""
-    texts = [path.read_bytes() for path in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py"))
-             if "site-packages" not in path.parts and path.stat().st_size]  # fmt: skip
+    """Bytes of the documents written under `base`, one per module: the standard library's first, then packages'."""
+    places = sysconfig.get_paths()
+    library = [path for path in Path(places["stdlib"]).rglob("*.py") if "site-packages" not in path.parts]
+    packages = Path(places["purelib"]).rglob("*.py")
     (base / "texts").mkdir()
-    written = number = 0
-    while written < n_bytes:
-        text = b"# copy %d\n" % (number // len(texts)) + texts[number % len(texts)].replace(b"\0", b"")
+    written = 0
+    for number, path in enumerate([*sorted(library), *sorted(packages)]):
+        text = path.read_bytes().replace(b"\0", b"")
         (base / "texts" / f"{number:06}.txt").write_bytes(text)
         written += len(text)
-        number += 1
+        if written >= n_bytes:
+            break
     return written
 
 
