@@ -79,7 +79,7 @@ def _pieces(
     from isoflop.train.checkpoint import load_weights
     from isoflop.train.generate import prompt_tokens, text_after, within_context
 
-    model = load_weights(trained.require_weights(), trained.run)
+    model = load_weights(trained.require_weights(), trained.run, trained.file)
     tokenizer = run_tokenizer(trained, artifacts)
     read, length = prompt_tokens(tokenizer, prompt), trained.run.shape.context_length
     if len(read) > length:

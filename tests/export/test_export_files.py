@@ -76,11 +76,11 @@ def test_the_separator_is_start_end_and_padding() -> None:
         assert read.token_to_id(separator_text(tokenizer)) == tokenizer.separator
 
 
-@pytest.mark.parametrize("damage", ["cut", "other shape", "no tensors", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "other shape", "other run", "no tensors", "gone"])
 def test_damaged_weights_are_one_sentence_for_both_readers(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "w.safetensors"
     shape = RUN.shape if damage != "other shape" else type(RUN.shape)(**{**RUN.shape.as_dict(), "d_ff": 40})
-    save_weights(path, RUN.run_id, build_model(shape, seed=0))
+    save_weights(path, "0123456789ab" if damage == "other run" else RUN.run_id, build_model(shape, seed=0))
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == "no tensors":
@@ -90,7 +90,10 @@ def test_damaged_weights_are_one_sentence_for_both_readers(tmp_path: Path, damag
     for read in (read_weights, load_weights):
         with pytest.raises(IsoflopError) as caught:
             read(path, RUN)
-        assert "w.safetensors" in caught.value.message and "--again" in caught.value.hint
+        assert "w.safetensors" in caught.value.message and "isoflop run SWEEP --again" in caught.value.hint
+        with pytest.raises(IsoflopError) as caught:
+            read(path, RUN, Path("my sweep.toml"))
+        assert f"`isoflop run 'my sweep.toml' --again {RUN.run_id}`" in caught.value.hint
 
 
 def test_an_export_replaces_nothing_but_an_export_of_the_same_run(tmp_path: Path) -> None:
