@@ -1,6 +1,7 @@
 """What an export is made of, without the libraries that read it (those: tests/hf)."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -125,13 +126,44 @@ def test_a_gguf_of_an_earlier_export_does_not_outlive_it(tmp_path: Path) -> None
     assert [path.name for path in out.iterdir()] == ["config.json"]
 
 
-def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
-    class Full(dict[str, bytes]):
-        def __getitem__(self, name: str) -> bytes:
-            if name == "config.json":
-                raise OSError(28, "No space left on device")
-            return super().__getitem__(name)
+class Full(dict[str, bytes]):
+    """Files of which the last finds no room."""
 
+    def __getitem__(self, name: str) -> bytes:
+        if name == "config.json":
+            raise OSError(28, "No space left on device")
+        return super().__getitem__(name)
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(IsoflopError, match="No space left"):
         write_folder(tmp_path / "out", Full({"a": b"x", "config.json": b"{}"}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("earlier", [{}, {"config.json": b"{}", "a": b"float32", "model.gguf": b"float32"}])
+def test_a_full_disk_leaves_a_folder_that_was_there_as_it_was(tmp_path: Path, earlier: dict[str, bytes]) -> None:
+    for name, content in earlier.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(IsoflopError, match="No space left"):
+        write_folder(tmp_path, Full({"a": b"bfloat16", "config.json": b"{}"}))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
+
+
+@pytest.mark.parametrize("moved", [0, 1], ids=["before its files are moved in", "while they are"])
+def test_an_export_that_was_killed_is_finished_by_the_same_command(tmp_path: Path, moved: int) -> None:
+    files = {"a": b"x", "config.json": json.dumps({"isoflop": {"run_id": "1"}}).encode()}
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    for leftover in (tmp_path / "empty" / f".export.{dead.pid}.tmp", tmp_path / f".new.{dead.pid}.tmp"):
+        write_folder(leftover, files)
+    for name in list(files)[:moved]:
+        (tmp_path / "empty" / f".export.{dead.pid}.tmp" / name).rename(tmp_path / "empty" / name)
+    if moved:
+        with pytest.raises(IsoflopError, match="another run, 1"):
+            refuse_another(tmp_path / "empty", "2")
+    for out in (tmp_path / "empty", tmp_path / "new"):
+        refuse_another(out, "1")
+        write_folder(out, files)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == files
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "new"}
