@@ -48,6 +48,7 @@ class TrainedRun:
         run: the run itself.
         result: what came of it.
         weights: where its weights lie, if they were kept.
+        place: of a confirm run, its size against the predicted optimum.
     """
 
     sweep: SweepSpec
@@ -56,6 +57,7 @@ class TrainedRun:
     run: RunSpec
     result: CompletedResult
     weights: Path
+    place: ConfirmPlace | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -94,7 +96,7 @@ def trained_runs(file: Path, db: Path, artifacts: Path) -> list[TrainedRun]:
     """
 
     def all_of(cells: Sequence[RunCell], optima: Collection[str]) -> list[RunCell]:
-        return list({cell.run_id: cell for cell in reversed(cells)}.values())[::-1]
+        return list({cell.run_id: cell for cell in reversed(cells) if cell.completed}.values())[::-1]
 
     return _of_sweep(file, db, artifacts, all_of)
 
@@ -122,16 +124,23 @@ def _of_sweep(
         completed = [cell for cell in run_cells(cells) if cell.completed is not None]
         if not completed:
             raise IsoflopError(f"No run of the sweep {name!r} completed.", hint=f"`isoflop run {quoted}` trains them.")
-        optima = {one.run_id for one in store.predictions(name) if one.place is ConfirmPlace.OPTIMUM}
-        return [_trained(store, spec, file, artifacts, cell) for cell in choose(run_cells(cells), optima)]
+        places = {one.run_id: one.place for one in store.predictions(name)}
+        optima = {run_id for run_id, place in places.items() if place is ConfirmPlace.OPTIMUM}
+        return [
+            TrainedRun(
+                sweep=spec,
+                file=file,
+                cell=cell,
+                run=store.run_spec(cell.run_id),
+                result=cell.completed,
+                weights=RunDir(dir_of_run(artifacts, cell.run_id)).weights_path(cell.run_id),
+                place=places.get(cell.run_id) if cell.role is Role.CONFIRM else None,
+            )
+            for cell in choose(run_cells(cells), optima)
+            if cell.completed  # as all that are chosen
+        ]
 
     return read_snapshot(db, read)
-
-
-def _trained(store: Store, spec: SweepSpec, file: Path, artifacts: Path, cell: RunCell) -> TrainedRun:
-    assert cell.completed is not None
-    weights = RunDir(dir_of_run(artifacts, cell.run_id)).weights_path(cell.run_id)
-    return TrainedRun(spec, file, cell, store.run_spec(cell.run_id), cell.completed, weights)
 
 
 def _chosen(cells: Sequence[RunCell], choice: RunChoice, optima: Collection[str], file: Path) -> RunCell:
