@@ -60,8 +60,8 @@ print(tokenizer.decode(model.generate(ids, max_new_tokens={min(40, length // 2)}
 
 - **Context.** The model was trained on sequences of {length} tokens. Nothing stops longer ones, but the loss rises
   steeply beyond.
-- **Prompts.** Documents were separated by one token, which is also the start, end and padding token. An empty prompt
-  starts from it.
+- **Prompts.** Documents were separated by one token, which is also the start, end and padding token:
+  `model.generate()` without a prompt starts from it.
 - **Licence.** Not stated here: it depends on the text, and is for whoever publishes the model to choose.
 """
 

@@ -2,7 +2,9 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from isoflop.corpus.tokenizer import BYTE
 from isoflop.corpus.tokenizer_file import file_tokenizer
 from isoflop.errors import IsoflopError
 from isoflop.export.folder import refuse_another, write_folder
+from isoflop.export.gguf_file import tokenizer_document
 from isoflop.export.model_config import model_config
 from isoflop.export.tensors import read_weights, serialized, to_bfloat16
 from isoflop.export.tokenizer_files import separator_text, tokenizer_files
@@ -167,3 +170,31 @@ def test_an_export_that_was_killed_is_finished_by_the_same_command(tmp_path: Pat
         write_folder(out, files)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == files
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "new"}
+
+
+def _words_of_gpt2(document: dict[str, Any]) -> None:
+    document["pre_tokenizer"] = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+
+
+def _no_bytes(document: dict[str, Any]) -> None:
+    document["pre_tokenizer"] = {"type": "Metaspace", "replacement": "_", "prepend_scheme": "always"}
+
+
+def _lower_case(document: dict[str, Any]) -> None:
+    document["normalizer"] = {"type": "Lowercase"}
+
+
+@pytest.mark.parametrize("change", [_words_of_gpt2, _no_bytes, _lower_case])
+def test_a_tokenizer_that_llama_cpp_would_read_otherwise_is_refused(change: Callable[[dict[str, Any]], None]) -> None:
+    made = train_bpe([b"the cat sat on the mat " * 50], 300)
+    document = json.loads(made)
+    assert tokenizer_document(file_tokenizer(made, kind="bpe", where="here")) == document
+    assert tokenizer_document(BYTE)["model"]["merges"] == []
+    change(document)
+    with pytest.raises(IsoflopError, match="other tokens"):
+        tokenizer_document(file_tokenizer(json.dumps(document).encode(), kind="file", where="here"))
