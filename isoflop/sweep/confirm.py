@@ -78,7 +78,7 @@ class ConfirmPlan:
 
 
 def refuse_early(store: Store, spec: SweepSpec, request: ConfirmRequest) -> None:
-    """Nothing, where the sweep was planned and C lies above its budgets; known before any text is read.
+    """Nothing, where the sweep was planned and C lies above its budgets, or was predicted; before any text is read.
 
     Raises:
         IsoflopError: it is not so.
@@ -88,7 +88,8 @@ def refuse_early(store: Store, spec: SweepSpec, request: ConfirmRequest) -> None
             f"The sweep {spec.name!r} has never been run, so nothing predicts a confirm run.",
             hint=request.train_first,
         )
-    _refuse_inside(spec.budgets[-1], request)
+    if not any(request.is_of(prediction) for prediction in store.predictions(spec.name)):
+        _refuse_inside(spec.budgets[-1], request)
 
 
 def _refuse_inside(largest: float, request: ConfirmRequest) -> None:

@@ -166,6 +166,15 @@ def test_neighbours_asked_for_later_stand_beside_the_run_that_is_there(folder: P
     assert {one.budget_flops for one in after} == {C}
 
 
+def test_a_budget_that_was_predicted_before_it_joined_the_sweep_shows_that_prediction(done: Path) -> None:
+    before = predictions(done)
+    (done / "s.toml").write_text(SWEEP.replace("1e18]", f"1e18, {C!r}]"))
+    train(done)
+    opened = train(done, C, neighbours=True, loss=lambda cell: pytest.fail("trained again"))
+    assert any("that prediction stands" in note for note in opened.confirming.notes)
+    assert predictions(done) == before
+
+
 def test_neighbours_are_half_and_twice_the_run_that_is_there_as_the_fit_counts_now(tmp_path: Path) -> None:
     """Of models this small, embedding and head are half: half of all parameters would be a model almost as large."""
     small = SWEEP.replace("[1e17, 3e17, 1e18]", "[3e10, 1e11, 3e11]") + "[model]\ncontext_length = 64\n"
