@@ -30,7 +30,7 @@ def model_card(trained: TrainedRun, *, text: str, dtype: ExportDtype) -> str:
         ("training tokens", f"{run.n_tokens:,} ({format_count(run.n_tokens)}), {trained.cell.epochs:.2g} epochs"),
         ("training FLOPs", f"{format_flops(result.achieved_flops)}, of a budget of "
          f"{format_flops(trained.cell.budget_flops)}"),
-        ("held-out loss", _losses(trained)),
+        ("held-out loss", _losses(trained) + (", of the float32 weights" if dtype == "bfloat16" else "")),
         ("seed", str(run.seed)),
         ("text", f"{_inline(text)}, corpus `{run.corpus_fingerprint}`"),
         ("tokenizer", f"`{run.tokenizer}`"),

@@ -152,16 +152,22 @@ def _chosen(cells: Sequence[RunCell], choice: RunChoice, optima: Collection[str]
     at = choice.budget_flops
     if at is None:
         at = max((cell.budget_flops for cell in used), default=0.0)
-    here = [cell for cell in used if abs(cell.budget_flops / at - 1) <= BUDGET_MATCH] if at else []
+    here = [cell for cell in used if _is_at(cell, at)]
     if not here:
         budgets = ", ".join(dict.fromkeys(format_flops(cell.budget_flops) for cell in used))
+        confirming = any(cell.role is Role.CONFIRM and _is_at(cell, at) for cell in cells)
         raise IsoflopError(
             f"No run that a fit uses has the budget {format_flops(at)} FLOPs."
             if at
             else "A fit uses none of the runs.",
-            hint=f"Budgets with such runs: {budgets or 'none'}. --run names any run by its id.",
+            hint=f"Budgets with such runs: {budgets or 'none'}. --run names any run by its id"
+            f"{', --confirm the confirm run' if confirming else ''}.",
         )
     return min(here, key=lambda cell: (cell.used.val_loss if cell.used else 0.0, cell.run_id))
+
+
+def _is_at(cell: RunCell, budget_flops: float) -> bool:
+    return budget_flops > 0 and abs(cell.budget_flops / budget_flops - 1) <= BUDGET_MATCH
 
 
 def _by_id(cells: Sequence[RunCell], digits: str, sweep: str) -> RunCell:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from isoflop.errors import IsoflopError
 from isoflop.export.card import model_card
 from isoflop.plan.types import Plan, Role
 from isoflop.store import ConfirmPlace, open_store
@@ -58,3 +59,17 @@ def test_a_card_has_the_command_that_made_the_run(folder: Path, place: ConfirmPl
 def test_a_path_of_the_text_is_shown_and_not_obeyed(folder: Path) -> None:
     text = card(chosen(folder, GRID[0].run.run_id), "files \x1b[31m\x9b\u202e<b>&lt;~~$x$|\n---")["text"]
     assert text.startswith(r"files \[31m \<b\>\&lt;\~\~\$x\$\| ---, corpus ") and text.isprintable()
+
+
+def test_weights_in_bfloat16_have_a_loss_that_is_not_theirs(folder: Path) -> None:
+    said = model_card(chosen(folder, GRID[0].run.run_id), text="files text", dtype="bfloat16")
+    assert "nats per token, of the float32 weights |" in said
+
+
+def test_the_budget_of_a_confirm_run_leads_to_it(folder: Path) -> None:
+    where = (folder / "my sweep.toml", folder / "isoflop.db", folder / "a")
+    assert trained_run(*where, RunChoice(budget_flops=1e12)).run.run_id in {cell.run.run_id for cell in GRID[:2]}
+    for budget, way in ((1e14, "by its id, --confirm the confirm run."), (1e13, "by its id.")):
+        with pytest.raises(IsoflopError) as caught:
+            trained_run(*where, RunChoice(budget_flops=budget))
+        assert caught.value.hint.endswith(way)
