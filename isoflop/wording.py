@@ -1,6 +1,8 @@
 """Numbers and outcomes in words, the same in every output of every command."""
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from isoflop.units import format_count, plural
 
@@ -45,6 +47,12 @@ def excluded_sentence(excluded: Mapping[str, str]) -> str:
     named = "; ".join(f"{run_id}: {reason}" for run_id, reason in list(excluded.items())[:_NAMED_EXCLUDED])
     more = f"; ... and {len(excluded) - _NAMED_EXCLUDED} more" if len(excluded) > _NAMED_EXCLUDED else ""
     return f"{runs(len(excluded))} excluded from fits by hand ({named}{more})"
+
+
+def train_again(run_id: str, sweep_file: Path | None = None) -> str:
+    """How to have weights that are not there; `SWEEP` stands for a sweep file that is not known."""
+    name = "SWEEP" if sweep_file is None else shlex.quote(str(sweep_file))
+    return f"`isoflop run {name} --again {run_id}` trains the run once more and keeps its weights."
 
 
 def read_sentence(n_results: int) -> str:

@@ -30,7 +30,7 @@ def chinchilla(cell: Cell) -> float:
 
 
 def session(folder: Path, confirm: float | None = None, neighbours: bool = False) -> Any:
-    request = None if confirm is None else ConfirmRequest(confirm, neighbours)
+    request = None if confirm is None else ConfirmRequest(confirm, neighbours, folder / "s.toml")
     return open_session(
         folder / "s.toml", folder / "isoflop.db", folder / "isoflop-artifacts", device="cpu", workers=1, retry=False,
         confirm=request,

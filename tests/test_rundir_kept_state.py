@@ -8,7 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from isoflop.rundir.kept_state import kept_tokens
+from isoflop.rundir.kept_state import holds_weights, kept_tokens
+from isoflop.train.checkpoint import save_weights
+from isoflop.train.model import build_model
+from tests.run_examples import RUN
 
 GOOD = save({"a": torch.zeros(3)}, {"run_id": "one", "progress": json.dumps({"step": 2, "n_tokens": 512})})
 
@@ -41,3 +44,17 @@ def test_a_state_that_is_not_there_keeps_nothing(tmp_path: Path) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")
     for path in (tmp_path / "state", tmp_path, pipe):
         assert kept_tokens(path, "one") == 0
+
+
+def test_weights_are_whole_and_of_their_run_or_none(tmp_path: Path) -> None:
+    save_weights(path := tmp_path / "w", RUN.run_id, build_model(RUN.shape, seed=0))
+    assert holds_weights(path, RUN)
+    assert not holds_weights(path, RUN.model_copy(update={"seed": 1})), "another run's"
+    whole = path.read_bytes()
+    for content in (whole[:-1], whole[:1000], whole + b"x", b"", b"text", (2).to_bytes(8, "little") + b"{}"):
+        path.write_bytes(content)
+        assert not holds_weights(path, RUN)
+    smaller = type(RUN.shape)(**{**RUN.shape.as_dict(), "d_ff": 40})
+    save_weights(path, RUN.run_id, build_model(smaller, seed=0))
+    assert not holds_weights(path, RUN)
+    assert not holds_weights(tmp_path, RUN) and not holds_weights(tmp_path / "none", RUN)

@@ -20,7 +20,7 @@ from isoflop.errors import IsoflopError
 from isoflop.files import TEMPORARY_SUFFIX
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import RunDir
-from isoflop.rundir.layout import OWN_NAMES, RESULT_NAME, RUN_ID
+from isoflop.rundir.layout import OWN_NAMES, RESULT_NAME, RUN_ID, again_dir
 from isoflop.store import KnownRun
 
 CORPORA = "corpora"
@@ -118,6 +118,7 @@ def _inventory(
                 items.append(Item(Kind.RUN, path, disk_usage(path), path))
     in_use = {run.corpus_fingerprint for run in known.values() if run.asked_for}
     in_use |= {run.corpus_fingerprint for entry in left_alone for run in _runs(entry.path)} | others.corpora
+    items.extend(_repeats(again_dir(artifacts), known, left_alone))
     items.extend(_corpora(artifacts / CORPORA, in_use))
     return Inventory(tuple(items), tuple(left_alone))
 
@@ -174,6 +175,20 @@ def _parts(path: Path, run_ids: set[str], known: Mapping[str, KnownRun], wanted:
         if _is_folder(folder):
             leftovers = sorted(entry for entry in folder.iterdir() if _TEMPORARY.fullmatch(entry.name))
             yield from _files(Kind.TEMPORARY, leftovers, path)
+
+
+def _repeats(folder: Path, known: Mapping[str, KnownRun], left_alone: list[LeftAlone]) -> Iterator[Item]:
+    """Trainings for weights alone (`run --again`) that ended before they had them; others join `left_alone`."""
+    for path in sorted(folder.iterdir()) if _is_folder(folder) else ():
+        if _is_folder(path, _HALF_REMOVED):
+            yield Item(Kind.TEMPORARY, path, disk_usage(path), path)
+        elif _is_folder(path, _JOB_NAME):
+            if is_claimed(path):
+                left_alone.append(LeftAlone(path, "a process works on it"))
+            elif path.name not in known:
+                left_alone.append(LeftAlone(path, "unknown to this database"))
+            else:
+                yield Item(Kind.CHECKPOINT, path, disk_usage(path), path)
 
 
 def _files(kind: Kind, paths: Iterable[Path], guard: Path) -> Iterator[Item]:

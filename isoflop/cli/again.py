@@ -37,7 +37,7 @@ def train_again(
         if session.missing:
             shown(session.events(), session.outline, stderr(), received)
         repeats = session.repeats
-    code = exit_code(received, complete=all(repeat.weights.is_file() for repeat in repeats))
+    code = exit_code(received, complete=all(repeat.weights for repeat in repeats))
     with output_of(code):
         if json:
             print(dumps({"schema_version": SCHEMA_VERSION, "repeats": [_document(repeat) for repeat in repeats]}))
@@ -54,7 +54,7 @@ def _document(repeat: "Repeat") -> dict[str, object]:
         "loss": repeat.loss,
         "difference": repeat.difference,
         "reason": repeat.reason,
-        "weights": str(repeat.weights) if repeat.weights.is_file() else None,
+        "weights": str(repeat.weights) if repeat.weights else None,
     }
 
 

@@ -15,9 +15,10 @@ def clean(
 ) -> None:
     """List the files that no sweep of the database needs, with their size on the disk; --yes deletes them.
 
-    These are final weights that `run.keep` does not ask for, checkpoints of runs that have ended, runs and corpora that
-    no sweep asks for, and temporary files of killed processes. Results, curves and logs of runs that a sweep asks for
-    stay. Files unknown to this database stay too, as do files that another database with the same folder needs.
+    These are final weights that `run.keep` does not ask for, checkpoints of runs that have ended, what an interrupted
+    `run --again` left, runs and corpora that no sweep asks for, and temporary files of killed processes. Results,
+    curves and logs of runs that a sweep asks for stay. Files unknown to this database stay too, as do files that
+    another database with the same folder needs.
     """
     from contextlib import ExitStack
 

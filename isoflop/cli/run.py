@@ -1,6 +1,7 @@
 """`isoflop run`: train what is planned and not yet done."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -84,7 +85,7 @@ def run(
     from isoflop.view.drawing import text
     from isoflop.view.run_view import print_run, run_document
 
-    request = _confirm_request(confirm, neighbours)
+    request = _confirm_request(sweep, confirm, neighbours)
     if again:
         if retry or replan or request:
             raise IsoflopError(
@@ -128,7 +129,7 @@ def run(
     raise typer.Exit(code)
 
 
-def _confirm_request(confirm: str | None, neighbours: bool) -> "ConfirmRequest | None":
+def _confirm_request(sweep: Path, confirm: str | None, neighbours: bool) -> "ConfirmRequest | None":
     """What --confirm and --neighbours ask for.
 
     Raises:
@@ -139,7 +140,7 @@ def _confirm_request(confirm: str | None, neighbours: bool) -> "ConfirmRequest |
     from isoflop.units import parse_quantity
 
     if confirm is not None:
-        return ConfirmRequest(parse_quantity(confirm, what="--confirm in FLOPs"), neighbours)
+        return ConfirmRequest(parse_quantity(confirm, what="--confirm in FLOPs"), neighbours, sweep)
     if neighbours:
         raise IsoflopError(
             "--neighbours has no effect without --confirm.", hint="Give the budget of the confirm run: --confirm 1e13."

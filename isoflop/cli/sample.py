@@ -76,10 +76,10 @@ def _pieces(
     trained: "TrainedRun", artifacts: Artifacts, prompt: str, tokens: int, temperature: float, seed: int
 ) -> "Iterator[str]":
     from isoflop.export.model_folder import run_tokenizer
-    from isoflop.train.checkpoint import load_weights
     from isoflop.train.generate import prompt_tokens, text_after, within_context
+    from isoflop.train.model_for_use import model_for_use
 
-    model = load_weights(trained.require_weights(), trained.run)
+    model = model_for_use(trained.require_weights(), trained.run, "cpu", trained.file)
     tokenizer = run_tokenizer(trained, artifacts)
     read, length = prompt_tokens(tokenizer, prompt), trained.run.shape.context_length
     if len(read) > length:

@@ -9,7 +9,7 @@ from isoflop.corpus.tokenizer_file import tokenizers_library
 SEPARATOR = "<|endoftext|>"
 # Qwen2's, without its NFC normaliser: more bytes per token than GPT-2's on source text, and the only one of those tried
 # whose ids and text llama.cpp gives too (docs/decisions.md).
-_WORDS = (
+WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 # Training text that is counted at most, enough for 65,536 tokens.
@@ -33,7 +33,7 @@ def train_bpe(texts: Iterable[bytes], vocab_size: int) -> bytes:
     from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
     made = library(models.BPE())
-    split = pre_tokenizers.Split(Regex(_WORDS), behavior="isolated")
+    split = pre_tokenizers.Split(Regex(WORDS), behavior="isolated")
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )

@@ -28,6 +28,7 @@ class Dispatcher:
     """Runs jobs on an engine's slots and tells what happens.
 
     Args:
+        measured: folder where the devices' rates, and what was compiled for them, are kept; `artifacts` by default.
         probes: whether trained models are asked the built-in probes.
         stall_seconds: a worker without a sign of life for so long has hung.
         clock: seconds, for what is measured by this process alone; never jumps.
@@ -40,12 +41,13 @@ class Dispatcher:
         artifacts: Path,
         corpora: Path,
         git: GitState,
+        measured: Path | None = None,
         probes: bool = False,
         stall_seconds: float = DEFAULT_STALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine, self.slots, self.artifacts, self.corpora, self.git = engine, engine.slots, artifacts, corpora, git
-        self._probes = probes
+        self._measured, self._probes = measured or artifacts, probes
         self._stall_seconds, self._clock = stall_seconds, clock
         self._policy = RetryPolicy()
         self._queue = JobQueue(
@@ -154,8 +156,8 @@ class Dispatcher:
             job_dir=ready.run_dir.path,
             attempt=ready.number,
             corpora=self.corpora,
-            peaks=peaks_dir(self.artifacts),
-            compiled=compiled_dir(self.artifacts),
+            peaks=peaks_dir(self._measured),
+            compiled=compiled_dir(self._measured),
             coordinator_pid=os.getpid(),
             visible_device=self.slots[ready.slot].visible_device,
             git_commit=self.git.commit,

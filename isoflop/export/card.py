@@ -3,9 +3,10 @@
 import shlex
 
 from isoflop.export.model_config import ExportDtype
-from isoflop.plan.types import Role
+from isoflop.store import ConfirmPlace
 from isoflop.sweep.trained_run import TrainedRun
 from isoflop.units import format_count, format_flops
+from isoflop.wording import one_line
 
 _HEAD = """\
 ---
@@ -21,7 +22,7 @@ def model_card(trained: TrainedRun, *, text: str, dtype: ExportDtype) -> str:
     run, shape, result = trained.run, trained.run.shape, trained.result
     length = shape.context_length
     rows = [
-        ("run", f"`{run.run_id}`, {trained.cell.role.value} run of the sweep {_inline(trained.sweep.name)}"),
+        ("run", f"`{run.run_id}`, {_role(trained)} of the sweep {_inline(trained.sweep.name)}"),
         ("shape", f"{shape.n_layers} layers, width {shape.width}, {shape.n_heads} heads of {shape.head_dim}, "
          f"feed-forward {shape.d_ff}, vocabulary {shape.vocab_size}"),
         ("parameters", f"{shape.n_params_total:,} ({shape.n_params_non_embedding:,} without embedding and head)"),
@@ -29,7 +30,7 @@ def model_card(trained: TrainedRun, *, text: str, dtype: ExportDtype) -> str:
         ("training tokens", f"{run.n_tokens:,} ({format_count(run.n_tokens)}), {trained.cell.epochs:.2g} epochs"),
         ("training FLOPs", f"{format_flops(result.achieved_flops)}, of a budget of "
          f"{format_flops(trained.cell.budget_flops)}"),
-        ("held-out loss", _losses(trained)),
+        ("held-out loss", _losses(trained) + (", of the float32 weights" if dtype == "bfloat16" else "")),
         ("seed", str(run.seed)),
         ("text", f"{_inline(text)}, corpus `{run.corpus_fingerprint}`"),
         ("tokenizer", f"`{run.tokenizer}`"),
@@ -59,10 +60,16 @@ print(tokenizer.decode(model.generate(ids, max_new_tokens={min(40, length // 2)}
 
 - **Context.** The model was trained on sequences of {length} tokens. Nothing stops longer ones, but the loss rises
   steeply beyond.
-- **Prompts.** Documents were separated by one token, which is also the start, end and padding token. An empty prompt
-  starts from it.
+- **Prompts.** Documents were separated by one token, which is also the start, end and padding token:
+  `model.generate()` without a prompt starts from it.
 - **Licence.** Not stated here: it depends on the text, and is for whoever publishes the model to choose.
 """
+
+
+def _role(trained: TrainedRun) -> str:
+    """`confirm run, N/2`: half the size that was predicted to be best."""
+    role = f"{trained.cell.role.value} run"
+    return role if trained.place is None else f"{role}, {trained.place.words}"
 
 
 def _losses(trained: TrainedRun) -> str:
@@ -74,10 +81,17 @@ def _losses(trained: TrainedRun) -> str:
 
 def _command(trained: TrainedRun) -> str:
     command = f"isoflop run {shlex.quote(trained.file.name)}"
-    if trained.cell.role is Role.CONFIRM:
-        command += f" --confirm {trained.cell.budget_flops!r}"
+    if trained.place is not None:
+        command += f" --confirm {_shortest(trained.cell.budget_flops)}"
+        command += "" if trained.place is ConfirmPlace.OPTIMUM else " --neighbours"
     # A name may hold what ends a code span, a cell or a line.
-    return _inline(command) if any(letter in command for letter in "`|\n\r") else f"`{command}`"
+    return f"`{command}`" if command.isprintable() and not set("`|") & set(command) else _inline(command)
+
+
+def _shortest(budget_flops: float) -> str:
+    """`1.2e12`, and never another number than this."""
+    short = f"{budget_flops:.6g}".replace("e+", "e")
+    return short if float(short) == budget_flops else repr(budget_flops)
 
 
 def _commit(trained: TrainedRun) -> str:
@@ -88,5 +102,6 @@ def _commit(trained: TrainedRun) -> str:
 
 
 def _inline(text: str) -> str:
-    """`text` on one line, with nothing that Markdown or a table would take for its own."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>|#!" else letter for letter in " ".join(text.split()))
+    """`text` on one line, with nothing that Markdown, a table, HTML or a terminal would take for its own."""
+    line = " ".join(one_line(text).split())
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>|#!&~$" else letter for letter in line)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from isoflop.corpus import Tokenizer
+from isoflop.corpus.bpe import WORDS
 from isoflop.errors import IsoflopError
 from isoflop.export.model_config import ExportDtype
 from isoflop.export.tensors import Weights, to_bfloat16
@@ -58,18 +59,48 @@ def write_gguf(path: Path, run: RunSpec, weights: Weights, tokenizer: Tokenizer,
     """Write the model to `path`.
 
     Raises:
-        IsoflopError: the library is not installed.
+        IsoflopError: the library is not installed, or llama.cpp would give other tokens than the tokenizer.
         OSError: it cannot be written.
     """
-    writer = require_gguf()(path, "qwen3")
+    library, document = require_gguf(), tokenizer_document(tokenizer)
+    writer = library(path, "qwen3")
     _add_shape(writer, run)
-    _add_tokens(writer, tokenizer, run.shape.context_length)
+    _add_tokens(writer, tokenizer, document)
     for name, weight in weights.items():
         _add_tensor(writer, gguf_name(name), weight, dtype)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def tokenizer_document(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The content of its tokenizer.json, of which llama.cpp gives the same tokens by what `_add_tokens` writes.
+
+    Raises:
+        IsoflopError: it would give others, without a word.
+    """
+    document: dict[str, Any] = json.loads(tokenizer_files(tokenizer, 1)["tokenizer.json"])
+    if not _is_byte_level_bpe(document):
+        raise IsoflopError(
+            f"--gguf writes byte-level BPE tokenizers that divide text into words as Qwen2's does; {tokenizer.name} is "
+            "another, of which llama.cpp would make other tokens.",
+            hint="Leave out --gguf: the folder loads in transformers.",
+        )
+    return document
+
+
+def _is_byte_level_bpe(document: dict[str, Any]) -> bool:
+    """Whether words are divided as Qwen2 divides them, or there are no merges for which it would matter."""
+    model, normalizer = document["model"], document.get("normalizer")
+    if model.get("type") != "BPE" or model.get("byte_fallback") or (normalizer and normalizer.get("type") != "NFC"):
+        return False
+    outer = document.get("pre_tokenizer") or {}
+    *splits, byte_level = outer.get("pretokenizers") or [outer]
+    if byte_level.get("type") != "ByteLevel" or byte_level.get("add_prefix_space") or byte_level.get("use_regex", True):
+        return False
+    of_qwen2 = {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Isolated", "invert": False}
+    return splits == [of_qwen2] or not (splits or model["merges"])
 
 
 def gguf_name(name: str) -> str:
@@ -97,17 +128,11 @@ def _add_shape(writer: "GGUFWriter", run: RunSpec) -> None:
     writer.add_vocab_size(shape.vocab_size)
 
 
-def _add_tokens(writer: "GGUFWriter", tokenizer: Tokenizer, context_length: int) -> None:
-    document = json.loads(tokenizer_files(tokenizer, context_length)["tokenizer.json"])
+def _add_tokens(writer: "GGUFWriter", tokenizer: Tokenizer, document: dict[str, Any]) -> None:
     model = document["model"]
-    if model.get("type") != "BPE":
-        raise IsoflopError(
-            f"--gguf writes byte-level BPE tokenizers; {tokenizer.name} is a {model.get('type')}.",
-            hint="Leave out --gguf: the folder loads in transformers.",
-        )
     vocabulary = dict(_token_texts(document))
     texts = [vocabulary.get(token_id, f"[unused {token_id}]") for token_id in range(tokenizer.vocab_size)]
-    special = {token["id"] for token in document["added_tokens"] if token["special"]}
+    special = {token["id"] for token in _added(document) if token["special"]}
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")  # others drop spaces when they detokenise
     writer.add_token_list(texts)
@@ -125,7 +150,11 @@ def _merges(model: dict[str, Any]) -> list[str]:
 
 def _token_texts(document: dict[str, Any]) -> Iterator[tuple[int, str]]:
     yield from ((token_id, text) for text, token_id in document["model"]["vocab"].items())
-    yield from ((token["id"], token["content"]) for token in document["added_tokens"])
+    yield from ((token["id"], token["content"]) for token in _added(document))
+
+
+def _added(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return document.get("added_tokens") or []
 
 
 def _add_tensor(

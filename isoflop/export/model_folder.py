@@ -30,7 +30,7 @@ def export_run(
     if gguf:
         require_gguf()
     refuse_another(out, trained.run.run_id)
-    weights = read_weights(trained.require_weights(), trained.run)
+    weights = read_weights(trained.require_weights(), trained.run, trained.file)
     tokenizer, text = _tokenizer_and_text(trained, artifacts)
     card = model_card(trained, text=text, dtype=dtype).encode()
     files = {**rendered(trained.run, weights, tokenizer, dtype=dtype), "README.md": card}

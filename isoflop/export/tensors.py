@@ -12,6 +12,8 @@ from safetensors.numpy import load, save
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.export.model_config import ExportDtype
 from isoflop.run_spec import RunSpec
+from isoflop.rundir.kept_state import holds_weights
+from isoflop.wording import train_again
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -20,13 +22,13 @@ _METADATA = {"format": "pt"}
 _LENGTH_BYTES = 8
 
 
-def read_weights(path: Path, run: RunSpec) -> Weights:
-    """The final weights of a run by our names.
+def read_weights(path: Path, run: RunSpec, sweep_file: Path | None = None) -> Weights:
+    """The final weights of a run by our names; `sweep_file` is named in hints.
 
     Raises:
-        IsoflopError: the file is gone, unreadable, damaged or not of the run's shape.
+        IsoflopError: the file is gone, unreadable, damaged, of another run or not of the run's shape.
     """
-    hint = f"`isoflop run SWEEP --again {run.run_id}` trains the run once more and keeps its weights."
+    hint = train_again(run.run_id, sweep_file)
     try:
         weights = load(path.read_bytes())
     except OSError as error:
@@ -36,6 +38,8 @@ def read_weights(path: Path, run: RunSpec) -> Weights:
     n_params = sum(weight.size for weight in weights.values())
     if n_params != run.shape.n_params_total or any(weight.dtype != np.float32 for weight in weights.values()):
         raise IsoflopError(f"The weights {str(path)!r} are not those of a {run.shape}.", hint=hint)
+    if not holds_weights(path, run):
+        raise IsoflopError(f"{str(path)!r} holds the weights of another run than {run.run_id}.", hint=hint)
     return weights
 
 

@@ -1,5 +1,6 @@
 """A sweep as a source: its completed runs in a database."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +36,7 @@ def from_sweep_file(file: Path, db: Path, sweep: str | None, label: str | None) 
         if spec.name not in store.sweep_names():
             raise IsoflopError(
                 f"The sweep {spec.name!r} is not planned yet: the database {str(db)!r} does not have it.",
-                hint=f"`isoflop run {file}` plans and trains it; --db names another database.",
+                hint=f"`isoflop run {shlex.quote(str(file))}` plans and trains it; --db names another database.",
             )
         findings = file_findings(store.sweep_spec(spec.name), spec, file)
         return replace(_read_sweep(store, spec.name, db, findings, label), file=file)

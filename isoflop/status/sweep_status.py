@@ -1,5 +1,6 @@
 """How a sweep stands now: what has ended, what runs where, how long it takes, what went wrong. Reads only."""
 
+import shlex
 import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -135,7 +136,7 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
         if spec.name not in store.sweep_names():
             raise IsoflopError(
                 f"The sweep {spec.name!r} is not planned yet: the database {str(db)!r} does not have it.",
-                hint=f"`isoflop run {file}` plans and trains it; --db names another database.",
+                hint=f"`isoflop run {shlex.quote(str(file))}` plans and trains it; --db names another database.",
             )
         return *store.planned_sweep(spec.name), store.throughput()
 

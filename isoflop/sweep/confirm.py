@@ -1,5 +1,6 @@
 """Confirm runs of a sweep: the recommended optimum beyond its budgets, predicted before it is planned."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 # Budgets that people write differ by more, and roundings of one by less.
 SAME_BUDGET = 1e-6
-_TRAIN_FIRST = "`isoflop run SWEEP` trains what is pending; then give this command again."
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,27 @@ class ConfirmRequest:
     Attributes:
         budget_flops: C.
         neighbours: whether half and twice the predicted size are trained too.
+        file: the sweep file, as hints name it.
     """
 
     budget_flops: float
     neighbours: bool = False
+    file: Path = Path("SWEEP")
 
     @property
     def places(self) -> tuple[ConfirmPlace, ...]:
         """The sizes to train."""
         return tuple(ConfirmPlace) if self.neighbours else (ConfirmPlace.OPTIMUM,)
+
+    @property
+    def train_first(self) -> str:
+        """How to have the results that a prediction rests on."""
+        return f"`isoflop run {shlex.quote(str(self.file))}` trains what is pending; then give this command again."
+
+    @property
+    def see_the_fit(self) -> str:
+        """The command that shows what the fit says at C."""
+        return f"`isoflop fit {shlex.quote(str(self.file))} --target {self.budget_flops:g}`"
 
     def is_of(self, prediction: Prediction) -> bool:
         """Whether a prediction is of this budget."""
@@ -66,16 +78,18 @@ class ConfirmPlan:
 
 
 def refuse_early(store: Store, spec: SweepSpec, request: ConfirmRequest) -> None:
-    """Nothing, where the sweep was planned and C lies above its budgets; known before any text is read.
+    """Nothing, where the sweep was planned and C lies above its budgets, or was predicted; before any text is read.
 
     Raises:
         IsoflopError: it is not so.
     """
     if spec.name not in store.sweep_names():
         raise IsoflopError(
-            f"The sweep {spec.name!r} has never been run, so nothing predicts a confirm run.", hint=_TRAIN_FIRST
+            f"The sweep {spec.name!r} has never been run, so nothing predicts a confirm run.",
+            hint=request.train_first,
         )
-    _refuse_inside(spec.budgets[-1], request)
+    if not any(request.is_of(prediction) for prediction in store.predictions(spec.name)):
+        _refuse_inside(spec.budgets[-1], request)
 
 
 def _refuse_inside(largest: float, request: ConfirmRequest) -> None:
@@ -118,10 +132,10 @@ def plan_confirmation(
     missing = [place for place in request.places if place not in {one.place for one in standing}]
     if not missing:
         return ConfirmPlan(standing=standing, notes=tuple(_on_standing(store, spec, standing)))
-    _refuse_unready(store, spec, planned, changes)
+    _refuse_unready(store, spec, planned, changes, request)
     rows, fit = _fitted(store, spec, request)
-    target = _credible(spec, rows, fit)
-    runs = ConfirmRuns(store, spec, planned, artifacts, rows=rows, fit=fit, target=target)
+    target = _credible(spec, rows, fit, request)
+    runs = ConfirmRuns(store, spec, planned, artifacts, rows=rows, fit=fit, target=target, see_fit=request.see_the_fit)
     centre = next((one for one in predicted if one.place is ConfirmPlace.OPTIMUM), None)
     made = list(runs.predicted(missing, centre))
     return ConfirmPlan(
@@ -143,7 +157,9 @@ def _on_standing(store: Store, spec: SweepSpec, standing: Sequence[Prediction]) 
             )
 
 
-def _refuse_unready(store: Store, spec: SweepSpec, planned: PlannedSweep, changes: PlanChanges | None) -> None:
+def _refuse_unready(
+    store: Store, spec: SweepSpec, planned: PlannedSweep, changes: PlanChanges | None, request: ConfirmRequest
+) -> None:
     """Nothing, where the database has the results of all runs that the sweep file asks for."""
     plan = planned.plan
     own = {cell.run.run_id for cell in plan.cells if cell.role is not Role.CONFIRM}
@@ -152,14 +168,14 @@ def _refuse_unready(store: Store, spec: SweepSpec, planned: PlannedSweep, change
         raise IsoflopError(
             f"The sweep file asks for other runs than the sweep {spec.name!r} in the database has, so its results do "
             "not predict a confirm run of this file.",
-            hint=_TRAIN_FIRST,
+            hint=request.train_first,
         )
     pending = own - store.statuses().keys()
     if pending:
         raise IsoflopError(
             f"{len(pending)} of the {plural(len(own), 'run')} of {spec.name!r} have no result yet: a prediction from "
             "the others would not be the sweep's.",
-            hint=_TRAIN_FIRST,
+            hint=request.train_first,
         )
 
 
@@ -174,7 +190,7 @@ def _fitted(store: Store, spec: SweepSpec, request: ConfirmRequest) -> "tuple[So
     return rows, fit_source(rows, Question(targets=[request.budget_flops]))
 
 
-def _credible(spec: SweepSpec, rows: "Source", fit: "SweepFit") -> "Target":
+def _credible(spec: SweepSpec, rows: "Source", fit: "SweepFit", request: ConfirmRequest) -> "Target":
     """The recommended estimate at C.
 
     Raises:
@@ -189,7 +205,7 @@ def _credible(spec: SweepSpec, rows: "Source", fit: "SweepFit") -> "Target":
     if fit.valley is None or None in (target.n_opt, target.d_opt, target.n_opt_ci, target.d_opt_ci):
         raise IsoflopError(
             f"The fit of {spec.name!r} has no optimum with an interval at {format_flops(target.budget_flops)} FLOPs.",
-            hint="`isoflop fit SWEEP --target C` says why; give a C nearer to the fitted budgets.",
+            hint=f"{request.see_the_fit} says why; give a C nearer to the fitted budgets.",
         )
     if target.loss_ci is None:
         raise IsoflopError(

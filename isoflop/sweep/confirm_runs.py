@@ -45,6 +45,7 @@ class ConfirmRuns:
         planned: the sweep as it is; `artifacts`: where its results are files.
         rows, fit: its results and what they say.
         target: what is tested.
+        see_fit: the command that shows it.
     """
 
     store: Store
@@ -55,13 +56,15 @@ class ConfirmRuns:
     rows: "Source"
     fit: "SweepFit"
     target: "Target"
+    see_fit: str
 
     def predicted(
         self, places: Sequence[ConfirmPlace], centre: Prediction | None
     ) -> Iterator[tuple[Extra, Prediction]]:
         """A run and its prediction for each of `places`; `centre` is the prediction at the optimum, if there is one."""
         budget = centre.budget_flops if centre else self.target.budget_flops
-        n_centre = centre.n_params if centre else None
+        # Counted as the fit counts now, whatever the prediction counted.
+        n_centre = self.store.run_spec(centre.run_id).shape.n_params(self.spec.fit.params) if centre else None
         for place in places:
             wanted = self._n_opt if n_centre is None else place.factor * n_centre
             shape = self._shape(place, wanted, budget)
@@ -117,7 +120,7 @@ class ConfirmRuns:
         if loss is None:
             raise IsoflopError(
                 f"The loss that the fit predicts at {count(n_params)} parameters has no finite interval.",
-                hint="`isoflop fit SWEEP --target C` shows how wide it is; give a C nearer to the fitted budgets.",
+                hint=f"{self.see_fit} shows how wide it is; give a C nearer to the fitted budgets.",
             )
         fitted = [(row.cell.run_id, row.loss) for row in self.rows.rows if row.cell]
         return Prediction(

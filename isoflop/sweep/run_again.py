@@ -19,7 +19,7 @@ from isoflop.engine.notices import Notice, RunFinished
 from isoflop.engine.protocol import Slot
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.plan.types import Cell
-from isoflop.result import RunResult
+from isoflop.result import RunResult, Status
 from isoflop.run_spec import Job
 from isoflop.rundir import Execution, JobFile, RunDir
 from isoflop.rundir.layout import again_dir, dir_of_run
@@ -39,7 +39,7 @@ class Repeat:
         recorded_loss: what the database has, nats per token.
         loss: of the new training; None while it has not completed.
         reason: why it did not complete, if it did not.
-        weights: where the weights lie now.
+        weights: where the weights lie; None while they are missing.
         was_there: whether they lay there before, so that nothing was trained.
     """
 
@@ -47,7 +47,7 @@ class Repeat:
     recorded_loss: float
     loss: float | None
     reason: str | None
-    weights: Path
+    weights: Path | None
     was_there: bool = False
 
     @property
@@ -80,7 +80,7 @@ def open_repeats(
             trained.run.run_id: trained
             for trained in (trained_run(sweep, db, artifacts, RunChoice(run=name)) for name in names)
         }
-        missing = [trained for trained in chosen.values() if not trained.weights.is_file()]
+        missing = [trained for trained in chosen.values() if not trained.has_weights]
         for trained in missing:
             _require_corpus(trained, spec, sweep, artifacts)
         slots = _slots(missing, device, workers)
@@ -90,9 +90,10 @@ def open_repeats(
                 artifacts=again_dir(artifacts.resolve()),
                 corpora=corpora(artifacts).resolve(),
                 git=git_state(sweep.resolve().parent),
+                measured=artifacts.resolve(),
                 stall_seconds=spec.run.stall_seconds,
             )
-            yield Repeats(tuple(chosen.values()), engine, artifacts.resolve(), db)
+            yield Repeats(tuple(chosen.values()), missing, engine, artifacts.resolve(), db)
 
 
 class Repeats:
@@ -100,12 +101,18 @@ class Repeats:
 
     Attributes:
         chosen: the runs that were named.
-        missing: those of them without weights.
+        missing: those of them without weights of their own.
     """
 
-    def __init__(self, chosen: Sequence[TrainedRun], engine: Dispatcher, artifacts: Path, db: Path) -> None:
-        self.chosen, self.engine, self._artifacts, self._db = chosen, engine, artifacts, db
-        self.missing = [trained for trained in chosen if not trained.weights.is_file()]
+    def __init__(
+        self,
+        chosen: Sequence[TrainedRun],
+        missing: Sequence[TrainedRun],
+        engine: Dispatcher,
+        artifacts: Path,
+        db: Path,
+    ) -> None:
+        self.chosen, self.missing, self.engine, self._artifacts, self._db = chosen, missing, engine, artifacts, db
         self._results: dict[str, RunResult] = {}
 
     @property
@@ -152,7 +159,8 @@ class Repeats:
         run_id, recorded = trained.run.run_id, trained.result.val_loss
         result = self._results.get(run_id)
         loss, reason = (result.val_loss, result.reason) if result else (None, None)
-        return Repeat(run_id, recorded, loss, reason, trained.weights, was_there=trained not in self.missing)
+        weights = trained.weights if trained.has_weights else None
+        return Repeat(run_id, recorded, loss, reason, weights, was_there=trained not in self.missing)
 
     def _keep(self, result: RunResult) -> None:
         """Move the weights into the run's own directory, marked so that nothing frees them."""
@@ -165,11 +173,16 @@ class Repeats:
         made.replace(own.weights_path(result.run_id))
 
     def _tidy(self) -> None:
-        """Remove what the new trainings left beside their weights; of one that was interrupted, nothing."""
-        for run_id in self._results:
-            shutil.rmtree(dir_of_run(self.engine.artifacts, run_id), ignore_errors=True)
-        if len(self._results) == len(self.missing):
-            shutil.rmtree(self.engine.artifacts, ignore_errors=True)
+        """Remove what the new trainings left beside their weights.
+
+        What was interrupted goes on from its checkpoint, of what failed the log was named; another sweep may train in
+        the same folder.
+        """
+        for run_id, result in self._results.items():
+            if result.status is Status.COMPLETED:
+                shutil.rmtree(dir_of_run(self.engine.artifacts, run_id), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.engine.artifacts.rmdir()  # unless another run's directory is in it
 
 
 def _prepare(run_dir: RunDir, trained: TrainedRun) -> None:

@@ -154,7 +154,7 @@ def _measured(
     if not run.weights.is_file() and not alone:
         return Measured(run, known, hint=_hint(run), left_out=left_out)
     begin()
-    model = model_for_use(run.require_weights(), run.run, what.device)
+    model = model_for_use(run.require_weights(), run.run, what.device, run.file)
     new = list(probe_metrics(model, corpus)) if asked else []
     new += [text_metric(model, text, tokenizer_of(corpus)) for text in missing]
     store.record_metrics(run_id, new)

@@ -17,6 +17,7 @@ from isoflop.run_spec import RunSpec
 from isoflop.train.model import Decoder
 from isoflop.train.optimizer import state_shapes
 from isoflop.train.progress import Progress
+from isoflop.wording import train_again
 
 CHECKPOINT_VERSION = "1"
 
@@ -38,13 +39,15 @@ def save_weights(path: Path, run_id: str, model: nn.Module) -> None:
     write_atomically(path, save(_on_cpu(tensors), {"version": CHECKPOINT_VERSION, "run_id": run_id}))
 
 
-def load_weights(path: Path, run: RunSpec) -> Decoder:
+def load_weights(path: Path, run: RunSpec, sweep_file: Path | None = None) -> Decoder:
     """The model of a completed run with its final weights, in evaluation mode, on the CPU.
+
+    `sweep_file` is named in hints.
 
     Raises:
         IsoflopError: the file is missing, damaged, or of another run.
     """
-    hint = f"`isoflop run SWEEP --again {run.run_id}` trains the run once more and keeps its weights."
+    hint = train_again(run.run_id, sweep_file)
     try:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("run_id") != run.run_id:

@@ -16,6 +16,10 @@ from isoflop.corpus import Tokenizer
 from isoflop.errors import IsoflopError
 from isoflop.train.model import Attention, Block, Decoder, rotate
 
+# How many tokens are decoded anew with each further one, and how many of them are kept when more are there: the first
+# token of a text may be decoded otherwise than the same one within.
+_WINDOW, _OVERLAP = 64, 8
+
 
 class Cache:
     """Keys and values of the tokens so far, in every block.
@@ -59,7 +63,9 @@ def within_context(tokens: Sequence[int], length: int) -> list[int]:
 def _choose(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
     if temperature == 0:
         return int(logits.argmax())
-    return int(torch.multinomial(torch.softmax(logits / temperature, dim=0), 1, generator=generator))
+    # From the largest down, and in float64: a temperature near 0 would make infinities of which softmax makes NaN.
+    below = ((logits - logits.max()).double() / temperature).float()
+    return int(torch.multinomial(torch.softmax(below, dim=0), 1, generator=generator))
 
 
 @torch.no_grad()
@@ -101,16 +107,20 @@ def text_after(
         IsoflopError: an empty prompt, where no token starts a document.
     """
     read = prompt_tokens(tokenizer, prompt)
-    written, told = list[int](), ""
+    window, told = list[int](), ""  # the last tokens, and what of their text is out
     for token in islice(generate(model, read, temperature=temperature, seed=seed), n_tokens):
         if token == tokenizer.separator:
             break
-        written.append(token)
-        text = _text(tokenizer, written).rstrip("\ufffd")  # more bytes may make a character of its end
+        window.append(token)
+        whole = _text(tokenizer, window)
+        text = whole.rstrip("\ufffd")  # more bytes may make a character of its end
         if text.startswith(told) and len(text) > len(told):
             yield text[len(told) :]
             told = text
-    yield _text(tokenizer, written)[len(told) :]
+        if len(window) > _WINDOW and whole == told:
+            window = window[-_OVERLAP:]
+            told = _text(tokenizer, window)
+    yield _text(tokenizer, window)[len(told) :]
 
 
 def prompt_tokens(tokenizer: Tokenizer, prompt: str) -> list[int]:

@@ -13,10 +13,13 @@ from isoflop.train.model import Decoder
 from isoflop.train.precision import configure
 
 
-def model_for_use(weights: Path, run: RunSpec, device: Literal["auto", "cpu", "cuda"]) -> Decoder:
+def model_for_use(
+    weights: Path, run: RunSpec, device: Literal["auto", "cpu", "cuda"], sweep_file: Path | None = None
+) -> Decoder:
     """The model of `run` with its weights on the device; auto: a GPU where there is one.
 
-    On a CPU one thread computes, as in a worker: another number of them may move the last bit.
+    On a CPU one thread computes, as in a worker: another number of them may move the last bit. `sweep_file` is named in
+    hints.
 
     Raises:
         IsoflopError: no GPU, or no usable weights.
@@ -25,4 +28,4 @@ def model_for_use(weights: Path, run: RunSpec, device: Literal["auto", "cpu", "c
         raise IsoflopError("There is no GPU here that torch can use.", hint="Leave out --device cuda.")
     kind: Literal["cpu", "cuda"] = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     place = configure(Execution(device_kind=kind, dtype="float32", n_threads=1, micro_batch_sequences=1))
-    return load_weights(weights, run).to(place)
+    return load_weights(weights, run, sweep_file).to(place)

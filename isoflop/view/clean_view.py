@@ -16,7 +16,7 @@ _NAMED = 10
 
 _WHAT = {
     Kind.WEIGHTS: "final weights that no sweep's run.keep asks for",
-    Kind.CHECKPOINT: "checkpoints of runs that have ended",
+    Kind.CHECKPOINT: "checkpoints of runs that have ended, and of interrupted trainings for weights (again/)",
     Kind.RUN: "runs that no sweep asks for; their results stay in the database",
     Kind.CORPUS: "corpora that no run reads",
     Kind.TEMPORARY: "leftovers of killed processes",

@@ -76,6 +76,23 @@ def test_runs_nobody_asks_for_and_weights_nobody_keeps_are_found_and_freed(artif
     assert found(inventory_of(artifacts, db)) == set()
 
 
+def test_what_an_interrupted_training_for_weights_left_goes_unless_somebody_works_on_it(
+    artifacts: Path, db: Path
+) -> None:
+    left, busy, unknown = ASKED[0].run.run_id, ASKED[1].run.run_id, "0123456789ab"
+    for run_id in (left, busy, unknown):
+        (artifacts / "again" / run_id / "checkpoint").mkdir(parents=True)
+    RunDir(artifacts / "again" / busy).write_claim(own_claim(1))
+    half_removed = artifacts / "again" / f".{left}.1.tmp"
+    half_removed.mkdir()
+    inventory = inventory_of(artifacts, db)
+    in_again = {(item.kind, item.path) for item in inventory.items if item.path.parent.name == "again"}
+    assert in_again == {(Kind.CHECKPOINT, artifacts / "again" / left), (Kind.TEMPORARY, half_removed)}
+    assert reasons(inventory) == {busy: "a process works on it", unknown: "unknown to this database"}
+    free(inventory)
+    assert sorted(path.name for path in (artifacts / "again").iterdir()) == sorted([busy, unknown])
+
+
 def test_checkpoints_of_ended_runs_go_and_those_of_pending_ones_stay(artifacts: Path, db: Path) -> None:
     pending = make_cell(1e12, 96)
     save_sweep(db, [*ASKED, pending], [], spec=SweepSpec(name="demo", budgets=(1e12,), run=RunPolicy(keep="all")))

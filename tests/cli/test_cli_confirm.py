@@ -166,6 +166,32 @@ def test_neighbours_asked_for_later_stand_beside_the_run_that_is_there(folder: P
     assert {one.budget_flops for one in after} == {C}
 
 
+def test_a_budget_that_was_predicted_before_it_joined_the_sweep_shows_that_prediction(done: Path) -> None:
+    before = predictions(done)
+    (done / "s.toml").write_text(SWEEP.replace("1e18]", f"1e18, {C!r}]"))
+    train(done)
+    opened = train(done, C, neighbours=True, loss=lambda cell: pytest.fail("trained again"))
+    assert any("that prediction stands" in note for note in opened.confirming.notes)
+    assert predictions(done) == before
+
+
+def test_neighbours_are_half_and_twice_the_run_that_is_there_as_the_fit_counts_now(tmp_path: Path) -> None:
+    """Of models this small, embedding and head are half: half of all parameters would be a model almost as large."""
+    small = SWEEP.replace("[1e17, 3e17, 1e18]", "[3e10, 1e11, 3e11]") + "[model]\ncontext_length = 64\n"
+    (tmp_path / "s.toml").write_text(small)
+    train(tmp_path)
+    train(tmp_path, 1e12)
+    (tmp_path / "s.toml").write_text(small + '[fit]\nparams = "non_embedding"\n')
+    train(tmp_path)
+    train(tmp_path, 1e12, neighbours=True)
+    with open_store(tmp_path / "isoflop.db", write=False) as store:
+        sizes = {
+            one.place: store.run_spec(one.run_id).shape.n_params_non_embedding for one in store.predictions("drawn")
+        }
+    assert sizes[ConfirmPlace.HALF] == pytest.approx(sizes[ConfirmPlace.OPTIMUM] / 2, rel=0.04)
+    assert sizes[ConfirmPlace.DOUBLE] == pytest.approx(2 * sizes[ConfirmPlace.OPTIMUM], rel=0.04)
+
+
 def test_no_confirm_run_is_ever_fitted_or_missed_by_a_fit(trained: Path, done: Path) -> None:
     without, within = (fit_document(summary(where)) for where in (trained, done))
     assert within.pop("confirmations") and not without.pop("confirmations")
@@ -246,7 +272,7 @@ def refusal(folder: Path, confirm: float = C, neighbours: bool = False) -> Isofl
 def test_a_sweep_that_was_never_run_predicts_nothing(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(SWEEP)
     error = refusal(tmp_path)
-    assert "has never been run" in error.message and "isoflop run" in error.hint
+    assert "has never been run" in error.message and f"`isoflop run {tmp_path / 's.toml'}` trains" in error.hint
 
 
 def test_a_sweep_that_is_not_finished_is_refused_with_the_number_of_runs(tmp_path: Path) -> None:

@@ -119,6 +119,14 @@ def test_a_sweep_without_a_completed_run_and_one_not_planned(folder: Path) -> No
     assert "no sweep 'other'" in refused(folder, "fit", "isoflop.db", "--sweep", "other")
 
 
+@pytest.mark.parametrize("command", [("fit",), ("status",), ("export", "--out", "model"), ("sample",)])
+def test_the_command_in_a_hint_can_be_pasted_whatever_the_files_name(folder: Path, command: tuple[str, ...]) -> None:
+    """A database with another sweep; the sweep itself is not planned."""
+    isoflop_here("plan", "drawn.toml", folder=folder)
+    (folder / "my sweep.toml").write_text(BUILTIN)
+    assert "`isoflop run 'my sweep.toml'` plans" in refused(folder, command[0], "my sweep.toml", *command[1:])
+
+
 @pytest.mark.slow
 def test_a_database_of_several_sweeps_needs_a_name(finished: Path) -> None:
     (finished / "two.toml").write_text(SIMULATED.replace("drawn", "second"))

@@ -70,6 +70,32 @@ def test_a_training_that_is_killed_goes_on_and_has_the_same_bits(own: Path) -> N
     assert not scratch.path.exists()
 
 
+def test_damaged_weights_are_trained_again_as_the_message_about_them_says(own: Path) -> None:
+    (run_id,) = sorted(kept(own))[:1]
+    weights = RunDir(own / "isoflop-artifacts" / run_id).weights_path(run_id)
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    for command in (["export", "--out", "model"], ["sample"]):
+        done = isoflop(command[0], "tiny.toml", "--run", run_id, *command[1:], folder=own, code=1)
+        assert f"`isoflop run tiny.toml --again {run_id}`" in done.stderr
+    (repeat,) = json.loads(isoflop("run", "tiny.toml", "--again", run_id, "--json", folder=own).stdout)["repeats"]
+    assert repeat["difference"] == 0.0 and repeat["weights"] is not None
+    isoflop("export", "tiny.toml", "--run", run_id, "--out", "model", folder=own)
+
+
+def test_what_another_training_left_beside_it_stays(own: Path) -> None:
+    """Another sweep's at work, and one that was interrupted and goes on from its checkpoint."""
+    run_id, other = gone(own)[:2]
+    scratch = RunDir(own / "isoflop-artifacts" / "again" / other)
+    scratch.checkpoint_dir.mkdir(parents=True)
+    scratch.checkpoint_path(other).write_bytes(b"state")
+    isoflop("run", "tiny.toml", "--again", run_id, folder=own)
+    assert scratch.checkpoint_path(other).read_bytes() == b"state"
+    assert [path.name for path in scratch.path.parent.iterdir()] == [other]
+    isoflop("clean", "--yes", folder=own)
+    assert not scratch.path.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,7 +1,10 @@
 """What an export is made of, without the libraries that read it (those: tests/hf)."""
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from isoflop.corpus.tokenizer import BYTE
 from isoflop.corpus.tokenizer_file import file_tokenizer
 from isoflop.errors import IsoflopError
 from isoflop.export.folder import refuse_another, write_folder
+from isoflop.export.gguf_file import tokenizer_document
 from isoflop.export.model_config import model_config
 from isoflop.export.tensors import read_weights, serialized, to_bfloat16
 from isoflop.export.tokenizer_files import separator_text, tokenizer_files
@@ -76,11 +80,11 @@ def test_the_separator_is_start_end_and_padding() -> None:
         assert read.token_to_id(separator_text(tokenizer)) == tokenizer.separator
 
 
-@pytest.mark.parametrize("damage", ["cut", "other shape", "no tensors", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "other shape", "other run", "no tensors", "gone"])
 def test_damaged_weights_are_one_sentence_for_both_readers(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "w.safetensors"
     shape = RUN.shape if damage != "other shape" else type(RUN.shape)(**{**RUN.shape.as_dict(), "d_ff": 40})
-    save_weights(path, RUN.run_id, build_model(shape, seed=0))
+    save_weights(path, "0123456789ab" if damage == "other run" else RUN.run_id, build_model(shape, seed=0))
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == "no tensors":
@@ -90,7 +94,10 @@ def test_damaged_weights_are_one_sentence_for_both_readers(tmp_path: Path, damag
     for read in (read_weights, load_weights):
         with pytest.raises(IsoflopError) as caught:
             read(path, RUN)
-        assert "w.safetensors" in caught.value.message and "--again" in caught.value.hint
+        assert "w.safetensors" in caught.value.message and "isoflop run SWEEP --again" in caught.value.hint
+        with pytest.raises(IsoflopError) as caught:
+            read(path, RUN, Path("my sweep.toml"))
+        assert f"`isoflop run 'my sweep.toml' --again {RUN.run_id}`" in caught.value.hint
 
 
 def test_an_export_replaces_nothing_but_an_export_of_the_same_run(tmp_path: Path) -> None:
@@ -122,13 +129,72 @@ def test_a_gguf_of_an_earlier_export_does_not_outlive_it(tmp_path: Path) -> None
     assert [path.name for path in out.iterdir()] == ["config.json"]
 
 
-def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
-    class Full(dict[str, bytes]):
-        def __getitem__(self, name: str) -> bytes:
-            if name == "config.json":
-                raise OSError(28, "No space left on device")
-            return super().__getitem__(name)
+class Full(dict[str, bytes]):
+    """Files of which the last finds no room."""
 
+    def __getitem__(self, name: str) -> bytes:
+        if name == "config.json":
+            raise OSError(28, "No space left on device")
+        return super().__getitem__(name)
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(IsoflopError, match="No space left"):
         write_folder(tmp_path / "out", Full({"a": b"x", "config.json": b"{}"}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("earlier", [{}, {"config.json": b"{}", "a": b"float32", "model.gguf": b"float32"}])
+def test_a_full_disk_leaves_a_folder_that_was_there_as_it_was(tmp_path: Path, earlier: dict[str, bytes]) -> None:
+    for name, content in earlier.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(IsoflopError, match="No space left"):
+        write_folder(tmp_path, Full({"a": b"bfloat16", "config.json": b"{}"}))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
+
+
+@pytest.mark.parametrize("moved", [0, 1], ids=["before its files are moved in", "while they are"])
+def test_an_export_that_was_killed_is_finished_by_the_same_command(tmp_path: Path, moved: int) -> None:
+    files = {"a": b"x", "config.json": json.dumps({"isoflop": {"run_id": "1"}}).encode()}
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    for leftover in (tmp_path / "empty" / f".export.{dead.pid}.tmp", tmp_path / f".new.{dead.pid}.tmp"):
+        write_folder(leftover, files)
+    for name in list(files)[:moved]:
+        (tmp_path / "empty" / f".export.{dead.pid}.tmp" / name).rename(tmp_path / "empty" / name)
+    if moved:
+        with pytest.raises(IsoflopError, match="another run, 1"):
+            refuse_another(tmp_path / "empty", "2")
+    for out in (tmp_path / "empty", tmp_path / "new"):
+        refuse_another(out, "1")
+        write_folder(out, files)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == files
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "new"}
+
+
+def _words_of_gpt2(document: dict[str, Any]) -> None:
+    document["pre_tokenizer"] = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+
+
+def _no_bytes(document: dict[str, Any]) -> None:
+    document["pre_tokenizer"] = {"type": "Metaspace", "replacement": "_", "prepend_scheme": "always"}
+
+
+def _lower_case(document: dict[str, Any]) -> None:
+    document["normalizer"] = {"type": "Lowercase"}
+
+
+@pytest.mark.parametrize("change", [_words_of_gpt2, _no_bytes, _lower_case])
+def test_a_tokenizer_that_llama_cpp_would_read_otherwise_is_refused(change: Callable[[dict[str, Any]], None]) -> None:
+    made = train_bpe([b"the cat sat on the mat " * 50], 300)
+    document = json.loads(made)
+    assert tokenizer_document(file_tokenizer(made, kind="bpe", where="here")) == document
+    assert tokenizer_document(BYTE)["model"]["merges"] == []
+    change(document)
+    with pytest.raises(IsoflopError, match="other tokens"):
+        tokenizer_document(file_tokenizer(json.dumps(document).encode(), kind="file", where="here"))

@@ -1,5 +1,6 @@
 """Text from a model: cached as uncached, one seed one text, whole characters."""
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import islice
 
@@ -54,7 +55,8 @@ def test_one_seed_gives_one_text_and_the_model_s_own_probabilities(model: Decode
         return list(islice(generate(model, [65], temperature=temperature, seed=seed), 20))
 
     assert drawn(1, 1.0) == drawn(1, 1.0) != drawn(2, 1.0)
-    assert drawn(1, 1e-4) == list(islice(uncached(model, [65]), 20))
+    for barely_warm in (1e-4, 1e-40, 1e-300, 5e-324):
+        assert drawn(1, barely_warm) == list(islice(uncached(model, [65]), 20))
     with torch.no_grad():
         expected = model(torch.tensor([[65]]))[0, -1].softmax(0)
     n_draws = 3000
@@ -76,6 +78,30 @@ def test_a_character_comes_when_all_its_bytes_are_there(monkeypatch: pytest.Monk
     assert broken == bytes([97, 0xE2, 0x82, 98, 0xFF]).decode("utf-8", "replace")
     cut = "".join(said(monkeypatch, list("€".encode()), n=2))
     assert cut == "\ufffd"
+
+
+@pytest.mark.parametrize("kind", ["bytes", "words"])
+def test_a_long_text_is_decoded_in_pieces_that_join_to_the_whole(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """As many tokens decoded as there are, times a constant; also where the first one of a text loses its space."""
+
+    def words(tokens: np.ndarray) -> bytes:
+        return b"".join(b" w%d" % token for token in tokens).lstrip()
+
+    n_decoded = 0
+
+    def decode(tokens: np.ndarray) -> bytes:
+        nonlocal n_decoded
+        n_decoded += len(tokens)
+        return BYTE.decode(tokens) if kind == "bytes" else words(tokens)
+
+    n_tokens = 4000
+    draw = np.random.default_rng(0)
+    valid = np.frombuffer("aé€😀b ".encode() * 250, np.uint8)
+    tokens = np.concatenate([draw.integers(0, 256, n_tokens - valid.size), valid]).astype("<u2")
+    counted = dataclasses.replace(BYTE, decode=decode)
+    joined = "".join(said(monkeypatch, tokens.tolist(), counted, n=n_tokens))
+    assert joined == (BYTE.decode if kind == "bytes" else words)(tokens).decode("utf-8", "replace")
+    assert n_decoded < 100 * n_tokens
 
 
 def test_a_text_ends_with_its_document(monkeypatch: pytest.MonkeyPatch) -> None:
