@@ -86,7 +86,8 @@ def trained_runs(file: Path, db: Path, artifacts: Path) -> list[TrainedRun]:
     """
 
     def all_of(cells: Sequence[RunCell], optima: Collection[str]) -> list[RunCell]:
-        return list({cell.run_id: cell for cell in reversed(cells)}.values())[::-1]
+        completed = [cell for cell in cells if cell.completed is not None]
+        return list({cell.run_id: cell for cell in reversed(completed)}.values())[::-1]
 
     return _of_sweep(file, db, artifacts, all_of)
 
@@ -111,8 +112,7 @@ def _of_sweep(
             raise IsoflopError(
                 f"The sweep {name!r} is simulated: no model was trained.", hint='Train it with trainer = "builtin".'
             )
-        completed = [cell for cell in run_cells(cells) if cell.completed is not None]
-        if not completed:
+        if not any(cell.completed for cell in run_cells(cells)):
             raise IsoflopError(f"No run of the sweep {name!r} completed.", hint=f"`isoflop run {file}` trains them.")
         optima = {one.run_id for one in store.predictions(name) if one.place is ConfirmPlace.OPTIMUM}
         return [_trained(store, spec, file, artifacts, cell) for cell in choose(run_cells(cells), optima)]

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from isoflop.errors import IsoflopError
+from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import write_atomically
 from isoflop.run_spec import RunSpec
 from isoflop.train.model import Decoder
@@ -19,6 +19,19 @@ from isoflop.train.optimizer import state_shapes
 from isoflop.train.progress import Progress
 
 CHECKPOINT_VERSION = "1"
+
+
+class UnusableWeightsError(IsoflopError):
+    """What should be the final weights of a run is no file of them, or of others."""
+
+
+def unusable(path: Path, problem: str, run_id: str) -> UnusableWeightsError:
+    """The error that the file does not hold the weights of the run, with the way to have them."""
+    return UnusableWeightsError(
+        f"The weights {str(path)!r} {problem}.",
+        hint=f"Delete that file; then `isoflop run SWEEP --again {run_id}` trains the run once more and keeps its "
+        "weights.",
+    )
 
 
 def save_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, at: Progress) -> None:
@@ -42,23 +55,27 @@ def load_weights(path: Path, run: RunSpec) -> Decoder:
     """The model of a completed run with its final weights, in evaluation mode, on the CPU.
 
     Raises:
-        IsoflopError: the file is missing, damaged, or of another run.
+        UnusableWeightsError: the file is missing, damaged, or of another run.
     """
-    hint = f"`isoflop run SWEEP --again {run.run_id}` trains the run once more and keeps its weights."
     try:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("run_id") != run.run_id:
-                raise IsoflopError(f"{str(path)!r} holds the weights of another run than {run.run_id}.", hint=hint)
+                raise unusable(path, f"are of another run than {run.run_id}", run.run_id)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
-        raise IsoflopError(f"There are no weights at {str(path)!r}.", hint=hint) from None
+        raise UnusableWeightsError(
+            f"There are no weights at {str(path)!r}.",
+            hint=f"`isoflop run SWEEP --again {run.run_id}` trains the run once more and keeps its weights.",
+        ) from None
     except SafetensorError as error:
-        raise IsoflopError(f"The weights {str(path)!r} are damaged: {error}.", hint=hint) from None
+        raise unusable(path, f"are damaged: {error}", run.run_id) from None
+    except OSError as error:
+        raise unusable(path, f"cannot be read: {why_inaccessible(error, path)}", run.run_id) from None
     model = Decoder(run.shape)
     try:
         model.load_state_dict(tensors)
     except RuntimeError:
-        raise IsoflopError(f"The weights {str(path)!r} are not of the shape {run.shape}.", hint=hint) from None
+        raise unusable(path, f"are not of the shape {run.shape}", run.run_id) from None
     return model.eval()
 
 

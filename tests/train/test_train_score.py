@@ -1,23 +1,23 @@
 """The scorer against one item at a time, by hand; the metrics that are made of it."""
 
+import json
 import math
 import random
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from isoflop.corpus import Corpus, heldout_documents, tokenizer_of
+from isoflop.corpus import Corpus, Tokenizer, heldout_documents, tokenizer_of
+from isoflop.corpus.bpe import train_bpe
+from isoflop.corpus.tokenizer_file import file_tokenizer
 from isoflop.errors import IsoflopError
 from isoflop.probes import Item
-from isoflop.train.abilities import (
-    ForeignText,
-    bits_per_byte,
-    choice_scores,
-    probe_metrics,
-    probe_set,
-    text_metric,
-)
+from isoflop.train import foreign_text
+from isoflop.train.abilities import choice_scores, probe_metrics, probe_set
+from isoflop.train.foreign_text import ForeignText, text_metric, text_windows
+from isoflop.train.metrics import bits_per_byte
 from isoflop.train.model import Decoder, build_model
 from isoflop.train.score import Continuation, log_likelihoods
 from tests.train.conftest import make_run
@@ -113,6 +113,58 @@ def test_a_foreign_text_has_the_loss_of_its_windows_in_bits_per_byte(model: Deco
     assert metric.name == "text_fox_bits_per_byte"
     assert metric.n_items == len(losses)
     assert metric.value == pytest.approx(np.mean(losses) / 32 / math.log(2), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def bpe() -> Tokenizer:
+    return file_tokenizer(train_bpe([b"some words and others " * 50], 300), kind="bpe", where="it")
+
+
+def byte_lengths(tokenizer: Tokenizer, tokens: list[int]) -> list[int]:
+    """Of a byte-level BPE, whose tokens are written with a character for each byte."""
+    assert tokenizer.file is not None
+    vocabulary = json.loads(tokenizer.file)["model"]["vocab"]
+    written = {number: token for token, number in vocabulary.items()}
+    return [len(written[token]) for token in tokens]
+
+
+# Characters of one to four bytes, most of which are several tokens of that BPE.
+MANY_BYTES = "some words, größer \u65e5\u672c\u8a9e \U0001f642 na\u00efve, others " * 30
+
+
+def test_the_bytes_behind_tokens_are_those_of_the_text_whatever_a_token_cuts(bpe: Tokenizer) -> None:
+    text = MANY_BYTES.encode()
+    tokens, sizes = bpe.encode_with_sizes(text)
+    assert tokens.tolist() == bpe.encode(text).tolist()
+    assert (sizes.sum(), sizes[-1]) == (len(text), 0)
+    ends, exact = np.cumsum(sizes[:-1]), np.cumsum(byte_lengths(bpe, tokens[:-1].tolist()))
+    starts = {at for at, byte in enumerate(text) if byte & 0xC0 != 0x80} | {len(text)}
+    assert [end for end in exact.tolist() if end in starts] == [
+        e for e, x in zip(ends, exact, strict=True) if x in starts
+    ]
+    assert (ends - exact).min() >= 0 and (ends - exact).max() <= 3
+
+
+def test_windows_of_a_text_have_its_bytes_and_not_those_of_replacement_characters(bpe: Tokenizer) -> None:
+    text = ForeignText("many", MANY_BYTES.encode())
+    windows = text_windows(text, bpe, 32)
+    tokens = bpe.encode(text.content)[:-1].tolist()
+    n_read = windows.tokens.shape[0] * 32
+    exact = sum(byte_lengths(bpe, tokens[1 : n_read + 1]))
+    assert windows.n_bytes.sum() == pytest.approx(exact, abs=6)
+    assert windows.tokens[:, 1:].ravel().tolist() == tokens[1 : n_read + 1]
+
+
+def test_of_a_long_text_pieces_from_all_over_it_are_read(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign_text, "_MOST_BYTES", 40_000)
+    monkeypatch.setattr(foreign_text, "_PIECE_BYTES", 4000)
+    lines = "".join(f"größer {number:06d}\n" for number in range(40_000))
+    windows = text_windows(ForeignText("long", lines.encode()), bpe, 64)
+    read = b"".join(bpe.decode(window.astype(bpe.dtype)) for window in windows.tokens)
+    thousands = {int(found[:3]) for found in re.findall(rb" (\d{6})", read)}
+    assert min(thousands) == 0 and max(thousands) == 39 and len(thousands) >= 10
+    assert windows.n_bytes.sum() < 45_000
+    assert len(windows.tokens) * 64 <= 131_072
 
 
 def test_a_foreign_text_shorter_than_a_window_is_refused(model: Decoder, corpus: Corpus) -> None:
