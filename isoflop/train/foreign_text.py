@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from isoflop.corpus import Tokenizer
 from isoflop.errors import IsoflopError
-from isoflop.result import Metric
+from isoflop.result import TEXT_METRIC, Metric
 from isoflop.train.metrics import bits_per_byte, in_bits
 from isoflop.train.model import Decoder
 from isoflop.train.score import window_losses
@@ -36,7 +36,7 @@ class ForeignText:
     @property
     def metric_name(self) -> str:
         """What its metric is called."""
-        return f"text_{self.name}_bits_per_byte"
+        return f"{TEXT_METRIC}{self.name}_bits_per_byte"
 
     @cached_property
     def fingerprint(self) -> str:
