@@ -14,12 +14,12 @@ from isoflop.corpus.bpe import train_bpe
 from isoflop.corpus.tokenizer_file import file_tokenizer
 from isoflop.errors import IsoflopError
 from isoflop.probes import Item
-from isoflop.train import foreign_text
+from isoflop.train import abilities, foreign_text, score
 from isoflop.train.abilities import choice_scores, probe_metrics, probe_set
 from isoflop.train.foreign_text import ForeignText, text_metric, text_windows
 from isoflop.train.metrics import bits_per_byte
 from isoflop.train.model import Decoder, build_model
-from isoflop.train.score import Continuation, log_likelihoods
+from isoflop.train.score import Continuation, log_likelihoods, window_losses
 from tests.train.conftest import make_run
 
 
@@ -60,6 +60,21 @@ def test_scores_do_not_depend_on_what_else_is_scored(model: Decoder) -> None:
     assert log_likelihoods(model, [long, short])[1] == pytest.approx(alone[0], abs=1e-5)
 
 
+def test_a_large_vocabulary_has_smaller_batches(monkeypatch: pytest.MonkeyPatch, model: Decoder) -> None:
+    monkeypatch.setattr(score, "MOST_LOGITS", 257 * 100)
+    read: list[int] = []
+    hook = model.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].numel()))
+    found = log_likelihoods(model, [Continuation([1, 2, 3], [4, 5])] * 60)
+    assert max(read) == 100 and sum(read) == 60 * 4
+    read.clear()
+    sums = window_losses(model, torch.zeros((10, 33), dtype=torch.int64))
+    assert read == [96, 96, 96, 32]
+    monkeypatch.undo()
+    hook.remove()
+    assert found == pytest.approx(log_likelihoods(model, [Continuation([1, 2, 3], [4, 5])] * 60), abs=1e-5)
+    assert sums == pytest.approx(window_losses(model, torch.zeros((10, 33), dtype=torch.int64)), abs=1e-4)
+
+
 def test_equal_models_have_equal_metrics_to_the_last_bit(model: Decoder, corpus: Corpus) -> None:
     first, second = probe_metrics(model, corpus), probe_metrics(model, corpus)
     assert [m.model_dump(exclude={"evaluated_at"}) for m in first] == [
@@ -97,6 +112,19 @@ def test_a_context_of_more_tokens_than_the_model_reads_loses_its_beginning(model
     long, short = Item(b"x" * 50 + b"a" * 31, (b"bc", b"de"), 0), Item(b"a" * 31, (b"bc", b"de"), 0)
     found = choice_scores(model, [long, short], tokenizer_of(corpus))
     assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("n_choice", [30, 33, 40])
+def test_a_choice_that_fills_the_context_keeps_no_more_of_what_is_before(model, corpus, monkeypatch, n_choice) -> None:
+    lengths: list[int] = []
+    monkeypatch.setattr(
+        abilities,
+        "log_likelihoods",
+        lambda _, choices, between: lengths.extend(len(one.context) for one in choices) or np.zeros(len(choices)),
+    )
+    choices = (b"a" * n_choice, b"b" * n_choice)
+    choice_scores(model, [Item(b"some words before", choices, 0)], tokenizer_of(corpus))
+    assert lengths == [max(0, 33 - n_choice)] * 2
 
 
 def test_bits_per_byte_of_unequal_items_is_that_of_all_bytes_together() -> None:
