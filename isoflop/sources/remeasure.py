@@ -106,6 +106,11 @@ def _per_byte(parts: Sequence[Source]) -> list[Source]:
 
 def _in_bits(part: SweepSource) -> SweepSource:
     lacking = [row.cell.run_id for row in part.rows if row.cell and _BITS.of(row.cell) is None]
+    if lacking and part.simulated:
+        raise IsoflopError(
+            f"The sweep {part.label!r} is simulated: its losses are of no text, so there are no bits per byte.",
+            hint="Leave out --loss bits-per-byte.",
+        )
     if lacking:
         raise IsoflopError(
             f"No bits per byte are known of {runs(len(lacking))} of the sweep {part.label!r} "

@@ -166,6 +166,8 @@ def test_of_a_simulated_sweep_nobody_is_sent_to_measure_models(tmp_path):
     with pytest.raises(IsoflopError, match="has the metric") as error:
         fitted(tmp_path / "x.db", metric=BITS)
     assert "evaluate" not in error.value.hint and "No model was trained" in error.value.hint
+    with pytest.raises(IsoflopError, match="is simulated: its losses are of no text"):
+        fitted(tmp_path / "x.db", loss="bits-per-byte")
 
 
 def test_what_is_lowest_at_a_floor_is_called_by_its_name(tmp_path):
