@@ -58,7 +58,7 @@ class Tokenizer:
         return self.together(texts) if self.together else [self.encode(text) for text in texts]
 
     def encode_with_sizes(self, text: bytes) -> tuple[Tokens, Sizes]:
-        """The tokens of `encode`, (n,), and how many bytes of the text each stands for, (n,): together all of them.
+        """The tokens of `encode`, (n,), and how many bytes of the text each stands for, (n,).
 
         A character of several tokens belongs to its first; to decode tokens one by one would make U+FFFD of its parts.
         """
