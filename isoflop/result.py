@@ -40,6 +40,10 @@ class Provenance(BaseModel):
     git_dirty: bool | None = None
 
 
+# How the names of metrics of named texts begin; others are of probes.
+TEXT_METRIC = "text_"
+
+
 class Metric(BaseModel):
     """What a trained model can do, as one number with its standard error."""
 

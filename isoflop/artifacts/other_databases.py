@@ -13,7 +13,7 @@ from pathlib import Path
 from isoflop.artifacts.retention import weights_any_keeps
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import write_atomically
-from isoflop.store import KnownRun, OlderDatabaseError, Store, read_snapshot
+from isoflop.store import KnownRun, Store, read_snapshot
 
 DATABASES = "databases"
 _NOTE_NAME = re.compile(r"[0-9a-f]{16}\.json")
@@ -64,10 +64,9 @@ def read_other_databases(artifacts: Path, db: Path) -> OtherDatabases:
             runs, weights = read_snapshot(path, needs_of)
         except (IsoflopError, OSError, ValueError) as error:
             reason = error.message.rstrip(".") if isinstance(error, IsoflopError) else why_inaccessible(error, note)
-            repair = f"Repair that database, or delete {str(note)!r} if the database no longer matters."
             raise IsoflopError(
                 f"Another database that trains into {str(artifacts)!r} cannot be read for what it keeps: {reason}.",
-                hint=error.hint if isinstance(error, OlderDatabaseError) else repair,
+                hint=f"Repair that database, or delete {str(note)!r} if the database no longer matters.",
             ) from error
         asked_for = {run_id: run for run_id, run in runs.items() if run.asked_for}
         found = OtherDatabases(

@@ -89,5 +89,8 @@ def _print(found: "list[Measured]", *, json: bool) -> None:
     lacking = [one for one in found if one.hint is not None]
     if lacking:
         ids = ", ".join(one.run.run.run_id for one in lacking)
-        stdout().print(text(f"Without weights, and so not measured: {ids}."))
-        stdout().print(text(lacking[0].hint or "", "dim"))
+        stdout().print(text(f"Without usable weights, and so not measured: {ids}."))
+        gone = [one.hint for one in lacking if not one.run.weights.is_file()]
+        wrong = [one.hint for one in lacking if one.run.weights.is_file()]
+        for hint in (*gone[:1], *wrong):  # how to train again is the same for every run
+            stdout().print(text(hint or "", "dim"))

@@ -115,14 +115,13 @@ def plan(
 
 
 def _hold(held: "ExitStack", spec: "SweepSpec", sweep: Path, db: Path) -> None:
-    """Lock the sweep, unless nothing of it will be recorded, and give a database of an older isoflop its new tables."""
-    from isoflop.store import add_missing_tables, sweep_lock
+    """Lock the sweep, unless nothing of it will be recorded."""
+    from isoflop.store import sweep_lock
     from isoflop.sweep.locks import lock_path
     from isoflop.sweep.planning import text_is_here
 
     if text_is_here(spec, sweep):
         held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
-    add_missing_tables(db)
 
 
 def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path, extension: "Extension | None") -> "PlanView":

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tokens = NDArray[np.unsignedinteger[Any]]
+Sizes = NDArray[np.int64]
 TokenDtype = np.dtype[np.unsignedinteger[Any]]
 
 _N_BYTE_VALUES = 256
@@ -34,6 +35,7 @@ class Tokenizer:
         together: the tokens of several documents at once, where that is quicker than one by one.
         file: the tokenizer.json that it is made of; None where it is made of none.
         keeps_any_bytes: whether a text that is not UTF-8 is encoded as it is.
+        sized: `encode_with_sizes`, where tokens are not bytes.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Tokenizer:
     together: Callable[[Sequence[bytes]], list[Tokens]] | None = None
     file: bytes | None = None
     keeps_any_bytes: bool = True
+    sized: Callable[[bytes], tuple[Tokens, Sizes]] | None = None
 
     @property
     def dtype(self) -> TokenDtype:
@@ -53,6 +56,16 @@ class Tokenizer:
     def encode_many(self, texts: Sequence[bytes]) -> list[Tokens]:
         """The tokens of each of the documents, as `encode` gives them."""
         return self.together(texts) if self.together else [self.encode(text) for text in texts]
+
+    def encode_with_sizes(self, text: bytes) -> tuple[Tokens, Sizes]:
+        """The tokens of `encode`, (n,), and how many bytes of the text each stands for, (n,).
+
+        A character of several tokens belongs to its first; to decode tokens one by one would make U+FFFD of its parts.
+        """
+        if self.sized:
+            return self.sized(text)
+        tokens = self.encode(text)
+        return tokens, np.append(np.ones(len(tokens) - 1, np.int64), 0)
 
 
 def _encode_bytes(text: bytes) -> Tokens:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isoflop.corpus.tokenizer import Tokenizer, Tokens, token_dtype
+from isoflop.corpus.tokenizer import Sizes, Tokenizer, Tokens, token_dtype
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.spec.corpus_spec import LARGEST_VOCABULARY
 
@@ -216,12 +216,24 @@ class _Made:
             together=encode_many,
             file=content,
             keeps_any_bytes=False,
+            sized=lambda text: self._sized(text, np.array([separator], dtype)),
         )
 
     def _encoded(self, texts: Sequence[bytes]) -> list[list[int]]:
         readable = [text.decode(errors="replace") for text in texts]
         with _guarded(self.where):
             return [encoding.ids for encoding in self.library.encode_batch_fast(readable, add_special_tokens=False)]
+
+    def _sized(self, text: bytes, separator: Tokens) -> tuple[Tokens, Sizes]:
+        readable = text.decode(errors="replace")
+        with _guarded(self.where):
+            found = self.library.encode(readable, add_special_tokens=False)
+        content = np.frombuffer(readable.encode(), np.uint8)
+        starts = np.append(np.flatnonzero((content & 0xC0) != 0x80), len(content))  # of characters in UTF-8
+        # The library's offsets are of characters, and may leave out what a token does not show.
+        ends = np.maximum.accumulate(np.array([end for _, end in found.offsets], np.int64))
+        sizes = np.diff(starts[ends], prepend=0)
+        return np.append(np.array(found.ids, separator.dtype), separator), np.append(sizes, 0)
 
     def _decoded(self, ids: list[int]) -> bytes:
         with _guarded(self.where):

@@ -15,6 +15,7 @@ def confirmation_table(confirmations: tuple[Confirmation, ...]) -> Table | None:
     if not confirmations:
         return None
     level = percent(confirmations[0].prediction.level)
+    units = ", ".join(dict.fromkeys(one.prediction.loss_unit for one in confirmations))
     return Table(
         title="Confirm runs",
         columns=(
@@ -31,10 +32,10 @@ def confirmation_table(confirmations: tuple[Confirmation, ...]) -> Table | None:
             Column("run", numeric=False, essential=False, whole=True),
         ),
         rows=tuple(row for one in confirmations for row in _rows(one)),
-        note="Never fitted. Predictions were stored before the runs existed; their intervals hold the errors of the "
-        "law, of N_opt, and one run's noise. Standard errors: for the optimum, loss less predicted loss; for N/2 and "
-        "2N, loss less that of the optimum, by the noise of two runs. Error: of the loss over held-out sequences, "
-        "which are the same for all runs.",
+        note=f"Never fitted. Losses in {units}, whatever else is fitted. Predictions were stored before the runs "
+        "existed; their intervals hold the errors of the law, of N_opt, and one run's noise. Standard errors: for the "
+        "optimum, loss less predicted loss; for N/2 and 2N, loss less that of the optimum, by the noise of two runs. "
+        "Error: of the loss over held-out sequences, which are the same for all runs.",
     )
 
 

@@ -43,6 +43,8 @@ from isoflop.wording import runs
 
 # What a fit says of runs that it takes for replicates.
 _OF_REPLICATES = ("noise_fills_valley",)
+# What a fit says of rows that are alike. Accuracies of as many questions are often equal, of runs that differ.
+_OF_COPIES = "identical_rows"
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,9 @@ def _of_fit(source: Source | Pool, fit: SweepFit, scale: LossScale) -> Iterator[
     Runs alike in budget, size and tokens count as replicates in a fit; where a column tells them apart they are none.
     """
     mixed = any(finding.code == MIXED_GROUPS for finding in source.findings)
+    untrue = {*(_OF_REPLICATES if mixed else ()), *([_OF_COPIES] if source.fitted.metric else [])}
     for finding in fit.findings:
-        if not (mixed and finding.code in _OF_REPLICATES):
+        if finding.code not in untrue:
             yield finding_in_unit(with_places(finding, source), scale)
 
 

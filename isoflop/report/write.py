@@ -96,13 +96,18 @@ def _read(document: Path) -> object:
 
 
 def _subject(document: Mapping[str, object]) -> tuple[str, str]:
-    """What a report is of: several sources by their labels, a sweep by its name, a table by the name of its file."""
+    """What a report is of: several sources by their labels, a sweep by its name, a table by the name of its file.
+
+    A frontier on a metric is another report than that on the loss.
+    """
+    metric = document.get("metric")
+    on = "" if metric is None else f" on {metric}"
     sources = document.get("sources")
     if isinstance(sources, list) and len(sources) > 1:
         labels = [source.get("label") for source in sources if isinstance(source, dict)]
-        return "the sources", ", ".join(sorted(map(repr, labels)))
+        return "the sources", ", ".join(sorted(map(repr, labels))) + on
     if document.get("sweep") is not None:
-        return "the sweep", repr(document["sweep"])
+        return "the sweep", f"{document['sweep']!r}{on}"
     return "the file", repr(Path(str(document.get("source"))).name)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding, Severity
-from isoflop.result import CurvePoint
+from isoflop.result import TEXT_METRIC, CurvePoint
 from isoflop.sources.measure import BITS_PER_BYTE, IN_NATS, Measure
 from isoflop.sources.source import Row, Source, SweepSource, TableSource
 from isoflop.store import run_cells
@@ -38,12 +38,15 @@ def remeasured(parts: Sequence[Source], wanted: Wanted) -> tuple[list[Source], t
     """The sources with what is wanted in place of their losses, and a finding where tokenizers made the choice.
 
     Raises:
-        IsoflopError: a table stands where only a sweep has what is wanted, or no run has it.
+        IsoflopError: a table stands where only a sweep has what is wanted, no run has it, or runs have it of other
+            questions or texts than others.
     """
     if wanted.metric is not None:
         if wanted.loss_in is not None:
             raise IsoflopError("--loss has no effect with --metric: a metric has its own unit.", hint="Leave one out.")
-        return [_on_metric(part, wanted.metric) for part in parts], ()
+        found = [_on_metric(part, wanted.metric) for part in parts]
+        _refuse_other_questions(found, wanted.metric)
+        return list[Source](found), ()
     if wanted.loss_in is not None:
         _refuse_other_tables(parts, wanted.loss_in)
         return (_per_byte(parts) if wanted.loss_in == "bits-per-byte" else list(parts)), ()
@@ -103,6 +106,11 @@ def _per_byte(parts: Sequence[Source]) -> list[Source]:
 
 def _in_bits(part: SweepSource) -> SweepSource:
     lacking = [row.cell.run_id for row in part.rows if row.cell and _BITS.of(row.cell) is None]
+    if lacking and part.simulated:
+        raise IsoflopError(
+            f"The sweep {part.label!r} is simulated: its losses are of no text, so there are no bits per byte.",
+            hint="Leave out --loss bits-per-byte.",
+        )
     if lacking:
         raise IsoflopError(
             f"No bits per byte are known of {runs(len(lacking))} of the sweep {part.label!r} "
@@ -150,11 +158,38 @@ def _on_metric(part: Source, name: str) -> SweepSource:
     )
 
 
+def _refuse_other_questions(parts: Sequence[SweepSource], name: str) -> None:
+    """Nothing, where every run was asked the same questions: what one name stands for may differ by database.
+
+    Probes are of a sweep's own corpus, as its losses are: where corpora differ, a finding says so.
+
+    Raises:
+        IsoflopError: runs have the metric of different texts, or of questions of different versions.
+    """
+    metrics = [(part.label, row.cell.metrics[name]) for part in parts for row in part.rows if row.cell]
+    texts = {metric.corpus_fingerprint: label for label, metric in metrics if name.startswith(TEXT_METRIC)}
+    if len(texts) > 1:
+        raise IsoflopError(
+            f"The metric {name} stands for {len(texts)} texts: runs of {', '.join(dict.fromkeys(texts.values()))} were "
+            "measured on different ones.",
+            hint="Measure all runs on one text: `isoflop evaluate SWEEP --all --text PATH` with a new file name.",
+        )
+    if len({metric.probe_version for _, metric in metrics}) > 1:
+        raise IsoflopError(
+            f"The metric {name} was measured by older questions in some runs and by newer ones in others.",
+            hint="`isoflop evaluate SWEEP --all` asks those of older questions again, where weights are on disk.",
+        )
+
+
 def _no_metric(part: SweepSource, name: str) -> IsoflopError:
     known = sorted({metric for cell in run_cells(part.cells) for metric in cell.metrics})
     near = get_close_matches(name, known, n=1)
     file = part.file or "SWEEP"
-    hint = f"`isoflop evaluate {file} --all` measures those whose weights are on disk."
+    hint = (
+        'No model was trained; trainer = "builtin" trains them.'
+        if part.simulated
+        else f"`isoflop evaluate {file} --all` measures those whose weights are on disk."
+    )
     if known:
         hint = f"{f'Did you mean {near[0]}? ' if near else ''}It has: {', '.join(known)}. {hint}"
     return IsoflopError(f"No fitted run of the sweep {part.label!r} has the metric {name!r}.", hint=hint)

@@ -92,9 +92,13 @@ class SweepSpec(Section):
         return self
 
     @model_validator(mode="after")
-    def _ready_tokens_need_no_tokenizer(self) -> "SweepSpec":
-        if self.corpus.sources[0].source == "tokens" and self.tokenizer != TokenizerSpec():
+    def _ready_tokens_are_no_text(self) -> "SweepSpec":
+        if self.corpus.sources[0].source != "tokens":
+            return self
+        if self.tokenizer != TokenizerSpec():
             raise ValueError('corpus.source = "tokens" is read as it is: leave [tokenizer] out')
+        if self.evaluation.probes:
+            raise ValueError('evaluation.probes ask about text, and corpus.source = "tokens" has none: leave them out')
         return self
 
     def to_json(self) -> str:

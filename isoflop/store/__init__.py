@@ -11,11 +11,11 @@ from isoflop.store.cell import (
     run_cells,
 )
 from isoflop.store.changes import PlanChanges, PlannedRun, changes_since
-from isoflop.store.connect import OlderDatabaseError, refuse_no_file
+from isoflop.store.connect import refuse_no_file
 from isoflop.store.known_runs import KnownRun, Timing
 from isoflop.store.lock import LockContent, is_held, read_lock, sweep_lock
 from isoflop.store.prediction import ConfirmPlace, Prediction, hash_of_rows
-from isoflop.store.snapshot import add_missing_tables, read_snapshot
+from isoflop.store.snapshot import read_snapshot
 from isoflop.store.store import Store, open_store
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "EmptyCell",
     "KnownRun",
     "LockContent",
-    "OlderDatabaseError",
     "PlanChanges",
     "PlannedRun",
     "Prediction",
@@ -35,7 +34,6 @@ __all__ = [
     "Store",
     "SweepCell",
     "Timing",
-    "add_missing_tables",
     "changes_since",
     "hash_of_rows",
     "is_held",

@@ -1,5 +1,6 @@
 """Connections to the database file, and its errors in the user's words."""
 
+import contextlib
 import os
 import shlex
 import sqlite3
@@ -31,10 +32,6 @@ _PROBLEMS = {
 }
 
 
-class OlderDatabaseError(IsoflopError):
-    """The database was made by an isoflop with fewer tables; opened to write, it gets the others."""
-
-
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """A block in which what the user can fix about the file at `path` is raised as such.
@@ -60,7 +57,8 @@ def connect(path: Path, *, write: bool) -> Database:
     """The open database at `path`, known to be isoflop's and of this version.
 
     `write=True` creates it where there is none and applies pending migrations. `write=False` never changes it, works
-    while others write (WAL), and needs no write permission.
+    while others write (WAL), and needs no write permission; of a database of an older isoflop it reads a copy in
+    memory that has the tables of this version.
 
     Raises:
         IsoflopError: no such file, not a database, another program's, or of another version.
@@ -179,11 +177,28 @@ def reader(uri: str, path: Path) -> Database:
     """The open database at `uri`, of the file at `path`, known to be isoflop's and of this version."""
     with _closed_on_error(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as db:
         _refuse_other_schemas(db, path)
-        if missing := migrations.pending(db):
-            raise OlderDatabaseError(
-                f"The database {str(path)!r} lacks tables of this version ({missing[0].name}).",
+        if not migrations.applied(db):
+            raise IsoflopError(
+                f"The database {str(path)!r} is empty: it lacks all tables ({migrations.pending(db)[0].name}).",
                 hint=f"`isoflop plan SWEEP --db {shlex.quote(str(path))}` adds them, and so does `isoflop run`.",
             )
+        if not migrations.pending(db):
+            refuse_damage(db, path)
+            return db
+    return _migrated_copy(db, path)
+
+
+def _migrated_copy(older: Database, path: Path) -> Database:
+    """The database of an older isoflop, now in memory and with the tables of this version; its file stays as it is.
+
+    Such a file is read so until the next command that writes to it.
+    """
+    with contextlib.closing(older), _closed_on_error(sqlite3.connect(":memory:")) as db:
+        older.conn.backup(db.conn)
+        try:
+            migrations.apply(db)
+        except sqlite3.OperationalError as error:  # as of _migrate
+            raise damaged(path, str(error)) from error
         refuse_damage(db, path)
     return db
 

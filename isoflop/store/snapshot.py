@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from isoflop.errors import IsoflopError
-from isoflop.store.connect import OlderDatabaseError, explained, reader, refuse_no_file
+from isoflop.store.connect import explained, reader, refuse_no_file
 from isoflop.store.store import Store, open_store
 
 _T = TypeVar("_T")
@@ -41,22 +41,6 @@ def read_snapshot(path: Path, read: Callable[[Store], _T]) -> _T:
             return found
     with open_store(path, write=False) as store:
         return read(store)
-
-
-def add_missing_tables(path: Path) -> None:
-    """Give the database at `path`, if there is one, the tables of this version; one that has them is only read.
-
-    For commands that read a database before they write to it.
-
-    Raises:
-        IsoflopError: as `open_store`.
-    """
-    if not path.exists():
-        return
-    try:
-        read_snapshot(path, lambda store: None)
-    except OlderDatabaseError:
-        open_store(path, write=True).close()
 
 
 def _immutable(path: Path) -> str:

@@ -1,13 +1,13 @@
 """`isoflop evaluate`: what the models of a sweep can do, measured from their weights and recorded as values of runs."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from isoflop.corpus import load_intact, tokenizer_of
+from isoflop.corpus import Corpus, load_intact, tokenizer_of
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.probes import PROBE_VERSION, LeftOut
 from isoflop.result import Metric
@@ -18,12 +18,15 @@ from isoflop.sweep.planning import corpora
 from isoflop.sweep.trained_run import RunChoice, TrainedRun, trained_run, trained_runs
 
 if TYPE_CHECKING:
-    from isoflop.train.abilities import ForeignText
+    from isoflop.train.foreign_text import ForeignText
+    from isoflop.train.model import Decoder
 
 DeviceKind = Literal["auto", "cpu", "cuda"]
 
 # A metric is named after the text; more could not be told apart in a table's heading.
 _TEXT_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+# Far more than is read of a text.
+_LARGEST_TEXT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Measured:
         run: the run.
         metrics: all that is known of it, by name.
         new: names of what was measured just now; none where all was known.
-        hint: how to have its weights; None where nothing was missing.
+        hint: how to have its weights, where they are missing or are not those of the run and something was to be
+            measured; else None.
         left_out: probes that its corpus does not give.
     """
 
@@ -75,7 +79,8 @@ def measure_runs(
     on. Of one run the weights must be there; of all, those without are named.
 
     Raises:
-        IsoflopError: no such run, weights, text or device; or another process holds the sweep.
+        IsoflopError: no such run, weights or device; a text that is too short, or whose name is that of another; or
+            another process holds the sweep.
     """
     texts = [read_text(path) for path in what.texts]
     _refuse_nothing(what, texts)
@@ -84,9 +89,12 @@ def measure_runs(
     name = load_spec(file).name
     with sweep_lock(lock_path(db, name), name), open_store(db, write=True) as store:
         runs = trained_runs(file, db, artifacts) if choice is None else [trained_run(file, db, artifacts, choice)]
+        _refuse_other_texts(texts, store.metrics(name).values())
+        intact = cache(partial(load_intact, corpora(artifacts)))
         for number, run in enumerate(runs):
+            corpus = intact(run.run.corpus_fingerprint)
             begin = partial(on_progress, number, len(runs), run.run.run_id)
-            yield _measured(store, run, artifacts, what, texts, alone=choice is not None, begin=begin)
+            yield _measured(store, run, corpus, what, texts, alone=choice is not None, begin=begin)
         on_progress(len(runs), len(runs), "")
 
 
@@ -94,9 +102,9 @@ def read_text(path: Path) -> "ForeignText":
     """The text in a UTF-8 file, by the name of the file: `my-notes.txt` is `my_notes`.
 
     Raises:
-        IsoflopError: it cannot be read, is empty, is not UTF-8, or its name does not name a metric.
+        IsoflopError: it cannot be read, is too large, is not UTF-8, or its name does not name a metric.
     """
-    from isoflop.train.abilities import ForeignText
+    from isoflop.train.foreign_text import ForeignText
 
     name = path.stem.lower().replace("-", "_")
     if not _TEXT_NAME.fullmatch(name):
@@ -105,7 +113,13 @@ def read_text(path: Path) -> "ForeignText":
             hint="Rename the file, or make a link to it under such a name.",
         )
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_TEXT + 1)  # a device may have no end
+        if len(content) > _LARGEST_TEXT:
+            raise IsoflopError(
+                f"The text {str(path)!r} has more than {_LARGEST_TEXT >> 20} MiB.",
+                hint="Name a part of it: 131,072 tokens are read.",
+            )
         content.decode()
     except UnicodeDecodeError as error:
         raise IsoflopError(
@@ -133,28 +147,35 @@ def _refuse_nothing(what: WhatToMeasure, texts: Sequence["ForeignText"]) -> None
 def _measured(
     store: Store,
     run: TrainedRun,
-    artifacts: Path,
+    corpus: Corpus,
     what: WhatToMeasure,
     texts: Sequence["ForeignText"],
     *,
     alone: bool,
     begin: Callable[[], None],
 ) -> Measured:
-    from isoflop.train.abilities import probe_metrics, probe_set, text_metric
-    from isoflop.train.model_for_use import model_for_use
+    from isoflop.train.abilities import probe_metrics, probe_set
+    from isoflop.train.checkpoint import UnusableWeightsError
+    from isoflop.train.foreign_text import text_metric, text_windows
 
-    run_id, known = run.run.run_id, dict(run.cell.metrics)
-    corpus = load_intact(corpora(artifacts), run.run.corpus_fingerprint)
-    probes = probe_set(corpus, run.run.shape.context_length) if what.probes else None
+    run_id, known, length = run.run.run_id, dict(run.cell.metrics), run.run.shape.context_length
+    probes = probe_set(corpus, length) if what.probes else None
     left_out = probes.left_out if probes else ()
-    missing = [text for text in texts if not _is_known(text, known)]
+    missing = [text for text in texts if _is_old(known.get(text.metric_name))]
     asked = probes is not None and any(_is_old(known.get(name)) for name in probes.metric_names)
     if not (missing or asked):
         return Measured(run, known, left_out=left_out)
+    for text in missing:
+        text_windows(text, tokenizer_of(corpus), length)  # what is wrong with it is said before anything is measured
     if not run.weights.is_file() and not alone:
         return Measured(run, known, hint=_hint(run), left_out=left_out)
     begin()
-    model = model_for_use(run.require_weights(), run.run, what.device, run.file)
+    try:
+        model = _model(run, corpus, what.device)
+    except UnusableWeightsError as error:
+        if alone:
+            raise
+        return Measured(run, known, hint=f"{error.message} {error.hint}", left_out=left_out)
     new = list(probe_metrics(model, corpus)) if asked else []
     new += [text_metric(model, text, tokenizer_of(corpus)) for text in missing]
     store.record_metrics(run_id, new)
@@ -162,23 +183,38 @@ def _measured(
     return Measured(run, known, tuple(metric.name for metric in new), left_out=left_out)
 
 
+def _model(run: TrainedRun, corpus: Corpus, device: DeviceKind) -> "Decoder":
+    """The model of the run.
+
+    Raises:
+        IsoflopError: there are no weights, or no such device.
+        UnusableWeightsError: what is there are not the weights of the run.
+    """
+    from isoflop.train.model_for_use import model_for_use, refuse_other_weights
+
+    model = model_for_use(run.require_weights(), run.run, device, run.file)
+    refuse_other_weights(model, run.weights, run.run, corpus, recorded=run.result.val_loss, sweep_file=run.file)
+    return model
+
+
 def _is_old(metric: Metric | None) -> bool:
     return metric is None or metric.probe_version < PROBE_VERSION
 
 
-def _is_known(text: "ForeignText", known: dict[str, Metric]) -> bool:
-    """Whether the run has the metric of the text.
+def _refuse_other_texts(texts: Sequence["ForeignText"], known: Iterable[Mapping[str, Metric]]) -> None:
+    """Nothing, where no run of the sweep has the metric of another text of one of these names.
 
     Raises:
-        IsoflopError: it has that of another text of the same name.
+        IsoflopError: a run has.
     """
-    metric = known.get(text.metric_name)
-    if metric is not None and metric.corpus_fingerprint != text.fingerprint:
-        raise IsoflopError(
-            f"The name {text.name!r} stands for another text: runs of the sweep were measured on it.",
-            hint="Give this text a file name of its own.",
-        )
-    return not _is_old(metric)
+    fingerprints = {(name, metric.corpus_fingerprint) for metrics in known for name, metric in metrics.items()}
+    for text in texts:
+        others = {of for name, of in fingerprints if name == text.metric_name} - {text.fingerprint}
+        if others:
+            raise IsoflopError(
+                f"The name {text.name!r} stands for another text: runs of the sweep were measured on it.",
+                hint="Give this text a file name of its own.",
+            )
 
 
 def _hint(run: TrainedRun) -> str:

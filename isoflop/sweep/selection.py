@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.errors import IsoflopError
-from isoflop.store import Store, add_missing_tables, open_store, read_snapshot
+from isoflop.store import Store, open_store, read_snapshot
 from isoflop.sweep.locks import sweep_locks
 
 # Fewer digits are a slip of the finger rather than a choice.
@@ -45,7 +45,6 @@ def chosen_runs(db: Path, names: Sequence[str]) -> Iterator[Chosen]:
         found = _resolve(reader, names)
         return found, reader.sweeps_asking_for(found)
 
-    add_missing_tables(db)
     run_ids, sweeps = read_snapshot(db, look_up)  # opened to write, a missing database would be made
     with sweep_locks(db, sweeps), open_store(db, write=True) as store:
         if store.sweeps_asking_for(run_ids) != sweeps:

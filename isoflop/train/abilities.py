@@ -1,43 +1,19 @@
-"""The metrics of a trained model: the built-in probes of its held-out text, and bits per byte of another text."""
+"""What a trained model makes of the built-in probes of its held-out text."""
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
-import torch
 
 from isoflop.corpus import Corpus, Tokenizer, heldout_documents, tokenizer_of
-from isoflop.errors import IsoflopError
 from isoflop.probes import PROBE_VERSION, Item, LeftOut, Probe, make_probes
 from isoflop.result import Metric
+from isoflop.train.metrics import bits_per_byte, in_bits, now
 from isoflop.train.model import Decoder
-from isoflop.train.score import Continuation, Floats, log_likelihoods, window_losses
+from isoflop.train.score import Continuation, Floats, log_likelihoods
 
 Between = Callable[[], None]
-_HASH_DIGITS = 16
-# Windows of a foreign text, evenly spread: as many tokens as the held-out loss has by default.
-_MOST_TOKENS = 131_072
-
-
-@dataclass(frozen=True)
-class ForeignText:
-    """A text that no model of the sweep was trained on, by a name for its metric."""
-
-    name: str
-    content: bytes
-
-    @property
-    def metric_name(self) -> str:
-        """What its metric is called."""
-        return f"text_{self.name}_bits_per_byte"
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the text."""
-        return hashlib.sha256(self.content).hexdigest()[:_HASH_DIGITS]
 
 
 @dataclass(frozen=True)
@@ -94,8 +70,9 @@ def choice_scores(
 def _continuations(item: Item, tokenizer: Tokenizer, context_length: int) -> list[Continuation]:
     """The choices after their context, which loses its beginning where a tokenizer makes more tokens than bytes."""
     choices = [_tokens(tokenizer, choice) for choice in item.choices]
-    room = context_length + 1 - max(map(len, choices))
-    return [Continuation(_tokens(tokenizer, item.context)[-room:], choice) for choice in choices]
+    context = _tokens(tokenizer, item.context)
+    first = max(0, len(context) + max(map(len, choices)) - context_length - 1)
+    return [Continuation(context[first:], choice) for choice in choices]
 
 
 def _tokens(tokenizer: Tokenizer, text: bytes) -> list[int]:
@@ -126,60 +103,12 @@ def _of_probe(probe: Probe, scores: Sequence[Floats], corpus: Corpus) -> tuple[M
             majority=probe.majority,
             probe_version=PROBE_VERSION,
             corpus_fingerprint=fingerprint,
-            evaluated_at=_now(),
+            evaluated_at=now(),
         ),
-        _in_bits(of_answer, bits, error, n_items, fingerprint),
+        in_bits(of_answer, bits, error, n_items, fingerprint),
     )
 
 
 def _is_right(item: Item, scores: Floats) -> bool:
     """Whether the right choice is likelier than each other, in total and, of equal bytes, per byte. A tie is wrong."""
     return bool((np.delete(scores, item.answer) < scores[item.answer]).all())
-
-
-def bits_per_byte(nats: Floats, n_bytes: Floats) -> tuple[float, float]:
-    """Bits per byte of items (n,) together, and the standard error of that ratio over items (by linearisation)."""
-    bits, mean_bytes = nats / math.log(2), float(n_bytes.mean())
-    ratio = float(bits.sum() / n_bytes.sum())
-    spread = float((bits - ratio * n_bytes).std(ddof=1)) if len(nats) > 1 else 0.0
-    return ratio, spread / mean_bytes / math.sqrt(len(nats))
-
-
-def text_metric(model: Decoder, text: ForeignText, tokenizer: Tokenizer, between: Between = lambda: None) -> Metric:
-    """Bits per byte of `text` over windows of the context length, at most 131,072 tokens from all over it.
-
-    Raises:
-        IsoflopError: the text is shorter than one window.
-    """
-    length, tokens = model.shape.context_length, np.array(_tokens(tokenizer, text.content), np.int64)
-    n_windows = (len(tokens) - 1) // length
-    if n_windows < 1:
-        raise IsoflopError(
-            f"The text {text.name!r} has {len(tokens)} tokens, too few for a window of {length} and its target.",
-            hint="Name a longer text with --text.",
-        )
-    n_read = min(n_windows, max(1, _MOST_TOKENS // length))
-    starts = [i * n_windows // n_read * length for i in range(n_read)]
-    windows = np.stack([tokens[start : start + length + 1] for start in starts])
-    n_bytes = [len(tokenizer.decode(window[1:].astype(tokenizer.dtype))) for window in windows]
-    nats = window_losses(model, torch.from_numpy(windows), between)
-    bits, error = bits_per_byte(nats, np.array(n_bytes, np.float64))
-    return _in_bits(text.metric_name, bits, error, n_read, text.fingerprint)
-
-
-def _in_bits(name: str, value: float, error: float, n_items: int, fingerprint: str) -> Metric:
-    return Metric(
-        name=name,
-        value=value,
-        standard_error=error,
-        n_items=n_items,
-        unit="bits per byte",
-        higher_is_better=False,
-        probe_version=PROBE_VERSION,
-        corpus_fingerprint=fingerprint,
-        evaluated_at=_now(),
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

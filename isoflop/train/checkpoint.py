@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from isoflop.errors import IsoflopError
+from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import write_atomically
 from isoflop.run_spec import RunSpec
 from isoflop.train.model import Decoder
@@ -20,6 +20,10 @@ from isoflop.train.progress import Progress
 from isoflop.wording import train_again
 
 CHECKPOINT_VERSION = "1"
+
+
+class UnusableWeightsError(IsoflopError):
+    """What should be the final weights of a run is no file of them, or of others."""
 
 
 def save_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, at: Progress) -> None:
@@ -45,23 +49,28 @@ def load_weights(path: Path, run: RunSpec, sweep_file: Path | None = None) -> De
     `sweep_file` is named in hints.
 
     Raises:
-        IsoflopError: the file is missing, damaged, or of another run.
+        UnusableWeightsError: the file is missing, damaged, or of another run.
     """
-    hint = train_again(run.run_id, sweep_file)
+
+    def unusable(problem: str) -> UnusableWeightsError:
+        return UnusableWeightsError(problem, hint=train_again(run.run_id, sweep_file))
+
     try:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("run_id") != run.run_id:
-                raise IsoflopError(f"{str(path)!r} holds the weights of another run than {run.run_id}.", hint=hint)
+                raise unusable(f"{str(path)!r} holds the weights of another run than {run.run_id}.")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
-        raise IsoflopError(f"There are no weights at {str(path)!r}.", hint=hint) from None
+        raise unusable(f"There are no weights at {str(path)!r}.") from None
     except SafetensorError as error:
-        raise IsoflopError(f"The weights {str(path)!r} are damaged: {error}.", hint=hint) from None
+        raise unusable(f"The weights {str(path)!r} are damaged: {error}.") from None
+    except OSError as error:
+        raise unusable(f"The weights {str(path)!r} cannot be read: {why_inaccessible(error, path)}.") from None
     model = Decoder(run.shape)
     try:
         model.load_state_dict(tensors)
     except RuntimeError:
-        raise IsoflopError(f"The weights {str(path)!r} are not of the shape {run.shape}.", hint=hint) from None
+        raise unusable(f"The weights {str(path)!r} are not of the shape {run.shape}.") from None
     return model.eval()
 
 

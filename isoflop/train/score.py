@@ -11,8 +11,9 @@ from torch import Tensor
 
 from isoflop.train.model import Decoder
 
-# Fixed, for another split into batches may change the last bit: the same model has the same scores.
-BATCH_TOKENS = 8192
+# Fixed, for another split into batches may change the last bit: the same model has the same scores. Logits of a large
+# vocabulary are what takes memory: 256 MiB, and as much for their logarithms.
+BATCH_TOKENS, MOST_LOGITS = 8192, 1 << 26
 
 Floats = NDArray[np.float64]
 
@@ -39,17 +40,22 @@ def log_likelihoods(
     """
     found = np.empty(len(continuations), np.float64)
     order = sorted(range(len(continuations)), key=lambda index: continuations[index].length)
-    for batch in _batches(order, continuations):
+    for batch in _batches(order, continuations, batch_tokens(model)):
         found[batch] = _of_batch(model, [continuations[index] for index in batch])
         between()
     return found
 
 
-def _batches(order: Sequence[int], continuations: Sequence[Continuation]) -> list[list[int]]:
+def batch_tokens(model: Decoder) -> int:
+    """Tokens that go through the model together, unless one sequence alone has more."""
+    return min(BATCH_TOKENS, MOST_LOGITS // model.shape.vocab_size)
+
+
+def _batches(order: Sequence[int], continuations: Sequence[Continuation], most: int) -> list[list[int]]:
     batches: list[list[int]] = []
     for index in order:
         # The longest of a batch is its last.
-        if not batches or (len(batches[-1]) + 1) * continuations[index].length > BATCH_TOKENS:
+        if not batches or (len(batches[-1]) + 1) * continuations[index].length > most:
             batches.append([])
         batches[-1].append(index)
     return batches
@@ -71,7 +77,7 @@ def _of_batch(model: Decoder, batch: Sequence[Continuation]) -> Floats:
 def window_losses(model: Decoder, windows: Tensor, between: Callable[[], None] = lambda: None) -> Floats:
     """The sum of next-token losses of each window (n, T + 1), nats, (n,), computed in float32."""
     sums = []
-    for chunk in torch.split(windows, max(1, BATCH_TOKENS // (windows.shape[1] - 1))):
+    for chunk in torch.split(windows, max(1, batch_tokens(model) // (windows.shape[1] - 1))):
         sums.append(token_losses(model, chunk).sum(dim=1))
         between()
     return torch.cat(sums).numpy()

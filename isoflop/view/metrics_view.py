@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from isoflop.result import Metric
+from isoflop.result import TEXT_METRIC, Metric
 from isoflop.store import RunCell
 from isoflop.units import format_flops
 from isoflop.view.table import Column, Table
@@ -15,7 +15,9 @@ _ACCURACY, _BITS = "_accuracy", "_bits_per_byte"
 def metrics_tables(cells: Iterable[RunCell]) -> tuple[Table, ...]:
     """A table of accuracies and one of bits per byte, a row per run that has any; none where no run has."""
     runs = list({cell.run_id: cell for cell in cells if cell.metrics}.values())
-    known = {name: metric for cell in runs for name, metric in cell.metrics.items()}
+    found = {name: metric for cell in runs for name, metric in cell.metrics.items()}
+    # Texts first: somebody named them, and a narrow screen leaves out what comes last.
+    known = {name: found[name] for name in sorted(found, key=lambda name: (not name.startswith(TEXT_METRIC), name))}
     tables = (
         (
             "What the models can do: accuracy",

@@ -271,6 +271,12 @@ def test_keys_that_do_not_go_together_are_refused(corpus: dict[str, object], sai
     assert said in refused.value.message
 
 
+def test_nobody_asks_about_the_text_of_ready_tokens() -> None:
+    corpus = {"source": "tokens", "paths": ["x.bin"], "vocab_size": 1000}
+    with pytest.raises(IsoflopError, match="probes ask about text"):
+        parse_spec({**MINIMAL, "corpus": corpus, "evaluation": {"probes": True}}, source="x")
+
+
 def test_the_tokens_of_a_run_are_named_in_it(tmp_path: Path) -> None:
     from isoflop.plan.planner import make_plan
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,17 @@ import pytest
 from isoflop.cli.request import Request, read_and_fit
 from isoflop.errors import IsoflopError
 from isoflop.report.fit_document import fit_document
+from isoflop.report.page.html import render_html
+from isoflop.report.write import write_report
 from isoflop.result import Metric
 from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.measure import Measure
 from isoflop.sources.remeasure import Wanted
+from isoflop.store import open_store, run_cells
 from isoflop.view.document import dumps
+from isoflop.view.metrics_view import metrics_tables
 from tests.commands import isoflop
-from tests.report_examples import DATA, grid, make_result, planned_otherwise, save_sweep
+from tests.report_examples import DATA, grid, make_cell, make_result, planned_otherwise, save_sweep
 from tests.test_docs_reference import unlike
 
 BUDGETS = (1e12, 3e12, 1e13)
@@ -99,6 +105,86 @@ def test_an_unknown_metric_is_refused_with_the_nearest_and_all_names(tmp_path):
     assert f"Did you mean {ACCURACY}? It has: {ACCURACY}, {BITS}." in error.value.hint
     with pytest.raises(IsoflopError, match="no effect with --metric"):
         fitted(path, metric=BITS, loss="nats")
+
+
+def replace_metric(path: Path, name: str, run: int, **changes: object) -> None:
+    """The metric of that run, changed in the database by hand."""
+    with closing(sqlite3.connect(path)) as db:
+        ids = [row[0] for row in db.execute("select run_id from metrics where name = ? order by run_id", [name])]
+        for column, value in changes.items():
+            db.execute(f"update metrics set {column} = ? where run_id = ? and name = ?", [value, ids[run], name])
+        db.commit()
+
+
+def test_runs_that_were_asked_something_else_are_never_fitted_together(tmp_path):
+    replace_metric(save(tmp_path / "version.db"), BITS, 3, probe_version=2)
+    with pytest.raises(IsoflopError, match="older questions in some runs"):
+        fitted(tmp_path / "version.db", metric=BITS)
+    for name, text in (("a", "c0ffee"), ("b", "feedc0de")):
+        with closing(sqlite3.connect(save(tmp_path / f"{name}.db"))) as db:
+            db.execute(
+                "update metrics set name = 'text_x_bits_per_byte', corpus_fingerprint = ? where name = ?", [text, BITS]
+            )
+            db.commit()
+    paths = [f"{name}={tmp_path}/{name}.db" for name in "ab"]
+    text = Wanted(metric="text_x_bits_per_byte")
+    assert load_sources(paths[:1], db=None, sweep=None, wanted=text).fitted.metric == "text_x_bits_per_byte"
+    for read in (load_sources, load_each):
+        with pytest.raises(IsoflopError, match="stands for 2 texts: runs of a, b"):
+            read(paths, db=None, sweep=None, wanted=text)
+    replace_metric(tmp_path / "a.db", "text_x_bits_per_byte", 3, corpus_fingerprint="another")
+    with pytest.raises(IsoflopError, match="stands for 2 texts: runs of demo were"):
+        fitted(tmp_path / "a.db", metric="text_x_bits_per_byte")
+
+
+def test_equal_accuracies_of_different_runs_are_no_copies(tmp_path):
+    cells = grid(*BUDGETS)
+    cells += [planned_otherwise(cell, learning_rate=0.01, seed=7) for cell in cells[:3]]
+    metrics = [metric(ACCURACY, 0.5 - 0.01 * (number % 21 - 10) ** 2 / 10) for number in range(len(cells))]
+    results = [make_result(cell, metrics=(one,)) for cell, one in zip(cells, metrics, strict=True)]
+    save_sweep(tmp_path / "x.db", cells, results)
+    codes = {finding.code for finding in fitted(tmp_path / "x.db", metric=ACCURACY).findings}
+    assert "identical_rows" not in codes
+    assert "identical_rows" in {finding.code for finding in fitted(tmp_path / "x.db").findings}
+
+
+def test_a_named_text_is_the_first_column_and_probes_follow_in_one_order(tmp_path):
+    text = "text_x_bits_per_byte"
+    cells = [make_cell(1e12, 16), make_cell(1e12, 32)]
+    known = [[metric("spelling_bits_per_byte", 2), metric(BITS, 3)], [metric(BITS, 3), metric(text, 2)]]
+    results = [make_result(cell, metrics=tuple(metrics)) for cell, metrics in zip(cells, known, strict=True)]
+    save_sweep(tmp_path / "x.db", cells, results)
+    with open_store(tmp_path / "x.db", write=False) as store:
+        [table] = metrics_tables(run_cells(store.cells("demo")))
+    assert [column.heading for column in table.columns[4:]] == ["text x", "continuation", "spelling"]
+    assert [column.spare for column in table.columns[4:]] == [0, 1, 2]
+
+
+def test_of_a_simulated_sweep_nobody_is_sent_to_measure_models(tmp_path):
+    cells = [make_cell(1e12, width, trainer="simulated") for width in (16, 32, 48, 64)]
+    save_sweep(tmp_path / "x.db", cells, list(map(make_result, cells)))
+    with pytest.raises(IsoflopError, match="has the metric") as error:
+        fitted(tmp_path / "x.db", metric=BITS)
+    assert "evaluate" not in error.value.hint and "No model was trained" in error.value.hint
+    with pytest.raises(IsoflopError, match="is simulated: its losses are of no text"):
+        fitted(tmp_path / "x.db", loss="bits-per-byte")
+
+
+def test_what_is_lowest_at_a_floor_is_called_by_its_name(tmp_path):
+    page = render_html(fitted(save(tmp_path / "x.db"), metric=ACCURACY), svg="<svg/>")
+    assert "1 - continuation_accuracy 0.5" in page
+    assert r"\u003cbr\u003eloss 0.5" not in page
+
+
+def test_a_report_on_a_metric_does_not_take_the_place_of_that_on_the_loss(tmp_path):
+    path = save(tmp_path / "x.db")
+    write_report(fitted(path), tmp_path / "out")
+    with pytest.raises(IsoflopError, match="holds the report of the sweep 'demo'"):
+        write_report(fitted(path, metric=BITS), tmp_path / "out")
+    write_report(fitted(path, metric=BITS), tmp_path / "on")
+    write_report(fitted(path, metric=BITS), tmp_path / "on")
+    with pytest.raises(IsoflopError, match=f"holds the report of the sweep 'demo' on {BITS}"):
+        write_report(fitted(path, metric=ACCURACY), tmp_path / "on")
 
 
 def test_a_metric_of_a_table_is_refused_with_the_option_that_reads_it():

@@ -10,8 +10,8 @@ import pytest
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Cell, Plan, Role
 from isoflop.run_spec import RunSpec
-from isoflop.store import ConfirmPlace, Prediction, Store, hash_of_rows, open_store
-from tests.databases import opened
+from isoflop.store import ConfirmPlace, Prediction, Store, hash_of_rows, open_store, read_snapshot
+from tests.databases import make_older, opened
 from tests.store.store_examples import make_plan, make_result, make_run, make_spec, rows_of
 
 
@@ -90,18 +90,48 @@ def test_a_list_of_runs_that_was_altered_is_noticed(predicted: Store, path: Path
         store.predictions("demo")
 
 
-def test_a_database_of_before_gets_the_table_and_keeps_its_rows(path: Path, run: RunSpec) -> None:
+def test_a_database_of_before_is_read_as_it_is_and_gets_the_table_from_a_writer(path: Path, run: RunSpec) -> None:
     with open_store(path, write=True) as store:
         store.save_plan(make_spec(), make_plan(run))
-    with opened(path) as db:
-        db.execute("drop table predictions")
-        db.execute("delete from _sqlite_migrations where name = 'm0003_predictions'")
-    with pytest.raises(IsoflopError, match="lacks tables of this version") as caught:
-        open_store(path, write=False)
-    assert "isoflop plan" in caught.value.hint
-    with open_store(path, write=True) as store:
+    make_older(path)
+    older = path.read_bytes()
+
+    def read(store: Store) -> None:
         assert store.predictions("demo") == ()
+        assert store.metrics("demo") == {}
         assert store.pending("demo") == (run.run_id,)
+
+    with open_store(path, write=False) as store:
+        read(store)
+    read_snapshot(path, read)
+    assert path.read_bytes() == older
+    with open_store(path, write=True) as store:
+        read(store)
+    assert path.read_bytes() != older
+
+
+def test_of_a_database_of_before_what_its_writer_has_not_yet_moved_into_the_file_is_read_too(
+    path: Path, run: RunSpec
+) -> None:
+    with open_store(path, write=True) as store:
+        store.save_plan(make_spec(), make_plan(run))
+    make_older(path)
+    with opened(path) as db:
+        db.execute("pragma wal_autocheckpoint = 0")
+        db.execute("insert into exclusions values (?, 'disk trouble', '2026-01-02T03:04:05+00:00')", [run.run_id])
+        db.commit()
+        assert path.with_name(f"{path.name}-wal").stat().st_size > 0
+        assert read_snapshot(path, lambda store: store.exclusions()) == {run.run_id: "disk trouble"}
+
+
+def test_a_database_of_before_that_is_damaged_is_refused(path: Path, run: RunSpec) -> None:
+    with open_store(path, write=True) as store:
+        store.save_plan(make_spec(), make_plan(run))
+    make_older(path)
+    with opened(path) as db:
+        db.execute("create table metrics (other text)")
+    with pytest.raises(IsoflopError, match="is damaged"):
+        open_store(path, write=False)
 
 
 def test_the_hash_of_rows_knows_runs_and_losses_and_no_order() -> None:

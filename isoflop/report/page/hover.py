@@ -111,15 +111,15 @@ def _size(budget_flops: float, n_params: float, n_tokens: float) -> str:
     return f"{format_flops(budget_flops)} FLOPs: N {count(n_params)}, D {count(n_tokens)}, {per_param} tokens/param"
 
 
-def floor_text(profile: Profile, level: float) -> str:
-    """Where the floor of a profile lies, with intervals."""
+def floor_text(profile: Profile, level: float, what: str) -> str:
+    """Where the floor of a profile lies, with intervals; `what` is what is lowest there, such as the loss."""
     within = f"{percent(level)} interval"
     return hover_text(
         (
             f"<b>floor at {format_flops(profile.budget_flops)} FLOPs</b>",
             f"N_opt {count(profile.n_opt)} ({within} {interval(profile.n_opt_ci)})",
             f"D_opt {count(profile.d_opt)} ({interval(profile.d_opt_ci)})",
-            f"loss {nats(profile.loss_opt)}, {profile.n_points} runs, rmse {two_digits(profile.rmse)}",
+            f"{plain(what)} {nats(profile.loss_opt)}, {profile.n_points} runs, rmse {two_digits(profile.rmse)}",
         )
     )
 

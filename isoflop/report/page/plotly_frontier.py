@@ -17,6 +17,7 @@ from isoflop.report.frontier_curves import (
     Reading,
     log_limits,
 )
+from isoflop.report.loss_words import scale_of_losses
 from isoflop.report.page.hover import confirm_text, floor_text, target_text
 from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot
 from isoflop.report.summary import Summary
@@ -88,7 +89,8 @@ def _traces(optimum: Optimum, summary: Summary) -> Iterator[Trace]:
             "line": {"color": color, "width": 1.5, "dash": "dashdot"},
             "name": label,
         }
-    floors = {profile.budget_flops: floor_text(profile, level) for profile in summary.fit.profiles}
+    what = scale_of_losses(summary.source).what
+    floors = {profile.budget_flops: floor_text(profile, level, what) for profile in summary.fit.profiles}
     yield _readings(optimum.floors, floors, INK, "diamond", "floors of the profiles")
     if optimum.targets:
         targets = {target.budget_flops: target_text(target, level) for target in summary.targets}

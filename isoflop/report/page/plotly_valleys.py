@@ -66,9 +66,10 @@ def _traces(summary: Summary, runs: Sequence[DrawnRun]) -> Iterator[Trace]:
         yield {**_points(fitted, profiles, colors), "showlegend": False}
         yield _scale(colors)
     sizes = {budget: [row.n_params for row in rows] for budget, rows in by_budget(summary.source.rows).items()}
+    what = scale_of_losses(summary.source).what
     for profile in thinned(tuple(profiles.values()), MOST_CURVES):
         budget = profile.budget_flops
-        yield from _valley(profile, sizes[budget], colors[budget], summary.fit.level)
+        yield from _valley(profile, sizes[budget], colors[budget], summary.fit.level, what)
     outside = [run for run in runs if run.omission is not None]
     if outside:
         yield _outside(outside, colors)
@@ -115,7 +116,7 @@ def _entry(budget: float, profile: Profile | None) -> Trace:
     return {"name": budget_label(budget, profile), "legendgroup": repr(budget)}
 
 
-def _valley(profile: Profile, sizes: Sequence[float], color: str, level: float) -> Iterator[Trace]:
+def _valley(profile: Profile, sizes: Sequence[float], color: str, level: float, what: str) -> Iterator[Trace]:
     """The parabola of one budget, and its floor."""
     group = {"type": "scatter", "legendgroup": repr(profile.budget_flops), "showlegend": False}
     curve = parabola(profile, sizes)
@@ -134,7 +135,7 @@ def _valley(profile: Profile, sizes: Sequence[float], color: str, level: float) 
                 **error_bars([profile.n_opt], [shown_interval(profile, sizes)]), "color": "black", "thickness": 2,
             },
             "hoverinfo": "text",
-            "hovertext": [floor_text(profile, level)],
+            "hovertext": [floor_text(profile, level, what)],
         }  # fmt: skip
 
 
