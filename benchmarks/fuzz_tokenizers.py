@@ -14,8 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from isoflop.corpus.bpe import train_bpe
-from isoflop.corpus.tokenizer_file import file_tokenizer
+from isoflop.corpus.tokenizers.bpe import train_bpe
+from isoflop.corpus.tokenizers.tokenizer_file import file_tokenizer
 from isoflop.errors import IsoflopError
 
 NAME = "'fuzz.json'"

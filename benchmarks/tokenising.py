@@ -93,7 +93,7 @@ def library(base: Path) -> dict[str, float]:
     os.environ.update(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
     from tokenizers import Tokenizer
 
-    from isoflop.corpus.document_batches import batches
+    from isoflop.corpus.builder.document_batches import batches
     from isoflop.corpus.documents import Document
 
     made = Tokenizer.from_file(str(base / "tokenizer.json"))
@@ -109,7 +109,7 @@ def build(base: Path, processes: int, kind: str = "file") -> dict[str, float]:
     """A whole build: files read and split, encoded, hashed and written. Imports are not counted, as the library's."""
     import tokenizers  # noqa: F401
 
-    import isoflop.corpus.writer  # noqa: F401
+    import isoflop.corpus.builder.writer  # noqa: F401
 
     with tempfile.TemporaryDirectory(dir=base) as root:
         begun = time.perf_counter()

@@ -36,7 +36,7 @@ class DocumentCounts:
         n_read: documents before any were dropped; a large file counts in parts.
         n_duplicates: documents dropped because an earlier one has the same bytes.
         n_near_duplicates: held-out documents dropped because most of their lines are in the training text.
-        split: how the held-out documents were chosen, see `isoflop.corpus.split`.
+        split: how the held-out documents were chosen, see `isoflop.corpus.builder.split`.
         n_empty: records without text, which were dropped and are in none of the other numbers.
         parts: of a mixture.
     """

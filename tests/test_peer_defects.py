@@ -20,7 +20,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 from isoflop.corpus import Corpus, open_corpus
-from isoflop.corpus.bpe import train_bpe
+from isoflop.corpus.tokenizers.bpe import train_bpe
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding
 from isoflop.fit import Vertex, fit_as_json, fit_sweep

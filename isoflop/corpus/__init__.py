@@ -1,7 +1,7 @@
 """Text to tokens to memory-mapped shards, and batches out of them. No torch."""
 
-from isoflop.corpus.build import count_corpus, open_corpus
-from isoflop.corpus.building import OnProgress, Progress
+from isoflop.corpus.builder.open_corpus import count_corpus, open_corpus
+from isoflop.corpus.builder.stages import OnProgress, Progress
 from isoflop.corpus.corpus import Corpus, Manifest, corpus_tokenizer, load_corpus
 from isoflop.corpus.findings import (
     absence_finding,
@@ -14,8 +14,8 @@ from isoflop.corpus.integrity import load_intact
 from isoflop.corpus.ready_tokens import as_stated
 from isoflop.corpus.sequences import batch, batch_starts, heldout_sequences
 from isoflop.corpus.sources import is_absent
-from isoflop.corpus.tokenizer import Tokenizer
-from isoflop.corpus.tokenizer_choice import make_tokenizer, stated_tokenizer
+from isoflop.corpus.tokenizers.tokenizer import Tokenizer
+from isoflop.corpus.tokenizers.tokenizer_choice import make_tokenizer, stated_tokenizer
 
 __all__ = [
     "Corpus",

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from isoflop.corpus.ready_tokens import is_ready, stated_bytes_per_token
 from isoflop.corpus.shards import TokenStream, map_tokens
-from isoflop.corpus.tokenizer import BYTE, Tokenizer, bytes_per_token, token_dtype
-from isoflop.corpus.tokenizer_file import TOKENIZER_FILE, has_a_file, is_named_after, saved_tokenizer
+from isoflop.corpus.tokenizers.tokenizer import BYTE, Tokenizer, bytes_per_token, token_dtype
+from isoflop.corpus.tokenizers.tokenizer_file import TOKENIZER_FILE, has_a_file, is_named_after, saved_tokenizer
 from isoflop.corpus_facts import CorpusFacts, DocumentCounts, EncodingCounts, PartCounts, SplitRule
 from isoflop.errors import IsoflopError
 from isoflop.units import plural
@@ -44,7 +44,7 @@ class Manifest(BaseModel):
     source: str = Field(description="where the text came from, in words")
     interpreter: str | None = Field(description="implementation and version, where the text is its library")
     heldout_fraction: float = Field(description="share of the documents that was to be held out")
-    split: SplitRule = Field(description="how the held-out documents were chosen, see isoflop.corpus.split")
+    split: SplitRule = Field(description="how the held-out documents were chosen, see isoflop.corpus.builder.split")
     n_files: int
     n_documents: int = Field(description="before any were dropped; a large file counts in parts")
     n_duplicates_dropped: int = Field(description="documents with the bytes of an earlier one")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isoflop.corpus.ready_tokens import as_stated
-from isoflop.corpus.tokenizer_choice import stated_tokenizer
+from isoflop.corpus.tokenizers.tokenizer_choice import stated_tokenizer
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding, Severity
 from isoflop.spec import CorpusSpec, TokenizerSpec

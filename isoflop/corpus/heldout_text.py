@@ -6,7 +6,7 @@ import numpy as np
 
 from isoflop.corpus.corpus import Corpus
 from isoflop.corpus.ready_tokens import is_ready
-from isoflop.corpus.tokenizer import Tokenizer
+from isoflop.corpus.tokenizers.tokenizer import Tokenizer
 from isoflop.errors import IsoflopError
 
 # What is looked through for questions; a second of work.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH, Corpus, Manifest, damaged, load_corpus
 from isoflop.corpus.shards import TokenStream, shard_name
-from isoflop.corpus.tokenizer_file import TOKENIZER_FILE, has_a_file, is_named_after
+from isoflop.corpus.tokenizers.tokenizer_file import TOKENIZER_FILE, has_a_file, is_named_after
 from isoflop.files import write_atomically
 
 STAMP_NAME = "verified.json"
@@ -47,7 +47,7 @@ def stamp(corpus: Corpus, folder: Path) -> None:
 
 
 def fingerprint_of(corpus: Corpus) -> str:
-    """The fingerprint of the tokens as they lie on disk, as `isoflop.corpus.writer` makes it."""
+    """The fingerprint of the tokens as they lie on disk, as `isoflop.corpus.builder.writer` makes it."""
     content = corpus.manifest.tokenizer.encode() + b"\0" + _digest(corpus.train) + _digest(corpus.heldout)
     return hashlib.sha256(content).hexdigest()[:FINGERPRINT_LENGTH]
 

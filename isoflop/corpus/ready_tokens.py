@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from isoflop.corpus.tokenizer import TokenDtype, Tokenizer, Tokens, token_dtype
+from isoflop.corpus.tokenizers.tokenizer import TokenDtype, Tokenizer, Tokens, token_dtype
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.spec import CorpusSpec
 

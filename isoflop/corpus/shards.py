@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.corpus.tokenizer import TokenDtype, Tokens
+from isoflop.corpus.tokenizers.tokenizer import TokenDtype, Tokens
 
 # 128 MiB a file of 16-bit tokens: small enough to copy and to check one by one.
 SHARD_TOKENS = 64 * 2**20

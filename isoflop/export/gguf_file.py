@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from isoflop.corpus import Tokenizer
-from isoflop.corpus.bpe import WORDS
+from isoflop.corpus.tokenizers.bpe import WORDS
 from isoflop.errors import IsoflopError
 from isoflop.export.model_config import ExportDtype
 from isoflop.export.tensors import Weights, to_bfloat16

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from isoflop.corpus import Tokenizer, load_corpus
-from isoflop.corpus.tokenizer import BYTE
+from isoflop.corpus.tokenizers.tokenizer import BYTE
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.export.card import model_card
 from isoflop.export.folder import CONFIG, GGUF, refuse_another, write_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from isoflop.cli.console import tokenising
-from isoflop.corpus.building import Progress, Stage
+from isoflop.corpus.builder.stages import Progress, Stage
 from tests.cli.test_cli_surface import isoflop
 
 SWEEP = """

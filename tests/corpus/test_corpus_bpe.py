@@ -16,10 +16,10 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
 from isoflop.corpus import Corpus, corpus_tokenizer, count_corpus, make_tokenizer, open_corpus, stated_tokenizer
-from isoflop.corpus.bpe import SEPARATOR, evenly_spaced, step_within_memory, train_bpe
 from isoflop.corpus.findings import tokenizer_findings
-from isoflop.corpus.tokenizer import Tokenizer
-from isoflop.corpus.tokenizer_file import file_tokenizer
+from isoflop.corpus.tokenizers.bpe import SEPARATOR, evenly_spaced, step_within_memory, train_bpe
+from isoflop.corpus.tokenizers.tokenizer import Tokenizer
+from isoflop.corpus.tokenizers.tokenizer_file import file_tokenizer
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
@@ -127,7 +127,8 @@ def test_a_separator_in_the_text_is_text(trained: Tokenizer) -> None:
 
 def test_the_file_is_the_same_with_one_thread_and_with_two() -> None:
     code = (
-        "import hashlib, os, sys\nos.environ.pop('TOKENIZERS_PARALLELISM', 0)\nfrom isoflop.corpus import bpe\n"
+        "import hashlib, os, sys\nos.environ.pop('TOKENIZERS_PARALLELISM', 0)\n"
+        "from isoflop.corpus.tokenizers import bpe\n"
         "texts = [(f'word{n % 97} other{n % 31} and so on {n}\\n' * 9).encode() for n in range(400)]\n"
         "library = bpe.tokenizers_library\n"
         "def threaded():\n"

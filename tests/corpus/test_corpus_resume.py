@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from isoflop.corpus import Corpus, Manifest, Progress, open_corpus
-from isoflop.corpus.build_notes import Done
+from isoflop.corpus.builder.notes import Done
 from isoflop.errors import IsoflopError
 from isoflop.spec import CorpusSpec, TokenizerSpec
 

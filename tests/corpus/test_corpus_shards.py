@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isoflop.corpus.shards import TokenWriter, map_tokens
-from isoflop.corpus.tokenizer import TokenDtype, token_dtype
+from isoflop.corpus.tokenizers.tokenizer import TokenDtype, token_dtype
 
 NARROW, WIDE = token_dtype(257), token_dtype(100_000)
 

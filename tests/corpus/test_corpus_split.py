@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from isoflop.corpus import Corpus, Manifest
-from isoflop.corpus.digests import DocumentDigests
+from isoflop.corpus.builder.digests import DocumentDigests
+from isoflop.corpus.builder.line_set import is_near_duplicate, line_set
+from isoflop.corpus.builder.split import Side, split_documents
 from isoflop.corpus.documents import Document, Source, SourceFile
-from isoflop.corpus.line_set import is_near_duplicate, line_set
-from isoflop.corpus.split import Side, split_documents
-from isoflop.corpus.tokenizer import BYTE
+from isoflop.corpus.tokenizers.tokenizer import BYTE
 from isoflop.errors import IsoflopError
 
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import isoflop
 from isoflop.corpus import load_corpus, make_tokenizer
+from isoflop.corpus.builder.writer import Writing, write_corpus
 from isoflop.corpus.sources import find_source
-from isoflop.corpus.tokenizer import BYTE, Tokenizer, bytes_per_token, token_dtype
-from isoflop.corpus.writer import Writing, write_corpus
+from isoflop.corpus.tokenizers.tokenizer import BYTE, Tokenizer, bytes_per_token, token_dtype
 from isoflop.spec import CorpusSpec, TokenizerSpec
 
 
@@ -90,4 +90,4 @@ def test_the_width_of_a_token_is_decided_in_one_place() -> None:
         if path.parent.name != "export"  # where those are bits of weights
         and re.search(r"uint16|uint32|[<>=]u[24]\b|0xFFFF\b", path.read_text(encoding="utf-8"))
     }
-    assert decided == {"corpus/tokenizer.py"}
+    assert decided == {"corpus/tokenizers/tokenizer.py"}

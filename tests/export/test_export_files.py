@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load
 
-from isoflop.corpus.bpe import train_bpe
-from isoflop.corpus.tokenizer import BYTE
-from isoflop.corpus.tokenizer_file import file_tokenizer
+from isoflop.corpus.tokenizers.bpe import train_bpe
+from isoflop.corpus.tokenizers.tokenizer import BYTE
+from isoflop.corpus.tokenizers.tokenizer_file import file_tokenizer
 from isoflop.errors import IsoflopError
 from isoflop.export.folder import refuse_another, write_folder
 from isoflop.export.gguf_file import tokenizer_document

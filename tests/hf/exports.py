@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from isoflop.corpus import Tokenizer
-from isoflop.corpus.bpe import train_bpe
-from isoflop.corpus.tokenizer import BYTE
-from isoflop.corpus.tokenizer_file import file_tokenizer
+from isoflop.corpus.tokenizers.bpe import train_bpe
+from isoflop.corpus.tokenizers.tokenizer import BYTE
+from isoflop.corpus.tokenizers.tokenizer_file import file_tokenizer
 from isoflop.export.folder import write_folder
 from isoflop.export.model_config import ExportDtype
 from isoflop.export.model_folder import rendered

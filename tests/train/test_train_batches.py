@@ -9,7 +9,7 @@ import torch
 
 from isoflop.corpus import Corpus, batch, open_corpus
 from isoflop.corpus.shards import TokenWriter, map_tokens
-from isoflop.corpus.tokenizer import token_dtype
+from isoflop.corpus.tokenizers.tokenizer import token_dtype
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import RunSpec
 from isoflop.spec import CorpusSpec, TokenizerSpec

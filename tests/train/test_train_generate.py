@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from isoflop.corpus import Tokenizer
-from isoflop.corpus.tokenizer import BYTE
+from isoflop.corpus.tokenizers.tokenizer import BYTE
 from isoflop.errors import IsoflopError
 from isoflop.train import generate as module
 from isoflop.train.generate import generate, prompt_tokens, text_after, within_context

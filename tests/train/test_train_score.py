@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from isoflop.corpus import Corpus, Tokenizer, heldout_documents, tokenizer_of
-from isoflop.corpus.bpe import train_bpe
-from isoflop.corpus.tokenizer_file import file_tokenizer
+from isoflop.corpus.tokenizers.bpe import train_bpe
+from isoflop.corpus.tokenizers.tokenizer_file import file_tokenizer
 from isoflop.errors import IsoflopError
 from isoflop.probes import Item
 from isoflop.train import abilities, foreign_text, score

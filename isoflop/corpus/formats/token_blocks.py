@@ -12,7 +12,7 @@ from isoflop.corpus.documents import Document, SourceFile, unreadable
 from isoflop.corpus.formats.megatron import read_index
 from isoflop.corpus.formats.record_faults import LEAVE_OUT, damaged
 from isoflop.corpus.formats.token_headers import index_path, layout_of
-from isoflop.corpus.tokenizer import token_dtype
+from isoflop.corpus.tokenizers.tokenizer import token_dtype
 from isoflop.errors import IsoflopError
 from isoflop.spec.corpus_spec import TokenFormat
 

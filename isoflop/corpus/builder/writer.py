@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.corpus.bpe import SAMPLE_BYTES, evenly_spaced, step_within_memory
-from isoflop.corpus.build_notes import NOTE_SECONDS, Done, Journal, Notes, Written, packed
-from isoflop.corpus.building import Meter, OnProgress, Stage
+from isoflop.corpus.builder.document_batches import as_utf8
+from isoflop.corpus.builder.encoder_pool import Encode, EncoderPool, encoder_pool
+from isoflop.corpus.builder.line_set import LineSet, is_near_duplicate, line_set
+from isoflop.corpus.builder.notes import NOTE_SECONDS, Done, Journal, Notes, Written, packed
+from isoflop.corpus.builder.part_sides import PartSides
+from isoflop.corpus.builder.part_streams import SideWriter, room_for_parts
+from isoflop.corpus.builder.split import Side, Split, split_documents
+from isoflop.corpus.builder.stages import Meter, OnProgress, Stage
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH, MANIFEST_NAME, Manifest
-from isoflop.corpus.document_batches import as_utf8
 from isoflop.corpus.documents import Document, Source
-from isoflop.corpus.encoder_pool import Encode, EncoderPool, encoder_pool
-from isoflop.corpus.line_set import LineSet, is_near_duplicate, line_set
-from isoflop.corpus.part_sides import PartSides
-from isoflop.corpus.part_streams import SideWriter, room_for_parts
 from isoflop.corpus.shards import TokenWriter, shard_name
-from isoflop.corpus.split import Side, Split, split_documents
-from isoflop.corpus.tokenizer import Tokenizer
-from isoflop.corpus.tokenizer_choice import BpeToTrain
-from isoflop.corpus.tokenizer_file import TOKENIZER_FILE, tokenizers_library
+from isoflop.corpus.tokenizers.bpe import SAMPLE_BYTES, evenly_spaced, step_within_memory
+from isoflop.corpus.tokenizers.tokenizer import Tokenizer
+from isoflop.corpus.tokenizers.tokenizer_choice import BpeToTrain
+from isoflop.corpus.tokenizers.tokenizer_file import TOKENIZER_FILE, tokenizers_library
 from isoflop.corpus_facts import PartCounts
 from isoflop.errors import IsoflopError
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isoflop.corpus.tokenizer import Sizes, Tokenizer, Tokens, token_dtype
+from isoflop.corpus.tokenizers.tokenizer import Sizes, Tokenizer, Tokens, token_dtype
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.spec.corpus_spec import LARGEST_VOCABULARY
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from isoflop.corpus.build_notes import NOTE_SECONDS, Journal
-from isoflop.corpus.building import OnProgress, Progress, Stage
+from isoflop.corpus.builder.encoder_pool import EncoderDiedError
+from isoflop.corpus.builder.notes import NOTE_SECONDS, Journal
+from isoflop.corpus.builder.stages import OnProgress, Progress, Stage
+from isoflop.corpus.builder.writer import Writing, write_corpus
 from isoflop.corpus.corpus import Corpus, Manifest, load_corpus
-from isoflop.corpus.encoder_pool import EncoderDiedError
 from isoflop.corpus.integrity import has_stamp, is_intact, stamp
 from isoflop.corpus.ready_tokens import ready_tokenizer
 from isoflop.corpus.shards import SHARD_TOKENS
 from isoflop.corpus.sources import Source, find_source
-from isoflop.corpus.tokenizer_choice import make_tokenizer, tokenizer_request
-from isoflop.corpus.writer import Writing, write_corpus
+from isoflop.corpus.tokenizers.tokenizer_choice import make_tokenizer, tokenizer_request
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
 from isoflop.files import TEMPORARY_SUFFIX, alone_at, remove_temporaries, write_atomically

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from isoflop.corpus.bpe import SEPARATOR, train_bpe
-from isoflop.corpus.tokenizer import BYTE, Tokenizer
-from isoflop.corpus.tokenizer_file import file_tokenizer, read_tokenizer_file
+from isoflop.corpus.tokenizers.bpe import SEPARATOR, train_bpe
+from isoflop.corpus.tokenizers.tokenizer import BYTE, Tokenizer
+from isoflop.corpus.tokenizers.tokenizer_file import file_tokenizer, read_tokenizer_file
 from isoflop.spec import TokenizerSpec
 
 

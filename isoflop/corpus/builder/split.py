@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.corpus.digests import DocumentDigests, numbers
+from isoflop.corpus.builder.digests import DocumentDigests, numbers
 from isoflop.corpus.documents import Document, Source
 from isoflop.corpus_facts import SplitRule
 from isoflop.errors import IsoflopError

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.corpus.builder.line_set import LineSet
 from isoflop.corpus.documents import Document
-from isoflop.corpus.line_set import LineSet
-from isoflop.corpus.tokenizer import Tokenizer, Tokens
+from isoflop.corpus.tokenizers.tokenizer import Tokenizer, Tokens
 
 # Of text. Smaller ones cost more in passing on than in encoding; the library takes 40 times a batch while it encodes.
 BATCH_BYTES = 1 << 19

@@ -4,7 +4,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 
-from isoflop.corpus.tokenizer_file import tokenizers_library
+from isoflop.corpus.tokenizers.tokenizer_file import tokenizers_library
 
 SEPARATOR = "<|endoftext|>"
 # Qwen2's, without its NFC normaliser: more bytes per token than GPT-2's on source text, and the only one of those tried

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from isoflop.corpus.builder.split import Side, Split
 from isoflop.corpus.documents import Document, Source
-from isoflop.corpus.split import Side, Split
 
 
 class PartSides:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from isoflop.corpus.build_notes import Written
-from isoflop.corpus.document_batches import Encoded
+from isoflop.corpus.builder.document_batches import Encoded
+from isoflop.corpus.builder.notes import Written
 from isoflop.corpus.documents import Part
 from isoflop.corpus.mixture import copy_share, remove_part, shares
 from isoflop.corpus.shards import TokenWriter, map_tokens

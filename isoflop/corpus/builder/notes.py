@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from isoflop.corpus.line_set import LineSet
-from isoflop.corpus.split import Split
+from isoflop.corpus.builder.line_set import LineSet
+from isoflop.corpus.builder.split import Split
 from isoflop.corpus_facts import SplitRule
 from isoflop.files import write_atomically
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from isoflop.corpus.document_batches import Batch, encode_batch
-from isoflop.corpus.line_set import LineSet
-from isoflop.corpus.tokenizer_file import saved_tokenizer, tokenizers_library
+from isoflop.corpus.builder.document_batches import Batch, encode_batch
+from isoflop.corpus.builder.line_set import LineSet
+from isoflop.corpus.tokenizers.tokenizer_file import saved_tokenizer, tokenizers_library
 from isoflop.errors import IsoflopError
 
 

@@ -18,20 +18,23 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.connection import Pipe
 
-from isoflop.corpus.document_batches import Batch, Encoded, batches, encode_batch
+from isoflop.corpus.builder.document_batches import Batch, Encoded, batches, encode_batch
+from isoflop.corpus.builder.encoder_process import Setup
+from isoflop.corpus.builder.line_set import LineSet
 from isoflop.corpus.documents import Document
-from isoflop.corpus.encoder_process import Setup
-from isoflop.corpus.line_set import LineSet
-from isoflop.corpus.tokenizer import Tokenizer
-from isoflop.corpus.tokenizer_choice import BpeToTrain
+from isoflop.corpus.tokenizers.tokenizer import Tokenizer
+from isoflop.corpus.tokenizers.tokenizer_choice import BpeToTrain
 from isoflop.errors import IsoflopError
 
 # Starting processes takes about as long as encoding this much text.
 SMALLEST_SHARED_BYTES = 4 << 20
 
-_CODE = (
-    "import sys; sys.path[:] = sys.argv[2:]; from isoflop.corpus.encoder_process import serve; serve(int(sys.argv[1]))"
-)
+_CODE = """\
+import sys
+sys.path[:] = sys.argv[2:]
+from isoflop.corpus.builder.encoder_process import serve
+serve(int(sys.argv[1]))
+"""
 
 # The documents of a stream, encoded a batch at a time and in order.
 Encode = Callable[[Iterable[Document]], Iterator[Encoded]]

@@ -1,0 +1,1 @@
+"""What builds a corpus: documents to sides, to tokens, to shards and a manifest."""

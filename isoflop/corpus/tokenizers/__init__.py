@@ -1,0 +1,1 @@
+"""Tokenizers: bytes, a BPE trained on the text, or any tokenizer.json."""
