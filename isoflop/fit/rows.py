@@ -213,24 +213,27 @@ class TokenCost:
 SIX = TokenCost(float(np.log(6)), 1.0)
 
 
-def read_cost(rows: Rows) -> TokenCost:
+def read_cost(rows: Rows, weights: Array | None = None) -> TokenCost:
     """The least-squares cost of a token over the rows; 6 N where they agree with it or have one size only."""
+    w = np.ones(len(rows)) if weights is None else weights
     log_n = np.log(rows.n_params)
     per_token = np.log(rows.budget_flops) - np.log(rows.n_tokens)
     if np.abs(per_token - log_n - SIX.offset).max() <= _ROUNDING:
         return SIX
-    lever = log_n - log_n.mean()
-    if lever @ lever <= len(rows) * _FEWEST_LOGS**2:
+    middle = float(np.average(log_n, weights=w))
+    lever = w * (log_n - middle)
+    spread = float(lever @ (log_n - middle))
+    if spread <= float(w.sum()) * _FEWEST_LOGS**2:
         return SIX
-    slope = float(lever @ per_token / (lever @ lever))
-    return TokenCost(float(per_token.mean() - slope * log_n.mean()), slope)
+    slope = float(lever @ per_token) / spread
+    return TokenCost(float(np.average(per_token, weights=w)) - slope * middle, slope)
 
 
-def cost_scatter(rows: Rows) -> float:
-    """Standard deviation of ln (FLOPs per token) about the power of N that fits it best."""
-    cost = read_cost(rows)
+def cost_scatter(rows: Rows, cost: TokenCost, weights: Array | None = None) -> float:
+    """Standard deviation of ln (FLOPs per token) about the cost."""
     per_token = np.log(rows.budget_flops) - np.log(rows.n_tokens)
-    return float(np.std(per_token - cost.offset - cost.slope * np.log(rows.n_params)))
+    off = per_token - cost.offset - cost.slope * np.log(rows.n_params)
+    return math.sqrt(float(np.average((off - np.average(off, weights=weights)) ** 2, weights=weights)))
 
 
 def check_columns(**columns: ArrayLike) -> tuple[Array, ...]:

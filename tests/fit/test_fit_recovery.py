@@ -11,6 +11,7 @@ from tests.fit.known_sweeps import (
     EXPONENT_B,
     known_sweep,
     parabola_fit,
+    published,
     true_log_d,
     true_log_n,
     with_noise,
@@ -87,3 +88,25 @@ def test_nominal_90_percent_intervals_hold_the_truth_in_90_percent_of_400_sweeps
         )
     coverage = np.mean(held, axis=0)
     assert np.all((coverage >= 0.86) & (coverage <= 0.94)), coverage
+
+
+def test_the_optimum_beyond_a_sweep_spends_its_budget_at_the_cost_of_shapes_of_that_size():
+    # Small shapes cost 5.6 to 9.2 FLOPs per parameter and token, without order; these three were trained later.
+    (target,) = fit_sweep(*published("quickstart"), targets=[1.2e12]).targets
+    per_token = np.interp(target.n_opt, [49_792, 97_468, 194_280], 1.2e12 / np.array([3_735_680, 1_919_488, 943_296]))
+    assert target.d_opt * per_token == pytest.approx(1.2e12, rel=0.03)
+    low, high = target.d_opt_ci
+    assert low < 1.2e12 / per_token < high
+
+
+@pytest.mark.parametrize("n_left_out", [1, 2])
+def test_the_optimum_of_later_budgets_spends_them_at_the_cost_of_their_own_runs(n_left_out):
+    c, n, d, loss = published("marin_comma")
+    later = np.unique(c)[-n_left_out:]
+    known = c < later[0]
+    fit = fit_sweep(c[known], n[known], d[known], loss[known], targets=later)
+    for target in fit.targets:
+        there = np.flatnonzero(c == target.budget_flops)
+        there = there[np.argsort(n[there])]
+        per_token = np.interp(target.n_opt, n[there], (c / d)[there])
+        assert target.d_opt * per_token == pytest.approx(target.budget_flops, rel=0.025)

@@ -83,7 +83,7 @@ def _fit_near(
         return None
     log_n, log_d = np.log(kept.n_params), np.log(kept.n_tokens)
     squares = solve_surface(log_n, log_d, kept.loss, delta=LEAST_SQUARES, near=surface, weights=weights)
-    return fit_joint(kept, weights=weights, surface=squares, near=valley, tokens=False)
+    return fit_joint(kept, weights=weights, surface=squares, near=valley)
 
 
 def _near(rows: Rows, huber: SurfaceSolution, weights: Array) -> Mask:

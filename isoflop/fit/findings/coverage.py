@@ -12,7 +12,7 @@ from isoflop.fit.estimators.parabola import MIN_POINTS, Valley, budget_floors
 from isoflop.fit.findings.evidence import Evidence, per_budget
 from isoflop.fit.lines import MIN_PROFILES
 from isoflop.fit.results.profile import Vertex
-from isoflop.fit.rows import FEWEST_IN_WINDOW, WIDE_REACH, Rows, cost_scatter, in_window, reach
+from isoflop.fit.rows import FEWEST_IN_WINDOW, WIDE_REACH, Rows, cost_scatter, in_window, reach, read_cost
 
 # With 5 sizes or fewer a parabola leaves too little to see a bad run or a skew by. All but one of the published
 # budgets in tests/data have 6 rows or more.
@@ -137,7 +137,7 @@ def on_rows(seen: Evidence) -> Iterator[Finding]:
             "Remove copies; runs with another seed end with the same loss only where losses are rounded to few digits.",
             {"n_copies": copies},
         )
-    scatter = cost_scatter(rows)
+    scatter = cost_scatter(rows, read_cost(rows))
     if scatter > UNRELATED_TOKENS:
         yield Finding(
             "tokens_unrelated",
