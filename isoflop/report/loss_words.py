@@ -14,6 +14,11 @@ def scale_of_losses(source: Source | Pool) -> LossScale:
     return common(part.scale for part in source.each) or PLAIN
 
 
+def valley_title(scale: LossScale) -> str:
+    """What a panel of valleys shows: `Loss at equal compute`."""
+    return f"{scale.what[:1].upper()}{scale.what[1:]} at equal compute"
+
+
 def in_unit(text: str, scale: LossScale) -> str:
     """A sentence about differences of losses, which a fit takes for nats: `0.01 bits per byte`."""
     return re.sub(r"\bnats\b(?: per token)?", scale.short_unit, text) if scale.short_unit else text

@@ -13,6 +13,7 @@ from isoflop.report.page.html import plots
 from isoflop.report.page.plotly_valleys import MOST_RUNS
 from isoflop.report.page.scripts import plot_data
 from isoflop.report.ticks import MAX_TICKS, count_tick, flops_tick, tick_choices
+from isoflop.sources.columns.loss_scale import PLAIN
 from isoflop.sources.load import load_source
 from tests.report.test_report_figures import SOURCES
 from tests.report_examples import points_of, save_troubled_sweep, summary_of
@@ -88,7 +89,7 @@ def test_plots_and_the_drawn_figure_have_the_same_colours():
     summary = summary_of(points_of(1e12, 1e13, 1e14, floors=(0.0, 0.9, 0.0)))
     axes = Figure().subplots()
     with mpl.rc_context():
-        draw_valleys(axes, summary.fit, summary.source.rows, loss_label="loss")
+        draw_valleys(axes, summary.fit, summary.source.rows, scale=PLAIN)
     drawn = [to_hex(color) for collection in axes.collections for color in collection.get_edgecolors()]
     assert [color for *_, color in marks(plots(summary)["valleys"])] == drawn
     hollow = {symbol for *_, symbol, _ in marks(plots(summary)["valleys"])[7:14]}

@@ -11,6 +11,7 @@ import pytest
 from isoflop.cli.request import Request, read_and_fit
 from isoflop.errors import IsoflopError
 from isoflop.report.fit_document import fit_document
+from isoflop.report.loss_words import scale_of_losses, valley_title
 from isoflop.report.page.html import render_html
 from isoflop.report.write import write_report
 from isoflop.result import Metric
@@ -82,6 +83,7 @@ def test_of_an_accuracy_the_complement_is_fitted_and_said(tmp_path):
     summary = fitted(save(tmp_path / "x.db"), metric=ACCURACY)
     assert summary.title == "IsoFLOP fit of demo on 1 - continuation_accuracy"
     assert fit_document(summary)["sources"][0]["loss"] == "1 - continuation_accuracy"
+    assert valley_title(scale_of_losses(summary.source)) == "1 - continuation_accuracy at equal compute"
     assert Measure(ACCURACY).higher_is_better and not Measure(BITS).higher_is_better
 
 

@@ -67,8 +67,7 @@ def _draw(summary: Summary) -> Figure:
     # Two layouts: the legend beside the valleys must not narrow the panels below.
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.2, 1]).flat
     params, tokens = bottom.subplots(1, 2)
-    loss_label = scale_of_losses(summary.source).axis
-    draw_valleys(top.subplots(), summary.fit, summary.source.rows, loss_label=loss_label)
+    draw_valleys(top.subplots(), summary.fit, summary.source.rows, scale=scale_of_losses(summary.source))
     n_confirmed, d_confirmed = confirmed_sizes(summary)
     draw_params(params, summary.fit, summary.targets, summary.laws, n_confirmed)
     draw_tokens(tokens, summary.fit, summary.targets, summary.laws, d_confirmed)

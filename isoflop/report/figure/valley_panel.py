@@ -8,6 +8,7 @@ from isoflop.fit.results.profile import Profile
 from isoflop.fit.results.sweep_fit import SweepFit
 from isoflop.report.figure.axis_ticks import label_counts
 from isoflop.report.fit_wording import percent
+from isoflop.report.loss_words import valley_title
 from isoflop.report.valley_curves import (
     LEGEND_BUDGETS,
     budget_colors,
@@ -17,13 +18,14 @@ from isoflop.report.valley_curves import (
     parabola,
     shown_interval,
 )
+from isoflop.sources.columns.loss_scale import LossScale
 from isoflop.sources.source import Row
 
 # With more runs than this the SVG holds their markers as an image: two megabytes per ten thousand otherwise.
 MOST_VECTORS = 5_000
 
 
-def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Row], *, loss_label: str) -> None:
+def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Row], *, scale: LossScale) -> None:
     """Nothing; `ax` shows the rows and the parabola of each budget: hollow and dashed without a floor inside."""
     groups, profiles = by_budget(points), {profile.budget_flops: profile for profile in fit.profiles}
     colors = budget_colors(groups)
@@ -38,8 +40,8 @@ def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Row], *, loss_label: 
         sizes = [row.n_params for row in groups[budget]]
         _draw_parabola(ax, profile, sizes, colors[budget])
         _draw_floor(ax, profile, sizes, colors[budget])
-    ax.set(xscale="log", xlabel="parameters N", ylabel=loss_label)
-    ax.set_title(f"Loss at equal compute; diamonds: floors with {percent(fit.level)} intervals")
+    ax.set(xscale="log", xlabel="parameters N", ylabel=scale.axis)
+    ax.set_title(f"{valley_title(scale)}; diamonds: floors with {percent(fit.level)} intervals")
     label_counts(ax.xaxis)
 
 

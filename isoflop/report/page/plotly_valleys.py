@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from isoflop.fit.results.profile import Profile
-from isoflop.report.loss_words import scale_of_losses
+from isoflop.report.loss_words import scale_of_losses, valley_title
 from isoflop.report.page.hover import DrawnRun, drawn_runs, floor_text
 from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot, thinned
 from isoflop.report.summary import Summary
@@ -43,11 +43,12 @@ def valley_plot(summary: Summary) -> Plot:
     runs = drawn_runs(summary.source)
     sizes = [math.log10(run.n_params) for run in runs]
     room = _MARGIN * (max(sizes) - min(sizes)) or 1.0
+    scale = scale_of_losses(summary.source)
     return plot(
-        "Loss at equal compute",
+        valley_title(scale),
         _traces(summary, runs),
         Axis("parameters N", (min(sizes) - room, max(sizes) + room), count_tick),
-        Axis(scale_of_losses(summary.source).axis),
+        Axis(scale.axis),
         legend={"title": {"text": "training FLOPs", "side": "top"}},
         simulated=summary.simulated,
     )
