@@ -23,7 +23,7 @@ from isoflop.fit.valley import LN10
 
 MIN_BUDGETS = 2
 # Decades of size about the ridge in which runs say what a token costs there: attention and head make the cost of a
-# token no power of N. On four sweeps the next budget's cost is foretold to 2 %, by all runs alike to 5 %.
+# token no power of N. Of four sweeps without their last budget, N_opt and D_opt spend that to 1 % (docs/decisions.md).
 COST_REACH = 0.3
 
 
