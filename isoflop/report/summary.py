@@ -23,13 +23,13 @@ from isoflop.report.fit_tables import (
     estimator_table,
     profile_table,
     scorecard_table,
-    suggestion_table,
     target_table,
 )
 from isoflop.report.law_table import law_table
 from isoflop.report.loss_words import finding_in_unit, scale_of_losses, table_in_unit
 from isoflop.report.metric_table import MeasureFit, measure_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
+from isoflop.report.suggestion_table import suggestion_table
 from isoflop.sources.columns.loss_scale import LossScale
 from isoflop.sources.findings.clusters import MIXED_GROUPS
 from isoflop.sources.findings.run_places import with_places

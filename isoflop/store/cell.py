@@ -201,6 +201,11 @@ class RunCell(_Place):
             return Standing.CHECK
         return Standing.OFF_PLAN if self._is_off_plan(self.result) else Standing.USED
 
+    @property
+    def will_be_fitted(self) -> bool:
+        """Whether it waits to be trained and then enters the fit."""
+        return self.result is None and self.excluded is None and self.role in _FITTED_ROLES
+
     def _is_off_plan(self, result: CellResult) -> bool:
         flops_error = abs(result.achieved_flops - self.planned_flops) / self.planned_flops
         tokens_error = abs(result.achieved_tokens - self.n_tokens) / self.n_tokens

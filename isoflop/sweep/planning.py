@@ -27,6 +27,7 @@ from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate, estimate, run_seconds
 from isoflop.plan.planner import make_plan, why_not
 from isoflop.plan.rank_findings import slow_ranks
+from isoflop.plan.run_hours import RunHours, run_hours
 from isoflop.plan.types import DroppedCell, Extra, Limit, Plan, Role
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
@@ -184,6 +185,14 @@ def seconds_by_run(planned: PlannedSweep, timings: Iterable[Timing]) -> dict[str
     runs = planned.plan.runs
     own = _own(planned, timings)
     return dict(zip(runs, run_seconds(runs.values(), own, device_kind=planned.slots[0].kind), strict=True))
+
+
+def hours_of_runs(spec: SweepSpec, planned: PlannedSweep, timings: Iterable[Timing]) -> RunHours | None:
+    """Device-hours of runs beside the plan, estimated as those of the plan are; None where no model is trained."""
+    if planned.plan.simulated:
+        return None
+    vocab_size = planned.plan.cells[0].run.shape.vocab_size
+    return run_hours(spec, vocab_size, _own(planned, timings), device_kind=planned.slots[0].kind)
 
 
 def _own(planned: PlannedSweep, timings: Iterable[Timing]) -> list[Timing]:

@@ -23,7 +23,7 @@ center_tokens_per_param = 20
 """
 
 FIT = {
-    "--window", "--surface-loss", "--suggest", "--params", "--flops", "--law", "--peak", "--utilisation", "--price",
+    "--window", "--surface-loss", "--suggest", "--max-hours", "--params", "--flops", "--law", "--peak", "--utilisation", "--price",
     "--devices", "--corpus-tokens", "--inference-tokens", "--budget-tolerance", "--budgets",
     "--where", "--group", "--loss-unit", "--loss", "--metric", "--higher-is-better", "--no-unit-check",
 }  # fmt: skip
@@ -38,6 +38,8 @@ SURFACE = {
         "--json",
         "--extend",
         "--target",
+        "--max-hours",
+        "--drop-suggested",
         "--replan",
     },
     "run": {
@@ -107,7 +109,7 @@ def test_json_of_plan(drawn: Path) -> None:
     document = json.loads(isoflop("plan", "drawn.toml", "--json", folder=drawn).stdout)
     assert set(document) == {
         "schema_version", "sweep", "simulated", "corpus", "budgets", "runs", "dropped", "total_flops", "estimate",
-        "changes", "suggested", "findings",
+        "changes", "suggested", "dropped_suggestions", "findings",
     }  # fmt: skip
     assert document["schema_version"] == 1
     assert set(document["runs"][0]) == {
