@@ -5,7 +5,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -102,6 +103,9 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "run.stall_seconds": (77.0, "stall_seconds"),
     "run.devices_per_run": (2, "findings"),
     "fit.params": ("matmul", "sizes"),
+    "goal.target": ({"target": 1e12}, "goal"),
+    "goal.within": ({"target": 1e12, "within": 2.0}, "goal"),
+    "goal.max_hours": ({"target": 1e12, "max_hours": 3.0}, "goal"),
 }
 
 # Another value for each number of a run. The rest says which code trains, on which tokens.
@@ -153,6 +157,7 @@ class Observed:
     weights: int
     stall_seconds: float
     probes: bool
+    goal: object
 
 
 def leaves(kind: Any, prefix: str = "") -> Iterator[str]:
@@ -162,6 +167,8 @@ def leaves(kind: Any, prefix: str = "") -> Iterator[str]:
         return
     for name, field in kind.model_fields.items():
         inner = field.annotation
+        for kind in get_args(inner) if isinstance(inner, UnionType) else ():
+            inner = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else inner
         is_section = isinstance(inner, type) and (issubclass(inner, BaseModel) or is_dataclass(inner))
         yield from leaves(inner, f"{prefix}{name}.") if is_section else [f"{prefix}{name}"]
 
@@ -222,4 +229,5 @@ def observe(folder: Path, content: Content) -> Observed:
         weights=len(list(artifacts.glob("*/checkpoint/*.weights.safetensors"))),
         stall_seconds=engine._stall_seconds,
         probes=engine._probes,
+        goal=session.growth.spec.goal,
     )

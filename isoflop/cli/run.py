@@ -24,6 +24,8 @@ from isoflop.cli.replan import Replan, may_leave
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from isoflop.decision.steering.goal import Goal
+    from isoflop.store import SteeringRound
     from isoflop.sweep.confirm import ConfirmRequest
     from isoflop.sweep.session import Session
 
@@ -60,6 +62,14 @@ def run(
             "one, which stays; may be repeated.",
         ),
     ] = None,
+    until_goal: Annotated[
+        bool,
+        typer.Option(
+            "--until-goal",
+            help="Go on by itself: fit, add the runs that tell most, train them, until the [goal] of the sweep file is "
+            "met or its hours are gone.",
+        ),
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
@@ -71,25 +81,32 @@ def run(
     A confirm run is never fitted. What is predicted for it is stored before it is trained and stays as it is; `fit` and
     `report` say whether it held. The run stays part of the sweep: `isoflop run` without --confirm finishes it too.
 
+    With --until-goal every decision is recorded with the plan before its runs are trained, so that the same command
+    goes on after any kill. It stops by itself where more runs gain nothing, and says what stands in the way.
+
     One Ctrl-C stops the sweep after a checkpoint, a second one kills the workers. SIGTERM and a terminal that closes
     stop it after a checkpoint, within ten seconds. Ctrl-Z pauses it. A reader that ends (`| head`) stops nothing.
 
-    Exits 3 when some runs did not complete, 130, 143 or 129 when it was stopped by Ctrl-C, SIGTERM or SIGHUP.
+    Exits 3 when some runs did not complete, or with --until-goal when the goal was not met; 130, 143 or 129 when it was
+    stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
     from isoflop.cli.again import train_again
     from isoflop.cli.console import stderr, stdout, tokenising
     from isoflop.errors import IsoflopError
     from isoflop.report.confirmation_words import confirmations_document, told
+    from isoflop.report.growth import goal_document, is_met, round_line
     from isoflop.sweep.session import open_session
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
     from isoflop.view.run_view import print_run, run_document
 
     request = _confirm_request(sweep, confirm, neighbours)
+    goal = _goal(sweep, confirm) if until_goal else None
     if again:
-        if retry or replan or request:
+        if retry or replan or request or until_goal:
             raise IsoflopError(
-                "--again trains what it names and nothing else.", hint="Leave out --retry, --replan and --confirm."
+                "--again trains what it names and nothing else.",
+                hint="Leave out --retry, --replan, --confirm and --until-goal.",
             )
         code = train_again(
             sweep,
@@ -116,16 +133,20 @@ def run(
     ) as session:
         _tell_what_changed(session)
         _tell_what_is_predicted(session)
-        received = _train(session, stderr())
+        received, rounds = _train_until(goal, session, stderr()) if goal else (_train(session, stderr()), ())
         outcome, confirmations = session.outcome(), session.confirmations()
-    code = exit_code(received, complete=outcome.n_completed == outcome.n_planned)
+    complete = outcome.n_completed == outcome.n_planned
+    code = exit_code(received, complete=complete if goal is None else is_met(rounds))
     with output_of(code):
         if json:
-            print(dumps({**run_document(outcome), "confirmations": confirmations_document(confirmations)}))
+            judged = {"confirmations": confirmations_document(confirmations), "goal": goal_document(rounds)}
+            print(dumps({**run_document(outcome), **judged}))
         else:
             print_run(outcome, stdout())
             for sentence in told(confirmations):
                 stdout().print(text(sentence))
+            for one in rounds[-1:]:
+                stdout().print(text(round_line(one, simulated=outcome.simulated)))
     raise typer.Exit(code)
 
 
@@ -146,6 +167,24 @@ def _confirm_request(sweep: Path, confirm: str | None, neighbours: bool) -> "Con
             "--neighbours has no effect without --confirm.", hint="Give the budget of the confirm run: --confirm 1e13."
         )
     return None
+
+
+def _goal(sweep: Path, confirm: str | None) -> "Goal":
+    """What --until-goal is to reach.
+
+    Raises:
+        IsoflopError: the sweep file has no goal, or a confirm run is asked for at once.
+    """
+    from isoflop.errors import IsoflopError
+    from isoflop.spec import load_spec
+    from isoflop.sweep.steering import required_goal
+
+    if confirm is not None:
+        raise IsoflopError(
+            "--until-goal and --confirm exclude each other: a confirm run is predicted by a finished sweep.",
+            hint="Reach the goal first, then give --confirm.",
+        )
+    return required_goal(load_spec(sweep), sweep)
 
 
 def _tell_what_is_predicted(session: "Session") -> None:
@@ -176,6 +215,23 @@ def _tell_what_changed(session: "Session") -> None:
     told = [(len(plan.dropped), "dropped cell"), (len(warnings), "warning")]
     if said := ", ".join(plural(number, noun) for number, noun in told if number):
         print(f"{plan.sweep}: {said} of the plan; `isoflop plan` shows them.", file=sys.stderr)
+
+
+def _train_until(goal: "Goal", session: "Session", console: "Console") -> "tuple[list[int], tuple[SteeringRound, ...]]":
+    """Signals received, and the rounds of the sweep, once the goal is met, nothing more helps or a signal came."""
+    from isoflop.report.growth import round_line
+    from isoflop.sweep.steering import Steering
+    from isoflop.wording import one_line
+
+    steering = Steering(session, goal)
+    received = _train(session, console) if steering.may_train() else []
+    while not received:
+        decided = steering.next_round()
+        print(one_line(round_line(decided, simulated=session.plan.simulated)), file=sys.stderr, flush=True)
+        if decided.verdict.ends:
+            break
+        received = _train(session, console)
+    return received, steering.rounds
 
 
 def _train(session: "Session", console: "Console") -> list[int]:

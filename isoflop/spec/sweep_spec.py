@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from isoflop.run_spec import Trainer
 from isoflop.shape import ParamCount
 from isoflop.spec.corpus_spec import LATER_CORPUS_KEYS, CorpusSpec, TokenizerSpec
+from isoflop.spec.goal_spec import GoalSpec
 from isoflop.spec.grid_spec import GridSpec, ModelSpec
 from isoflop.spec.problems import first_problem
 from isoflop.spec.recipe_spec import RecipeSpec
@@ -75,6 +76,7 @@ class SweepSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     run: RunPolicy = RunPolicy()
     fit: FitSpec = FitSpec()
+    goal: GoalSpec | None = None
 
     @field_validator("budgets")
     @classmethod
@@ -92,6 +94,12 @@ class SweepSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_goal_beyond_the_budgets(self) -> "SweepSpec":
+        if self.goal is not None:
+            self.goal.refuse_target(self.budgets[-1])
+        return self
+
+    @model_validator(mode="after")
     def _ready_tokens_are_no_text(self) -> "SweepSpec":
         if self.corpus.sources[0].source != "tokens":
             return self
@@ -103,16 +111,17 @@ class SweepSpec(Section):
 
     def to_json(self) -> str:
         """The sweep as a database keeps it. Keys that came later are left out where they say "as before"."""
-        return self.model_dump_json(exclude={part: self._unsaid(part) for part in _LATER_KEYS})
+        unsaid: dict[str, set[str] | bool] = {part: self._unsaid(part) for part in _LATER_KEYS}
+        return self.model_dump_json(exclude={**unsaid, **({"goal": True} if self.goal is None else {})})
 
     def _unsaid(self, part: str) -> set[str]:
         section: Section = getattr(self, part)
         return {key for key in _LATER_KEYS[part] if at_default(section, key)}
 
     def asks_the_same_as(self, other: "SweepSpec") -> bool:
-        """Whether both ask for the same runs and read them alike; how runs are looked after and probed may differ."""
+        """Whether both ask for the same runs and read them alike; care, probes and goal of the sweep may differ."""
         evaluation = self.evaluation.model_copy(update={"probes": other.evaluation.probes})
-        return self.model_copy(update={"run": other.run, "evaluation": evaluation}) == other
+        return self.model_copy(update={"run": other.run, "evaluation": evaluation, "goal": other.goal}) == other
 
     @property
     def spec_hash(self) -> str:

@@ -58,6 +58,8 @@ SWEEPS_ASKING_FOR = """
 select distinct sweep from cells where run_id in (select value from json_each(?)) order by sweep
 """
 
+ROUNDS = "select * from steering_rounds where sweep = ? order by round"
+
 # As they were inserted: of each budget the optimum first.
 PREDICTIONS = "select * from predictions where sweep = ? order by rowid"
 

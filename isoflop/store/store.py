@@ -48,10 +48,12 @@ from isoflop.store.queries import (
     METRICS,
     PENDING,
     PREDICTIONS,
+    ROUNDS,
     RUNS_STARTING_WITH,
     SWEEPS_ASKING_FOR,
     TIMINGS,
 )
+from isoflop.store.steering_round import SteeringRound, parse_round
 
 _T = TypeVar("_T")
 
@@ -103,10 +105,17 @@ class Store:
         """Close the connection."""
         self._db.close()
 
-    def save_plan(self, spec: SweepSpec, plan: Plan, predictions: Sequence[Prediction] = ()) -> None:
+    def save_plan(
+        self,
+        spec: SweepSpec,
+        plan: Plan,
+        predictions: Sequence[Prediction] = (),
+        rounds: Sequence[SteeringRound] = (),
+    ) -> None:
         """Make the plan's cells the sweep's, in place of those it had, and add `predictions` for some of its runs.
 
-        Runs and predictions are added once and never changed. Runs the sweep no longer asks for keep both.
+        `rounds` are the decisions that led to the plan. Runs, predictions and rounds are added once and never changed.
+        Runs the sweep no longer asks for keep all three.
         """
         assert spec.name == plan.sweep, f"spec of {spec.name!r}, plan of {plan.sweep!r}"
         with self._transaction():
@@ -117,6 +126,12 @@ class Store:
             self._insert("cells", (cell_row(plan.sweep, cell) for cell in plan.cells))
             self._insert("cells", (dropped_row(plan.sweep, cell) for cell in plan.dropped))
             self._insert("predictions", (prediction.as_row() for prediction in predictions))
+            self._insert("steering_rounds", (one.as_row() for one in rounds))
+
+    def add_round(self, one: SteeringRound) -> None:
+        """Note a decision that leaves the plan as it is."""
+        with self._transaction():
+            self._insert("steering_rounds", [one.as_row()])
 
     def _save_spec(self, spec: SweepSpec) -> None:
         content = {"spec_json": spec.to_json(), "spec_hash": spec.spec_hash}
@@ -189,6 +204,10 @@ class Store:
     def predictions(self, sweep: str) -> tuple[Prediction, ...]:
         """What was predicted for confirm runs of the sweep, as they were planned; empty where it has none."""
         return tuple(self._typed(parse_prediction, PREDICTIONS, sweep))
+
+    def rounds(self, sweep: str) -> tuple[SteeringRound, ...]:
+        """What the sweep decided when it steered itself, first to last; empty where it did not."""
+        return tuple(self._typed(parse_round, ROUNDS, sweep))
 
     def pending(self, sweep: str) -> tuple[str, ...]:
         """The ids of the sweep's runs without a result, in the order of the plan.

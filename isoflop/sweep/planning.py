@@ -136,6 +136,11 @@ def plan_sweep(
     return planned
 
 
+def plan_on(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
+    """The plan on these slots: that of a sweep which grows while it is trained."""
+    return _planned(spec, corpus, slots, extra)
+
+
 def text_is_here(spec: SweepSpec, file: Path) -> bool:
     """Whether a plan of the sweep in `file` can be recorded: its text is at hand, or it needs none."""
     return spec.trainer == "simulated" or not _stands_in(spec, file.resolve().parent)

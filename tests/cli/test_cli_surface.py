@@ -23,7 +23,8 @@ center_tokens_per_param = 20
 """
 
 FIT = {
-    "--window", "--surface-loss", "--suggest", "--max-hours", "--params", "--flops", "--law", "--peak", "--utilisation", "--price",
+    "--window", "--surface-loss", "--suggest", "--max-hours", "--params", "--flops", "--law", "--peak", "--utilisation",
+    "--price",
     "--devices", "--corpus-tokens", "--inference-tokens", "--budget-tolerance", "--budgets",
     "--where", "--group", "--loss-unit", "--loss", "--metric", "--higher-is-better", "--no-unit-check",
 }  # fmt: skip
