@@ -50,6 +50,7 @@ PROMISES = {
     "quickstart": Promise("cpu", 2, 2e9, 2 * 60, n_sizes=7, seconds_by_torch=22 * 60),
     "bpe-demo": Promise("cpu", 2, 2e9, 10 * 60),
     "bpe-demo-bytes": Promise("cpu", 2, 2e9, 10 * 60),
+    "steering": Promise("cpu", 2, 2e9, 60, n_sizes=7, seconds_by_torch=11 * 60),
     "gpu-smoke": Promise("cuda", 1, 80e9, 2 * 60),
     "single-gpu": Promise("cuda", 1, 80e9, 3600),
     "eight-gpu": Promise("cuda", 8, 80e9, 24 * 3600),

@@ -1,6 +1,7 @@
 """`isoflop run`: train what is planned and not yet done."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,7 +95,6 @@ def run(
     from isoflop.cli.console import stderr, stdout, tokenising
     from isoflop.errors import IsoflopError
     from isoflop.report.confirmation_words import confirmations_document, told
-    from isoflop.report.growth import goal_document, is_met, round_line
     from isoflop.sweep.session import open_session
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
@@ -136,17 +136,17 @@ def run(
         received, rounds = _train_until(goal, session, stderr()) if goal else (_train(session, stderr()), ())
         outcome, confirmations = session.outcome(), session.confirmations()
     complete = outcome.n_completed == outcome.n_planned
-    code = exit_code(received, complete=complete if goal is None else is_met(rounds))
+    code = exit_code(received, complete=complete if goal is None else any(one.meets_goal for one in rounds[-1:]))
     with output_of(code):
         if json:
-            judged = {"confirmations": confirmations_document(confirmations), "goal": goal_document(rounds)}
+            judged = {"confirmations": confirmations_document(confirmations), "goal": _goal_document(rounds)}
             print(dumps({**run_document(outcome), **judged}))
         else:
             print_run(outcome, stdout())
             for sentence in told(confirmations):
                 stdout().print(text(sentence))
-            for one in rounds[-1:]:
-                stdout().print(text(round_line(one, simulated=outcome.simulated)))
+            for line in _last_line(rounds, simulated=outcome.simulated):
+                stdout().print(text(line))
     raise typer.Exit(code)
 
 
@@ -187,6 +187,24 @@ def _goal(sweep: Path, confirm: str | None) -> "Goal":
     return required_goal(load_spec(sweep), sweep)
 
 
+def _goal_document(rounds: "Sequence[SteeringRound]") -> dict[str, object] | None:
+    """What --until-goal came to; loads nothing of the fit where nobody gave it."""
+    if not rounds:
+        return None
+    from isoflop.report.growth_words import goal_document
+
+    return goal_document(rounds)
+
+
+def _last_line(rounds: "Sequence[SteeringRound]", *, simulated: bool) -> list[str]:
+    """How --until-goal ended."""
+    if not rounds:
+        return []
+    from isoflop.report.growth_words import round_line
+
+    return [round_line(rounds[-1], simulated=simulated)]
+
+
 def _tell_what_is_predicted(session: "Session") -> None:
     """A line on stderr for each confirm run that is planned now, and for what to know of it."""
     from isoflop.report.confirmation_words import planned_sentence
@@ -219,7 +237,7 @@ def _tell_what_changed(session: "Session") -> None:
 
 def _train_until(goal: "Goal", session: "Session", console: "Console") -> "tuple[list[int], tuple[SteeringRound, ...]]":
     """Signals received, and the rounds of the sweep, once the goal is met, nothing more helps or a signal came."""
-    from isoflop.report.growth import round_line
+    from isoflop.report.growth_words import round_line
     from isoflop.sweep.steering import Steering
     from isoflop.wording import one_line
 

@@ -8,7 +8,7 @@ from isoflop.decision.decide import Decision
 from isoflop.fit.as_json import fit_as_json
 from isoflop.report.confirmation_words import confirmations_document
 from isoflop.report.convention_table import conventions_document
-from isoflop.report.growth import rounds_document
+from isoflop.report.growth_words import rounds_document
 from isoflop.report.law_table import laws_document
 from isoflop.report.loss_words import in_unit, scale_of_losses
 from isoflop.report.metric_table import measures_document

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from isoflop.finding import Finding
-from isoflop.report.growth import growth_table
+from isoflop.report.growth_words import growth_table
 from isoflop.report.summary import Summary
 from isoflop.view.table import Table
 from isoflop.wording import SIMULATED_SENTENCE, one_line

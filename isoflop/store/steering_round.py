@@ -72,6 +72,11 @@ class SteeringRound:
             return None
         return self.n_opt_high / self.n_opt_low
 
+    @property
+    def meets_goal(self) -> bool:
+        """Whether the interval was narrow enough."""
+        return self.verdict is Verdict.MET
+
     def is_as(self, other: "SteeringRound") -> bool:
         """Whether both found the same and decided the same, whenever that was."""
         passing = {"round", "decided_at", "isoflop_version"}

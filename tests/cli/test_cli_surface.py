@@ -55,6 +55,7 @@ SURFACE = {
         "--confirm",
         "--neighbours",
         "--again",
+        "--until-goal",
         "--json",
     },
     "status": {"sweep", "--db", "--artifacts", "--json"},
@@ -146,6 +147,7 @@ def test_json_of_run(drawn: Path) -> None:
         "results_read": 0,
         "busy_share": None,
         "confirmations": [],
+        "goal": None,
     }
 
 
@@ -183,6 +185,7 @@ def test_json_of_fit(drawn: Path) -> None:
         "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "loss_credible_decades", "suggested", "conventions",
         "decisions", "laws", "n_budgets", "bootstrap", "confirmations", "findings", "metric", "measures", "run_metrics",
+        "rounds",
     }  # fmt: skip
     assert document["sources"] == [
         {

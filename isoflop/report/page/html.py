@@ -9,7 +9,7 @@ from isoflop import __version__
 from isoflop.finding import Finding, Severity
 from isoflop.report.fit_wording import percent
 from isoflop.report.frontier_curves import confirmed_sizes, optimal_params, optimal_tokens
-from isoflop.report.growth import growth_table
+from isoflop.report.growth_words import growth_table
 from isoflop.report.page.plotly_frontier import frontier_plot
 from isoflop.report.page.plotly_plot import Plot
 from isoflop.report.page.plotly_valleys import MOST_RUNS, valley_plot

@@ -95,11 +95,6 @@ def _growth_row(one: SteeringRound) -> tuple[str, ...]:
     )
 
 
-def is_met(rounds: Sequence[SteeringRound]) -> bool:
-    """Whether the last round met the goal."""
-    return bool(rounds) and rounds[-1].verdict is Verdict.MET
-
-
 def rounds_document(rounds: Sequence[SteeringRound]) -> list[dict[str, object]]:
     """The rounds as JSON objects."""
     return [
@@ -114,16 +109,14 @@ def rounds_document(rounds: Sequence[SteeringRound]) -> list[dict[str, object]]:
     ]
 
 
-def goal_document(rounds: Sequence[SteeringRound]) -> dict[str, object] | None:
-    """What `run --until-goal` came to; None where it did not decide anything."""
-    if not rounds:
-        return None
+def goal_document(rounds: Sequence[SteeringRound]) -> dict[str, object]:
+    """What `run --until-goal` came to by its rounds, one at least."""
     last = rounds[-1]
     return {
         "target_flops": last.target_flops,
         "within": last.within,
         "max_hours": last.max_hours,
-        "met": last.verdict is Verdict.MET,
+        "met": last.meets_goal,
         "verdict": last.verdict.value,
         "span": last.span,
         "why": last.why,
