@@ -37,8 +37,6 @@ from isoflop.train.program_result import ProgramResult, read_program_result
 
 # How often the program is looked at, and how often its worker says that both live, seconds.
 LOOK_SECONDS, BEAT_SECONDS = 0.05, 1.0
-# What a program has to checkpoint and end, seconds, before it is killed.
-GRACE_SECONDS = 30.0
 # What its children have to end after it.
 CHILDREN_SECONDS = 1.0
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
@@ -158,7 +156,7 @@ class _Program:
                 asked_at = now
                 _signal_group(process.pid, signal.SIGTERM)
                 _signal_group(process.pid, signal.SIGCONT)  # one that rests hears nothing
-            if asked_at is not None and now - asked_at > GRACE_SECONDS:
+            if asked_at is not None and now - asked_at > self._place.grace_seconds:
                 _signal_group(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_SECONDS)
