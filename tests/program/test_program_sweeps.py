@@ -30,7 +30,7 @@ def test_the_shell_example_finds_its_floors(tmp_path: Path) -> None:
     fit = json.loads(isoflop("fit", "shell.toml", "--json", folder=tmp_path).stdout)
     assert [profile["vertex"] for profile in fit["profiles"]] == ["inside"] * 3
     assert 0.1 < fit["frontier"]["exponent_a"] < 0.8
-    assert fit["simulated"] is False
+    assert (fit["simulated"], fit["param_count"]) == (False, "as_given")
     isoflop("report", "shell.toml", "--out", "report", folder=tmp_path)
     page = (tmp_path / "report" / "report.md").read_text()
     assert "cosines=38" in page
