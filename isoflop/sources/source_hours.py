@@ -19,21 +19,21 @@ def source_hours(source: Source | Pool) -> RunHours | None:
         (cell, cell.completed) for cell in run_cells(sweep.cells) if cell.completed and not cell.completed.simulated
     ]
     kinds = Counter((result.device, str(result.execution.get("device_kind"))) for _, result in done)
-    if not kinds or sweep.vocab_size is None:
+    if not kinds:
         return None
     (device, kind), _ = kinds.most_common(1)[0]
     timings = [
-        Timing(cell.shape, cell.n_steps, result.achieved_flops, result.seconds, device)
+        Timing(cell.shape, cell.n_steps or 0, result.achieved_flops, result.seconds, device)
         for cell, result in done
         if result.device == device
     ]
-    return run_hours(sweep.spec, sweep.vocab_size, timings, device_kind=kind)
+    return run_hours(sweep.spec, done[0][0].shape, timings, device_kind=kind)
 
 
 def waiting_runs(source: Source | Pool) -> tuple[tuple[float, float], ...]:
     """FLOPs and parameters of planned runs that a fit will use once they are trained."""
     return tuple(
-        (cell.budget_flops, float(cell.shape.n_params(sweep.spec.fit.params)))
+        (cell.budget_flops, sweep.n_params(cell))
         for sweep in source.sweeps
         for cell in run_cells(sweep.cells)
         if cell.will_be_fitted

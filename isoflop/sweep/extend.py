@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
-from isoflop.plan.recipe import make_recipe
+from isoflop.plan.planner import planned_tokens
 from isoflop.plan.run_hours import RunHours
-from isoflop.plan.shapes import ShapeRule, nearest_shape
+from isoflop.plan.shapes import ShapeRule, nearest_shape, rule_with
 from isoflop.plan.types import Extra, Role
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
 from isoflop.store import RunCell, read_snapshot, run_cells
 from isoflop.units import plural
@@ -78,9 +78,7 @@ class Request:
     max_hours: float | None = None
 
 
-def extend_sweep(
-    db: Path, spec: SweepSpec, request: Request, can_train: Callable[[ModelShape, float], bool]
-) -> Extension:
+def extend_sweep(db: Path, spec: SweepSpec, request: Request, can_train: Callable[[Shape, float], bool]) -> Extension:
     """The runs that would tell most about the target, as many as asked for and paid, as shapes that can be built.
 
     Only shapes that `can_train` at a budget are suggested. Runs that are planned and not trained yet are taken as
@@ -104,7 +102,7 @@ def extend_sweep(
         (cell.budget_flops, float(cell.shape.n_params(spec.fit.params))) for cell in cells if cell.will_be_fitted
     ]
     # The results are of models with this vocabulary, whatever the sweep file has come to say.
-    rule = ShapeRule(spec.model, cells[0].shape.vocab_size, spec.fit.params)
+    rule = rule_with(spec, cells[0].shape)
     question = Question(
         targets=[request.target] if request.target is not None else [],
         suggest=request.count,
@@ -124,7 +122,7 @@ def extend_sweep(
     return Extension(suggested, fit.level, tuple(said), extras)
 
 
-def nearest_trainable(rule: ShapeRule, can_train: Callable[[ModelShape, float], bool]) -> "Trainable":
+def nearest_trainable(rule: ShapeRule, can_train: Callable[[Shape, float], bool]) -> "Trainable":
     """From a budget and N to the parameters of the nearest shape, None where that cannot be trained there."""
 
     def trainable(budget_flops: float, n_params: float) -> float | None:
@@ -135,7 +133,7 @@ def nearest_trainable(rule: ShapeRule, can_train: Callable[[ModelShape, float], 
 
 
 def with_new_seeds(
-    wanted: Iterable[tuple[float, ModelShape]], cells: Iterable[RunCell], spec: SweepSpec
+    wanted: Iterable[tuple[float, Shape]], cells: Iterable[RunCell], spec: SweepSpec
 ) -> tuple[Extra, ...]:
     """Suggested runs of these shapes at these budgets, each with the first seed that no run of the sweep has there."""
     taken = {(cell.budget_flops, cell.shape, cell.seed) for cell in cells}
@@ -174,11 +172,8 @@ def _hours_left(request: Request, waiting: Sequence[tuple[float, float]]) -> flo
 def _as_planned(suggestion: "Suggestion", spec: SweepSpec, rule: ShapeRule) -> "Suggestion":
     """The suggestion with the tokens that its run is planned with: the fit knows only what a token costs about."""
     shape = nearest_shape(rule, suggestion.n_params)
-    recipe = make_recipe(spec.recipe, shape, suggestion.budget_flops)
-    if recipe is None:
-        return suggestion
-    n_tokens = float(recipe.n_steps * recipe.batch_sequences * shape.context_length)
-    return replace(suggestion, n_tokens=n_tokens)
+    n_tokens = planned_tokens(spec, shape, suggestion.budget_flops)
+    return suggestion if n_tokens is None else replace(suggestion, n_tokens=float(n_tokens))
 
 
 def _cells(db: Path, spec: SweepSpec) -> Sequence[RunCell]:

@@ -12,7 +12,7 @@ from isoflop.errors import IsoflopError
 from isoflop.fit import Columns
 from isoflop.fit.estimators.fitted_rows import select
 from isoflop.plan.run_hours import SECONDS_PER_HOUR, RunHours
-from isoflop.plan.shapes import ShapeRule, nearest_shape
+from isoflop.plan.shapes import nearest_shape, rule_with
 from isoflop.sources.load import load_source
 from isoflop.spec import SweepSpec
 from isoflop.store import RunCell, SteeringRound, Verdict, run_cells
@@ -78,7 +78,7 @@ class Steering:
         session, cells = self._session, self._cells()
         spec, planned, db = session.growth.spec, session.growth.planned, session.store.path
         selected = select(Columns(**load_source(str(db), db=db, sweep=spec.name).columns_of_fit))
-        rule = ShapeRule(spec.model, cells[0].shape.vocab_size, spec.fit.params)
+        rule = rule_with(spec, cells[0].shape)
         means = Means(
             flops_spent=sum(_flops_spent(cell) for cell in cells),
             hours_spent=_hours_spent(cells, spec),
@@ -168,4 +168,4 @@ def _flops_spent(cell: RunCell) -> float:
 def _hours_spent(cells: Sequence[RunCell], spec: SweepSpec) -> float:
     """Device-hours of all results; what was lost with a killed worker is in none."""
     seconds = sum(cell.result.seconds for cell in cells if cell.result and not cell.result.simulated)
-    return seconds * spec.run.devices_per_run / SECONDS_PER_HOUR
+    return seconds * spec.devices_per_run / SECONDS_PER_HOUR
