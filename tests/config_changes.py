@@ -5,8 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -103,9 +102,7 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "run.stall_seconds": (77.0, "stall_seconds"),
     "run.devices_per_run": (2, "findings"),
     "fit.params": ("matmul", "sizes"),
-    "goal.target": ({"target": 1e12}, "goal"),
-    "goal.within": ({"target": 1e12, "within": 2.0}, "goal"),
-    "goal.max_hours": ({"target": 1e12, "max_hours": 3.0}, "goal"),
+    "goal": ({"target": 1e12, "within": 2.0, "max_hours": 3.0}, "goal"),
 }
 
 # Another value for each number of a run. The rest says which code trains, on which tokens.
@@ -167,8 +164,6 @@ def leaves(kind: Any, prefix: str = "") -> Iterator[str]:
         return
     for name, field in kind.model_fields.items():
         inner = field.annotation
-        for kind in get_args(inner) if isinstance(inner, UnionType) else ():
-            inner = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else inner
         is_section = isinstance(inner, type) and (issubclass(inner, BaseModel) or is_dataclass(inner))
         yield from leaves(inner, f"{prefix}{name}.") if is_section else [f"{prefix}{name}"]
 

@@ -146,6 +146,7 @@ RUN_IDS = {
     "quickstart": (140, "e5fbbf3c9418e398"),
     "single-gpu": (33, "5ff06eaf26f3cb7c"),
     "smoke": (12, "73b36411b420c667"),
+    "steering": (21, "6bc72da6e34c2869"),
 }
 
 
