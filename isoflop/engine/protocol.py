@@ -33,6 +33,8 @@ class Slot:
         n_sharing: slots of that device, times the cores of each.
         bfloat16: whether matrix products run in bfloat16.
         n_devices: GPUs, or cores, that train its run together.
+        n_packed: runs at once on its GPU. It changes nothing of how one is computed: each may take what it needs of the
+            memory, and starts when that is free.
     """
 
     kind: DeviceKind
@@ -42,6 +44,7 @@ class Slot:
     bfloat16: bool
     n_sharing: int = 1
     n_devices: int = 1
+    n_packed: int = 1
 
     @property
     def n_ranks_in_memory(self) -> int:

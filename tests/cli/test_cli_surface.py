@@ -47,6 +47,8 @@ SURFACE = {
         "--device",
         "--workers",
         "--retry",
+        "--devices",
+        "--per-device",
         "--share-devices",
         "--replan",
         "--confirm",
