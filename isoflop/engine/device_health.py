@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isoflop.engine.attempt import Attempt
-from isoflop.engine.protocol import Ended, Slot
+from isoflop.engine.protocol import Device, Ended, Slot
 from isoflop.rundir import ExitCode
 
 # So many crashes in a row, each of another run, take a device out.
@@ -17,9 +17,6 @@ _NO_CRASH = {
     *(code for code in ExitCode if code is not ExitCode.DEVICE_FAILED),
     *(-number for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)),
 }
-
-Device = tuple[str, str]
-"""As of `Slot.device`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,10 @@ class DeviceHealth:
     def is_out(self, slot: int) -> bool:
         """Whether nothing is started on the slot of this number any more."""
         return self._slots[slot].device in self.out
+
+    def without_those_out(self, slots: frozenset[int]) -> frozenset[int]:
+        """The slots, by number, of devices that are not out."""
+        return frozenset(slot for slot in slots if not self.is_out(slot)) if self.out else slots
 
     def crashed(self, attempt: Attempt, ended: Ended) -> bool:
         """Whether a worker that left no result may have crashed by fault of its GPU: by an error, or as hung."""

@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from isoflop.engine.attempt import Attempt
@@ -20,8 +20,8 @@ from isoflop.run_spec import Job
 from isoflop.rundir import Assignment
 from isoflop.rundir.layout import compiled_dir, peaks_dir
 
-# How often progress is read, seconds.
-POLL_SECONDS = 0.2
+# How often progress is read, seconds, and the share of the time that may take: of a thousand workers less often.
+POLL_SECONDS, LOOK_SHARE = 0.2, 0.1
 DEFAULT_STALL_SECONDS = 300.0
 
 
@@ -61,6 +61,7 @@ class Dispatcher:
         )
         self._health = DeviceHealth(engine.slots)
         self._attempts: dict[int, Attempt] = {}
+        self._next_look = 0.0
         self._usable: frozenset[int] = frozenset()
         self._told_of: set[DeviceHeld] = set()
         self._order: Order | None = None
@@ -83,8 +84,7 @@ class Dispatcher:
                 self.engine.wait(POLL_SECONDS)
                 self._pass_order_on()
                 ended = self.engine.poll()  # before anything is read, so that nothing is read too early
-                for attempt in list(self._attempts.values()):
-                    yield from self._look_at(attempt, ended.get(attempt.worker))
+                yield from self._look(ended)
         finally:
             self.kill()
             self._pass_order_on()
@@ -140,7 +140,7 @@ class Dispatcher:
     def _look_for_devices(self) -> Iterator[DeviceHeld]:
         """See which slots may be used; a device that another sweep has is told once."""
         capacity = self.engine.capacity()
-        self._usable = frozenset(slot for slot in capacity.usable if not self._health.is_out(slot))
+        self._usable = self._health.without_those_out(capacity.usable)
         for held in capacity.held:
             if held not in self._told_of:
                 self._told_of.add(held)
@@ -187,6 +187,18 @@ class Dispatcher:
             memory=ready.memory,
             n_packed=self.slots[ready.slot].n_packed,
         )
+
+    def _look(self, ended: Mapping[WorkerRef, Ended]) -> Iterator[Notice]:
+        """What workers have done: those that have ended, and now and then all."""
+        begun = self._clock()
+        everybody = begun >= self._next_look
+        for attempt in list(self._attempts.values()):
+            end = ended.get(attempt.worker)
+            if everybody or end is not None:
+                yield from self._look_at(attempt, end)
+        if everybody:
+            now = self._clock()
+            self._next_look = now + (now - begun) * (1.0 / LOOK_SHARE - 1.0)
 
     def _look_at(self, attempt: Attempt, ended: Ended | None) -> Iterator[Notice]:
         """What a worker has done since last time, and its end if it has ended."""

@@ -20,6 +20,9 @@ PATIENCE_SECONDS = 10.0
 WorkerRef = NewType("WorkerRef", str)
 """Names a worker to the engine that started it."""
 
+Device = tuple[str, str]
+"""What tells devices apart: the kind, and what CUDA calls it."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -57,8 +60,8 @@ class Slot:
         return self.memory_bytes / self.n_sharing
 
     @property
-    def device(self) -> tuple[str, str]:
-        """What tells devices apart: the slots of one have the same."""
+    def device(self) -> Device:
+        """Its device: the slots of one have the same."""
         return self.kind, self.visible_device
 
 

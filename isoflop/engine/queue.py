@@ -11,7 +11,7 @@ from pathlib import Path
 
 from isoflop.engine.execution import job_file, memory_needed
 from isoflop.engine.notices import Holder, RunFinished, Waiting
-from isoflop.engine.protocol import PATIENCE_SECONDS, Slot
+from isoflop.engine.protocol import PATIENCE_SECONDS, Device, Slot
 from isoflop.plan.types import Cell, Role
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import Claim, RunDir
@@ -88,7 +88,7 @@ class JobQueue:
         self._artifacts, self._slots, self._clock = artifacts, slots, clock
         self._sequences_at_once, self._may_compile, self._unpacked = sequences_at_once, may_compile, unpacked
         self._jobs: deque[Job] = deque()
-        self._away_from: dict[str, set[tuple[str, str]]] = {}  # devices, by job
+        self._away_from: dict[str, set[Device]] = {}  # by job
         self._orphan_since: dict[int, float] = {}
         self._next_waiting = clock() + FIRST_WAIT_SECONDS
 
@@ -107,7 +107,7 @@ class JobQueue:
         """Have the job go next."""
         self._jobs.appendleft(job)
 
-    def put_back_for_another(self, job: Job, device: tuple[str, str]) -> None:
+    def put_back_for_another(self, job: Job, device: Device) -> None:
         """Have the job go next but one, on another device than this if there is one: it may be its, or the job's."""
         self._away_from.setdefault(job.job_id, set()).add(device)
         self._jobs.insert(1, job)
@@ -121,8 +121,12 @@ class JobQueue:
         (bytes, by slot) keeps its place while smaller ones go first; so does one to be kept away from a device, if
         another is `usable` (by slot; default: the free ones). One that another process works on goes last.
         """
-        slots, given = list(free), dict(working)
+        slots = list(free)
         devices = {self._slots[number].device for number in (slots if usable is None else usable)}
+        given: dict[Device, float] = {}
+        for number, memory in working.items():
+            device = self._slots[number].device
+            given[device] = given.get(device, 0.0) + memory
         too_large: list[Job] = []
         try:
             for _ in range(len(self._jobs)):
@@ -130,13 +134,14 @@ class JobQueue:
                     break
                 job = self._jobs.popleft()
                 fitting = (number for number in slots if self._suits(job, self._slots[number], given, devices))
-                if (number := next(fitting, None)) is None:
+                if (chosen := next(fitting, None)) is None:
                     too_large.append(job)
                     continue
-                taken = self._open(job, number)
+                taken = self._open(job, chosen)
                 if isinstance(taken, Ready):
-                    slots.remove(number)
-                    given[number] = taken.memory
+                    slots.remove(chosen)
+                    device = self._slots[chosen].device
+                    given[device] = given.get(device, 0.0) + taken.memory
                     yield taken
                 elif taken is None:
                     self._jobs.append(job)
@@ -165,7 +170,7 @@ class JobQueue:
     def _run_dir(self, job: Job) -> RunDir:
         return RunDir(job_dir(self._artifacts, job.job_id))
 
-    def _suits(self, job: Job, slot: Slot, given: Mapping[int, float], devices: Set[tuple[str, str]]) -> bool:
+    def _suits(self, job: Job, slot: Slot, given: Mapping[Device, float], devices: Set[Device]) -> bool:
         """Whether `slot` is the place for `job`: there is room, and it did not crash there with others to go to."""
         away_from = self._away_from.get(job.job_id, set())
         return (slot.device not in away_from or devices <= away_from) and self._has_room(job, slot, given)
@@ -173,10 +178,10 @@ class JobQueue:
     def _memory(self, job: Job, slot: Slot) -> float:
         return slot.memory_bytes if job.job_id in self._unpacked else memory_needed(job, slot)
 
-    def _has_room(self, job: Job, slot: Slot, given: Mapping[int, float]) -> bool:
+    def _has_room(self, job: Job, slot: Slot, given: Mapping[Device, float]) -> bool:
         """Whether the device of `slot` has memory for `job` beside what runs there; alone, every job may try."""
-        beside = [memory for number, memory in given.items() if self._slots[number].device == slot.device]
-        return not beside or sum(beside) + self._memory(job, slot) <= slot.memory_bytes
+        beside = given.get(slot.device)
+        return beside is None or beside + self._memory(job, slot) <= slot.memory_bytes
 
     def _open(self, job: Job, number: int) -> Ready | list[RunFinished] | None:
         """The job ready to start, its results where all are there by now, or None where somebody works on it."""

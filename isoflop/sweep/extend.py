@@ -12,7 +12,7 @@ from isoflop.plan.shapes import ShapeRule, nearest_shape
 from isoflop.plan.types import Extra, Role
 from isoflop.shape import ModelShape
 from isoflop.spec import SweepSpec
-from isoflop.store import RunCell, read_snapshot, run_cells
+from isoflop.store import RunCell, Store, SweepCell, read_snapshot, run_cells
 
 if TYPE_CHECKING:
     from isoflop.fit.results.target import Suggestion
@@ -51,8 +51,7 @@ def planned_extras(db: Path, spec: SweepSpec) -> tuple[Extra, ...]:
             role=cell.role,
             run_id=cell.run_id if cell.role is Role.CONFIRM else None,
         )
-        for cell in _cells(db, spec)
-        if cell.role in (Role.SUGGESTED, Role.CONFIRM)
+        for cell in _cells(db, spec, beside_grid=True)
     )
     return tuple(dict.fromkeys(found))
 
@@ -125,8 +124,11 @@ def _as_planned(suggestion: "Suggestion", spec: SweepSpec, rule: ShapeRule) -> "
     return replace(suggestion, n_tokens=n_tokens)
 
 
-def _cells(db: Path, spec: SweepSpec) -> Sequence[RunCell]:
+def _cells(db: Path, spec: SweepSpec, *, beside_grid: bool = False) -> Sequence[RunCell]:
     if not db.exists():
         return ()
-    cells = read_snapshot(db, lambda store: store.cells(spec.name) if spec.name in store.sweep_names() else ())
-    return run_cells(cells)
+
+    def read(store: Store) -> tuple[SweepCell, ...]:
+        return store.cells(spec.name, beside_grid=beside_grid) if spec.name in store.sweep_names() else ()
+
+    return run_cells(read_snapshot(db, read))
