@@ -63,9 +63,9 @@ def plan(
 
     from isoflop.cli.console import stderr, stdout, tokenising
     from isoflop.errors import IsoflopError
-    from isoflop.spec import load_spec
     from isoflop.store import open_store
     from isoflop.sweep.extend import extend_sweep, planned_extras
+    from isoflop.sweep.own_program import load_sweep
     from isoflop.sweep.planning import plan_sweep, sweep_corpus
     from isoflop.sweep.stakes import left_behind
     from isoflop.units import parse_quantity
@@ -84,7 +84,7 @@ def plan(
         else:
             print_plan(view, stdout())
 
-    spec, shown = load_spec(sweep), False
+    spec, shown = load_sweep(sweep, artifacts, write=not dry_run), False
     with ExitStack() as held:
         if not dry_run:  # before the corpus, which its builder may hold for long
             _hold(held, spec, sweep, db)
@@ -148,7 +148,7 @@ def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extens
     seconds = seconds_by_run(made, timings)
     return PlanView(
         plan=plan,
-        corpus=None if plan.simulated else made.corpus,
+        corpus=None if plan.simulated or spec.command else made.corpus,
         estimate=cost(made, timings, done=done),
         seconds=seconds,
         disk_bytes=disk_bytes(plan, spec.run.keep, n_workers=len(made.slots), seconds=seconds.values()),

@@ -13,7 +13,7 @@ from isoflop.engine.execution import job_file, memory_needed
 from isoflop.engine.notices import Holder, RunFinished, Waiting
 from isoflop.engine.protocol import PATIENCE_SECONDS, Device, Slot
 from isoflop.plan.types import Cell, Role
-from isoflop.run_spec import Job, RunSpec
+from isoflop.run_spec import AnyRun, Job
 from isoflop.rundir import Claim, RunDir
 from isoflop.rundir.layout import job_dir
 
@@ -23,7 +23,7 @@ POOLED_BUDGETS = 2
 FIRST_WAIT_SECONDS, WAIT_SECONDS = 2.0, 30.0
 
 
-def start_order(cells: Iterable[Cell], pending: Iterable[str], seconds: Callable[[RunSpec], float]) -> list[Job]:
+def start_order(cells: Iterable[Cell], pending: Iterable[str], seconds: Callable[[AnyRun], float]) -> list[Job]:
     """Jobs of the `pending` runs: budgets ascending, longest first inside; the last two budgets as one pool.
 
     A run asked for at several budgets starts with the smallest of them. Confirm runs, longer than all others, are of
@@ -31,7 +31,7 @@ def start_order(cells: Iterable[Cell], pending: Iterable[str], seconds: Callable
     """
     wanted = set(pending)
     budget_of: dict[str, float] = {}
-    runs: dict[str, RunSpec] = {}
+    runs: dict[str, AnyRun] = {}
     fitted: set[float] = set()
     for cell in sorted(cells, key=lambda cell: cell.budget_flops):
         if cell.run.run_id in wanted:

@@ -9,8 +9,8 @@ from statistics import median
 from typing import Protocol
 
 from isoflop.plan.types import Plan, Role
-from isoflop.run_spec import RunSpec
-from isoflop.shape import ModelShape
+from isoflop.run_spec import AnyRun
+from isoflop.shape import ModelShape, Shape
 from isoflop.spec import Keep
 from isoflop.step_library import Instructions, usable_instructions
 
@@ -38,10 +38,10 @@ class Planned(Protocol):
     """What is read of a run that is to be trained."""
 
     @property
-    def shape(self) -> ModelShape: ...  # noqa: D102
+    def shape(self) -> Shape: ...  # noqa: D102
 
     @property
-    def n_steps(self) -> int: ...  # noqa: D102
+    def n_steps(self) -> int | None: ...  # noqa: D102
 
     @property
     def planned_flops(self) -> float: ...  # noqa: D102
@@ -51,7 +51,7 @@ class Timing(Protocol):
     """What is read of a finished run."""
 
     @property
-    def shape(self) -> ModelShape: ...  # noqa: D102
+    def shape(self) -> Shape: ...  # noqa: D102
 
     @property
     def n_steps(self) -> int: ...  # noqa: D102
@@ -111,8 +111,13 @@ ON_A_GPU_COMPILED = StepCost(0.1e-3, 0.25e-3, 4.0e14)
 COMPILING_SECONDS, COMPILING_PAYS_SECONDS = 8.0, 30.0
 
 
-def guess_seconds(shape: ModelShape, n_steps: int, flops: float, device_kind: str) -> float:
-    """Training time of a run on one worker, from the constants above and what this machine can use."""
+def guess_seconds(shape: Shape, n_steps: int | None, flops: float, device_kind: str) -> float:
+    """Training time of a run on one worker, from the constants above and what this machine can use.
+
+    Of a program of the user's own nothing is known but its FLOPs, taken at the rate of torch's plain step.
+    """
+    if not isinstance(shape, ModelShape) or not n_steps:
+        return flops / (ON_A_CORE[""] if device_kind == "cpu" else ON_A_GPU).flops_per_second
     if device_kind == "cpu":
         return _on_this_core().seconds(shape, n_steps, flops)
     plain = ON_A_GPU.seconds(shape, n_steps, flops)
@@ -123,7 +128,8 @@ def guess_seconds(shape: ModelShape, n_steps: int, flops: float, device_kind: st
 
 def compiling_pays(run: Planned) -> bool:
     """Whether a run trains long enough on a GPU for its blocks to be compiled."""
-    return ON_A_GPU.seconds(run.shape, run.n_steps, run.planned_flops) >= COMPILING_PAYS_SECONDS
+    assert isinstance(run.shape, ModelShape)
+    return ON_A_GPU.seconds(run.shape, run.n_steps or 0, run.planned_flops) >= COMPILING_PAYS_SECONDS
 
 
 @cache
@@ -252,13 +258,13 @@ def n_events(seconds: float) -> float:
     )
 
 
-def _with_weights(plan: Plan, keep: Keep) -> Iterable[RunSpec]:
+def _with_weights(plan: Plan, keep: Keep) -> Iterable[AnyRun]:
     """The runs whose weights may stay: the best of a budget may turn out to be the largest; all that confirm."""
     if keep == "none":
         return ()
     if keep == "all":
         return plan.runs.values()
-    largest: dict[float, RunSpec] = {}
+    largest: dict[float, AnyRun] = {}
     for cell in plan.cells:
         best = largest.setdefault(cell.budget_flops, cell.run)
         largest[cell.budget_flops] = max(best, cell.run, key=lambda run: run.shape.n_params_total)
@@ -267,5 +273,6 @@ def _with_weights(plan: Plan, keep: Keep) -> Iterable[RunSpec]:
 
 
 def _corpus_bytes(plan: Plan) -> float:
-    """Size of the tokenised training text, which follows from the epochs of any cell."""
-    return sum(BYTES_PER_TOKEN * cell.run.n_tokens / cell.epochs for cell in plan.cells[:1])
+    """Size of the tokenised training text, which follows from the epochs of any cell; a program's own is elsewhere."""
+    first = (cell for cell in plan.cells[:1] if cell.run.trainer != "command")
+    return sum(BYTES_PER_TOKEN * cell.run.n_tokens / cell.epochs for cell in first)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from isoflop.result import Status
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Timing:
         device: name of the device.
     """
 
-    shape: ModelShape
+    shape: Shape
     n_steps: int
     achieved_flops: float
     seconds: float

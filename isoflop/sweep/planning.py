@@ -30,7 +30,8 @@ from isoflop.plan.estimate import Estimate, estimate, run_seconds
 from isoflop.plan.planner import make_plan, why_not
 from isoflop.plan.rank_findings import slow_ranks
 from isoflop.plan.types import DroppedCell, Extra, Limit, Plan, Role
-from isoflop.shape import ModelShape
+from isoflop.run_spec import OWN_CORPUS
+from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
 from isoflop.store import Timing
 from isoflop.units import format_flops
@@ -60,11 +61,11 @@ class PlannedSweep:
     recordable: bool = True
     busy: tuple[BusyGpu, ...] = ()
 
-    def can_train(self, spec: SweepSpec, shape: ModelShape, budget_flops: float) -> bool:
+    def can_train(self, spec: SweepSpec, shape: Shape, budget_flops: float) -> bool:
         """Whether the plan would take such a run."""
         return self.why_not(spec, shape, budget_flops) is None
 
-    def why_not(self, spec: SweepSpec, shape: ModelShape, budget_flops: float) -> tuple[Limit, str] | None:
+    def why_not(self, spec: SweepSpec, shape: Shape, budget_flops: float) -> tuple[Limit, str] | None:
         """What keeps such a run out of the plan, with numbers; None if nothing does."""
         return why_not(spec, shape, budget_flops, self.corpus, self.memory_limit)
 
@@ -100,6 +101,8 @@ def sweep_corpus(
         IsoflopError: no such corpus, or one that cannot be read or built.
     """
     base, root = file.resolve().parent, corpora(artifacts)
+    if spec.command is not None:
+        return SweepCorpus(_facts_of_program(spec, base))
     if spec.trainer == "simulated":
         name, vocab_size = stated_tokenizer(spec.tokenizer, base=base)
         facts = replace(NO_CORPUS, tokenizer=name, vocab_size=vocab_size)
@@ -113,6 +116,15 @@ def sweep_corpus(
     facts = built.facts if isinstance(built, Corpus) else built
     findings = (*token_count_findings(spec.corpus, facts), *tokenizer_findings(spec.tokenizer, facts))
     return SweepCorpus(facts, findings)
+
+
+def _facts_of_program(spec: SweepSpec, base: Path) -> CorpusFacts:
+    """The text of a program of the user's own, of which only the number of tokens may be known."""
+    vocab_size = 0 if spec.ladder else stated_tokenizer(spec.tokenizer, base=base)[1]
+    n_tokens = spec.corpus.tokens or NO_CORPUS.n_train_tokens
+    return replace(
+        NO_CORPUS, fingerprint=OWN_CORPUS, n_train_tokens=n_tokens, tokenizer=OWN_CORPUS, vocab_size=vocab_size
+    )
 
 
 def plan_sweep(
@@ -132,9 +144,8 @@ def plan_sweep(
         IsoflopError: no such devices, or no cell can be trained.
     """
     simulated = spec.trainer == "simulated"
-    per_run = 1 if simulated else spec.run.devices_per_run
     on_cores = simulated and device == "auto" and wish.named is None and wish.per_device is None
-    found = find_devices("cpu" if on_cores else device, workers, per_run, wish)
+    found = find_devices("cpu" if on_cores else device, workers, spec.devices_per_run, wish)
     planned = min((_planned(spec, corpus, slots, extra) for slots in found.options), key=_cells_lost_and_seconds)
     planned = replace(planned, busy=found.busy)
     if not planned.plan.cells:
@@ -144,7 +155,7 @@ def plan_sweep(
 
 def text_is_here(spec: SweepSpec, file: Path) -> bool:
     """Whether a plan of the sweep in `file` can be recorded: its text is at hand, or it needs none."""
-    return spec.trainer == "simulated" or not _stands_in(spec, file.resolve().parent)
+    return spec.trainer in ("simulated", "command") or not _stands_in(spec, file.resolve().parent)
 
 
 def _stands_in(spec: SweepSpec, base: Path) -> bool:
