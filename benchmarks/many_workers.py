@@ -78,7 +78,10 @@ def hold_workers(engine: Connection, seconds: float) -> None:
             worker = heapq.heappop(at_work)
             if worker.due >= worker.ends:
                 _end(worker)
-                engine.send(worker.number)
+                try:
+                    engine.send(worker.number)
+                except ConnectionError:
+                    return  # as many runs as were asked for have ended
             else:
                 _go_on(worker)
                 heapq.heappush(at_work, worker)

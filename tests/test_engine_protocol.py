@@ -21,6 +21,7 @@ from isoflop.engine.notices import (
     DeviceTakenOut,
     Holder,
     Notice,
+    Progressed,
     RunFinished,
     Waiting,
 )
@@ -30,6 +31,7 @@ from isoflop.plan.estimate import memory_bytes
 from isoflop.result import Status
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import RunDir
+from isoflop.rundir.events import ProgressEvent
 from tests.run_examples import RUN
 from tests.scripted_engine import (
     BUSY,
@@ -364,6 +366,27 @@ def test_workers_are_killed_where_nobody_listens_any_more(sweep: MakeSweep) -> N
     next(notices)
     notices.close()  # type: ignore[attr-defined]
     assert [worker.orders for worker in made.engine.started] == [[Order.KILL]] * 2
+
+
+def test_reading_what_all_workers_say_takes_a_tenth_of_the_time_and_ends_are_heard_at_once(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [WORK]})
+    clock, said, heard = made.engine.clock, [0.0], [0.0]
+    ended: list[float] = []
+
+    def react(notice: Notice) -> None:
+        if isinstance(notice, AttemptStarted) and notice.job_id == FIRST:
+            clock.now += 1.0  # what reading it takes
+            made.run_dir(FIRST).append_event(ProgressEvent(0.0, FIRST, 7, 7, 3.0, 100.0))
+            said[0] = clock.now
+        if isinstance(notice, RunFinished):
+            ended.append(clock.now)
+        if isinstance(notice, Progressed):
+            heard[0] = clock.now
+            made.dispatcher.stop()
+
+    made.go(RUNS, react)
+    assert len(ended) == 5 and ended[-1] - said[0] < 2.0, "one after the other, each after a wait of 0.2 s"
+    assert 9.0 <= heard[0] - said[0] < 9.5
 
 
 def test_a_job_in_other_hands_is_waited_for_and_named(sweep: MakeSweep) -> None:
