@@ -46,7 +46,7 @@ def device_wish(devices: str | None, per_device: str, share_devices: bool) -> "D
     return DeviceWish(named, parse_per_device(per_device), share_devices)
 
 
-def tell_of_devices(sweep: str, busy: "Sequence[BusyGpu]", slots: "Sequence[Slot]") -> None:
+def tell_of_devices(sweep: str, busy: "Sequence[BusyGpu]", slots: "Sequence[Slot]" = ()) -> None:
     """A line on stderr for each GPU that is left out, and for what runs that share a GPU do to each other."""
     from isoflop.engine.local.mps import mps_runs
     from isoflop.units import format_bytes, plural
@@ -55,7 +55,8 @@ def tell_of_devices(sweep: str, busy: "Sequence[BusyGpu]", slots: "Sequence[Slot
         by = plural(len(gpu.pids), "other program") if gpu.pids else "other programs"
         taken = f"{format_bytes(gpu.taken_bytes)} of {format_bytes(gpu.memory_bytes)}"
         told = f"GPU {gpu.index} ({gpu.name}) is left out: {by} took {taken}"
-        print(f"{sweep}: {told}; `--devices {gpu.index}` or `--share-devices` trains there too.", file=sys.stderr)
+        how = f"`--devices {gpu.index}` or `--share-devices` of `run` trains there too"
+        print(f"{sweep}: {told}; {how}.", file=sys.stderr)
     if slots and slots[0].n_packed > 1:
         how = "CUDA MPS runs their kernels side by side" if mps_runs() else "without CUDA MPS their kernels take turns"
         print(f"{sweep}: {slots[0].n_packed} runs at once on each GPU; {how}.", file=sys.stderr)

@@ -272,15 +272,17 @@ def test_the_command_says_what_it_leaves_out_and_refuses_what_contradicts(
     }
 
     def command(*options: str) -> subprocess.CompletedProcess[str]:
-        line = [INTERPRETER, "-m", "isoflop", "run", "drawn.toml", *options]
+        line = [INTERPRETER, "-m", "isoflop", options[0], "drawn.toml", *options[1:]]
         return subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
-    refused = command("--devices", "cpu:1", "--workers", "2")
+    refused = command("run", "--devices", "cpu:1", "--workers", "2")
     assert refused.returncode == 1 and "contradicts --workers 2" in refused.stderr
-    done = command("--device", "cuda", "--per-device", "2")
-    assert done.returncode == 0, done.stderr
-    assert (
-        "drawn: GPU 1 (Tesla V100-SXM2-16GB) is left out: other programs took 9.4 GB of 17.2 GB; "
-        "`--devices 1` or `--share-devices` trains there too.\n"
-    ) in done.stderr
+    done = command("run", "--device", "cuda", "--per-device", "2")
+    planned = command("plan", "--device", "cuda", "--dry-run")
+    for shown in (done, planned):
+        assert shown.returncode == 0, shown.stderr
+        assert (
+            "drawn: GPU 1 (Tesla V100-SXM2-16GB) is left out: other programs took 9.4 GB of 17.2 GB; "
+            "`--devices 1` or `--share-devices` of `run` trains there too.\n"
+        ) in shown.stderr
     assert "drawn: 2 runs at once on each GPU; without CUDA MPS their kernels take turns.\n" in done.stderr
