@@ -179,11 +179,13 @@ def _view(
     spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extension: "Extension | None", dropped: int | None
 ) -> "PlanView":
     """What there is to say of a plan, before it is recorded in `store`."""
+    from isoflop.cli.device_options import tell_of_devices
     from isoflop.plan.estimate import disk_bytes
     from isoflop.store import changes_since
     from isoflop.sweep.planning import cost, seconds_by_run
     from isoflop.view.plan_view import PlanView
 
+    tell_of_devices(spec.name, made.busy)
     plan = made.plan
     exclusions = store.exclusions() if store else {}
     statuses = store.statuses() if store else {}

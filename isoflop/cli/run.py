@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isoflop.cli.boundary import output_of
+from isoflop.cli.device_options import Devices, PerDevice, ShareDevices, device_wish, tell_of_devices
 from isoflop.cli.interruption import answered_signals, exit_code, shown
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
@@ -37,11 +38,11 @@ def run(
     artifacts: Artifacts = DEFAULT_ARTIFACTS,
     device: Device = DeviceName.AUTO,
     workers: Workers = None,
+    devices: Devices = None,
+    per_device: PerDevice = "auto",
     retry: Annotated[bool, typer.Option("--retry", help="Run diverged and failed runs again.")] = False,
     replan: Replan = False,
-    share_devices: Annotated[
-        bool, typer.Option("--share-devices", help="Train also on GPUs that another sweep trains on.")
-    ] = False,
+    share_devices: ShareDevices = False,
     confirm: Annotated[
         str | None,
         typer.Option(
@@ -75,6 +76,9 @@ def run(
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
 
+    GPUs whose memory other programs have taken are left out and named. One on which two different runs in a row crash
+    is taken out; its runs go on elsewhere. Where none is left the sweep stops, and what is not done stays pending.
+
     The same command resumes: finished runs are never repeated, killed runs continue from their checkpoint. Where the
     sweep file or the text changed so that trained runs would be left behind, the command asks at a terminal, and
     refuses elsewhere.
@@ -100,7 +104,7 @@ def run(
     from isoflop.view.drawing import text
     from isoflop.view.run_view import print_run, run_document
 
-    request = _confirm_request(sweep, confirm, neighbours)
+    request, wish = _confirm_request(sweep, confirm, neighbours), device_wish(devices, per_device, share_devices)
     goal = _goal(sweep, confirm) if until_goal else None
     if again:
         if retry or replan or request or until_goal:
@@ -115,7 +119,7 @@ def run(
             again,
             device=device.value,
             workers=workers,
-            share_devices=share_devices,
+            wish=wish,
             json=json,
         )
         raise typer.Exit(code)
@@ -127,12 +131,13 @@ def run(
         workers=workers,
         retry=retry,
         may_leave=may_leave(replan),
-        share_devices=share_devices,
+        wish=wish,
         progress=tokenising(),
         confirm=request,
     ) as session:
         _tell_what_changed(session)
         _tell_what_is_predicted(session)
+        tell_of_devices(session.plan.sweep, session.busy, session.slots)
         received, rounds = _train_until(goal, session, stderr()) if goal else (_train(session, stderr()), ())
         outcome, confirmations = session.outcome(), session.confirmations()
     complete = outcome.n_completed == outcome.n_planned

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, Self
 
 from isoflop.plan.types import Role
@@ -41,7 +41,12 @@ class _Record:
     @classmethod
     def of(cls, known: Mapping[str, Any]) -> Self:
         """The record whose fields are among `known`, by their names."""
-        return cls(**{field.name: known[field.name] for field in fields(cls)})
+        return cls(**{name: known[name] for name in cls._names()})
+
+    @classmethod
+    @cache
+    def _names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ left join (
 where cells.sweep = ? order by cells.id
 """
 
+CELLS_BESIDE_GRID = CELLS.replace("order by", "and cells.role in ('suggested', 'confirm') order by")
+
 CURVES = """
 select run_id, step, n_tokens, loss from curves
 where run_id in (select run_id from cells where sweep = ?) order by run_id, step

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -42,6 +43,7 @@ from isoflop.store.missing_cells import refuse_missing_cells
 from isoflop.store.prediction import Prediction, parse_prediction
 from isoflop.store.queries import (
     CELLS,
+    CELLS_BESIDE_GRID,
     CURVES,
     KEEP_AS_ATTEMPT,
     KNOWN_RUNS,
@@ -181,15 +183,18 @@ class Store:
             hint="`isoflop plan SWEEP --json` lists the runs of a sweep.",
         )
 
-    def cells(self, sweep: str) -> tuple[SweepCell, ...]:
+    def cells(self, sweep: str, *, beside_grid: bool = False) -> tuple[SweepCell, ...]:
         """The sweep's cells with runs and results, ordered by budget, total parameters and seed.
+
+        `beside_grid`: only the suggested and the confirm runs, which spares reading the rest.
 
         Raises:
             IsoflopError: no sweep of that name.
         """
         self._require(sweep)
         shape_of = cache(parse_shape)
-        cells = self._typed(lambda row: sweep_cell(row, shape_of(row["shape"])), CELLS, sweep)
+        query = CELLS_BESIDE_GRID if beside_grid else CELLS
+        cells = self._typed(lambda row: sweep_cell(row, shape_of(row["shape"])), query, sweep)
         if metrics := self.metrics(sweep):
             cells = [_with_metrics(cell, metrics) for cell in cells]
         return tuple(sorted(cells, key=_by_budget_size_and_seed))
@@ -314,7 +319,7 @@ class Store:
             "log_path": log_path,
         }
         with self._transaction():
-            self._db.table("attempts").upsert(row, pk=("run_id", "attempt"))
+            self._insert("attempts", [row], replace="(run_id, attempt)")
 
     def exclude(self, *run_ids: str, reason: str) -> None:
         """Leave the runs out of fits from now on, for a person's `reason`, which is shown in their place.
@@ -403,8 +408,18 @@ class Store:
                 found.append(convert(row))
         return found
 
-    def _insert(self, table: str, rows: Iterable[Row]) -> None:
-        self._db.table(table).insert_all(finite(row) for row in rows)
+    def _insert(self, table: str, rows: Iterable[Row], *, replace: str = "") -> None:
+        """Add rows of the same columns, in place of those of an equal key `replace`.
+
+        One statement for all takes a third of the time of a library's insert.
+        """
+        checked = map(finite, rows)
+        for first in checked:
+            names, values = ", ".join(first), ", ".join(f":{name}" for name in first)
+            new = ", ".join(f"{name} = excluded.{name}" for name in first)
+            otherwise = f" on conflict {replace} do update set {new}" if replace else ""
+            statement = f"insert into {table} ({names}) values ({values}){otherwise}"  # noqa: S608
+            self._db.conn.executemany(statement, chain([first], checked))
 
 
 def _status(row: Row) -> Status:

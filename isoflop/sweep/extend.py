@@ -13,7 +13,7 @@ from isoflop.plan.shapes import ShapeRule, nearest_shape, rule_with
 from isoflop.plan.types import Extra, Role
 from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
-from isoflop.store import RunCell, read_snapshot, run_cells
+from isoflop.store import RunCell, Store, SweepCell, read_snapshot, run_cells
 from isoflop.units import plural
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def planned_extras(db: Path, spec: SweepSpec, *, drop_waiting: bool = False) -> 
             role=cell.role,
             run_id=cell.run_id if cell.role is Role.CONFIRM else None,
         )
-        for cell in _cells(db, spec)
-        if cell.role is Role.CONFIRM or (cell.role is Role.SUGGESTED and not (drop_waiting and cell.result is None))
+        for cell in _cells(db, spec, beside_grid=True)
+        if not (drop_waiting and cell.role is Role.SUGGESTED and cell.result is None)
     )
     return tuple(dict.fromkeys(found))
 
@@ -176,8 +176,11 @@ def _as_planned(suggestion: "Suggestion", spec: SweepSpec, rule: ShapeRule) -> "
     return suggestion if n_tokens is None else replace(suggestion, n_tokens=float(n_tokens))
 
 
-def _cells(db: Path, spec: SweepSpec) -> Sequence[RunCell]:
+def _cells(db: Path, spec: SweepSpec, *, beside_grid: bool = False) -> Sequence[RunCell]:
     if not db.exists():
         return ()
-    cells = read_snapshot(db, lambda store: store.cells(spec.name) if spec.name in store.sweep_names() else ())
-    return run_cells(cells)
+
+    def read(store: Store) -> tuple[SweepCell, ...]:
+        return store.cells(spec.name, beside_grid=beside_grid) if spec.name in store.sweep_names() else ()
+
+    return run_cells(read_snapshot(db, read))

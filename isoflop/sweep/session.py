@@ -15,6 +15,8 @@ from isoflop.artifacts.weights import WeightKeeper
 from isoflop.decision.confirmation import Confirmation, judge
 from isoflop.engine.dispatch import DEFAULT_STALL_SECONDS, Dispatcher
 from isoflop.engine.execution import git_state
+from isoflop.engine.local.busy_gpus import BusyGpu
+from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
 from isoflop.engine.local.devices import DeviceChoice
 from isoflop.engine.local.leases import device_leases
 from isoflop.engine.local.local_engine import LocalEngine
@@ -59,7 +61,7 @@ def open_session(
     workers: int | None,
     retry: bool,
     may_leave: Callable[[LeftBehind], bool] = lambda lost: False,
-    share_devices: bool = False,
+    wish: DeviceWish = ANY_DEVICE,
     progress: ProgressDisplay = NOT_SHOWN,
     confirm: ConfirmRequest | None = None,
 ) -> Iterator["Session"]:
@@ -79,7 +81,7 @@ def open_session(
             refuse_early(store, spec, confirm)
         extra = (*planned_extras(db, spec), *(stored_extras(store, spec, confirm) if confirm else ()))
         corpus = sweep_corpus(spec, sweep, artifacts, progress=progress)
-        plan_with = partial(plan_sweep, spec, corpus, device=device, workers=workers)
+        plan_with = partial(plan_sweep, spec, corpus, device=device, workers=workers, wish=wish)
         planned = plan_with(extra=tuple(dict.fromkeys(extra)))
         changes = changes_since(store, spec, planned.plan)
         lost = left_behind(store, planned.plan, changes, artifacts)
@@ -91,7 +93,8 @@ def open_session(
             planned = plan_with(extra=tuple(dict.fromkeys((*extra, *added.extras))))
         store.save_plan(spec, planned.plan, added.new)
         git = git_state(sweep.resolve().parent)
-        share = share_devices or planned.plan.simulated  # a simulated run computes nothing
+        ensure_open_files(len(planned.slots))
+        share = wish.share or planned.plan.simulated  # a simulated run computes nothing
         with device_leases(planned.slots, share=share) as leases:
 
             def new_engine() -> Dispatcher:
@@ -107,7 +110,7 @@ def open_session(
 
             engine = new_engine()
             weights = WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts)
-            session = Session(planned.plan, changes, store, engine, weights, confirming=added)
+            session = Session(planned.plan, changes, store, engine, weights, confirming=added, busy=planned.busy)
             session.growth = Growth(spec, planned, partial(plan_on, spec, corpus, planned.slots), new_engine)
             if retry:
                 session.retry()
@@ -122,6 +125,7 @@ class Session:
             that was not planned before.
         confirming: the confirm runs that were asked for.
         growth: what more runs are planned with.
+        busy: GPUs that were left out because other programs compute on them.
     """
 
     growth: Growth
@@ -135,9 +139,10 @@ class Session:
         weights: WeightKeeper,
         *,
         confirming: ConfirmPlan | None = None,
+        busy: tuple[BusyGpu, ...] = (),
     ) -> None:
         self.plan, self.changes, self.store, self.engine, self.slots = plan, changes, store, engine, engine.slots
-        self.weights, self.confirming = weights, confirming or ConfirmPlan()
+        self.weights, self.confirming, self.busy = weights, confirming or ConfirmPlan(), busy
         self._started: dict[int, float] = {}
         self._busy_seconds = 0.0
         self._first_start: float | None = None

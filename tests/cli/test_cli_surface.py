@@ -50,6 +50,8 @@ SURFACE = {
         "--device",
         "--workers",
         "--retry",
+        "--devices",
+        "--per-device",
         "--share-devices",
         "--replan",
         "--confirm",
