@@ -69,6 +69,11 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
 
 
+def format_hours(hours: float) -> str:
+    """Device-hours with three digits: `0.0672`, `12.5`, `1250`."""
+    return f"{hours:.0f}" if hours >= 99.95 else f"{hours:.3g}"
+
+
 def format_bytes(n_bytes: float) -> str:
     """A size in bytes with a decimal suffix: `12.3 MB`."""
     for limit, suffix in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):

@@ -1,5 +1,6 @@
 """`isoflop plan`: what a sweep would train, and what it would cost."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,15 +17,18 @@ from isoflop.cli.options import (
     SweepFile,
     Workers,
 )
+from isoflop.cli.preflight import DEFAULT_SECONDS, MaxHours, Measure, MeasureSeconds, On, PlanPrice
 from isoflop.cli.replan import Replan, may_leave
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import ExitStack
 
     from isoflop.spec import SweepSpec
     from isoflop.store import Store
     from isoflop.sweep.extend import Extension
     from isoflop.sweep.planning import PlannedSweep
+    from isoflop.view.plan_costs import Price
     from isoflop.view.plan_view import NextRuns, PlanView
 
 
@@ -48,6 +52,11 @@ def plan(
         str | None,
         typer.Option("--target", metavar="<FLOPs>", help="Budget (FLOPs) whose interval --extend should narrow."),
     ] = None,
+    measure: Measure = False,
+    measure_seconds: MeasureSeconds = DEFAULT_SECONDS,
+    max_hours: MaxHours = None,
+    on: On = None,
+    price: PlanPrice = None,
     replan: Replan = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, write nothing.")] = False,
     json: AsJson = False,
@@ -56,18 +65,19 @@ def plan(
 
     Records the plan in the database. Planning again changes nothing unless the sweep file or the text changed; it then
     shows first what changed: runs kept, new and no longer asked for. A plan that would leave trained runs behind is
-    shown, and recorded only with --replan or a yes at the terminal. The time covers only runs that have no result yet.
+    shown, and recorded only with --replan or a yes at the terminal. The time covers only runs that have no result yet:
+    guessed at first, measured with --measure, and by the runs that have finished from then on.
     """
     from contextlib import ExitStack
     from functools import partial
 
+    from isoflop.cli import preflight
     from isoflop.cli.console import stderr, stdout, tokenising
     from isoflop.errors import IsoflopError
     from isoflop.spec import load_spec
     from isoflop.store import open_store
     from isoflop.sweep.extend import extend_sweep, planned_extras
     from isoflop.sweep.planning import plan_sweep, sweep_corpus
-    from isoflop.sweep.stakes import left_behind
     from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
@@ -77,6 +87,8 @@ def plan(
         raise IsoflopError(
             "--target has no effect without --extend.", hint="Give the number of runs to add: --extend 7."
         )
+    gpus = preflight.gpus_elsewhere(on, measure=measure, seconds=measure_seconds, device=device.value, workers=workers)
+    limit, cost = preflight.require_hours(max_hours), preflight.price_of(price, gpus)
 
     def show(view: "PlanView") -> None:
         if json:
@@ -84,34 +96,110 @@ def plan(
         else:
             print_plan(view, stdout())
 
-    spec, shown = load_spec(sweep), False
+    spec, write = load_spec(sweep), not dry_run and gpus is None
     with ExitStack() as held:
-        if not dry_run:  # before the corpus, which its builder may hold for long
+        if write:  # before the corpus, which its builder may hold for long
             _hold(held, spec, sweep, db)
-        corpus = sweep_corpus(spec, sweep, artifacts, text_needed=False, write=not dry_run, progress=tokenising())
-        plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers)
+        corpus = sweep_corpus(spec, sweep, artifacts, text_needed=False, write=write, progress=tokenising())
+        plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers, on=gpus)
         extra, extension = planned_extras(db, spec), None
         made = plan_with(extra=extra)
+        if measure:
+            preflight.refuse_to_measure(spec, made, dry_run=dry_run)
         if extend:
             aim = parse_quantity(target, what="--target in FLOPs") if target else None
             extension = extend_sweep(db, spec, extend, aim, partial(made.can_train, spec))
             made = plan_with(extra=extra + extension.extras)
-        if dry_run or not made.recordable:
-            view = _compared(spec, made, db, extension)
-        else:
+        asked = _Asked(spec, made, extension, cost, in_full=measure or limit is not None)
+        if write and made.recordable:
             with open_store(db, write=True) as store:
-                view = _view(spec, made, store, extension)
-                lost = left_behind(store, made.plan, view.changes, artifacts)
-                if lost is not None and not replan:
-                    show(view)  # what there is to decide about
-                    if not may_leave(replan)(lost):
-                        raise lost.refusal()
-                    shown = True
-                store.save_plan(spec, made.plan)
-    if not shown:
+                options = _Options(artifacts, replan, measure_seconds if measure else None, limit, show)
+                view = _recorded(asked, store, options)
+        else:
+            view = _compared(asked, db)
+            _refuse(view, limit, show)
+    if view is not None:
         show(view)
-    if dry_run:
-        (stderr() if json else stdout()).print(text("Dry run: nothing was written.", "bold"))
+    if not write:
+        said = "Dry run: nothing" if dry_run else "A plan for other devices: nothing"
+        (stderr() if json else stdout()).print(text(f"{said} was written.", "bold"))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a view of a plan is of.
+
+    Attributes:
+        cost: of one device-hour; None where nobody asked for money.
+        in_full: whether costs are shown at length.
+    """
+
+    spec: "SweepSpec"
+    made: "PlannedSweep"
+    extension: "Extension | None"
+    cost: "Price | None"
+    in_full: bool
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What is to happen before a plan is recorded.
+
+    Attributes:
+        measure_seconds: that steps of a shape may take; None where nothing is measured.
+        max_hours: device-hours that the pending runs may cost.
+    """
+
+    artifacts: Path
+    replan: bool
+    measure_seconds: float | None
+    max_hours: float | None
+    show: "Callable[[PlanView], None]"
+
+
+def _recorded(asked: _Asked, store: "Store", options: _Options) -> "PlanView | None":
+    """The view of a plan that has been recorded in `store`; None where it has been shown already.
+
+    Raises:
+        IsoflopError: it would leave trained runs behind, or costs too much; or as of `preflight.measure`.
+    """
+    from dataclasses import replace
+
+    from isoflop.cli import preflight
+    from isoflop.sweep.stakes import left_behind
+
+    made, view, shown = asked.made, _view(asked, store), False
+    lost = left_behind(store, made.plan, view.changes, options.artifacts)
+    if lost is not None and not options.replan:
+        options.show(view)  # what there is to decide about
+        if not may_leave(options.replan)(lost):
+            raise lost.refusal()
+        shown = True
+    if options.measure_seconds is not None:
+        failed = preflight.measure(
+            made, asked.spec, store, options.artifacts, done=view.done, seconds=options.measure_seconds
+        )
+        view, shown = replace(_view(asked, store), not_measured=failed), False
+    _refuse(view, options.max_hours, options.show)
+    store.save_plan(asked.spec, made.plan)
+    return None if shown else view
+
+
+def _refuse(view: "PlanView", max_hours: float | None, show: "Callable[[PlanView], None]") -> None:
+    """Nothing, where the pending runs cost at most `max_hours` device-hours; else the plan is shown first.
+
+    Raises:
+        IsoflopError: they cost more.
+    """
+    from isoflop.errors import IsoflopError
+    from isoflop.sweep.forecast import refuse_beyond
+
+    if max_hours is not None:
+        try:
+            refuse_beyond(view.estimate, max_hours)
+        except IsoflopError:
+            show(view)
+            raise
 
 
 def _hold(held: "ExitStack", spec: "SweepSpec", sweep: Path, db: Path) -> None:
@@ -124,39 +212,42 @@ def _hold(held: "ExitStack", spec: "SweepSpec", sweep: Path, db: Path) -> None:
         held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
 
 
-def _compared(spec: "SweepSpec", made: "PlannedSweep", db: Path, extension: "Extension | None") -> "PlanView":
+def _compared(asked: _Asked, db: Path) -> "PlanView":
     """The view against a database that is left as it is, or is not there."""
     from isoflop.store import read_snapshot
 
     if not db.exists():
-        return _view(spec, made, None, extension)
-    return read_snapshot(db, lambda store: _view(spec, made, store, extension))
+        return _view(asked, None)
+    return read_snapshot(db, lambda store: _view(asked, store))
 
 
-def _view(spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extension: "Extension | None") -> "PlanView":
+def _view(asked: _Asked, store: "Store | None") -> "PlanView":
     """What there is to say of a plan, before it is recorded in `store`."""
     from isoflop.plan.estimate import disk_bytes
     from isoflop.store import changes_since
-    from isoflop.sweep.planning import cost, seconds_by_run
+    from isoflop.sweep.forecast import forecast, known_of, pace_of, seconds_by_run
     from isoflop.view.plan_view import PlanView
 
+    made, spec = asked.made, asked.spec
     plan = made.plan
     exclusions = store.exclusions() if store else {}
     statuses = store.statuses() if store else {}
     done = {run_id: statuses[run_id] for run_id in plan.runs if run_id in statuses}
-    timings = store.throughput() if store else ()
-    seconds = seconds_by_run(made, timings)
+    pace = pace_of(made, known_of(store))
+    seconds = seconds_by_run(made, pace)
     return PlanView(
         plan=plan,
         corpus=None if plan.simulated else made.corpus,
-        estimate=cost(made, timings, done=done),
+        estimate=forecast(made, pace, done=done),
         seconds=seconds,
         disk_bytes=disk_bytes(plan, spec.run.keep, n_workers=len(made.slots), seconds=seconds.values()),
         done=done,
         # Provisional run ids are new by nature and tell nothing.
         changes=changes_since(store, spec, plan) if store and made.recordable else None,
-        next_runs=_next_runs(extension) if extension else None,
+        next_runs=_next_runs(asked.extension) if asked.extension else None,
         excluded={run_id: exclusions[run_id] for run_id in plan.runs if run_id in exclusions},
+        price=asked.cost,
+        costs_in_full=asked.in_full or asked.cost is not None,
     )
 
 

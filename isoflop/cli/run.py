@@ -19,6 +19,7 @@ from isoflop.cli.options import (
     SweepFile,
     Workers,
 )
+from isoflop.cli.preflight import MaxHours, require_hours
 from isoflop.cli.replan import Replan, may_leave
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def run(
             "one, which stays; may be repeated.",
         ),
     ] = None,
+    max_hours: MaxHours = None,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
@@ -85,11 +87,12 @@ def run(
     from isoflop.view.drawing import text
     from isoflop.view.run_view import print_run, run_document
 
-    request = _confirm_request(sweep, confirm, neighbours)
+    request, limit = _confirm_request(sweep, confirm, neighbours), require_hours(max_hours)
     if again:
-        if retry or replan or request:
+        if retry or replan or request or limit is not None:
             raise IsoflopError(
-                "--again trains what it names and nothing else.", hint="Leave out --retry, --replan and --confirm."
+                "--again trains what it names and nothing else.",
+                hint="Leave out --retry, --replan, --max-hours and --confirm.",
             )
         code = train_again(
             sweep,
@@ -113,6 +116,7 @@ def run(
         share_devices=share_devices,
         progress=tokenising(),
         confirm=request,
+        max_hours=limit,
     ) as session:
         _tell_what_changed(session)
         _tell_what_is_predicted(session)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from isoflop.engine.attempt import Attempt
-from isoflop.engine.execution import GitState
+from isoflop.engine.execution import GitState, MemoryOf, not_measured
 from isoflop.engine.notices import AttemptEnded, DeviceHeld, Notice, RunFinished
 from isoflop.engine.policy import RetryPolicy, Verdict, failed_result
 from isoflop.engine.protocol import Ended, Engine, Launch, Order, WorkerRef
@@ -32,6 +32,7 @@ class Dispatcher:
         probes: whether trained models are asked the built-in probes.
         stall_seconds: a worker without a sign of life for so long has hung.
         clock: seconds, for what is measured by this process alone; never jumps.
+        memory_of: what trials of jobs like it took, in place of what is guessed.
     """
 
     def __init__(
@@ -45,13 +46,19 @@ class Dispatcher:
         probes: bool = False,
         stall_seconds: float = DEFAULT_STALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        memory_of: MemoryOf = not_measured,
     ) -> None:
         self.engine, self.slots, self.artifacts, self.corpora, self.git = engine, engine.slots, artifacts, corpora, git
         self._measured, self._probes = measured or artifacts, probes
         self._stall_seconds, self._clock = stall_seconds, clock
         self._policy = RetryPolicy()
         self._queue = JobQueue(
-            artifacts, engine.slots, self._policy.sequences_at_once, lambda: self._policy.may_compile, clock
+            artifacts,
+            engine.slots,
+            self._policy.sequences_at_once,
+            lambda: self._policy.may_compile,
+            clock,
+            memory_of=memory_of,
         )
         self._attempts: dict[int, Attempt] = {}
         self._usable: frozenset[int] = frozenset()

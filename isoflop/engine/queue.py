@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isoflop.engine.execution import job_file, memory_needed
+from isoflop.engine.execution import MemoryOf, job_file, memory_needed, not_measured
 from isoflop.engine.notices import Holder, RunFinished, Waiting
 from isoflop.engine.protocol import PATIENCE_SECONDS, Slot
 from isoflop.plan.types import Cell
@@ -68,6 +68,7 @@ class JobQueue:
         sequences_at_once: limit of a job's sequences per forward pass, None for none.
         may_compile: whether torch's compiler may be asked for.
         clock: seconds; never jumps.
+        memory_of: what trials of jobs like it took.
     """
 
     def __init__(
@@ -77,7 +78,10 @@ class JobQueue:
         sequences_at_once: Callable[[Job], int | None],
         may_compile: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        memory_of: MemoryOf = not_measured,
     ) -> None:
+        self._memory_of = memory_of
         self._artifacts, self._slots, self._clock = artifacts, slots, clock
         self._sequences_at_once, self._may_compile = sequences_at_once, may_compile
         self._jobs: deque[Job] = deque()
@@ -150,7 +154,10 @@ class JobQueue:
     def _has_room(self, job: Job, slot: Slot, given: Mapping[int, float]) -> bool:
         """Whether the device of `slot` has memory for `job` beside what runs there; alone, every job may try."""
         beside = [memory for number, memory in given.items() if self._slots[number].device == slot.device]
-        return not beside or sum(beside) + memory_needed(job, slot) <= slot.memory_bytes
+        return not beside or sum(beside) + self._memory_needed(job, slot) <= slot.memory_bytes
+
+    def _memory_needed(self, job: Job, slot: Slot) -> float:
+        return memory_needed(job, slot, self._memory_of(job, slot))
 
     def _open(self, job: Job, number: int) -> Ready | list[RunFinished] | None:
         """The job ready to start, its results where all are there by now, or None where somebody works on it."""
@@ -164,14 +171,15 @@ class JobQueue:
                 return found
             if self._in_the_way(run_dir):
                 return None
-            return Ready(job, run_dir, self._open_attempt(job, run_dir, slot), number, memory_needed(job, slot))
+            return Ready(job, run_dir, self._open_attempt(job, run_dir, slot), number, self._memory_needed(job, slot))
 
     def _open_attempt(self, job: Job, run_dir: RunDir, slot: Slot) -> int:
         """Write job.json and make the folder of the next attempt; its number. The directory is locked."""
         for run in job.runs:
             run_dir.set_unreadable_result_aside(run.run_id)
         at_most, may_compile = self._sequences_at_once(job), self._may_compile()
-        run_dir.write_job(job_file(job, slot, run_dir, at_most=at_most, may_compile=may_compile))
+        content = job_file(job, slot, run_dir, at_most=at_most, may_compile=may_compile, memory_of=self._memory_of)
+        run_dir.write_job(content)
         number = run_dir.last_attempt + 1
         run_dir.attempt_dir(number).mkdir()
         return number

@@ -7,7 +7,7 @@ from statistics import median
 
 from isoflop.plan.guess import Planned, compiling_pays, guess_seconds
 from isoflop.plan.measurement import Measurement
-from isoflop.plan.pace import Basis, Pace, Timing, count_bases, finishing_time, measured_scale
+from isoflop.plan.pace import Basis, Pace, RunTime, Timing, count_bases, finishing_time, measured_scale
 from isoflop.plan.types import Plan, Role
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
@@ -16,7 +16,7 @@ from isoflop.spec import Keep
 # Names of this module's former parts, for those who know it as the one that estimates.
 __all__ = [
     "BudgetCost", "Estimate", "MeasuredMemory", "Planned", "Timing", "Unfinished", "compiling_pays", "disk_bytes",
-    "estimate", "estimate_at", "finishing_time", "guess_seconds", "makespan", "measured_scale", "memory_bytes",
+    "estimate", "estimate_of", "finishing_time", "guess_seconds", "makespan", "measured_scale", "memory_bytes",
     "micro_batch_sequences", "n_events", "run_seconds", "seconds_left",
 ]  # fmt: skip
 
@@ -92,17 +92,22 @@ def run_seconds(
 def estimate(
     runs: Iterable[Planned], timings: Sequence[Timing], *, device_kind: str, devices: Sequence[str]
 ) -> Estimate:
-    """Time to train `runs`, in the order in which they start, on one worker per device; see `estimate_at`."""
-    return estimate_at(Pace(timings, device_kind=device_kind), runs, devices)
+    """Time to train `runs`, in the order in which they start, on one worker per device."""
+    pace = Pace(timings, device_kind=device_kind)
+    return estimate_of([pace.of(run) for run in runs], devices, if_none=pace.is_known)
 
 
-def estimate_at(pace: Pace, runs: Iterable[Planned], devices: Sequence[str], *, devices_per_run: int = 1) -> Estimate:
-    """Time to train `runs`, in the order in which they start, on the workers of these devices."""
-    times = [pace.of(run) for run in runs]
+def estimate_of(
+    times: Sequence[RunTime], devices: Sequence[str], *, devices_per_run: int = 1, if_none: bool = False
+) -> Estimate:
+    """Time of runs that take `times`, in the order in which they start, on the workers of these devices.
+
+    `if_none` says whether nothing at all counts as measured.
+    """
     seconds = [time.total for time in times]
     return Estimate(
         seconds=finishing_time(seconds, len(devices)),
-        measured=pace.is_known if not times else all(time.basis is not Basis.GUESSED for time in times),
+        measured=all(time.basis is not Basis.GUESSED for time in times) if times else if_none,
         devices=tuple(devices),
         device_hours=sum(seconds) * devices_per_run / SECONDS_PER_HOUR,
         bases=count_bases(times),

@@ -69,10 +69,7 @@ def guess_seconds(shape: ModelShape, n_steps: int, flops: float, device_kind: st
 
 def guess_step_seconds(run: Planned, device_kind: str) -> float:
     """One step of a run, in whatever way its length has it computed; compiling is no part of it."""
-    if device_kind == "cpu":
-        cost = _on_this_core()
-    else:
-        cost = ON_A_GPU_COMPILED if compiling_pays(run) else ON_A_GPU
+    cost = _on_this_core() if device_kind == "cpu" else ON_A_GPU_COMPILED if compiling_pays(run) else ON_A_GPU
     return cost.seconds(run.shape, 1, run.planned_flops / run.n_steps)
 
 

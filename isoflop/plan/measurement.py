@@ -18,7 +18,7 @@ class Measurement:
         execution: how it was computed, as in job.json.
         n_steps: steps that were timed.
         seconds_per_step: of those.
-        eval_tokens, eval_seconds: held-out tokens of a run, and what their loss takes it; probes included, if asked for.
+        eval_tokens, eval_seconds: held-out tokens of a run, and what their loss takes it, probes included.
         checkpoint_seconds: to write one.
         beside_seconds: of a run, beside its steps, its evaluation and its checkpoints: from process start to result.
         memory_bytes: at most: growth of the resident set, or what torch reserved on the GPU.

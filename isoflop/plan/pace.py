@@ -203,8 +203,6 @@ def finishing_time(seconds: Sequence[float], n_workers: int) -> float:
 
     That is list scheduling (Graham 1969, SIAM Journal on Applied Mathematics 17, section 2).
     """
-    import heapq
-
     free_at = [0.0] * min(n_workers, max(1, len(seconds)))
     for duration in seconds:
         heapq.heapreplace(free_at, free_at[0] + duration)

@@ -42,6 +42,11 @@ where results.status = 'completed' and not results.simulated
 order by results.recorded_at desc, results.rowid desc limit ?
 """
 
+# The oldest first, so that the last of equal ones is the latest.
+MEASUREMENTS = """
+select * from (select * from measurements order by id desc limit ?) order by id
+"""
+
 # A result that goes leaves its trace; what the attempt's own record says is kept.
 KEEP_AS_ATTEMPT = """
 insert into attempts (run_id, attempt, host, device, ended_at, outcome, reason)
