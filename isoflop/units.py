@@ -70,7 +70,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_hours(hours: float) -> str:
-    """Device-hours with three digits: `0.0672`, `12.5`, `1250`."""
+    """Device-hours with at most three digits below a thousand: `0.0672`, `12.5`, `1250`."""
     return f"{hours:.0f}" if hours >= 99.95 else f"{hours:.3g}"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isoflop.cli.measuring import DEFAULT_SECONDS, MaxHours, Measure, MeasureSeconds, On, PlanPrice
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
     DEFAULT_DB,
@@ -17,7 +18,6 @@ from isoflop.cli.options import (
     SweepFile,
     Workers,
 )
-from isoflop.cli.preflight import DEFAULT_SECONDS, MaxHours, Measure, MeasureSeconds, On, PlanPrice
 from isoflop.cli.replan import Replan, may_leave
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def plan(
     from contextlib import ExitStack
     from functools import partial
 
-    from isoflop.cli import preflight
+    from isoflop.cli import measuring
     from isoflop.cli.console import stderr, stdout, tokenising
     from isoflop.errors import IsoflopError
     from isoflop.spec import load_spec
@@ -87,8 +87,8 @@ def plan(
         raise IsoflopError(
             "--target has no effect without --extend.", hint="Give the number of runs to add: --extend 7."
         )
-    gpus = preflight.gpus_elsewhere(on, measure=measure, seconds=measure_seconds, device=device.value, workers=workers)
-    limit, cost = preflight.require_hours(max_hours), preflight.price_of(price, gpus)
+    gpus = measuring.gpus_elsewhere(on, measure=measure, seconds=measure_seconds, device=device.value, workers=workers)
+    limit, cost = measuring.require_hours(max_hours), measuring.price_of(price, gpus)
 
     def show(view: "PlanView") -> None:
         if json:
@@ -105,7 +105,7 @@ def plan(
         extra, extension = planned_extras(db, spec), None
         made = plan_with(extra=extra)
         if measure:
-            preflight.refuse_to_measure(spec, made, dry_run=dry_run)
+            measuring.refuse_to_measure(spec, made, dry_run=dry_run)
         if extend:
             aim = parse_quantity(target, what="--target in FLOPs") if target else None
             extension = extend_sweep(db, spec, extend, aim, partial(made.can_train, spec))
@@ -161,11 +161,11 @@ def _recorded(asked: _Asked, store: "Store", options: _Options) -> "PlanView | N
     """The view of a plan that has been recorded in `store`; None where it has been shown already.
 
     Raises:
-        IsoflopError: it would leave trained runs behind, or costs too much; or as of `preflight.measure`.
+        IsoflopError: it would leave trained runs behind, or costs too much; or as of `measuring.measure`.
     """
     from dataclasses import replace
 
-    from isoflop.cli import preflight
+    from isoflop.cli import measuring
     from isoflop.sweep.stakes import left_behind
 
     made, view, shown = asked.made, _view(asked, store), False
@@ -176,7 +176,7 @@ def _recorded(asked: _Asked, store: "Store", options: _Options) -> "PlanView | N
             raise lost.refusal()
         shown = True
     if options.measure_seconds is not None:
-        failed = preflight.measure(
+        failed = measuring.measure(
             made, asked.spec, store, options.artifacts, done=view.done, seconds=options.measure_seconds
         )
         view, shown = replace(_view(asked, store), not_measured=failed), False

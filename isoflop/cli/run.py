@@ -8,6 +8,7 @@ import typer
 
 from isoflop.cli.boundary import output_of
 from isoflop.cli.interruption import answered_signals, exit_code, shown
+from isoflop.cli.measuring import MaxHours, require_hours
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
     DEFAULT_DB,
@@ -19,7 +20,6 @@ from isoflop.cli.options import (
     SweepFile,
     Workers,
 )
-from isoflop.cli.preflight import MaxHours, require_hours
 from isoflop.cli.replan import Replan, may_leave
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from isoflop.plan.guess import guess_seconds, guess_step_seconds
 from isoflop.plan.pace import batch_tokens
 from isoflop.run_spec import RunSpec
 
-# Trials take at most so long in all on one worker, seconds, or this share of what the runs are guessed to take.
-LEAST_SECONDS, MOST_SHARE = 30.0, 0.05
+# Trials take about this share of what the runs are guessed to take, but on each worker at least and at most so long,
+# seconds.
+SHARE, LEAST_SECONDS, MOST_SECONDS = 0.05, 30.0, 600.0
 # What a trial takes beside its steps, seconds: a process, a part of the held-out loss; on a GPU CUDA's start and a
 # compilation too.
 BESIDE_SECONDS = {"cpu": 0.4, "cuda": 15.0}
@@ -25,7 +26,7 @@ def choose_trials(runs: Iterable[RunSpec], *, device_kind: str, n_workers: int, 
         return []
     costs = [_trial_seconds(run, device_kind, seconds) for run in distinct]
     training = sum(guess_seconds(run.shape, run.n_steps, run.planned_flops, device_kind) for run in distinct)
-    allowed = n_workers * max(LEAST_SECONDS, MOST_SHARE * training / n_workers)
+    allowed = n_workers * min(MOST_SECONDS, max(LEAST_SECONDS, SHARE * training / n_workers))
     fitting = max(FEWEST_TRIALS, math.floor(len(distinct) * allowed / sum(costs)))
     return spread(distinct, fitting)
 

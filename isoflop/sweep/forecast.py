@@ -141,6 +141,6 @@ def _what_fits(budgets: Sequence[BudgetCost], max_hours: float) -> str:
         fitting.append(f"{format_flops(budget.budget_flops)} ({format_hours(budget.device_hours)})")
     if not fitting:
         cheapest = min(budgets, key=lambda one: one.device_hours)
-        at = f"{format_flops(cheapest.budget_flops)} costs {format_hours(cheapest.device_hours)}"
+        at = f"{format_flops(cheapest.budget_flops)} FLOPs, costs {format_hours(cheapest.device_hours)} device-hours"
         return f"No budget fits: the cheapest, {at}. Lower the budgets, or raise --max-hours."
     return f"Budgets that fit together, cheapest first, in device-hours: {', '.join(fitting)}; or raise --max-hours."

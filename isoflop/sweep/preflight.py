@@ -115,8 +115,6 @@ class Preflight:
             IsoflopError: no process can be started.
         """
         waiting = deque(runs)
-        if waiting:
-            self._warm_up(waiting[-1])
         while waiting or self._at_work:
             for number in range(len(self._slots)):
                 if waiting and number not in self._at_work and self._has_room(waiting[0], self._slots[number]):
@@ -125,14 +123,6 @@ class Preflight:
             for number in list(self._at_work):
                 if (found := self._look_at(number)) is not None:
                     yield found
-
-    def _warm_up(self, run: RunSpec) -> None:
-        """Have the process that workers are forked from load what they need: of a sweep, the first run alone waits."""
-        waiting = deque([run])
-        while waiting:
-            self._start(waiting, 0)
-        at_work = self._at_work.pop(0)
-        at_work.process.send(signal.SIGKILL)
 
     def _has_room(self, run: RunSpec, slot: Slot) -> bool:
         """Whether the device has memory for it beside what runs there; alone, every shape may try."""
@@ -157,6 +147,8 @@ class Preflight:
         )
         begun = time.monotonic()
         process = self._server.start(trial, preload=_PRELOAD, stays=True)
+        if self._number == 1:
+            begun = time.monotonic()  # before that, the process that workers are forked from loaded torch
         if process is not None:
             self._at_work[number] = _AtWork(
                 waiting.popleft(), execution, process, begun, memory_needed(Job((run,)), slot)

@@ -97,7 +97,7 @@ def run_trial(trial: Trial, coordinator: Connection) -> None:
     dump_stacks_when_asked()
     run_dir = RunDir(trial.folder)
     with _log_to(run_dir.path / "log.txt"), Stop(paused) as stop:
-        answer = _answer(trial, run_dir, stop)
+        answer = try_out(trial, run_dir, stop)
     if answer is not None:
         coordinator.send(answer)
     sys.exit(0)
@@ -113,7 +113,7 @@ def _log_to(path: Path) -> Iterator[None]:
     yield
 
 
-def _answer(trial: Trial, run_dir: RunDir, stop: Stop) -> TrialTimes | TrialFailed | None:
+def try_out(trial: Trial, run_dir: RunDir, stop: Stop) -> TrialTimes | TrialFailed | None:
     """What came of it; None where it was asked to stop."""
     try:
         return _times(trial, run_dir, stop)

@@ -53,9 +53,13 @@ def require_hours(max_hours: float | None) -> float | None:
     Raises:
         IsoflopError: zero, negative, infinite or not a number.
     """
-    from isoflop.units import require_positive
+    from isoflop.errors import IsoflopError
 
-    return None if max_hours is None else require_positive(max_hours, "--max-hours in device-hours")
+    if max_hours is not None and not 0 < max_hours < float("inf"):
+        raise IsoflopError(
+            f"--max-hours {max_hours:g} is no number of device-hours.", hint="Give a positive number such as 12 or 0.5."
+        )
+    return max_hours
 
 
 def gpus_elsewhere(
@@ -68,9 +72,12 @@ def gpus_elsewhere(
     """
     from isoflop.errors import IsoflopError
     from isoflop.plan.gpu_types import parse_gpus
-    from isoflop.units import require_positive
 
-    require_positive(seconds, "--measure-seconds")
+    if not 0 < seconds < float("inf"):
+        raise IsoflopError(
+            f"--measure-seconds {seconds:g} is no time to measure in.",
+            hint="Give a positive number of seconds such as 2.",
+        )
     if seconds != DEFAULT_SECONDS and not measure:
         raise IsoflopError("--measure-seconds has no effect without --measure.", hint="Add --measure.")
     if on is None:
