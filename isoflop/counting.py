@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Literal
 
-from isoflop.shape import ModelShape, ParamCount
+from isoflop.shape import ModelShape, ParamCount, Shape
 
 # N in a table from elsewhere follows a convention that only its author knows; pooled sources may follow several.
 Convention = ParamCount | Literal["as_given", "mixed"]
@@ -17,9 +17,16 @@ class FlopCount(StrEnum):
     SIX_ND = "6nd"  # 6 N D, with N as parameters are counted
 
 
-def flops_per_token(shape: ModelShape, flops: FlopCount, params: ParamCount) -> float:
-    """Training FLOPs of one token, of a shape whose N counts as `params` say."""
+def flops_per_token(shape: Shape, flops: FlopCount, params: ParamCount) -> float:
+    """Training FLOPs of one token, of a shape whose N counts as `params` say.
+
+    Raises:
+        ValueError: without attention, of a model that only its ladder counts.
+    """
     if flops is FlopCount.SIX_ND:
         return 6 * shape.n_params(params)
-    attention = shape.attention_flops_per_token if flops is FlopCount.NO_ATTENTION else 0
-    return shape.flops_per_token - attention
+    if flops is FlopCount.EXACT:
+        return shape.flops_per_token
+    if not isinstance(shape, ModelShape):
+        raise ValueError(f"the attention of {shape} is not counted apart")
+    return shape.flops_per_token - shape.attention_flops_per_token

@@ -5,14 +5,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from isoflop.shape import ModelShape
+from isoflop.shape import ModelShape, Shape
 
 CooldownShape = Literal["linear", "one_minus_sqrt"]
-Trainer = Literal["builtin", "simulated"]
+Trainer = Literal["builtin", "simulated", "command"]
 OptimizerKind = Literal["adamw", "sgd", "muon"]
 
 # Raised when a change to the training code moves losses, so that new runs get new ids.
@@ -28,6 +28,9 @@ RUN_ID_LENGTH = 12
 LARGEST_COUNT = 2**63 - 1
 # Less room for the seeds of replicates.
 LARGEST_SEED = 2**62
+
+# Stands where the text and its tokens are the program's business.
+OWN_CORPUS = "program"
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -65,10 +68,38 @@ class OptimizerSpec(_Frozen):
     grad_clip: PositiveFloat = Field(description="largest global gradient norm")
 
 
-class RunSpec(_Frozen):
+class _Run(_Frozen):
     """Everything that determines one run. `run_id` is its hash: a changed spec is a different run."""
 
-    trainer: Trainer
+    later_fields: ClassVar[frozenset[str]] = frozenset()
+
+    @cached_property
+    def run_id(self) -> str:
+        """Hash of the content, lower-case hexadecimal."""
+        content = self.model_dump(mode="json")
+        for name in self.later_fields:
+            *parts, last = name.split(".")
+            spec, inside = self, content
+            for part in parts:
+                spec, inside = getattr(spec, part), inside[part]
+            if getattr(spec, last) == type(spec).model_fields[last].default:
+                del inside[last]
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:RUN_ID_LENGTH]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with `update` in place; pydantic's would carry along an id that was computed before."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("run_id", None)
+        return copied
+
+
+class RunSpec(_Run):
+    """A run of isoflop's own trainer, or of the simulated one."""
+
+    later_fields = LATER_FIELDS
+
+    trainer: Literal["builtin", "simulated"]
     numerics: PositiveInt = NUMERICS_VERSION
     shape: ModelShape
     n_steps: PositiveInt
@@ -95,32 +126,49 @@ class RunSpec(_Frozen):
         """Training FLOPs, C: tokens times the shape's FLOPs per token."""
         return float(self.n_tokens * self.shape.flops_per_token)
 
-    @cached_property
-    def run_id(self) -> str:
-        """Hash of the content, lower-case hexadecimal."""
-        content = self.model_dump(mode="json")
-        for name in LATER_FIELDS:
-            *parts, last = name.split(".")
-            spec, inside = self, content
-            for part in parts:
-                spec, inside = getattr(spec, part), inside[part]
-            if getattr(spec, last) == type(spec).model_fields[last].default:
-                del inside[last]
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:RUN_ID_LENGTH]
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with `update` in place; pydantic's would carry along an id that was computed before."""
-        copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("run_id", None)
-        return copied
+class CommandRun(_Run):
+    """A run that a program of the user's own trains. What the program makes of batch, rate and text is its own."""
+
+    trainer: Literal["command"]
+    shape: Shape
+    n_tokens: PositiveInt = Field(le=LARGEST_COUNT, description="training tokens, D")
+    seed: int = Field(ge=0, le=LARGEST_SEED)
+    argv: tuple[str, ...] = Field(min_length=1, description="the command with its placeholders")
+    env: dict[str, str] = Field(default_factory=dict, description="variables that the sweep file adds, likewise")
+    code_hash: str = Field(description="hash of the program's files, as the sweep file names them")
+    corpus_fingerprint: str = OWN_CORPUS
+    tokenizer: str = OWN_CORPUS
+
+    @property
+    def n_steps(self) -> int:
+        """Optimizer steps that are planned: none, they are the program's."""
+        return 0
+
+    @property
+    def planned_flops(self) -> float:
+        """Training FLOPs, C: tokens times the model's FLOPs per token."""
+        return float(self.n_tokens * self.shape.flops_per_token)
+
+
+AnyRun = RunSpec | CommandRun
+_ANY_RUN: TypeAdapter[AnyRun] = TypeAdapter(Annotated[AnyRun, Field(discriminator="trainer")])
+
+
+def parse_run(text: str) -> AnyRun:
+    """The run that the JSON describes.
+
+    Raises:
+        ValidationError: it describes none.
+    """
+    return _ANY_RUN.validate_json(text)
 
 
 @dataclass(frozen=True)
 class Job:
     """What an engine dispatches: one or more runs that share work. An independent run is a job of one."""
 
-    runs: tuple[RunSpec, ...]
+    runs: tuple[AnyRun, ...]
 
     @property
     def job_id(self) -> str:

@@ -3,8 +3,9 @@
 No torch here: `plan`, `fit` and `report` need these numbers without a model.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 ParamCount = Literal["total", "non_embedding", "matmul"]
 
@@ -107,9 +108,80 @@ class ModelShape:
         weights = self.n_params_attention + self.n_params_mlp + self.n_params_head
         return TRAINING_PASSES * FLOPS_PER_MULTIPLY_ADD * weights + self.attention_flops_per_token
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, Any]:
         """The seven numbers as a JSON object."""
         return dict(vars(self))
 
     def __str__(self) -> str:
         return f"{self.n_layers}x{self.width} (heads {self.n_heads}x{self.head_dim}, ff {self.d_ff})"
+
+
+# What an entry of a ladder may say of a model, for the program that trains it.
+Argument = bool | int | float | str
+GROUPS = ("embedding", "attention", "mlp", "norm", "head")
+
+
+@dataclass(frozen=True)
+class LadderModel:
+    """A model that a program of the user's own builds, as the user's ladder counts it.
+
+    Attributes:
+        n_params_total: every parameter, or whichever the user counts.
+        flops_per_token: training FLOPs of one token, forward and backward.
+        arguments: what else the entry says; the program is handed it.
+        n_params_embedding, n_params_attention, n_params_mlp, n_params_norm, n_params_head: groups that add up to the
+            total; None where the ladder gives the total alone.
+    """
+
+    n_params_total: int
+    flops_per_token: int
+    arguments: Mapping[str, Argument] = field(default_factory=dict, hash=False)
+    n_params_embedding: int | None = None
+    n_params_attention: int | None = None
+    n_params_mlp: int | None = None
+    n_params_norm: int | None = None
+    n_params_head: int | None = None
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether the ladder gives the groups."""
+        return self.n_params_embedding is not None
+
+    @property
+    def n_params_non_embedding(self) -> int | None:
+        """N without embedding and head; None where the groups are not known."""
+        return self._sum("attention", "mlp", "norm")
+
+    @property
+    def n_params_matmul(self) -> int | None:
+        """N without the embedding; None where the groups are not known."""
+        return self._sum("attention", "mlp", "norm", "head")
+
+    def _sum(self, *groups: str) -> int | None:
+        return sum(getattr(self, f"n_params_{group}") for group in groups) if self.is_grouped else None
+
+    def n_params(self, count: ParamCount) -> int:
+        """N under the named convention.
+
+        Raises:
+            ValueError: the groups it needs are not known.
+        """
+        counts = {
+            "total": self.n_params_total,
+            "non_embedding": self.n_params_non_embedding,
+            "matmul": self.n_params_matmul,
+        }
+        if (found := counts[count]) is None:
+            raise ValueError(f"{self} is not counted by group")
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """The model as a JSON object."""
+        return {**vars(self), "arguments": dict(self.arguments)}
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self.arguments.items()) or f"N={self.n_params_total}"
+
+
+Shape = ModelShape | LadderModel
+"""What a run trains: our decoder, or a model of a program's own."""

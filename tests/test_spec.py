@@ -57,7 +57,7 @@ def test_a_bad_value_is_named_with_a_hint(change: dict[str, object], said: str, 
     ("section", "key", "value", "reason"),
     [
         (None, "grid", 3, "a table"),
-        (None, "trainer", "x", "'builtin' or 'simulated'"),
+        (None, "trainer", "x", "'builtin', 'simulated' or 'command'"),
         (None, "name", 7, "text, in quotes"),
         ("grid", "sizes", 2.5, "a whole number"),
         ("grid", "sizes", "many", "whole numbers only"),

@@ -1,5 +1,6 @@
 """The sweep files we ship: each asks its question, can be planned anywhere, and fits the machine and time it names."""
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -133,3 +134,22 @@ def test_floors_of_a_gpu_sweep_have_steps_and_batches_enough(file: Path) -> None
     centres = {cell.run.shape for cell in cells if cell.role is Role.REPLICATE}
     assert min(cell.run.n_steps for cell in cells if cell.run.shape in centres) >= 1500
     assert min(cell.run.batch_sequences for cell in cells if cell.run.shape in centres) >= 3
+
+
+# Ids of all runs as of 2026-11-27, on a corpus none of them exhausts: number, and hash of the ids in order.
+RUN_IDS = {
+    "bpe-demo-bytes": (28, "153aa885288f489f"),
+    "bpe-demo": (28, "3a211a64fc68e7ea"),
+    "eight-gpu": (40, "264a89329dfb2d7f"),
+    "gpu-smoke": (12, "80e6b75042dbe937"),
+    "quickstart": (140, "e5fbbf3c9418e398"),
+    "single-gpu": (33, "5ff06eaf26f3cb7c"),
+    "smoke": (12, "73b36411b420c667"),
+}
+
+
+@EVERY
+def test_runs_of_shipped_sweeps_keep_their_ids(file: Path) -> None:
+    boundless = CorpusFacts("0" * 16, n_train_tokens=10**15, n_heldout_tokens=10**12, bytes_per_token=1.0)
+    run_ids = make_plan(load_spec(file), boundless).runs
+    assert (len(run_ids), hashlib.sha256(" ".join(run_ids).encode()).hexdigest()[:16]) == RUN_IDS[file.stem]

@@ -30,7 +30,7 @@ def _free(item: Item) -> bool:
     try:
         with _alone(item) as alone:
             if alone:
-                _remove(item.path, whole=item.kind is not Kind.TEMPORARY)
+                _remove(item.path, whole=item.kind not in (Kind.TEMPORARY, Kind.WEIGHTS))
             return alone
     except FileNotFoundError:
         return True  # another `clean` was faster

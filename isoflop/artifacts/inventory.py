@@ -18,7 +18,7 @@ from isoflop.artifacts.other_databases import OtherDatabases
 from isoflop.corpus.corpus import FINGERPRINT_LENGTH
 from isoflop.errors import IsoflopError
 from isoflop.files import TEMPORARY_SUFFIX
-from isoflop.run_spec import RunSpec
+from isoflop.run_spec import AnyRun
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import OWN_NAMES, RESULT_NAME, RUN_ID, again_dir
 from isoflop.store import KnownRun
@@ -141,7 +141,7 @@ def _why_untouchable(
     return f"holds {foreign[0]!r}, which isoflop did not make" if foreign else None
 
 
-def _runs(path: Path) -> tuple[RunSpec, ...]:
+def _runs(path: Path) -> tuple[AnyRun, ...]:
     job = RunDir(path).read_job()
     return job.runs if job else ()
 
@@ -170,6 +170,9 @@ def _parts(path: Path, run_ids: set[str], known: Mapping[str, KnownRun], wanted:
             continue
         if run_id not in wanted and not run_dir.keep_path.exists():
             yield from _files(Kind.WEIGHTS, [run_dir.weights_path(run_id)], path)
+            program = run_dir.program_dir(run_id)
+            if _is_folder(program) and not program.parent.is_symlink():
+                yield Item(Kind.WEIGHTS, program, disk_usage(program), path)
         yield from _files(Kind.CHECKPOINT, [run_dir.checkpoint_path(run_id)], path)
     for folder in (path, run_dir.checkpoint_dir):
         if _is_folder(folder):

@@ -1,5 +1,6 @@
 """Frees weights that no sweep keeps: after each result, and once over all runs at the end."""
 
+import shutil
 from pathlib import Path
 
 from isoflop.artifacts.directory_locks import alone_in
@@ -75,10 +76,13 @@ def free_weights(artifacts: Path, run_id: str) -> bool:
     Weights that a person had trained again stay.
     """
     run_dir = RunDir(dir_of_run(artifacts, run_id))
-    weights = run_dir.weights_path(run_id)
-    if weights.parent.is_symlink() or not weights.is_file() or run_dir.keep_path.exists():
+    weights, program = run_dir.weights_path(run_id), run_dir.program_dir(run_id)
+    nothing_there = not weights.is_file() and (program.is_symlink() or not program.is_dir())
+    if weights.parent.is_symlink() or nothing_there or run_dir.keep_path.exists():
         return True
     with alone_in(run_dir.path) as alone:
         if alone:
             weights.unlink(missing_ok=True)
+            if program.is_dir() and not program.is_symlink():
+                shutil.rmtree(program)
         return alone

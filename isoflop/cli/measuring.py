@@ -118,6 +118,11 @@ def refuse_to_measure(spec: "SweepSpec", planned: "PlannedSweep", *, dry_run: bo
 
     if spec.trainer == "simulated":
         raise IsoflopError("A simulated sweep trains nothing that could be measured.", hint="Leave --measure out.")
+    if spec.trainer == "command":
+        raise IsoflopError(
+            "A program of your own is not timed beforehand.",
+            hint="Leave --measure out: the estimate follows its runs once one has finished.",
+        )
     if dry_run:
         raise IsoflopError("--measure records what it finds, --dry-run nothing.", hint="Leave one of them out.")
     if not planned.recordable:
@@ -149,12 +154,14 @@ def measure(
     import time
 
     from isoflop.plan.trial_choice import choose_trials
+    from isoflop.run_spec import RunSpec
     from isoflop.sweep.planning import corpora
     from isoflop.sweep.preflight import NotMeasured, open_preflight
     from isoflop.units import format_seconds, plural
     from isoflop.wording import one_line
 
-    pending = [run for run_id, run in planned.plan.runs.items() if run_id not in done]
+    runs = planned.plan.runs.items()
+    pending = [run for run_id, run in runs if run_id not in done and isinstance(run, RunSpec)]
     slots = planned.slots
     trials = choose_trials(pending, device_kind=slots[0].kind, n_workers=len(slots), seconds=seconds)
     if not trials:

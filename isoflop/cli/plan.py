@@ -74,9 +74,9 @@ def plan(
     from isoflop.cli import measuring
     from isoflop.cli.console import stderr, stdout, tokenising
     from isoflop.errors import IsoflopError
-    from isoflop.spec import load_spec
     from isoflop.store import open_store
     from isoflop.sweep.extend import extend_sweep, planned_extras
+    from isoflop.sweep.own_program import load_sweep
     from isoflop.sweep.planning import plan_sweep, sweep_corpus
     from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
@@ -96,7 +96,8 @@ def plan(
         else:
             print_plan(view, stdout())
 
-    spec, write = load_spec(sweep), not dry_run and gpus is None
+    write = not dry_run and gpus is None
+    spec = load_sweep(sweep, artifacts, write=write)
     with ExitStack() as held:
         if write:  # before the corpus, which its builder may hold for long
             _hold(held, spec, sweep, db)
@@ -121,8 +122,11 @@ def plan(
     if view is not None:
         show(view)
     if not write:
-        said = "Dry run: nothing" if dry_run else "A plan for other devices: nothing"
-        (stderr() if json else stdout()).print(text(f"{said} was written.", "bold"))
+        (stderr() if json else stdout()).print(text(_why_nothing_was_written(dry_run=dry_run), "bold"))
+
+
+def _why_nothing_was_written(*, dry_run: bool) -> str:
+    return f"{'Dry run' if dry_run else 'A plan for other devices'}: nothing was written."
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,7 @@ def _view(asked: _Asked, store: "Store | None") -> "PlanView":
     seconds = seconds_by_run(made, pace)
     return PlanView(
         plan=plan,
-        corpus=None if plan.simulated else made.corpus,
+        corpus=None if plan.simulated or spec.command else made.corpus,
         estimate=forecast(made, pace, done=done),
         seconds=seconds,
         disk_bytes=disk_bytes(plan, spec.run.keep, n_workers=len(made.slots), seconds=seconds.values()),

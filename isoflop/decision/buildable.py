@@ -1,15 +1,15 @@
 """The shapes on either side of N_opt that can be built, and how each would be trained."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isoflop.counting import FlopCount, flops_per_token
 from isoflop.fit.findings.targets import FAR_DECADES
 from isoflop.fit.rows import TokenCost
 from isoflop.plan.neighbours import neighbours
 from isoflop.plan.recipe import DEFAULT_TUNED_FLOPS, Recipe, make_recipe
-from isoflop.plan.shapes import ShapeRule
-from isoflop.shape import ModelShape, ParamCount
+from isoflop.plan.shapes import ShapeRule, shape_rule
+from isoflop.shape import ModelShape, ParamCount, Shape
 from isoflop.spec import ModelSpec, RecipeSpec, SweepSpec
 from isoflop.units import format_flops
 
@@ -51,7 +51,7 @@ class Buildable:
         recipe: steps, batch and rates; None where no whole steps of whole sequences meet the budget within 0.5 %.
     """
 
-    shape: ModelShape
+    shape: Shape
     n_params: int
     n_tokens: float
     flops_per_token: float
@@ -66,7 +66,9 @@ class Buildable:
     @property
     def batch_tokens(self) -> int | None:
         """Tokens of a batch."""
-        return None if self.recipe is None else self.recipe.batch_sequences * self.shape.context_length
+        if self.recipe is None or not isinstance(self.shape, ModelShape):
+            return None
+        return self.recipe.batch_sequences * self.shape.context_length
 
     @property
     def learning_rate(self) -> float | None:
@@ -96,7 +98,7 @@ def family_of(
         return Family(
             ShapeRule(model, DEFAULT_VOCABULARY, count), RecipeSpec(), DEFAULT_TUNED_FLOPS, default=True, flops=flops
         )
-    rule = ShapeRule(spec.model, vocab_size or BYTE_VOCABULARY, count)
+    rule = replace(shape_rule(spec, vocab_size or BYTE_VOCABULARY), count=count)
     return Family(rule, spec.recipe, spec.budgets[-1], default=False, flops=flops)
 
 
@@ -133,7 +135,7 @@ def family_sentences(family: Family, budget_flops: float) -> tuple[str, ...]:
     return (*([assumed] if family.default else []), *([far] if decades > FAR_DECADES else []))
 
 
-def _trained(family: Family, shape: ModelShape, budget_flops: float, n_opt: float, cost: TokenCost | None) -> Buildable:
+def _trained(family: Family, shape: Shape, budget_flops: float, n_opt: float, cost: TokenCost | None) -> Buildable:
     n_params = shape.n_params(family.rule.count)
     per_token = cost.per_token(n_params) if cost else flops_per_token(shape, family.flops, family.rule.count)
     n_tokens = budget_flops / per_token
@@ -143,5 +145,7 @@ def _trained(family: Family, shape: ModelShape, budget_flops: float, n_opt: floa
         n_tokens=n_tokens,
         flops_per_token=per_token,
         relative_to_optimum=n_params / n_opt,
-        recipe=make_recipe(family.recipe, shape, n_tokens * shape.flops_per_token),
+        recipe=make_recipe(family.recipe, shape, n_tokens * shape.flops_per_token)
+        if isinstance(shape, ModelShape) and family.recipe is not None
+        else None,
     )

@@ -8,7 +8,7 @@ from isoflop.engine.notices import AttemptStarted, Notice, Progressed, RunFinish
 from isoflop.engine.protocol import Order, WorkerRef
 from isoflop.engine.vigil import Vigil
 from isoflop.errors import IsoflopError
-from isoflop.run_spec import Job, RunSpec
+from isoflop.run_spec import AnyRun, Job
 from isoflop.rundir import RunDir
 from isoflop.rundir.events import Event, ObstacleEvent, ProgressEvent, ResultEvent, StartedEvent
 
@@ -50,7 +50,7 @@ class Attempt:
     _reported: set[str] = field(default_factory=set)
 
     @property
-    def missing(self) -> list[RunSpec]:
+    def missing(self) -> list[AnyRun]:
         """The job's runs without a result so far."""
         return [run for run in self.job.runs if run.run_id not in self._reported]
 

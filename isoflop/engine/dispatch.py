@@ -16,7 +16,7 @@ from isoflop.engine.queue import JobQueue, Ready
 from isoflop.engine.vigil import Vigil
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
-from isoflop.rundir import Assignment
+from isoflop.rundir import Assignment, ProgramPlace
 from isoflop.rundir.layout import compiled_dir, peaks_dir
 
 # How often progress is read, seconds.
@@ -30,6 +30,7 @@ class Dispatcher:
     Args:
         measured: folder where the devices' rates, and what was compiled for them, are kept; `artifacts` by default.
         probes: whether trained models are asked the built-in probes.
+        program: of a sweep that a program of the user's own trains.
         stall_seconds: a worker without a sign of life for so long has hung.
         clock: seconds, for what is measured by this process alone; never jumps.
         memory_of: what trials of jobs like it took, in place of what is guessed.
@@ -44,12 +45,13 @@ class Dispatcher:
         git: GitState,
         measured: Path | None = None,
         probes: bool = False,
+        program: ProgramPlace | None = None,
         stall_seconds: float = DEFAULT_STALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         memory_of: MemoryOf = not_measured,
     ) -> None:
         self.engine, self.slots, self.artifacts, self.corpora, self.git = engine, engine.slots, artifacts, corpora, git
-        self._measured, self._probes = measured or artifacts, probes
+        self._measured, self._probes, self._program = measured or artifacts, probes, program
         self._stall_seconds, self._clock = stall_seconds, clock
         self._policy = RetryPolicy()
         self._queue = JobQueue(
@@ -169,7 +171,9 @@ class Dispatcher:
             visible_device=self.slots[ready.slot].visible_device,
             git_commit=self.git.commit,
             git_dirty=self.git.dirty,
+            device_name=self.slots[ready.slot].name,
             probes=self._probes,
+            program=self._program,
         )
         return Launch(ready.slot, assignment, trains=any(run.trainer == "builtin" for run in ready.job.runs))
 

@@ -3,14 +3,14 @@
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.engine.protocol import Slot
 from isoflop.plan.estimate import MeasuredMemory, compiling_pays, memory_bytes, micro_batch_sequences
 from isoflop.run_spec import Job, RunSpec
-from isoflop.rundir import Execution, JobFile, RunDir
+from isoflop.rundir import Execution, JobFile, ProgramExecution, RunDir
 from isoflop.step_library import Instructions, supports, usable_instructions
 
 # Micro-batches that a recorded step may have: their passes are recorded one after the other, and a batch that needs
@@ -69,11 +69,15 @@ def job_file(
     if begun is not None and begun.job == job and _can_go_on(begun.execution, slot):
         return begun
     run_dir.discard_checkpoints()
-    execution = _execution(job, slot, at_most, may_compile=may_compile, measured=memory_of(job, slot))
+    execution = (
+        _execution(job, slot, at_most, may_compile=may_compile, measured=memory_of(job, slot))
+        if _ours(job)
+        else ProgramExecution(device_kind=slot.kind, world_size=slot.n_devices)
+    )
     return JobFile(runs=job.runs, execution=execution)
 
 
-def _can_go_on(execution: Execution, slot: Slot) -> bool:
+def _can_go_on(execution: Execution | ProgramExecution, slot: Slot) -> bool:
     return (execution.device_kind, execution.world_size) == (slot.kind, slot.n_devices)
 
 
@@ -85,6 +89,8 @@ def new_execution(job: Job, slot: Slot) -> Execution:
 def shrink(run_dir: RunDir) -> tuple[int, int | None] | None:
     """Sequences per forward pass of a job before and after halving them, the latter None where it was one already.
 
+    Before, it is 0 of a program of the user's own, whose batches are its business.
+
     None where another process works on the job by now. The job starts again: a checkpoint of other micro-batches
     would mix two roundings.
     """
@@ -92,6 +98,8 @@ def shrink(run_dir: RunDir) -> tuple[int, int | None] | None:
         begun = run_dir.read_job()
         if not alone or begun is None:
             return None
+        if isinstance(begun.execution, ProgramExecution):
+            return 0, None
         smaller = begun.execution.smaller()
         if smaller is None:
             return begun.execution.micro_batch_sequences, None
@@ -107,9 +115,9 @@ def with_plainer_step(run_dir: RunDir) -> str | None:
     """
     with run_dir.lock() as alone:
         begun = run_dir.read_job()
-        if not alone or begun is None or begun.execution.step == "eager":
+        execution = begun.execution if begun is not None else None
+        if not alone or begun is None or not isinstance(execution, Execution) or execution.step == "eager":
             return None
-        execution = begun.execution
         if execution.compile:
             _begin_again(run_dir, begun, execution.model_copy(update={"compile": False}))
             return "compiler"
@@ -125,9 +133,10 @@ def _begin_again(run_dir: RunDir, begun: JobFile, execution: Execution) -> None:
 def _execution(
     job: Job, slot: Slot, at_most: int | None, *, may_compile: bool, measured: MeasuredMemory | None
 ) -> Execution:
-    micro_batch = min(_micro_batch(job, slot, measured), at_most or sys.maxsize)
-    n_parts = math.ceil(_sequences_of_a_rank(job, slot) / micro_batch)
-    instructions = _instructions(job, slot)
+    runs = _ours(job)
+    micro_batch = min(_micro_batch(runs, slot, measured), at_most or sys.maxsize)
+    n_parts = math.ceil(_sequences_of_a_rank(runs, slot) / micro_batch)
+    instructions = _instructions(runs, slot)
     # Among ranks the step is taken operation by operation: a collective stands in its middle.
     graph = slot.kind == "cuda" and slot.n_devices == 1 and n_parts <= MOST_GRAPH_PARTS
     return Execution(
@@ -136,15 +145,15 @@ def _execution(
         n_threads=1,
         step="graph" if graph else "native" if instructions else "eager",
         instructions=instructions,
-        compile=may_compile and graph and slot.bfloat16 and any(map(compiling_pays, job.runs)),
+        compile=may_compile and graph and slot.bfloat16 and any(map(compiling_pays, runs)),
         micro_batch_sequences=micro_batch,
         world_size=slot.n_devices,
     )
 
 
-def _instructions(job: Job, slot: Slot) -> Instructions:
+def _instructions(runs: Sequence[RunSpec], slot: Slot) -> Instructions:
     """What the job's step in C++ uses; "" where torch's is taken: not on a CPU, not built, not this shape."""
-    fits = all(run.trainer == "builtin" and supports(run.shape) for run in job.runs)
+    fits = all(run.trainer == "builtin" and supports(run.shape) for run in runs)
     alone = slot.kind == "cpu" and slot.n_devices == 1
     return usable_instructions() if fits and alone and not slot.bfloat16 else ""
 
@@ -154,29 +163,36 @@ def memory_needed(job: Job, slot: Slot, measured: MeasuredMemory | None = None) 
 
     As `measured` by a trial, and what sequences more or fewer than the trial's are guessed to add.
     """
-    shape, sequences, among = _largest(job).shape, _micro_batch(job, slot, measured), slot.n_devices > 1
+    runs = _ours(job)
+    if not runs:
+        return slot.share_bytes * slot.n_ranks_in_memory  # nobody knows; its share is its own
+    shape, sequences, among = _largest(runs).shape, _micro_batch(runs, slot, measured), slot.n_devices > 1
     of_a_rank = memory_bytes(shape, sequences, among_ranks=among)
     if measured is not None:
         of_a_rank += measured.n_bytes - memory_bytes(shape, measured.sequences, among_ranks=among)
     return of_a_rank * slot.n_ranks_in_memory
 
 
-def _micro_batch(job: Job, slot: Slot, measured: MeasuredMemory | None = None) -> int:
+def _micro_batch(runs: Sequence[RunSpec], slot: Slot, measured: MeasuredMemory | None = None) -> int:
     """Sequences per forward pass. On a CPU by the guess alone: a trial must not change the bits of a loss there."""
-    largest = _largest(job)
     return micro_batch_sequences(
-        largest.shape,
-        _sequences_of_a_rank(job, slot),
+        _largest(runs).shape,
+        _sequences_of_a_rank(runs, slot),
         slot.share_bytes,
         among_ranks=slot.n_devices > 1,
         measured=measured if slot.kind == "cuda" else None,
     )
 
 
-def _sequences_of_a_rank(job: Job, slot: Slot) -> int:
+def _sequences_of_a_rank(runs: Sequence[RunSpec], slot: Slot) -> int:
     """The most sequences of a batch that one of the slot's devices takes."""
-    return math.ceil(_largest(job).batch_sequences / slot.n_devices)
+    return math.ceil(_largest(runs).batch_sequences / slot.n_devices)
 
 
-def _largest(job: Job) -> RunSpec:
-    return max(job.runs, key=lambda run: run.shape.n_params_total)
+def _largest(runs: Sequence[RunSpec]) -> RunSpec:
+    return max(runs, key=lambda run: run.shape.n_params_total)
+
+
+def _ours(job: Job) -> list[RunSpec]:
+    """The runs that isoflop trains: all of a job, or none."""
+    return [run for run in job.runs if isinstance(run, RunSpec)]

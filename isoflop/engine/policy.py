@@ -14,9 +14,9 @@ from isoflop.engine.notices import Outcome
 from isoflop.engine.protocol import Ended
 from isoflop.errors import IsoflopError
 from isoflop.result import Provenance, RunResult, Status
-from isoflop.run_spec import Job, RunSpec
+from isoflop.run_spec import AnyRun, Job
 from isoflop.rundir import ExitCode
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
 
 # A worker that dies without a result (killed, hung) is tried again from its checkpoint this often in all.
 MAX_DEATHS = 3
@@ -52,7 +52,7 @@ class RetryPolicy:
 
     def __init__(self) -> None:
         self._deaths: Counter[str] = Counter()
-        self._fitting: dict[ModelShape, int] = {}
+        self._fitting: dict[Shape, int] = {}
         self.may_compile = True
 
     def sequences_at_once(self, job: Job) -> int | None:
@@ -91,7 +91,8 @@ class RetryPolicy:
             return Verdict("interrupted", _ANOTHER)
         before, after = halved
         if after is None:
-            return Verdict("given_up", f"ran out of memory with {before} sequence per forward pass")
+            batch = f" with {before} sequence per forward pass" if before else ""
+            return Verdict("given_up", f"ran out of memory{batch}")
         for run in attempt.job.runs:
             self._fitting[run.shape] = after
         reason = f"ran out of memory with {before} sequences per forward pass; next with {after}"
@@ -110,7 +111,7 @@ def _unknown_obstacle(attempt: Attempt) -> IsoflopError:
     return IsoflopError("A worker met an obstacle it could not report.", hint=hint)
 
 
-def failed_result(run: RunSpec, attempt: Attempt, reason: str, git: GitState) -> RunResult:
+def failed_result(run: AnyRun, attempt: Attempt, reason: str, git: GitState) -> RunResult:
     """The result of a run whose workers died without one; it counts what the last attempt said it had done."""
     latest = attempt.latest if attempt.latest is not None and attempt.latest.run_id == run.run_id else None
     n_tokens = latest.n_tokens if latest else 0

@@ -13,7 +13,7 @@ from isoflop.engine.execution import MemoryOf, job_file, memory_needed, not_meas
 from isoflop.engine.notices import Holder, RunFinished, Waiting
 from isoflop.engine.protocol import PATIENCE_SECONDS, Slot
 from isoflop.plan.types import Cell
-from isoflop.run_spec import Job, RunSpec
+from isoflop.run_spec import AnyRun, Job
 from isoflop.rundir import Claim, RunDir
 from isoflop.rundir.layout import job_dir
 
@@ -23,14 +23,14 @@ POOLED_BUDGETS = 2
 FIRST_WAIT_SECONDS, WAIT_SECONDS = 2.0, 30.0
 
 
-def start_order(cells: Iterable[Cell], pending: Iterable[str], seconds: Callable[[RunSpec], float]) -> list[Job]:
+def start_order(cells: Iterable[Cell], pending: Iterable[str], seconds: Callable[[AnyRun], float]) -> list[Job]:
     """Jobs of the `pending` runs: budgets ascending, longest first inside; the last two budgets as one pool.
 
     A run asked for at several budgets starts with the smallest of them.
     """
     wanted = set(pending)
     budget_of: dict[str, float] = {}
-    runs: dict[str, RunSpec] = {}
+    runs: dict[str, AnyRun] = {}
     for cell in sorted(cells, key=lambda cell: cell.budget_flops):
         if cell.run.run_id in wanted:
             budget_of.setdefault(cell.run.run_id, cell.budget_flops)

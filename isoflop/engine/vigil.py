@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from isoflop.run_spec import Job
+from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import RunDir
 from isoflop.rundir.events import ProgressEvent
 
@@ -25,7 +25,7 @@ class Vigil:
 
     def learn_pace(self, job: Job, at: ProgressEvent) -> None:
         """Take in how long a step usually takes."""
-        tokens = next((run.batch_tokens for run in job.runs if run.run_id == at.run_id), 0)
+        tokens = next((run.batch_tokens for run in job.runs if isinstance(run, RunSpec) and run.run_id == at.run_id), 0)
         if at.tokens_per_second > 0:
             self._usual_step = tokens / at.tokens_per_second
 

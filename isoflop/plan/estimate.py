@@ -9,7 +9,7 @@ from isoflop.plan.guess import Planned, compiling_pays, guess_seconds
 from isoflop.plan.measurement import Measurement
 from isoflop.plan.pace import Basis, Pace, RunTime, Timing, count_bases, finishing_time, measured_scale
 from isoflop.plan.types import Plan, Role
-from isoflop.run_spec import RunSpec
+from isoflop.run_spec import AnyRun
 from isoflop.shape import ModelShape
 from isoflop.spec import Keep
 
@@ -246,13 +246,13 @@ def n_events(seconds: float) -> float:
     )
 
 
-def _with_weights(plan: Plan, keep: Keep) -> Iterable[RunSpec]:
+def _with_weights(plan: Plan, keep: Keep) -> Iterable[AnyRun]:
     """The runs whose weights may stay: the best of a budget may turn out to be the largest; all that confirm."""
     if keep == "none":
         return ()
     if keep == "all":
         return plan.runs.values()
-    largest: dict[float, RunSpec] = {}
+    largest: dict[float, AnyRun] = {}
     for cell in plan.cells:
         best = largest.setdefault(cell.budget_flops, cell.run)
         largest[cell.budget_flops] = max(best, cell.run, key=lambda run: run.shape.n_params_total)
@@ -261,5 +261,6 @@ def _with_weights(plan: Plan, keep: Keep) -> Iterable[RunSpec]:
 
 
 def _corpus_bytes(plan: Plan) -> float:
-    """Size of the tokenised training text, which follows from the epochs of any cell."""
-    return sum(BYTES_PER_TOKEN * cell.run.n_tokens / cell.epochs for cell in plan.cells[:1])
+    """Size of the tokenised training text, which follows from the epochs of any cell; a program's own is elsewhere."""
+    first = (cell for cell in plan.cells[:1] if cell.run.trainer != "command")
+    return sum(BYTES_PER_TOKEN * cell.run.n_tokens / cell.epochs for cell in first)

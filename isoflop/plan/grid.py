@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from isoflop.plan.shapes import ShapeRule, balanced_shape, buildable, nearest_shape
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
 
 # Tokens per parameter of the first guess (Hoffmann et al. 2022, table 3) where the sweep file gives no centre.
@@ -26,12 +26,12 @@ class BudgetGrid:
     Attributes:
         centre: N the grid is centred on.
         shapes: distinct shapes by ascending N.
-        unbuildable: sizes asked for outside what the shape rule can build.
+        unbuildable: sizes asked for outside what the shape rule can build, or that the ladder has no model near.
     """
 
     budget_flops: float
     centre: float
-    shapes: tuple[ModelShape, ...]
+    shapes: tuple[Shape, ...]
     unbuildable: tuple[float, ...]
 
 
@@ -85,5 +85,22 @@ def _wanted(spec: SweepSpec, centre: float, lattice: tuple[float, ...] | None) -
 def _grid(rule: ShapeRule, budget: float, centre: float, wanted: list[float]) -> BudgetGrid:
     sizes, _ = buildable(rule)
     possible = [size for size in wanted if sizes[0] / SIZE_TOLERANCE <= size <= sizes[-1] * SIZE_TOLERANCE]
+    if rule.ladder:
+        possible = _on_the_ladder(rule, possible, wanted)
     shapes = dict.fromkeys(nearest_shape(rule, size) for size in sorted(possible))
     return BudgetGrid(budget, centre, tuple(shapes), tuple(size for size in wanted if size not in possible))
+
+
+def _on_the_ladder(rule: ShapeRule, possible: list[float], wanted: list[float]) -> list[float]:
+    """The sizes that have a model of their own: the nearest to it of all wanted, and within half a gap of the grid."""
+    gaps = [math.log(after / before) for before, after in pairwise(sorted(wanted))]
+    reach = max(min(gaps, default=0.0) / 2, math.log(SIZE_TOLERANCE))
+
+    def off(size: float) -> float:
+        return abs(math.log(nearest_shape(rule, size).n_params(rule.count) / size))
+
+    nearest: dict[int, float] = {}
+    for size in sorted(possible, key=off):
+        if off(size) <= reach:
+            nearest.setdefault(nearest_shape(rule, size).n_params(rule.count), size)
+    return sorted(nearest.values())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from isoflop.finding import Finding, Severity
 from isoflop.plan.types import Cell
-from isoflop.run_spec import OptimizerSpec
+from isoflop.run_spec import OptimizerKind, OptimizerSpec, RunSpec
 from isoflop.units import format_flops, plural
 
 # With fewer sizes a fit warns of every budget (`few_sizes` of isoflop/fit/findings/coverage.py, which this must equal).
@@ -72,9 +72,10 @@ def grid_findings(grids: Sequence[KeptSizes]) -> Iterator[Finding]:
 
 def rate_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
     """A finding where learning rates lie where hardly anything trains."""
-    sgd = any(cell.run.optimizer.kind == "sgd" for cell in cells)  # a plan has one recipe
+    optimizers = {cell.run.run_id: cell.run.optimizer for cell in cells if isinstance(cell.run, RunSpec)}
+    sgd = any(optimizer.kind == "sgd" for optimizer in optimizers.values())  # a plan has one recipe
     low, high = USUAL_SGD_RATES if sgd else USUAL_RATES
-    rates = {cell.run.run_id: _judged_rates(cell.run.optimizer) for cell in cells}
+    rates = {run_id: _judged_rates(optimizer) for run_id, optimizer in optimizers.items()}
     n_runs = sum(any(not low <= rate <= high for rate in judged) for judged in rates.values())
     outside = [rate for judged in rates.values() for rate in judged if not low <= rate <= high]
     if outside:
@@ -91,7 +92,7 @@ def rate_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
 
 def optimizer_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
     """What SGD was measured to cost, and Muon to take, where the plan trains with it."""
-    muon = {cell.run.run_id for cell in cells if cell.run.optimizer.kind == "muon" and cell.run.trainer == "builtin"}
+    muon = _trained_with("muon", cells)
     if muon:
         yield Finding(
             "muon_time_unknown",
@@ -101,7 +102,7 @@ def optimizer_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
             "Trust the estimate once some of these runs have finished.",
             {"n_runs": len(muon)},
         )
-    sgd = {cell.run.run_id for cell in cells if cell.run.optimizer.kind == "sgd" and cell.run.trainer == "builtin"}
+    sgd = _trained_with("sgd", cells)
     if sgd:
         least, most = SGD_EXCESS
         yield Finding(
@@ -112,6 +113,12 @@ def optimizer_findings(cells: Sequence[Cell]) -> Iterator[Finding]:
             "The floors are those of SGD; for those of AdamW, leave recipe.optimizer out.",
             {"n_runs": len(sgd), "least_excess": least, "largest_excess": most},
         )
+
+
+def _trained_with(kind: OptimizerKind, cells: Sequence[Cell]) -> set[str]:
+    """The runs that isoflop trains with that optimizer."""
+    ours = (cell.run for cell in cells if isinstance(cell.run, RunSpec) and cell.run.trainer == "builtin")
+    return {run.run_id for run in ours if run.optimizer.kind == kind}
 
 
 def _judged_rates(optimizer: OptimizerSpec) -> tuple[float, ...]:

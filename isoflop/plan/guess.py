@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
-from isoflop.shape import ModelShape
+from isoflop.shape import ModelShape, Shape
 from isoflop.step_library import Instructions, usable_instructions
 
 
@@ -12,10 +12,10 @@ class Planned(Protocol):
     """What is read of a run that is to be trained."""
 
     @property
-    def shape(self) -> ModelShape: ...  # noqa: D102
+    def shape(self) -> Shape: ...  # noqa: D102
 
     @property
-    def n_steps(self) -> int: ...  # noqa: D102
+    def n_steps(self) -> int | None: ...  # noqa: D102
 
     @property
     def planned_flops(self) -> float: ...  # noqa: D102
@@ -54,11 +54,14 @@ ON_A_GPU_COMPILED = StepCost(0.1e-3, 0.25e-3, 4.0e14)
 COMPILING_SECONDS, COMPILING_PAYS_SECONDS = 8.0, 30.0
 
 
-def guess_seconds(shape: ModelShape, n_steps: int, flops: float, device_kind: str, speed: float = 1.0) -> float:
+def guess_seconds(shape: Shape, n_steps: int | None, flops: float, device_kind: str, speed: float = 1.0) -> float:
     """Training time of a run on one worker, from the constants above and what this machine can use.
 
-    `speed` is the arithmetic of the device over that of the one that was measured.
+    `speed` is the arithmetic of the device over that of the one that was measured. Of a program of the user's own
+    nothing is known but its FLOPs, taken at the rate of torch's plain step.
     """
+    if not isinstance(shape, ModelShape) or not n_steps:
+        return flops / (_plain(device_kind).flops_per_second * speed)
     if device_kind == "cpu":
         return _on_this_core().seconds(shape, n_steps, flops, speed)
     plain = ON_A_GPU.seconds(shape, n_steps, flops)
@@ -69,13 +72,29 @@ def guess_seconds(shape: ModelShape, n_steps: int, flops: float, device_kind: st
 
 def guess_step_seconds(run: Planned, device_kind: str) -> float:
     """One step of a run, in whatever way its length has it computed; compiling is no part of it."""
-    cost = _on_this_core() if device_kind == "cpu" else ON_A_GPU_COMPILED if compiling_pays(run) else ON_A_GPU
-    return cost.seconds(run.shape, 1, run.planned_flops / run.n_steps)
+    flops = run.planned_flops / steps_of(run)
+    if not isinstance(run.shape, ModelShape):
+        return flops / _plain(device_kind).flops_per_second
+    if device_kind == "cpu":
+        return _on_this_core().seconds(run.shape, 1, flops)
+    return (ON_A_GPU_COMPILED if compiling_pays(run) else ON_A_GPU).seconds(run.shape, 1, flops)
+
+
+def steps_of(run: Planned) -> int:
+    """Optimizer steps; of a program of the user's own, whose steps nobody knows beforehand, tokens."""
+    if isinstance(run.shape, ModelShape) and run.n_steps:
+        return run.n_steps
+    return max(1, round(run.planned_flops / run.shape.flops_per_token))
 
 
 def compiling_pays(run: Planned) -> bool:
     """Whether a run trains long enough on a GPU for its blocks to be compiled."""
-    return ON_A_GPU.seconds(run.shape, run.n_steps, run.planned_flops) >= COMPILING_PAYS_SECONDS
+    assert isinstance(run.shape, ModelShape)
+    return ON_A_GPU.seconds(run.shape, run.n_steps or 0, run.planned_flops) >= COMPILING_PAYS_SECONDS
+
+
+def _plain(device_kind: str) -> StepCost:
+    return ON_A_CORE[""] if device_kind == "cpu" else ON_A_GPU
 
 
 @cache

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
+
+# Of a trial of a program of the user's own.
+NO_OPTIMIZER = ""
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,7 @@ class Measurement:
         device, device_kind: its name; `cpu` or `cuda`.
         host: where that was.
         n_at_once: trials at work on the machine at the time, this one included.
+        batch_tokens: of a step; 1 for a program of the user's own, whose steps are its tokens.
         optimizer: its kind.
         execution: how it was computed, as in job.json.
         n_steps: steps that were timed.
@@ -29,7 +33,7 @@ class Measurement:
     device_kind: str
     host: str
     n_at_once: int
-    shape: ModelShape
+    shape: Shape
     batch_tokens: int
     optimizer: str
     execution: Mapping[str, object]

@@ -19,7 +19,7 @@ from isoflop.plan.shapes import (
     ideal_depth,
     multiples,
 )
-from isoflop.shape import ModelShape
+from isoflop.shape import ModelShape, Shape
 
 # Widths and hidden sizes beyond those of sweeps, up to some 40T parameters: multiples that divide well over devices.
 WIDE_STEP, WIDEST = 512, 1 << 17
@@ -28,7 +28,7 @@ WIDE = range(WIDTHS[-1][1], WIDEST + 1, WIDE_STEP)
 WIDTHS_TRIED = 6
 
 
-def neighbours(rule: ShapeRule, n_params: float) -> tuple[ModelShape | None, ModelShape | None]:
+def neighbours(rule: ShapeRule, n_params: float) -> tuple[Shape | None, Shape | None]:
     """The shape of at most `n_params`, and the one of more, each nearest to it and to the rule's proportions.
 
     None on a side where nothing can be built.
@@ -37,19 +37,19 @@ def neighbours(rule: ShapeRule, n_params: float) -> tuple[ModelShape | None, Mod
     below = [shape for shape in shapes if shape.n_params(rule.count) <= n_params]
     above = [shape for shape in shapes if shape.n_params(rule.count) > n_params]
 
-    def off(shape: ModelShape) -> float:
+    def off(shape: Shape) -> float:
         return abs(math.log(shape.n_params(rule.count) / n_params)) + PROPORTION_WEIGHT * _off_proportions(rule, shape)
 
     return min(below, key=off, default=None), min(above, key=off, default=None)
 
 
-def _candidates(rule: ShapeRule, n_params: float) -> list[ModelShape]:
+def _candidates(rule: ShapeRule, n_params: float) -> list[Shape]:
     """The sweep's shapes near `n_params`, at least the next on either side; where they end, wider ones."""
     sizes, shapes = buildable(rule)
     low = bisect_left(sizes, n_params * (1 - NEAR))
     high = bisect_left(sizes, n_params * (1 + NEAR))
     found = list(shapes[max(0, low - 1) : high + 1])
-    return found if high < len(sizes) else [*found, *_wide(rule, n_params)]
+    return found if high < len(sizes) or rule.ladder else [*found, *_wide(rule, n_params)]
 
 
 def _wide(rule: ShapeRule, n_params: float) -> Iterator[ModelShape]:
@@ -70,7 +70,9 @@ def _shape(rule: ShapeRule, width: int, n_layers: int, d_ff: int) -> ModelShape:
     return ModelShape(n_layers, width, heads, head_dim, d_ff, rule.vocab_size, rule.model.context_length)
 
 
-def _off_proportions(rule: ShapeRule, shape: ModelShape) -> float:
-    """How far a shape is from the rule's proportions, in logarithms of MLP ratio and depth."""
+def _off_proportions(rule: ShapeRule, shape: Shape) -> float:
+    """How far a shape is from the rule's proportions, in logarithms of MLP ratio and depth; a ladder has none."""
+    if not isinstance(shape, ModelShape):
+        return 0.0
     ff = abs(math.log(shape.d_ff / shape.width / FF_RATIO))
     return ff + abs(math.log(shape.n_layers / ideal_depth(shape.width, rule.model.aspect_ratio)))

@@ -10,9 +10,9 @@ from enum import StrEnum
 from statistics import median
 from typing import Protocol
 
-from isoflop.plan.guess import Planned, guess_seconds, guess_step_seconds
+from isoflop.plan.guess import Planned, guess_seconds, guess_step_seconds, steps_of
 from isoflop.plan.measurement import Measurement
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
 
 # How often a run writes a checkpoint, and the share of its time that this may take (train/loop.py).
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 15.0, 0.01
@@ -22,7 +22,7 @@ class Timing(Protocol):
     """What is read of a finished run."""
 
     @property
-    def shape(self) -> ModelShape: ...  # noqa: D102
+    def shape(self) -> Shape: ...  # noqa: D102
 
     @property
     def n_steps(self) -> int: ...  # noqa: D102
@@ -66,8 +66,8 @@ class RunTime:
 class _Finished:
     """A finished run as one that is planned."""
 
-    shape: ModelShape
-    n_steps: int
+    shape: Shape
+    n_steps: int | None
     planned_flops: float
 
 
@@ -129,17 +129,17 @@ class Pace:
 
 
 def batch_tokens(run: Planned) -> int:
-    """Tokens of an optimizer step."""
-    return round(run.planned_flops / run.shape.flops_per_token / run.n_steps)
+    """Tokens of an optimizer step; 1 for a program of the user's own, see `steps_of`."""
+    return round(run.planned_flops / run.shape.flops_per_token / steps_of(run))
 
 
 def _keys(run: Planned) -> tuple[Hashable, ...]:
-    """What a run has in common with others, most telling first."""
-    return (run.shape, batch_tokens(run)), run.shape, None
+    """What a run has in common with others, most telling first; at last, that a program of the user's own trains it."""
+    return (run.shape, batch_tokens(run)), run.shape, not run.n_steps
 
 
 def _by_trial(run: Planned, trial: Measurement, basis: Basis) -> RunTime:
-    training = run.n_steps * trial.seconds_per_step
+    training = steps_of(run) * trial.seconds_per_step
     between = max(CHECKPOINT_SECONDS, trial.checkpoint_seconds / CHECKPOINT_SHARE)
     checkpoints = training // between * trial.checkpoint_seconds
     return RunTime(training + trial.eval_seconds, trial.beside_seconds + checkpoints, basis)
@@ -157,7 +157,7 @@ class _Between:
         """What a trial of the run would have found."""
         per_token = run.shape.flops_per_token
         step = guess_step_seconds(run, self._kind)
-        at = math.log(run.planned_flops / run.n_steps)
+        at = math.log(run.planned_flops / steps_of(run))
         read = self._reader(at)
         nearest = self._trials[min(bisect.bisect(self._at, at), len(self._at) - 1)]
         return replace(

@@ -29,7 +29,7 @@ def published_rate(n_non_embedding: float, n_tokens: float) -> float:
 
 def beyond_findings(spec: RecipeSpec, cells: Sequence[Cell]) -> Iterator[Finding]:
     """Runs that the default rule of batch and rate was never compared for, and runs of very many steps."""
-    trained = [cell for cell in cells if cell.run.trainer != "simulated"]
+    trained = [cell for cell in cells if cell.run.trainer == "builtin"]
     far = [cell for cell in trained if math.log10(cell.budget_flops / DEFAULT_TUNED_FLOPS) > FAR_DECADES]
     if far and _is_default_rule(spec):
         yield _beyond(spec, far)
@@ -54,7 +54,7 @@ def _is_default_rule(spec: RecipeSpec) -> bool:
 
 def _beyond(spec: RecipeSpec, far: Sequence[Cell]) -> Finding:
     budgets = sorted({cell.budget_flops for cell in far})
-    at_largest = [cell.run for cell in far if cell.budget_flops == budgets[-1]]
+    at_largest = [cell.run for cell in far if cell.budget_flops == budgets[-1] and isinstance(cell.run, RunSpec)]
     decades = math.log10(budgets[-1] / DEFAULT_TUNED_FLOPS)
     batches = _span(at_largest, lambda run: run.batch_tokens)
     theirs = _span(at_largest, lambda run: published_batch_tokens(run.n_tokens))

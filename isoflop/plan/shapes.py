@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, product, takewhile
 
-from isoflop.shape import ModelShape, ParamCount
-from isoflop.spec import ModelSpec
+from isoflop.shape import LadderModel, ModelShape, ParamCount, Shape
+from isoflop.spec import ModelSpec, SweepSpec
 
 # Widths that are offered: (first, last, step).
 WIDTHS = (
@@ -35,14 +35,30 @@ NEAR = 0.05
 
 @dataclass(frozen=True)
 class ShapeRule:
-    """What all shapes of a sweep share: the model section, the vocabulary and which parameters N counts."""
+    """What all shapes of a sweep share: the model section, the vocabulary and which parameters N counts.
+
+    Attributes:
+        ladder: the models there are, by ascending N, in place of all that follows; empty for shapes of our decoder.
+    """
 
     model: ModelSpec
     vocab_size: int
     count: ParamCount
+    ladder: tuple[LadderModel, ...] = ()
 
 
-def nearest_shape(rule: ShapeRule, n_params: float) -> ModelShape:
+def shape_rule(spec: SweepSpec, vocab_size: int) -> ShapeRule:
+    """The rule of a sweep whose models have that vocabulary."""
+    ladder = tuple(entry.model for entry in spec.ladder if entry.model is not None)
+    return ShapeRule(spec.model, vocab_size, spec.fit.params, ladder)
+
+
+def rule_with(spec: SweepSpec, shape: Shape) -> ShapeRule:
+    """The rule of a sweep, with the vocabulary of one of its models."""
+    return shape_rule(spec, shape.vocab_size if isinstance(shape, ModelShape) else 0)
+
+
+def nearest_shape(rule: ShapeRule, n_params: float) -> Shape:
     """The buildable shape whose N is nearest `n_params`, of proportions nearest the rule's."""
     sizes, shapes = buildable(rule)
     low = bisect_left(sizes, n_params * (1 - NEAR))
@@ -57,14 +73,16 @@ def nearest_shape(rule: ShapeRule, n_params: float) -> ModelShape:
 def _off_proportions(rule: ShapeRule) -> tuple[float, ...]:
     """How far every buildable shape is from the proportions of the rule, in logarithms of MLP ratio and depth."""
 
-    def off(shape: ModelShape) -> float:
+    def off(shape: Shape) -> float:
+        if not isinstance(shape, ModelShape):
+            return 0.0
         ff = abs(math.log(shape.d_ff / shape.width / FF_RATIO))
         return ff + abs(math.log(shape.n_layers / ideal_depth(shape.width, rule.model.aspect_ratio)))
 
     return tuple(off(shape) for shape in buildable(rule)[1])
 
 
-def balanced_shape(rule: ShapeRule, budget_flops: float, tokens_per_param: float) -> ModelShape:
+def balanced_shape(rule: ShapeRule, budget_flops: float, tokens_per_param: float) -> Shape:
     """The shape for which `budget_flops` buys `tokens_per_param` tokens per parameter."""
     _, shapes = buildable(rule)
     logs, places = _by_flops(rule)
@@ -90,9 +108,9 @@ def _by_flops(rule: ShapeRule) -> tuple[tuple[float, ...], tuple[int, ...]]:
 
 
 @lru_cache(maxsize=8)
-def buildable(rule: ShapeRule) -> tuple[tuple[int, ...], tuple[ModelShape, ...]]:
+def buildable(rule: ShapeRule) -> tuple[tuple[int, ...], tuple[Shape, ...]]:
     """Every buildable shape, and its N, both in ascending order of N."""
-    shapes = sorted(_shapes(rule), key=lambda shape: shape.n_params(rule.count))
+    shapes: list[Shape] = sorted(rule.ladder or _shapes(rule), key=lambda shape: shape.n_params(rule.count))
     return tuple(shape.n_params(rule.count) for shape in shapes), tuple(shapes)
 
 

@@ -6,8 +6,8 @@ from enum import StrEnum
 from functools import cached_property
 
 from isoflop.finding import Finding
-from isoflop.run_spec import RunSpec
-from isoflop.shape import ModelShape
+from isoflop.run_spec import AnyRun
+from isoflop.shape import Shape
 
 
 class Role(StrEnum):
@@ -31,7 +31,7 @@ class Cell:
 
     role: Role
     budget_flops: float
-    run: RunSpec
+    run: AnyRun
     epochs: float
 
 
@@ -48,7 +48,7 @@ class Extra:
     """
 
     budget_flops: float
-    shape: ModelShape
+    shape: Shape
     seed: int
     role: Role = Role.SUGGESTED
     run_id: str | None = None
@@ -76,7 +76,7 @@ class DroppedCell:
     """
 
     budget_flops: float
-    shape: ModelShape
+    shape: Shape
     reason: str
     limit: Limit = Limit.OTHER
 
@@ -91,7 +91,7 @@ class Plan:
     findings: tuple[Finding, ...]
 
     @cached_property
-    def runs(self) -> Mapping[str, RunSpec]:
+    def runs(self) -> Mapping[str, AnyRun]:
         """The distinct runs by id."""
         return {cell.run.run_id: cell.run for cell in self.cells}
 

@@ -2,7 +2,18 @@
 
 from isoflop.rundir.claim import Claim, own_claim
 from isoflop.rundir.exit_codes import ExitCode
-from isoflop.rundir.job_file import Assignment, DeviceKind, Execution, JobFile
+from isoflop.rundir.job_file import Assignment, DeviceKind, Execution, JobFile, ProgramExecution, ProgramPlace
 from isoflop.rundir.run_dir import RunDir
 
-__all__ = ["Assignment", "Claim", "DeviceKind", "Execution", "ExitCode", "JobFile", "RunDir", "own_claim"]
+__all__ = [
+    "Assignment",
+    "Claim",
+    "DeviceKind",
+    "Execution",
+    "ExitCode",
+    "JobFile",
+    "ProgramExecution",
+    "ProgramPlace",
+    "RunDir",
+    "own_claim",
+]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from isoflop.run_spec import Job, RunSpec
+from isoflop.run_spec import AnyRun, Job
 from isoflop.step_library import Instructions
 
 DeviceKind = Literal["cpu", "cuda"]
@@ -45,14 +45,23 @@ class Execution(BaseModel):
         return self.model_copy(update=halves)
 
 
+class ProgramExecution(BaseModel):
+    """What isoflop decides of how a program of the user's own computes; the rest is the program's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device_kind: DeviceKind
+    world_size: int = Field(1, ge=1, description="GPUs, or CPU cores, that the program is given")
+
+
 class JobFile(BaseModel):
     """Content of job.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
-    runs: tuple[RunSpec, ...] = Field(min_length=1)
-    execution: Execution
+    runs: tuple[AnyRun, ...] = Field(min_length=1)
+    execution: Execution | ProgramExecution
 
     @property
     def job(self) -> Job:
@@ -72,8 +81,10 @@ class Assignment:
         compiled: folder of what torch's compiler writes.
         coordinator_pid: process that the worker must not outlive.
         visible_device: value of CUDA_VISIBLE_DEVICES, a device per process of the run; "" hides every GPU.
+        device_name: what the engine calls the device.
         git_commit, git_dirty: state of the sweep's source tree, None outside a repository.
         probes: whether a trained model is asked the built-in probes.
+        program: of a sweep that a program of the user's own trains.
     """
 
     job_dir: Path
@@ -85,4 +96,21 @@ class Assignment:
     visible_device: str
     git_commit: str | None
     git_dirty: bool | None
+    device_name: str = ""
     probes: bool = False
+    program: "ProgramPlace | None" = None
+
+
+@dataclass(frozen=True)
+class ProgramPlace:
+    """Where and how long a program of the user's own may work.
+
+    Attributes:
+        folder: it starts there.
+        seconds: after these it is stopped; None = never.
+        grace_seconds: after these it is killed, once it was asked to stop.
+    """
+
+    folder: Path
+    seconds: float | None
+    grace_seconds: float

@@ -3,6 +3,7 @@
     <artifacts>/peaks/            the devices' measured rates
     <artifacts>/compiled/         what torch's compiler made for GPUs
     <artifacts>/measuring/        what `isoflop plan --measure` writes while it measures, under a lock
+    <artifacts>/sizes/            what probes of ladders printed
     <artifacts>/again/            runs that are trained once more, each as below, until their weights are had
     <artifacts>/<job_id>/
         job.json                  the job's RunSpecs and its `execution`
@@ -10,10 +11,13 @@
         .lock                     held (flock) by whoever writes here; freed by the system at death
         heartbeat                 the step last reached; its age says whether the trainer lives
         events.jsonl              progress, append-only
-        checkpoint/               <run_id>.safetensors to resume from, <run_id>.weights.safetensors to keep
+        checkpoint/               <run_id>.safetensors to resume from, <run_id>.weights.safetensors to keep; <run_id>/
+                                  is a program's own
         result-<run_id>.json      the outcome of one run
         keep                      there where a person had the run trained again: its weights are not freed
         attempt-K/log.txt         what attempt K printed
+        attempt-K/result.json     what a program of the user's own says it came to
+        attempt-K/process.json    that program's process
 
 Everything but the append-only events is written to a temporary name and renamed into place.
 """
@@ -71,6 +75,11 @@ def peaks_dir(artifacts: Path) -> Path:
 def compiled_dir(artifacts: Path) -> Path:
     """Where torch's compiler keeps what it makes."""
     return artifacts / "compiled"
+
+
+def sizes_dir(artifacts: Path) -> Path:
+    """Where what probes of ladders printed is remembered."""
+    return artifacts / "sizes"
 
 
 def again_dir(artifacts: Path) -> Path:
@@ -147,6 +156,15 @@ class JobPaths:
         """Where a completed run's weights lie."""
         return weights_path(self.checkpoint_dir, run_id)
 
+    def program_dir(self, run_id: str) -> Path:
+        """Where a program of the user's own keeps what it goes on from, and its weights."""
+        return self.checkpoint_dir / run_id
+
+    def keeps_state(self, run_id: str) -> bool:
+        """Whether there is something that a later attempt can go on from."""
+        program = self.program_dir(run_id)
+        return self.checkpoint_path(run_id).exists() or (program.is_dir() and any(program.iterdir()))
+
     def result_path(self, run_id: str) -> Path:
         """The outcome of a run of this job."""
         return self.path / f"result-{run_id}.json"
@@ -154,6 +172,14 @@ class JobPaths:
     def attempt_dir(self, attempt: int) -> Path:
         """Files of one attempt."""
         return self.path / f"attempt-{attempt}"
+
+    def program_result_path(self, attempt: int) -> Path:
+        """What a program of the user's own says its attempt came to."""
+        return self.attempt_dir(attempt) / "result.json"
+
+    def program_process_path(self, attempt: int) -> Path:
+        """Which process the attempt started, so that a later one can end it where it outlived its worker."""
+        return self.attempt_dir(attempt) / "process.json"
 
     def log_path(self, attempt: int) -> Path:
         """What the attempt printed."""

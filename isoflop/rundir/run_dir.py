@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,9 @@ class RunDir(JobPaths):
         """Delete the states to resume from; weights of completed runs stay."""
         for state in checkpoints_in(self.checkpoint_dir):
             state.unlink()
+        for program in self.checkpoint_dir.glob("*/"):
+            if not program.is_symlink():
+                shutil.rmtree(program)
 
     def set_result_aside(self, run_id: str) -> None:
         """Move an outcome into its attempt's folder, so that the run can be tried again."""

@@ -9,7 +9,7 @@ from isoflop.counting import FlopCount, flops_per_token
 from isoflop.errors import IsoflopError
 from isoflop.fit import Columns, Question, fit_exponents
 from isoflop.fit.intervals import Interval
-from isoflop.shape import ParamCount
+from isoflop.shape import ModelShape, ParamCount
 from isoflop.sources.findings.mixtures import MIXED_PARAM_COUNTS
 from isoflop.sources.source import PARAM_COUNTS, Pool, Row, Source
 
@@ -49,9 +49,8 @@ def under_convention(source: Source | Pool, params: ParamCount | None, flops: Fl
         return source
     if not has_shapes(source):
         raise IsoflopError(
-            "--params and --flops need the shapes of the models, which a table does not have.",
-            hint="Write n_params and budget_flops of the table as you want them counted; sweeps of isoflop keep every "
-            "count.",
+            "--params and --flops need the shapes of the models, which a table or a ladder does not have.",
+            hint="Write n_params and budget_flops as you want them counted; runs that isoflop trains have every count.",
         )
     counted: dict[float, list[tuple[Row, float]]] = {}
     for row, cell, own in source.runs:
@@ -86,8 +85,9 @@ def convention_matrix(source: Source | Pool, level: float, window: float | None 
 
 
 def has_shapes(source: Source | Pool) -> bool:
-    """Whether every row is a run whose shape is known."""
-    return len(source.sweeps) == len(source.each)
+    """Whether every row is a run whose shape is known: our decoder's, of which everything can be counted."""
+    ours = all(row.cell is not None and isinstance(row.cell.shape, ModelShape) for row in source.rows)
+    return ours and len(source.sweeps) == len(source.each)
 
 
 def _fit(

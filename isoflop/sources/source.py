@@ -13,7 +13,7 @@ import numpy as np
 from isoflop.counting import Convention, FlopCount, flops_per_token
 from isoflop.finding import Finding
 from isoflop.result import CurvePoint
-from isoflop.shape import ParamCount
+from isoflop.shape import ModelShape, ParamCount
 from isoflop.sources.columns.header import TableColumns
 from isoflop.sources.columns.loss_scale import PLAIN, LossScale
 from isoflop.sources.measure import IN_NATS, Measure
@@ -138,7 +138,7 @@ class _Rows(ABC):
     def runs(self) -> Iterator[tuple[Row, RunCell, ParamCount]]:
         """The rows of sweeps, source by source and as their source has them, with how N is counted here."""
         for part in self.sweeps:
-            count = self.param_count if self.param_count in PARAM_COUNTS else part.param_count
+            count = self.param_count if self.param_count in PARAM_COUNTS else part.spec.fit.params
             yield from ((row, row.cell, count) for row in part.rows if row.cell)
 
     @property
@@ -207,7 +207,7 @@ class SweepSource(Source):
     """
 
     origin: Origin = Origin.SWEEP
-    param_count: ParamCount
+    param_count: Convention
     spec: SweepSpec
     corpus_fingerprint: str
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
@@ -220,10 +220,16 @@ class SweepSource(Source):
         """What its losses are, as they are fitted."""
         return self.measure.scale
 
+    def n_params(self, cell: RunCell) -> float:
+        """N of one of its runs, as it counts; of models that a ladder counts, as that says."""
+        count = self.param_count if self.param_count in PARAM_COUNTS else self.spec.fit.params
+        return float(cell.shape.n_params(count))
+
     @property
     def vocab_size(self) -> int | None:
         """Rows of the embedding of every fitted model; the sweep file may have come to say something else."""
-        return next((row.cell.shape.vocab_size for row in self.rows if row.cell is not None), None)
+        shape = next((row.cell.shape for row in self.rows if row.cell is not None), None)
+        return shape.vocab_size if isinstance(shape, ModelShape) else None
 
 
 @dataclass(frozen=True, kw_only=True)

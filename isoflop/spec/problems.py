@@ -118,6 +118,8 @@ def _section_of(section: type[BaseModel], name: str) -> type[BaseModel] | None:
     annotation: Any = field.annotation if field is not None else None
     if get_origin(annotation) is tuple:
         annotation = get_args(annotation)[0]
+    for part in get_args(annotation):  # a table that may be left out
+        annotation = part if isinstance(part, type) and issubclass(part, BaseModel) else annotation
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 

@@ -1,5 +1,6 @@
 """SweepSpec: the question a sweep asks, read from a TOML file. Parse once, use the type."""
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -10,8 +11,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from isoflop.run_spec import Trainer
 from isoflop.shape import ParamCount
+from isoflop.spec.command_spec import CommandSpec, LadderEntry, known_placeholders, ladder_problem, placeholders_in
 from isoflop.spec.corpus_spec import LATER_CORPUS_KEYS, CorpusSpec, TokenizerSpec
 from isoflop.spec.grid_spec import GridSpec, ModelSpec
+from isoflop.spec.ladder_file import read_ladder
 from isoflop.spec.problems import first_problem
 from isoflop.spec.recipe_spec import RecipeSpec
 from isoflop.spec.section import Budget, Section, at_default
@@ -27,6 +30,10 @@ _LATER_KEYS: Mapping[str, tuple[str, ...]] = {
     "evaluation": ("probes",),
     "run": ("devices_per_run",),
 }
+
+
+# Likewise of whole tables.
+_LATER_PARTS = ("command", "ladder")
 
 
 class EvaluationSpec(Section):
@@ -66,7 +73,8 @@ class SweepSpec(Section):
     budgets: tuple[Budget, ...] = Field(min_length=1)
     """Training FLOPs per run, each an IsoFLOP profile, such as budgets = [1e11, 3e11, 1e12]."""
     trainer: Trainer = "builtin"
-    """`builtin` trains; `simulated` draws losses from a known surface and is labelled so everywhere."""
+    """`builtin` trains; `command` has a program of your own train (docs/own-trainer.md); `simulated` draws losses from
+    a known surface and is labelled so everywhere."""
     grid: GridSpec = GridSpec()
     model: ModelSpec = ModelSpec()
     corpus: CorpusSpec = CorpusSpec()
@@ -75,6 +83,9 @@ class SweepSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     run: RunPolicy = RunPolicy()
     fit: FitSpec = FitSpec()
+    command: CommandSpec | None = None
+    ladder: tuple[LadderEntry, ...] = ()
+    """Sizes that the program of [command] can train, [[ladder]] tables or the name of a TOML or CSV file of them."""
 
     @field_validator("budgets")
     @classmethod
@@ -101,9 +112,72 @@ class SweepSpec(Section):
             raise ValueError('evaluation.probes ask about text, and corpus.source = "tokens" has none: leave them out')
         return self
 
+    @model_validator(mode="after")
+    def _a_command_and_what_belongs_to_it(self) -> "SweepSpec":
+        if self.trainer != "command":
+            if self.command is not None or self.ladder:
+                key = "[command]" if self.command is not None else "[[ladder]]"
+                raise ValueError(f'{key} belongs to trainer = "command", and this one is "{self.trainer}"')
+            return self
+        if self.command is None:
+            raise ValueError('trainer = "command" needs a table [command] with argv')
+        self._refuse_what_a_command_ignores()
+        problem = ladder_problem(self.ladder, probed=self.command.probe is not None) if self.ladder else None
+        if problem is not None:
+            raise ValueError(f"ladder: {problem}")
+        if self.fit.params != "total" and any(entry.model and not entry.model.is_grouped for entry in self.ladder):
+            raise ValueError(
+                f'fit.params = "{self.fit.params}" needs the groups n_params_... in every entry of the ladder'
+            )
+        known = known_placeholders(self.ladder)
+        own = self.ladder[0].arguments if self.ladder else {}
+        asked = [(name, known) for name in sorted(self.command.placeholders)]
+        asked += [(name, tuple(own)) for name in placeholders_in(self.command.probe or ())]
+        for name, names in asked:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+                hint = f"did you mean {{{near[0]}}}?" if near else f"known: {', '.join(names)}"
+                raise ValueError(f"command: there is no placeholder {{{name}}}; {hint}")
+        return self
+
+    def _refuse_what_a_command_ignores(self) -> None:
+        """Nothing, where every key has a meaning for a program that reads its own text by its own recipe.
+
+        Raises:
+            ValueError: a key says nothing.
+        """
+        corpus = self.corpus.model_copy(update={"tokens": None})
+        recipe = self.recipe.model_copy(update={"max_epochs": RecipeSpec().max_epochs})
+        idle = [
+            *(["[corpus] but for tokens"] if corpus != CorpusSpec() else []),
+            *(["[recipe] but for max_epochs"] if recipe != RecipeSpec() else []),
+            *(["[evaluation]"] if self.evaluation != EvaluationSpec() else []),
+            *(["run.devices_per_run (command.devices_per_run has)"] if self.run.devices_per_run != 1 else []),
+            *(["[model]"] if self.ladder and self.model != ModelSpec() else []),
+            *(["[tokenizer]"] if self.ladder and self.tokenizer != TokenizerSpec() else []),
+            *(
+                ["command.probe without a [[ladder]]"]
+                if not self.ladder and self.command and self.command.probe
+                else []
+            ),
+        ]
+        if idle:
+            raise ValueError(f'trainer = "command" has no use for {idle[0]}: the program decides')
+
+    @property
+    def devices_per_run(self) -> int:
+        """GPUs, or CPU cores, that train one run together."""
+        if self.trainer == "simulated":
+            return 1
+        return self.run.devices_per_run if self.command is None else self.command.devices_per_run
+
     def to_json(self) -> str:
         """The sweep as a database keeps it. Keys that came later are left out where they say "as before"."""
-        return self.model_dump_json(exclude={part: self._unsaid(part) for part in _LATER_KEYS})
+        unsaid: dict[str, Any] = {part: self._unsaid(part) for part in _LATER_KEYS}
+        return self.model_dump_json(exclude={**unsaid, **dict.fromkeys(filter(self._is_unsaid, _LATER_PARTS), True)})
+
+    def _is_unsaid(self, part: str) -> bool:
+        return bool(getattr(self, part) == type(self).model_fields[part].default)
 
     def _unsaid(self, part: str) -> set[str]:
         section: Section = getattr(self, part)
@@ -112,7 +186,16 @@ class SweepSpec(Section):
     def asks_the_same_as(self, other: "SweepSpec") -> bool:
         """Whether both ask for the same runs and read them alike; how runs are looked after and probed may differ."""
         evaluation = self.evaluation.model_copy(update={"probes": other.evaluation.probes})
-        return self.model_copy(update={"run": other.run, "evaluation": evaluation}) == other
+        return self._as_written().model_copy(update={"run": other.run, "evaluation": evaluation}) == other._as_written()
+
+    def _as_written(self) -> "SweepSpec":
+        """The sweep without what isoflop found out about the program."""
+        if self.command is None:
+            return self
+        update: dict[str, object] = {"command": self.command.model_copy(update={"code_hash": ""})}
+        if self.command.probe is not None:
+            update["ladder"] = tuple(LadderEntry(**entry.arguments) for entry in self.ladder)
+        return self.model_copy(update=update)
 
     @property
     def spec_hash(self) -> str:
@@ -127,7 +210,10 @@ def load_spec(path: Path) -> SweepSpec:
     Raises:
         IsoflopError: missing, unreadable or malformed file; unknown key; impossible value.
     """
-    return parse_spec(read_toml(path), source=str(path))
+    content = dict(read_toml(path))
+    if isinstance(content.get("ladder"), str):
+        content["ladder"] = read_ladder(path.parent / content["ladder"])
+    return parse_spec(content, source=str(path))
 
 
 def parse_spec(content: Mapping[str, Any], *, source: str) -> SweepSpec:

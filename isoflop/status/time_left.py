@@ -70,7 +70,7 @@ def time_left(
 
 def done(cell: RunCell, work: Work | None) -> float:
     """Share of a pending run that need not be done again, by steps."""
-    return share_done(cell.n_steps, work)
+    return share_done(cell.n_tokens, work)
 
 
 def _has(work: Work | None, activity: Activity) -> bool:

@@ -50,12 +50,12 @@ class Work:
     log_path: Path
 
 
-def share_done(n_steps: int | None, work: Work | None) -> float:
-    """Share of a run without a result that need not be done again, by steps."""
-    if work is None or work.reported is None or not n_steps:
+def share_done(n_tokens: int | None, work: Work | None) -> float:
+    """Share of a run without a result that need not be done again, by tokens."""
+    if work is None or work.reported is None or not n_tokens:
         return 0.0
     kept = work.activity is Activity.RUNNING or work.resumable
-    return min(1.0, work.reported.step / n_steps) if kept else 0.0
+    return min(1.0, work.reported.n_tokens / n_tokens) if kept else 0.0
 
 
 def read_work(run_dir: RunDir, run_id: str, *, host: str, silent_seconds: float) -> Work | None:
@@ -80,7 +80,7 @@ def read_work(run_dir: RunDir, run_id: str, *, host: str, silent_seconds: float)
         reported=latest_report(run_dir, run_id, this_attempt=running),
         heartbeat_seconds=age,
         device_kind=job.execution.device_kind if job else None,
-        resumable=run_dir.checkpoint_path(run_id).exists(),
+        resumable=run_dir.keeps_state(run_id),
         log_path=run_dir.log_path(claim.attempt),
     )
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from isoflop.plan.types import Role
 from isoflop.result import Metric, RunResult, Status
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
 from isoflop.units import format_count, format_flops
 
 # Plans are made of whole steps and trainers count the steps they take: any real difference is a trainer's mistake.
@@ -131,7 +131,7 @@ class _Place(_Record):
 
     sweep: str
     budget_flops: float
-    shape: ModelShape
+    shape: Shape
 
     @property
     def n_params_total(self) -> int:
@@ -160,7 +160,7 @@ class RunCell(_Place):
         role: why the sweep asks for it.
         run_id: hash of the run's content.
         n_tokens: planned training tokens, D.
-        n_steps: planned optimizer steps.
+        n_steps: planned optimizer steps; None where a program of its own decides, as of the next two.
         planned_flops: training FLOPs of the run as planned, C.
         epochs: passes over the training corpus.
         batch_tokens: tokens per optimizer step.
@@ -176,11 +176,11 @@ class RunCell(_Place):
     role: Role
     run_id: str
     n_tokens: int
-    n_steps: int
+    n_steps: int | None
     planned_flops: float
     epochs: float
-    batch_tokens: int
-    learning_rate: float
+    batch_tokens: int | None
+    learning_rate: float | None
     seed: int
     log_path: str | None
     n_attempts: int

@@ -12,15 +12,15 @@ from typing import Any
 from isoflop.plan.measurement import Measurement
 from isoflop.plan.types import Cell, DroppedCell, Role
 from isoflop.result import Metric, RunResult, Status
-from isoflop.run_spec import RunSpec
-from isoflop.shape import ModelShape
+from isoflop.run_spec import AnyRun, RunSpec
+from isoflop.shape import LadderModel, ModelShape, Shape
 from isoflop.store.cell import BrokenResult, CompletedResult, EmptyCell, RunCell, SweepCell, cell_result
 from isoflop.store.known_runs import KnownRun
 
 Row = dict[str, Any]
 
 
-def run_row(run: RunSpec) -> Row:
+def run_row(run: AnyRun) -> Row:
     """The row of `runs` for a run planned now."""
     shape = run.shape
     return {
@@ -37,17 +37,29 @@ def run_row(run: RunSpec) -> Row:
         "n_params_non_embedding": shape.n_params_non_embedding,
         "n_params_matmul": shape.n_params_matmul,
         "n_tokens": run.n_tokens,
-        "n_steps": run.n_steps,
-        "batch_tokens": run.batch_tokens,
+        "n_steps": None,
+        "batch_tokens": None,
+        "learning_rate": None,
+        "warmup_steps": None,
+        "cooldown_steps": None,
+        **(_recipe(run) if isinstance(run, RunSpec) else {}),
         "flops_per_token": shape.flops_per_token,
         "planned_flops": run.planned_flops,
-        "learning_rate": run.optimizer.learning_rate,
-        "warmup_steps": run.schedule.warmup_steps,
-        "cooldown_steps": run.schedule.cooldown_steps,
         "seed": run.seed,
         "corpus_fingerprint": run.corpus_fingerprint,
         "tokenizer": run.tokenizer,
         "created_at": utc_now(),
+    }
+
+
+def _recipe(run: RunSpec) -> Row:
+    """What isoflop decides about a run, and a program of the user's own decides by itself."""
+    return {
+        "n_steps": run.n_steps,
+        "batch_tokens": run.batch_tokens,
+        "learning_rate": run.optimizer.learning_rate,
+        "warmup_steps": run.schedule.warmup_steps,
+        "cooldown_steps": run.schedule.cooldown_steps,
     }
 
 
@@ -104,7 +116,7 @@ def stored_measurement(row: Row) -> Measurement:
     return Measurement(**{**known, "shape": parse_shape(row["shape"]), "execution": execution})
 
 
-def sweep_cell(row: Row, shape: ModelShape) -> SweepCell:
+def sweep_cell(row: Row, shape: Shape) -> SweepCell:
     """The cell that a joined row of `cells`, `runs` and `results` describes."""
     if row["run_id"] is None:
         return EmptyCell.of({**row, "shape": shape})
@@ -137,14 +149,15 @@ def _parse_execution(text: str) -> Mapping[str, object]:
     return MappingProxyType(content if isinstance(content, dict) else {})
 
 
-def shape_text(shape: ModelShape) -> str:
+def shape_text(shape: Shape) -> str:
     """The shape as JSON."""
     return json.dumps(shape.as_dict())
 
 
-def parse_shape(text: str) -> ModelShape:
+def parse_shape(text: str) -> Shape:
     """The shape that its JSON describes."""
-    return ModelShape(**json.loads(text))
+    content = json.loads(text)
+    return LadderModel(**content) if "arguments" in content else ModelShape(**content)
 
 
 def finite(row: Row) -> Row:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from sqlite_utils import Database
 
 from isoflop.errors import IsoflopError
-from isoflop.run_spec import RunSpec
+from isoflop.run_spec import AnyRun, parse_run
 from isoflop.store.migrations import migrations
 from isoflop.store.queries import (
     ALTERED_RUN,
@@ -148,14 +148,14 @@ def as_written(path: Path, what: str) -> Iterator[None]:
         raise damaged(path, f"{what} cannot be read ({_first_line(error)})") from error
 
 
-def checked_run(run_id: str, spec_json: str, path: Path) -> RunSpec:
+def checked_run(run_id: str, spec_json: str, path: Path) -> AnyRun:
     """The run that `spec_json` describes, whose id is `run_id`.
 
     Raises:
         IsoflopError: it describes none, or another.
     """
     with as_written(path, f"run {run_id}"):
-        run = RunSpec.model_validate_json(spec_json)
+        run = parse_run(spec_json)
     if run.run_id != run_id:
         raise damaged(path, f"run {run_id} is described as another, {run.run_id}")
     return run

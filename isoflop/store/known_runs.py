@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from isoflop.result import Status
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
 
 
 @dataclass(frozen=True)
@@ -12,13 +12,13 @@ class Timing:
 
     Attributes:
         shape: the model.
-        n_steps: optimizer steps taken.
+        n_steps: optimizer steps taken; 0 of a program of the user's own, as planned.
         achieved_flops: training FLOPs by the trainer's own counters.
         seconds: training and evaluation, process start excluded.
         device: name of the device.
     """
 
-    shape: ModelShape
+    shape: Shape
     n_steps: int
     achieved_flops: float
     seconds: float

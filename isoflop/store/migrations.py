@@ -210,6 +210,31 @@ def m0004_metrics(db: Database) -> None:
     db.execute(_METRICS)
 
 
+# What isoflop knows of a run that a program of the user's own trains only where the user says so.
+_OF_OUR_TRAINER = (
+    "n_params_embedding", "n_params_attention", "n_params_mlp", "n_params_norm", "n_params_head",
+    "n_params_non_embedding", "n_params_matmul", "n_steps", "batch_tokens", "learning_rate", "warmup_steps",
+    "cooldown_steps",
+)  # fmt: skip
+
+
+def m0005_runs_of_programs(db: Database) -> None:
+    """Runs that a program of the user's own trains: what isoflop does not decide about them may be null.
+
+    Taking `not null` away changes no row, so the text of the table is changed where it stands (sqlite.org,
+    lang_altertable.html, "Making Other Kinds Of Table Schema Changes").
+    """
+    ((schema,),) = db.execute("select sql from sqlite_schema where name = 'runs'").fetchall()
+    for column in _OF_OUR_TRAINER:
+        for kind in ("integer", "real"):
+            schema = schema.replace(f"    {column} {kind} not null", f"    {column} {kind}")
+    ((version,),) = db.execute("pragma schema_version").fetchall()
+    db.execute("pragma writable_schema = on")
+    db.execute("update sqlite_schema set sql = ? where name = 'runs' and type = 'table'", [schema])
+    db.execute(f"pragma schema_version = {version + 1}")
+    db.execute("pragma writable_schema = reset")
+
+
 # What steps of shapes took before runs of them were trained. Only ever inserted: the latest of equal ones counts.
 _MEASUREMENTS = """
 create table measurements (
@@ -235,12 +260,19 @@ create table measurements (
 """
 
 
-def m0005_measurements(db: Database) -> None:
+def m0006_measurements(db: Database) -> None:
     """What steps of shapes took on a device before the sweep."""
     db.execute(_MEASUREMENTS)
 
 
-ORDERED = (m0001_sweeps_runs_and_results, m0002_utilisation, m0003_predictions, m0004_metrics, m0005_measurements)
+ORDERED = (
+    m0001_sweeps_runs_and_results,
+    m0002_utilisation,
+    m0003_predictions,
+    m0004_metrics,
+    m0005_runs_of_programs,
+    m0006_measurements,
+)
 
 migrations = Migrations("isoflop")
 for _migration in ORDERED:

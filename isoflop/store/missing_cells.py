@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from isoflop.plan.grid import budget_grids
-from isoflop.plan.shapes import ShapeRule
+from isoflop.plan.shapes import rule_with
 from isoflop.plan.types import Role
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
 from isoflop.store.cell import EmptyCell, SweepCell, run_cells
 from isoflop.store.damage import damaged
@@ -25,8 +25,8 @@ class _Budget:
         n_dropped: sizes that the plan dropped.
     """
 
-    seeds: Counter[ModelShape] = field(default_factory=Counter)
-    replicates: Counter[ModelShape] = field(default_factory=Counter)
+    seeds: Counter[Shape] = field(default_factory=Counter)
+    replicates: Counter[Shape] = field(default_factory=Counter)
     n_dropped: int = 0
 
     @property
@@ -35,7 +35,7 @@ class _Budget:
         return len(self.seeds) + self.n_dropped
 
     @property
-    def shapes(self) -> set[ModelShape]:
+    def shapes(self) -> set[Shape]:
         """Those that are trained."""
         return {*self.seeds, *self.replicates}
 
@@ -59,7 +59,7 @@ def refuse_missing_cells(spec: SweepSpec, cells: Sequence[SweepCell], path: Path
     # Sizes that come to the same shape are one: fewer than were asked for may be all. Windows of a lattice differ.
     if not suspects and spec.grid.lattice is not True:
         return
-    rule = ShapeRule(spec.model, cells[0].shape.vocab_size, spec.fit.params)
+    rule = rule_with(spec, cells[0].shape)
     grids = {grid.budget_flops: grid for grid in budget_grids(spec, rule)}
     if any(not budget.shapes <= set(grids[flops].shapes) for flops, budget in budgets.items()):
         return

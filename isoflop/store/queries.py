@@ -36,7 +36,8 @@ group by cells.run_id order by min(cells.id)
 """
 
 TIMINGS = """
-select runs.shape, results.n_steps, results.achieved_flops, results.seconds, results.device
+select runs.shape, case runs.trainer when 'command' then 0 else results.n_steps end as n_steps,
+    results.achieved_flops, results.seconds, results.device
 from results join runs on runs.run_id = results.run_id
 where results.status = 'completed' and not results.simulated
 order by results.recorded_at desc, results.rowid desc limit ?
@@ -78,11 +79,13 @@ select run_id from runs where case when json_valid(spec_json) and json_valid(sha
     json_extract(spec_json, '$.trainer') is not trainer
     or json_extract(spec_json, '$.shape') is not json(shape)
     or json_extract(spec_json, '$.n_steps') is not n_steps
-    or json_extract(spec_json, '$.batch_sequences') * json_extract(spec_json, '$.shape.context_length')
-        is not batch_tokens
-    or n_steps * batch_tokens is not n_tokens
     or coalesce(abs(planned_flops / n_tokens / flops_per_token - 1) > 1e-9, true)
-    or coalesce(abs(json_extract(spec_json, '$.optimizer.learning_rate') / learning_rate - 1) > 1e-9, true)
+    or case trainer when 'command' then json_extract(spec_json, '$.n_tokens') is not n_tokens else
+        json_extract(spec_json, '$.batch_sequences') * json_extract(spec_json, '$.shape.context_length')
+            is not batch_tokens
+        or n_steps * batch_tokens is not n_tokens
+        or coalesce(abs(json_extract(spec_json, '$.optimizer.learning_rate') / learning_rate - 1) > 1e-9, true)
+    end
     or json_extract(spec_json, '$.seed') is not seed
     or json_extract(spec_json, '$.corpus_fingerprint') is not corpus_fingerprint
     or json_extract(spec_json, '$.tokenizer') is not tokenizer

@@ -19,7 +19,7 @@ from isoflop.errors import IsoflopError
 from isoflop.plan.measurement import Measurement
 from isoflop.plan.types import Plan
 from isoflop.result import CurvePoint, Metric, RunResult, Status
-from isoflop.run_spec import RunSpec
+from isoflop.run_spec import AnyRun
 from isoflop.spec import SweepSpec, parse_spec
 from isoflop.store.cell import RunCell, SweepCell
 from isoflop.store.columns import (
@@ -158,7 +158,7 @@ class Store:
         refuse_missing_cells(spec, cells, self.path)
         return spec, cells
 
-    def run_spec(self, run_id: str) -> RunSpec:
+    def run_spec(self, run_id: str) -> AnyRun:
         """The run of that id.
 
         Raises:

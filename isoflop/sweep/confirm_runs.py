@@ -10,12 +10,12 @@ from isoflop.decision.confirmation import predict_loss
 from isoflop.errors import IsoflopError
 from isoflop.plan.grid import SIZE_TOLERANCE
 from isoflop.plan.planner import run_of
-from isoflop.plan.shapes import ShapeRule, buildable, nearest_shape
+from isoflop.plan.shapes import buildable, nearest_shape, shape_rule
 from isoflop.plan.types import Extra, Limit, Role
-from isoflop.run_spec import RunSpec
+from isoflop.run_spec import AnyRun
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import dir_of_run
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
 from isoflop.store import ConfirmPlace, Prediction, Store, hash_of_rows
 from isoflop.store.columns import utc_now
@@ -78,13 +78,13 @@ class ConfirmRuns:
         assert self.target.n_opt is not None
         return self.target.n_opt
 
-    def _shape(self, place: ConfirmPlace, wanted: float, budget: float) -> ModelShape:
+    def _shape(self, place: ConfirmPlace, wanted: float, budget: float) -> Shape:
         """The shape nearest the wanted size.
 
         Raises:
             IsoflopError: it cannot be built, or trained at this budget.
         """
-        rule = ShapeRule(self.spec.model, self.planned.corpus.vocab_size, self.spec.fit.params)
+        rule = shape_rule(self.spec, self.planned.corpus.vocab_size)
         sizes, _ = buildable(rule)
         shape = nearest_shape(rule, wanted)
         refused = self.planned.why_not(self.spec, shape, budget)
@@ -102,7 +102,7 @@ class ConfirmRuns:
             )
         return shape
 
-    def _untrained(self, shape: ModelShape, budget: float) -> RunSpec:
+    def _untrained(self, shape: Shape, budget: float) -> AnyRun:
         """The run of the smallest seed that nobody has trained: a prediction is of what is not known."""
         known, seed = self.store.statuses().keys() | self.planned.plan.runs.keys(), self.spec.grid.first_seed
         while True:
@@ -112,7 +112,7 @@ class ConfirmRuns:
                 return run
             seed += 1
 
-    def _predict(self, place: ConfirmPlace, run: RunSpec, budget: float) -> Prediction:
+    def _predict(self, place: ConfirmPlace, run: AnyRun, budget: float) -> Prediction:
         target, counted = self.target, self.spec.fit.params
         assert target.n_opt and target.d_opt and target.n_opt_ci and target.d_opt_ci and self.fit.valley
         n_params = run.shape.n_params(counted)

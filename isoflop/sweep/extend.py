@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
-from isoflop.plan.recipe import make_recipe
-from isoflop.plan.shapes import ShapeRule, nearest_shape
+from isoflop.plan.planner import planned_tokens
+from isoflop.plan.shapes import ShapeRule, nearest_shape, rule_with
 from isoflop.plan.types import Extra, Role
-from isoflop.shape import ModelShape
+from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
 from isoflop.store import RunCell, read_snapshot, run_cells
 
@@ -62,7 +62,7 @@ def extend_sweep(
     spec: SweepSpec,
     count: int,
     target: float | None,
-    can_train: Callable[[ModelShape, float], bool],
+    can_train: Callable[[Shape, float], bool],
 ) -> Extension:
     """The `count` runs that would tell most about `target` (ten times the largest budget), as shapes that can be built.
 
@@ -89,7 +89,7 @@ def extend_sweep(
         if cell.result is None and cell.role is not Role.CONFIRM  # which no fit will use
     ]
     # The results are of models with this vocabulary, whatever the sweep file has come to say.
-    rule = ShapeRule(spec.model, cells[0].shape.vocab_size, spec.fit.params)
+    rule = rule_with(spec, cells[0].shape)
 
     def trainable(budget_flops: float, n_params: float) -> float | None:
         shape = nearest_shape(rule, n_params)
@@ -118,11 +118,8 @@ def extend_sweep(
 def _as_planned(suggestion: "Suggestion", spec: SweepSpec, rule: ShapeRule) -> "Suggestion":
     """The suggestion with the tokens that its run is planned with: the fit knows only what a token costs about."""
     shape = nearest_shape(rule, suggestion.n_params)
-    recipe = make_recipe(spec.recipe, shape, suggestion.budget_flops)
-    if recipe is None:
-        return suggestion
-    n_tokens = float(recipe.n_steps * recipe.batch_sequences * shape.context_length)
-    return replace(suggestion, n_tokens=n_tokens)
+    n_tokens = planned_tokens(spec, shape, suggestion.budget_flops)
+    return suggestion if n_tokens is None else replace(suggestion, n_tokens=float(n_tokens))
 
 
 def _cells(db: Path, spec: SweepSpec) -> Sequence[RunCell]:

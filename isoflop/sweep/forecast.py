@@ -9,11 +9,11 @@ from isoflop.engine.protocol import Slot
 from isoflop.engine.queue import start_order
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import SECONDS_PER_HOUR, BudgetCost, Estimate, MeasuredMemory, estimate_of
-from isoflop.plan.measurement import Measurement
+from isoflop.plan.measurement import NO_OPTIMIZER, Measurement
 from isoflop.plan.pace import Pace, RunTime, batch_tokens
 from isoflop.plan.types import Cell
-from isoflop.run_spec import Job
-from isoflop.shape import ModelShape
+from isoflop.run_spec import Job, RunSpec
+from isoflop.shape import Shape
 from isoflop.store import Store, Timing
 from isoflop.sweep.planning import PlannedSweep
 from isoflop.units import format_flops, format_hours, plural
@@ -51,27 +51,30 @@ def trials_of(planned: PlannedSweep, measurements: Iterable[Measurement]) -> lis
     """
     slot, runs = planned.slots[0], list(planned.plan.runs.values())
     own = [one for one in measurements if (one.device, one.device_kind) == (slot.name, slot.kind)]
-    if not own or not runs or planned.plan.simulated:
-        return []
-    by_key = {(run.shape, batch_tokens(run)): run for run in runs}
-    optimizer, eval_tokens = runs[0].optimizer.kind, runs[0].eval_tokens
+    own.sort(key=lambda one: one.n_at_once == len(planned.slots))
+    ours = [run for run in runs if isinstance(run, RunSpec)]
+    if not ours or planned.plan.simulated:
+        return [one for one in own if runs and not planned.plan.simulated and one.optimizer == NO_OPTIMIZER]
+    by_key = {(run.shape, batch_tokens(run)): run for run in ours} if own else {}
 
     def fits(one: Measurement) -> bool:
-        run = by_key.get((one.shape, one.batch_tokens), runs[0])
+        run = by_key.get((one.shape, one.batch_tokens), ours[0])
         execution = new_execution(Job((run,)), slot).model_dump(mode="json")
-        return one.optimizer == optimizer and all(one.execution.get(name) == execution[name] for name in _ALIKE)
+        alike = all(one.execution.get(name) == execution[name] for name in _ALIKE)
+        return one.optimizer == run.optimizer.kind and alike
 
-    fitting = sorted(filter(fits, own), key=lambda one: one.n_at_once == len(planned.slots))
-    return [replace(one, eval_seconds=one.eval_seconds * eval_tokens / one.eval_tokens) for one in fitting]
+    eval_tokens = ours[0].eval_tokens
+    return [replace(one, eval_seconds=one.eval_seconds * eval_tokens / one.eval_tokens) for one in own if fits(one)]
 
 
 def measured_memory(measurements: Iterable[Measurement]) -> MemoryOf:
     """What the trials took, by shape, batch and device."""
-    taken: dict[tuple[ModelShape, int, str], MeasuredMemory] = {
+    taken: dict[tuple[Shape, int, str], MeasuredMemory] = {
         (one.shape, one.batch_tokens, one.device): MeasuredMemory(
             one.memory_bytes, int(str(one.execution["micro_batch_sequences"]))
         )
         for one in measurements
+        if one.optimizer != NO_OPTIMIZER
     }
 
     def of(job: Job, slot: Slot) -> MeasuredMemory | None:

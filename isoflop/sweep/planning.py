@@ -30,7 +30,8 @@ from isoflop.plan.gpu_types import GpuChoice
 from isoflop.plan.planner import make_plan, why_not
 from isoflop.plan.rank_findings import slow_ranks
 from isoflop.plan.types import DroppedCell, Extra, Limit, Plan, Role
-from isoflop.shape import ModelShape
+from isoflop.run_spec import OWN_CORPUS
+from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
 from isoflop.units import format_flops, plural
 
@@ -61,11 +62,11 @@ class PlannedSweep:
     elsewhere: bool = False
     speed: float = 1.0
 
-    def can_train(self, spec: SweepSpec, shape: ModelShape, budget_flops: float) -> bool:
+    def can_train(self, spec: SweepSpec, shape: Shape, budget_flops: float) -> bool:
         """Whether the plan would take such a run."""
         return self.why_not(spec, shape, budget_flops) is None
 
-    def why_not(self, spec: SweepSpec, shape: ModelShape, budget_flops: float) -> tuple[Limit, str] | None:
+    def why_not(self, spec: SweepSpec, shape: Shape, budget_flops: float) -> tuple[Limit, str] | None:
         """What keeps such a run out of the plan, with numbers; None if nothing does."""
         return why_not(spec, shape, budget_flops, self.corpus, self.memory_limit)
 
@@ -101,6 +102,8 @@ def sweep_corpus(
         IsoflopError: no such corpus, or one that cannot be read or built.
     """
     base, root = file.resolve().parent, corpora(artifacts)
+    if spec.command is not None:
+        return SweepCorpus(_facts_of_program(spec, base))
     if spec.trainer == "simulated":
         name, vocab_size = stated_tokenizer(spec.tokenizer, base=base)
         facts = replace(NO_CORPUS, tokenizer=name, vocab_size=vocab_size)
@@ -114,6 +117,15 @@ def sweep_corpus(
     facts = built.facts if isinstance(built, Corpus) else built
     findings = (*token_count_findings(spec.corpus, facts), *tokenizer_findings(spec.tokenizer, facts))
     return SweepCorpus(facts, findings)
+
+
+def _facts_of_program(spec: SweepSpec, base: Path) -> CorpusFacts:
+    """The text of a program of the user's own, of which only the number of tokens may be known."""
+    vocab_size = 0 if spec.ladder else stated_tokenizer(spec.tokenizer, base=base)[1]
+    n_tokens = spec.corpus.tokens or NO_CORPUS.n_train_tokens
+    return replace(
+        NO_CORPUS, fingerprint=OWN_CORPUS, n_train_tokens=n_tokens, tokenizer=OWN_CORPUS, vocab_size=vocab_size
+    )
 
 
 def plan_sweep(
@@ -137,8 +149,7 @@ def plan_sweep(
         planned = replace(_planned(spec, corpus, _slots_elsewhere(on, spec), extra), elsewhere=True, speed=on.gpu.speed)
         return _require_cells(spec, planned)
     simulated = spec.trainer == "simulated"
-    per_run = 1 if simulated else spec.run.devices_per_run
-    options = slot_options("cpu" if device == "auto" and simulated else device, workers, per_run)
+    options = slot_options("cpu" if device == "auto" and simulated else device, workers, spec.devices_per_run)
     planned = min((_planned(spec, corpus, slots, extra) for slots in options), key=_cells_lost_and_seconds)
     return _require_cells(spec, planned)
 
@@ -151,10 +162,10 @@ def _require_cells(spec: SweepSpec, planned: PlannedSweep) -> PlannedSweep:
 
 def _slots_elsewhere(on: GpuChoice, spec: SweepSpec) -> tuple[Slot, ...]:
     """A slot for each group of GPUs that train a run together."""
-    per_run, gpu = spec.run.devices_per_run, on.gpu
+    per_run, gpu = spec.devices_per_run, on.gpu
     if on.number < per_run:
         raise IsoflopError(
-            f"run.devices_per_run = {per_run}, but --on names {plural(on.number, 'GPU')}.",
+            f"A run takes {per_run} devices, but --on names {plural(on.number, 'GPU')}.",
             hint=f"Give at least {per_run} GPUs: --on {gpu.name}:{per_run}.",
         )
     name, memory = devices_name(gpu.product, per_run), gpu.memory_bytes * USABLE_MEMORY
@@ -163,7 +174,7 @@ def _slots_elsewhere(on: GpuChoice, spec: SweepSpec) -> tuple[Slot, ...]:
 
 def text_is_here(spec: SweepSpec, file: Path) -> bool:
     """Whether a plan of the sweep in `file` can be recorded: its text is at hand, or it needs none."""
-    return spec.trainer == "simulated" or not _stands_in(spec, file.resolve().parent)
+    return spec.trainer in ("simulated", "command") or not _stands_in(spec, file.resolve().parent)
 
 
 def _stands_in(spec: SweepSpec, base: Path) -> bool:

@@ -26,13 +26,13 @@ from isoflop.result import Status
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import dir_of_run, dirs_of_runs
-from isoflop.spec import load_spec
 from isoflop.status.work import read_work, share_done
 from isoflop.store import PlanChanges, Store, changes_since, open_store, run_cells, sweep_lock
 from isoflop.sweep.confirm import ConfirmPlan, ConfirmRequest, plan_confirmation, refuse_early, stored_extras
 from isoflop.sweep.extend import planned_extras
 from isoflop.sweep.forecast import forecast, known_of, measured_memory, pace_of, refuse_beyond, trials_of
 from isoflop.sweep.locks import lock_path
+from isoflop.sweep.own_program import load_sweep, program_place
 from isoflop.sweep.planning import NOT_SHOWN, PlannedSweep, ProgressDisplay, corpora, plan_sweep, sweep_corpus
 from isoflop.sweep.run_outcome import Incomplete, Outline, RunOutcome
 from isoflop.sweep.spent import Spending
@@ -63,7 +63,8 @@ def open_session(
     Raises:
         IsoflopError: it may not, they do, or as of `plan_sweep`, `plan_confirmation` and the store.
     """
-    spec = load_spec(sweep)
+    spec = load_sweep(sweep, artifacts)
+    program = program_place(spec, sweep)
     ensure_open_files(workers)
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
         if confirm is not None:
@@ -96,6 +97,7 @@ def open_session(
                 probes=spec.evaluation.probes,
                 stall_seconds=spec.run.stall_seconds,
                 memory_of=measured_memory(known.measurements),
+                program=program,
             )
             weights = WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts)
             session = Session(planned, changes, store, engine, weights, confirming=added)
@@ -163,7 +165,7 @@ class Session:
         for run_id in pending:
             run_dir = RunDir(dir_of_run(self.engine.artifacts, run_id))
             work = read_work(run_dir, run_id, host=host, silent_seconds=DEFAULT_STALL_SECONDS)
-            if share := share_done(self.plan.runs[run_id].n_steps, work):
+            if share := share_done(self.plan.runs[run_id].n_tokens, work):
                 yield run_id, share
 
     @property
@@ -302,7 +304,7 @@ class Session:
         return judge(self.store.predictions(self.plan.sweep), self.store.cells(self.plan.sweep))
 
     def _keeps_state(self, run_id: str) -> bool:
-        return RunDir(dir_of_run(self.engine.artifacts, run_id)).checkpoint_path(run_id).exists()
+        return RunDir(dir_of_run(self.engine.artifacts, run_id)).keeps_state(run_id)
 
     def _busy_share(self) -> float | None:
         if self._first_start is None or self._last_end is None or self._last_end <= self._first_start:

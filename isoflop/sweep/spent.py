@@ -5,7 +5,7 @@ from pathlib import Path
 
 from isoflop.engine.notices import AttemptEnded, AttemptStarted
 from isoflop.result import RunResult
-from isoflop.run_spec import Job, RunSpec
+from isoflop.run_spec import AnyRun, Job
 from isoflop.rundir import RunDir
 from isoflop.rundir.kept_state import kept_tokens
 from isoflop.rundir.layout import dir_of_run
@@ -21,7 +21,7 @@ class Spending:
     def __init__(self, artifacts: Path) -> None:
         self.flops = 0.0
         self._artifacts = artifacts
-        self._jobs: dict[str, tuple[RunSpec, ...]] = {}
+        self._jobs: dict[str, tuple[AnyRun, ...]] = {}
         # FLOPs that each run had come to when it was looked at last, before an attempt or after one.
         self._kept: dict[str, float] = {}
 
@@ -53,7 +53,7 @@ class Spending:
         self.flops += max(0.0, flops - self._kept[run_id])
         self._kept[run_id] = max(flops, self._kept[run_id])
 
-    def _state(self, run: RunSpec) -> float:
+    def _state(self, run: AnyRun) -> float:
         """FLOPs in the checkpoint of a run; a simulated one has none."""
         if run.trainer == "simulated":
             return 0.0

@@ -85,7 +85,7 @@ def _begun(cells: Iterable[RunCell], artifacts: Path) -> Iterator[tuple[str, flo
     """Pending runs with a checkpoint, each with the FLOPs it has come to."""
     for cell in cells:
         run_dir = RunDir(dir_of_run(artifacts, cell.run_id))
-        if run_dir.checkpoint_path(cell.run_id).exists():
+        if run_dir.keeps_state(cell.run_id):
             at = latest_report(run_dir, cell.run_id, this_attempt=False)
             yield cell.run_id, float(at.n_tokens * cell.shape.flops_per_token) if at else 0.0
 

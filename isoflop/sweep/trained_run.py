@@ -8,7 +8,7 @@ from pathlib import Path
 
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Role
-from isoflop.run_spec import RunSpec
+from isoflop.run_spec import AnyRun, RunSpec
 from isoflop.rundir import RunDir
 from isoflop.rundir.kept_state import holds_weights
 from isoflop.rundir.layout import dir_of_run
@@ -121,6 +121,11 @@ def _of_sweep(
             raise IsoflopError(
                 f"The sweep {name!r} is simulated: no model was trained.", hint='Train it with trainer = "builtin".'
             )
+        if spec.trainer == "command":
+            raise IsoflopError(
+                f"The sweep {name!r} is trained by a program of its own, whose models isoflop cannot read.",
+                hint="Use that program; the run directories keep the checkpoints that it wrote.",
+            )
         completed = [cell for cell in run_cells(cells) if cell.completed is not None]
         if not completed:
             raise IsoflopError(f"No run of the sweep {name!r} completed.", hint=f"`isoflop run {quoted}` trains them.")
@@ -131,7 +136,7 @@ def _of_sweep(
                 sweep=spec,
                 file=file,
                 cell=cell,
-                run=store.run_spec(cell.run_id),
+                run=_ours(store.run_spec(cell.run_id)),
                 result=cell.completed,
                 weights=RunDir(dir_of_run(artifacts, cell.run_id)).weights_path(cell.run_id),
                 place=places.get(cell.run_id) if cell.role is Role.CONFIRM else None,
@@ -141,6 +146,11 @@ def _of_sweep(
         ]
 
     return read_snapshot(db, read)
+
+
+def _ours(run: AnyRun) -> RunSpec:
+    assert isinstance(run, RunSpec), "of a sweep that isoflop trains"
+    return run
 
 
 def _chosen(cells: Sequence[RunCell], choice: RunChoice, optima: Collection[str], file: Path) -> RunCell:

@@ -20,9 +20,9 @@ from pathlib import Path
 from isoflop.corpus import load_corpus
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import remove_temporaries
-from isoflop.result import Metric, Status
-from isoflop.run_spec import RunSpec
-from isoflop.rundir import Assignment, Execution, ExitCode, RunDir, own_claim
+from isoflop.result import Metric, RunResult, Status
+from isoflop.run_spec import AnyRun, CommandRun, RunSpec
+from isoflop.rundir import Assignment, Execution, ExitCode, ProgramExecution, RunDir, own_claim
 from isoflop.rundir.events import ObstacleEvent, result_event, started_event
 from isoflop.rundir.layout import weights_path
 from isoflop.train.outcome import make_result, one_device_name
@@ -146,8 +146,31 @@ def _work_alone(assignment: Assignment, run_dir: RunDir, stop: Stop) -> ExitCode
     return ExitCode.DONE
 
 
-def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: Execution, stop: Stop) -> ExitCode:
-    """Train one run and write its result, whatever became of it. The only place that catches everything.
+def _attempt(
+    run: AnyRun, assignment: Assignment, run_dir: RunDir, execution: Execution | ProgramExecution, stop: Stop
+) -> ExitCode:
+    """Have one run trained and write its result."""
+    if isinstance(run, CommandRun):
+        from isoflop.train.program import train_with_program
+
+        assert isinstance(execution, ProgramExecution)
+        outcome: RunResult | ExitCode = train_with_program(run, assignment, execution, run_dir, stop)
+    else:
+        assert isinstance(execution, Execution)
+        outcome = _trained_here(run, assignment, run_dir, execution, stop)
+    if isinstance(outcome, ExitCode):
+        return outcome
+    run_dir.write_result(outcome)
+    run_dir.append_event(result_event(run.run_id, outcome.status.value))
+    if (state := run_dir.checkpoint_path(run.run_id)).exists():
+        state.unlink()  # optimizer state is of no use to a run that has ended
+    return ExitCode.DONE
+
+
+def _trained_here(
+    run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: Execution, stop: Stop
+) -> RunResult | ExitCode:
+    """The result of a run, whatever became of it, or how the worker is to end. The only place that catches everything.
 
     What is not the run's doing leaves no result: no corpus and no room on the disk pass through, too little memory
     is for the engine to answer with a smaller micro-batch, a fast step that is not to be had with the plain one.
@@ -169,12 +192,7 @@ def _attempt(run: RunSpec, assignment: Assignment, run_dir: RunDir, execution: E
         trained = Trained(Ending.FAILED, reporter.latest, reason=reason)
     if trained.ending is Ending.INTERRUPTED:
         return ExitCode.CHECKPOINTED
-    result = make_result(run, assignment, execution, trained)
-    run_dir.write_result(result)
-    run_dir.append_event(result_event(run.run_id, result.status.value))
-    if (state := run_dir.checkpoint_path(run.run_id)).exists():
-        state.unlink()  # optimizer state is of no use to a run that has ended
-    return ExitCode.DONE
+    return make_result(run, assignment, execution, trained)
 
 
 def _train(run: RunSpec, assignment: Assignment, execution: Execution, reporter: Reporter) -> Trained:

@@ -130,7 +130,7 @@ class SweepProgress:
                 self._at_work[event.worker] = math.inf
             case Progressed():
                 self.latest[event.worker] = event
-                self._shares[event.run_id] = min(1.0, event.step / self.cells[event.run_id].run.n_steps)
+                self._shares[event.run_id] = min(1.0, event.n_tokens / self.cells[event.run_id].run.n_tokens)
             case RunFinished():
                 self._end(event.result)
                 if event.worker is not None:
@@ -211,7 +211,7 @@ def _worker_row(progress: SweepProgress, number: int) -> tuple[Text, ...]:
         text(at.run_id),
         text(f"C {format_flops(progress.cells[at.run_id].budget_flops)}"),
         text(f"N {count(run.shape.n_params_total)}"),
-        text(f"{at.step / run.n_steps:4.0%}"),
+        text(f"{at.n_tokens / run.n_tokens:4.0%}"),
         text(f"loss {at.loss:.3f}"),
         text(f"{count(at.tokens_per_second)} tok/s"),
     )

@@ -5,9 +5,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from typing import TypeVar
 
 from isoflop.plan.types import Cell, DroppedCell, Plan, Role
+from isoflop.run_spec import RunSpec
+from isoflop.shape import ModelShape
 from isoflop.units import format_flops, format_seconds, plural
 from isoflop.view.table import Column, Table
-from isoflop.wording import count, ratio, two_digits
+from isoflop.wording import ABSENT, count, ratio, two_digits
 
 # As many rows are read one by one; beyond that a table is one of budgets, and cut here.
 MOST_ROWS = 200
@@ -63,11 +65,19 @@ def _roles(cells: Iterable[Cell]) -> str:
 
 def _recipe(cell: Cell) -> tuple[str, ...]:
     run, shape = cell.run, cell.run.shape
+    ours = (
+        (f"{shape.n_layers}x{shape.width}/{shape.d_ff}", f"{shape.n_heads}x{shape.head_dim}")
+        if isinstance(shape, ModelShape)
+        else (str(shape), ABSENT)
+    )
+    recipe = (
+        (str(run.n_steps), str(run.batch_tokens), two_digits(run.optimizer.learning_rate))
+        if isinstance(run, RunSpec)
+        else (ABSENT,) * 3
+    )
     return (
         format_flops(cell.budget_flops), count(shape.n_params_total), count(run.n_tokens),
-        ratio(run.n_tokens / shape.n_params_total), f"{shape.n_layers}x{shape.width}/{shape.d_ff}",
-        f"{shape.n_heads}x{shape.head_dim}", str(run.n_steps), str(run.batch_tokens),
-        two_digits(run.optimizer.learning_rate), f"{cell.epochs:.2f}",
+        ratio(run.n_tokens / shape.n_params_total), *ours, *recipe, f"{cell.epochs:.2f}",
     )  # fmt: skip
 
 

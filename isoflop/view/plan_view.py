@@ -10,6 +10,7 @@ from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate
 from isoflop.plan.types import Cell, Plan
 from isoflop.result import Status
+from isoflop.run_spec import RunSpec
 from isoflop.store import PlanChanges
 from isoflop.units import format_bytes, format_flops, format_seconds, plural
 from isoflop.view.document import SCHEMA_VERSION
@@ -113,6 +114,7 @@ def plan_document(view: PlanView) -> dict[str, object]:
 
 def _run(cell: Cell, excluded: str | None, seconds: float | None) -> dict[str, object]:
     run, shape = cell.run, cell.run.shape
+    ours = run if isinstance(run, RunSpec) else None
     return {
         "run_id": run.run_id,
         "role": cell.role.value,
@@ -122,10 +124,10 @@ def _run(cell: Cell, excluded: str | None, seconds: float | None) -> dict[str, o
         "n_params_non_embedding": shape.n_params_non_embedding,
         "n_params_matmul": shape.n_params_matmul,
         "n_tokens": run.n_tokens,
-        "steps": run.n_steps,
-        "batch_tokens": run.batch_tokens,
-        "optimizer": run.optimizer.kind,
-        "learning_rate": run.optimizer.learning_rate,
+        "steps": ours and ours.n_steps,
+        "batch_tokens": ours and ours.batch_tokens,
+        "optimizer": ours and ours.optimizer.kind,
+        "learning_rate": ours and ours.optimizer.learning_rate,
         "flops_per_token": shape.flops_per_token,
         "planned_flops": run.planned_flops,
         "tokens_per_param": run.n_tokens / shape.n_params_total,

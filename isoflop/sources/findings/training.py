@@ -29,7 +29,7 @@ def training_findings(cells: Sequence[SweepCell], fit: SweepFit, measure: Measur
     used = [cell for cell in planned if cell.used]
     yield from _on_budgets(
         ("few_steps", Severity.WARNING),
-        [cell for cell in used if cell.n_steps < FEWEST_STEPS],
+        [cell for cell in used if cell.n_steps is not None and cell.n_steps < FEWEST_STEPS],
         f"Runs of fewer than {FEWEST_STEPS} optimizer steps are in the fit, at",
         "Their losses depend on warm-up and cooldown more than on size and data: raise recipe.min_steps, or lower the "
         "batch.",
