@@ -55,7 +55,8 @@ def trials_of(planned: PlannedSweep, measurements: Iterable[Measurement]) -> lis
     ours = [run for run in runs if isinstance(run, RunSpec)]
     if not ours or planned.plan.simulated:
         return [one for one in own if runs and not planned.plan.simulated and one.optimizer == NO_OPTIMIZER]
-    by_key = {(run.shape, batch_tokens(run)): run for run in ours} if own else {}
+    keyed = ours if own else []
+    by_key: dict[tuple[Shape, int], RunSpec] = {(run.shape, batch_tokens(run)): run for run in keyed}
 
     def fits(one: Measurement) -> bool:
         run = by_key.get((one.shape, one.batch_tokens), ours[0])

@@ -20,7 +20,7 @@ from isoflop.plan.pace import Basis, Pace, RunTime, batch_tokens, finishing_time
 from isoflop.plan.planner import make_plan
 from isoflop.plan.trial_choice import choose_trials, spread
 from isoflop.run_spec import RunSpec
-from isoflop.shape import ModelShape
+from isoflop.shape import LadderModel, ModelShape
 from isoflop.spec import load_spec, parse_spec
 from tests.plan.test_plan_grid import LARGE_CORPUS
 
@@ -30,10 +30,17 @@ RUNS = list(make_plan(parse_spec(SPEC, source="t"), LARGE_CORPUS).runs.values())
 
 @dataclass(frozen=True)
 class Finished:
-    shape: ModelShape
+    shape: ModelShape | LadderModel
     n_steps: int
     achieved_flops: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Planned:
+    shape: LadderModel
+    n_steps: int
+    planned_flops: float
 
 
 def trial(run: RunSpec, per_step: float, **changes: object) -> Measurement:
@@ -112,6 +119,17 @@ def test_finished_runs_correct_their_own_shape_and_the_median_of_all_the_others(
     pace = Pace(timings, trials, device_kind="cpu")
     assert [pace.of(run).seconds / (run.n_steps * 0.01) for run in (a, b, c, d)] == pytest.approx([1.1, 1.2, 1.5, 1.2])
     assert {pace.of(run).basis for run in RUNS} == {Basis.FINISHED}
+
+
+def test_what_a_program_of_the_users_own_took_tells_of_its_tokens_and_nothing_of_our_steps() -> None:
+    model, other = LadderModel(10_000, 60_000), LadderModel(20_000, 120_000)
+    program = Finished(model, 0, 6e12, 100.0)
+    pace = Pace([program], device_kind="cpu")
+    assert pace.of(RUNS[0]) == Pace(device_kind="cpu").of(RUNS[0])
+    assert pace.of(Planned(model, 0, 3e12)) == RunTime(pytest.approx(50.0), 0.0, Basis.FINISHED)
+    assert pace.of(Planned(other, 0, 6e12)).seconds == pytest.approx(100.0)
+    per_token = trial(RUNS[0], 1e-6, shape=model, batch_tokens=1, eval_seconds=2.0)
+    assert Pace([], [per_token], device_kind="cpu").of(Planned(model, 0, 6e12)).seconds == pytest.approx(100.0 + 2.0)
 
 
 def test_what_is_left_is_by_trials_until_something_has_finished() -> None:
