@@ -29,6 +29,8 @@ from isoflop.train.reporter import Reporter
 from isoflop.train.worker import is_out_of_memory
 
 if TYPE_CHECKING:
+    import torch
+
     from isoflop.train.loop import Training
 
 # Steps that are timed: at least so many where the time allows it, and as many more as fill the shortest time.
@@ -70,7 +72,8 @@ class TrialTimes:
         seconds_per_step: of those, the first ones, in which memory is touched and libraries load, left out.
         eval_seconds: of a whole run's held-out loss, and of its probes.
         checkpoint_seconds: to write one.
-        apart: seconds of the process that no run spends beside steps, evaluation and checkpoints: those themselves.
+        apart: seconds of the process that a run does not spend beside steps, evaluation and checkpoints: those
+            themselves, and the start of a GPU.
         memory_bytes: of the device at most: growth of the resident set, or what torch reserved on the GPU.
     """
 
@@ -143,7 +146,9 @@ def _times(trial: Trial, run_dir: RunDir, stop: Stop) -> TrialTimes:
         run_dir.append_event(started_event(1))
         reporter = Reporter(run, run_dir, stop)
         corpus = load_corpus(trial.corpora, run.corpus_fingerprint)
-        training = Training(run, corpus, trial.execution, configure(trial.execution), reporter)
+        device = configure(trial.execution)
+        starting = _start(device)
+        training = Training(run, corpus, trial.execution, device, reporter)
         n_steps, per_step = _time_steps(training, trial.seconds)
         begun = time.perf_counter()
         eval_seconds = _time_evaluation(training, corpus, per_step)
@@ -158,9 +163,20 @@ def _times(trial: Trial, run_dir: RunDir, stop: Stop) -> TrialTimes:
         seconds_per_step=per_step,
         eval_seconds=eval_seconds + probing,
         checkpoint_seconds=saved - evaluated,
-        apart=training.progress.step * per_step + saved - begun + probing,
+        apart=starting + training.progress.step * per_step + saved - begun + probing,
         memory_bytes=_most_bytes(trial.execution, before),
     )
+
+
+def _start(device: "torch.device") -> float:
+    """Seconds that a GPU's start takes a process, which stays for the next run; 0 for a CPU."""
+    begun = time.perf_counter()
+    if device.type == "cuda":
+        import torch
+
+        torch.zeros(1, device=device).item()
+        return time.perf_counter() - begun
+    return 0.0
 
 
 def _time_steps(training: "Training", seconds: float) -> tuple[int, float]:
