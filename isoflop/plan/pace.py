@@ -104,16 +104,16 @@ class Pace:
     def of(self, run: Planned) -> RunTime:
         """What `run` takes."""
         time = self._unscaled(run)
-        for key in _keys(run):
+        for key in _keys(run) if self._scale else ():
             if (scale := self._scale.get(key)) is not None:
                 return replace(time, seconds=time.seconds * scale, basis=Basis.FINISHED)
         return time
 
     def _unscaled(self, run: Planned) -> RunTime:
-        trial = self._trials.get((run.shape, batch_tokens(run)))
-        if trial is not None:
-            return _by_trial(run, trial, Basis.MEASURED)
         if self._between is not None:
+            trial = self._trials.get((run.shape, batch_tokens(run)))
+            if trial is not None:
+                return _by_trial(run, trial, Basis.MEASURED)
             return _by_trial(run, self._between.trial_of(run), Basis.INTERPOLATED)
         guessed = guess_seconds(run.shape, run.n_steps, run.planned_flops, self._kind, self._speed)
         return RunTime(guessed, 0.0, Basis.GUESSED)
