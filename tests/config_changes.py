@@ -102,6 +102,7 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "run.stall_seconds": (77.0, "stall_seconds"),
     "run.devices_per_run": (2, "findings"),
     "fit.params": ("matmul", "sizes"),
+    "goal": ({"target": 1e12, "within": 2.0, "max_hours": 3.0}, "goal"),
 }
 
 # Another value for each number of a run. The rest says which code trains, on which tokens.
@@ -153,6 +154,7 @@ class Observed:
     weights: int
     stall_seconds: float
     probes: bool
+    goal: object
 
 
 def leaves(kind: Any, prefix: str = "") -> Iterator[str]:
@@ -222,4 +224,5 @@ def observe(folder: Path, content: Content) -> Observed:
         weights=len(list(artifacts.glob("*/checkpoint/*.weights.safetensors"))),
         stall_seconds=engine._stall_seconds,
         probes=engine._probes,
+        goal=session.growth.spec.goal,
     )

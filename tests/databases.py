@@ -22,7 +22,8 @@ def make_older(path: Path) -> None:
         for table, migration in (
             ("predictions", "m0003_predictions"),
             ("metrics", "m0004_metrics"),
-            ("measurements", "m0006_measurements"),
+            ("steering_rounds", "m0006_steering_rounds"),
+            ("measurements", "m0007_measurements"),
         ):
             db.execute(f"drop table {table}")
             db.execute("delete from _sqlite_migrations where name = ?", [migration])

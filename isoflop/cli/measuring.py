@@ -30,7 +30,9 @@ MeasureSeconds = Annotated[
 MaxHours = Annotated[
     float | None,
     typer.Option(
-        "--max-hours", metavar="<hours>", help="Refuse a plan whose pending runs cost more than so many device-hours."
+        "--max-hours",
+        metavar="<hours>",
+        help="Refuse a plan whose pending runs cost more device-hours; --extend adds what fits.",
     ),
 ]
 On = Annotated[

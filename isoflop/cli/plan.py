@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isoflop.cli.device_options import tell_of_devices
 from isoflop.cli.measuring import DEFAULT_SECONDS, MaxHours, Measure, MeasureSeconds, On, PlanPrice
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
@@ -57,6 +58,12 @@ def plan(
     max_hours: MaxHours = None,
     on: On = None,
     price: PlanPrice = None,
+    drop_suggested: Annotated[
+        bool,
+        typer.Option(
+            "--drop-suggested", help="Take suggested runs without a result out of the plan; trained ones stay."
+        ),
+    ] = False,
     replan: Replan = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, write nothing.")] = False,
     json: AsJson = False,
@@ -73,20 +80,15 @@ def plan(
 
     from isoflop.cli import measuring
     from isoflop.cli.console import stderr, stdout, tokenising
-    from isoflop.errors import IsoflopError
     from isoflop.store import open_store
-    from isoflop.sweep.extend import extend_sweep, planned_extras
+    from isoflop.sweep.extend import planned_extras
     from isoflop.sweep.own_program import load_sweep
     from isoflop.sweep.planning import plan_sweep, sweep_corpus
-    from isoflop.units import parse_quantity
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
     from isoflop.view.plan_view import plan_document, print_plan
 
-    if target is not None and not extend:
-        raise IsoflopError(
-            "--target has no effect without --extend.", hint="Give the number of runs to add: --extend 7."
-        )
+    _refuse_contradictions(target, extend=extend, drop_suggested=drop_suggested)
     gpus = measuring.gpus_elsewhere(on, measure=measure, seconds=measure_seconds, device=device.value, workers=workers)
     limit, cost = measuring.require_hours(max_hours), measuring.price_of(price, gpus)
 
@@ -103,15 +105,17 @@ def plan(
             _hold(held, spec, sweep, db)
         corpus = sweep_corpus(spec, sweep, artifacts, text_needed=False, write=write, progress=tokenising())
         plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers, on=gpus)
-        extra, extension = planned_extras(db, spec), None
+        extra, extension = planned_extras(db, spec, drop_waiting=drop_suggested), None
+        dropped = len(planned_extras(db, spec)) - len(extra) if drop_suggested else None
         made = plan_with(extra=extra)
         if measure:
             measuring.refuse_to_measure(spec, made, dry_run=dry_run)
         if extend:
-            aim = parse_quantity(target, what="--target in FLOPs") if target else None
-            extension = extend_sweep(db, spec, extend, aim, partial(made.can_train, spec))
+            extension = _extension(spec, made, db, extend, target, limit)
             made = plan_with(extra=extra + extension.extras)
-        asked = _Asked(spec, made, extension, cost, in_full=measure or limit is not None)
+        tell_of_devices(spec.name, made.busy)
+        asked = _Asked(spec, made, extension, dropped, cost, in_full=measure or limit is not None)
+        limit = None if extend else limit  # of extensions it bounds what is added
         if write and made.recordable:
             with open_store(db, write=True) as store:
                 options = _Options(artifacts, replan, measure_seconds if measure else None, limit, show)
@@ -125,6 +129,25 @@ def plan(
         (stderr() if json else stdout()).print(text(_why_nothing_was_written(dry_run=dry_run), "bold"))
 
 
+def _refuse_contradictions(target: str | None, *, extend: int, drop_suggested: bool) -> None:
+    """Nothing, where the options on suggested runs go together.
+
+    Raises:
+        IsoflopError: they do not.
+    """
+    from isoflop.errors import IsoflopError
+
+    if target is not None and not extend:
+        raise IsoflopError(
+            "--target has no effect without --extend.", hint="Give the number of runs to add: --extend 7."
+        )
+    if drop_suggested and extend:
+        raise IsoflopError(
+            "--drop-suggested and --extend exclude each other.",
+            hint="Drop first, then extend with a second command.",
+        )
+
+
 def _why_nothing_was_written(*, dry_run: bool) -> str:
     return f"{'Dry run' if dry_run else 'A plan for other devices'}: nothing was written."
 
@@ -134,6 +157,7 @@ class _Asked:
     """What a view of a plan is of.
 
     Attributes:
+        dropped: how many suggested runs the plan no longer has; None where nobody asked for that.
         cost: of one device-hour; None where nobody asked for money.
         in_full: whether costs are shown at length.
     """
@@ -141,6 +165,7 @@ class _Asked:
     spec: "SweepSpec"
     made: "PlannedSweep"
     extension: "Extension | None"
+    dropped: int | None
     cost: "Price | None"
     in_full: bool
 
@@ -216,6 +241,27 @@ def _hold(held: "ExitStack", spec: "SweepSpec", sweep: Path, db: Path) -> None:
         held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
 
 
+def _extension(
+    spec: "SweepSpec", made: "PlannedSweep", db: Path, number: int, target: str | None, max_hours: float | None
+) -> "Extension":
+    """The runs that --extend adds to the plan `made`."""
+    from functools import partial
+
+    from isoflop.store import read_snapshot
+    from isoflop.sweep.extend import Request, extend_sweep
+    from isoflop.sweep.planning import hours_of_runs
+    from isoflop.units import parse_quantity
+
+    timings = read_snapshot(db, lambda store: store.throughput()) if db.exists() else ()
+    request = Request(
+        count=number,
+        target=parse_quantity(target, what="--target in FLOPs") if target else None,
+        hours=hours_of_runs(spec, made, timings),
+        max_hours=max_hours,
+    )
+    return extend_sweep(db, spec, request, partial(made.can_train, spec))
+
+
 def _compared(asked: _Asked, db: Path) -> "PlanView":
     """The view against a database that is left as it is, or is not there."""
     from isoflop.store import read_snapshot
@@ -249,6 +295,7 @@ def _view(asked: _Asked, store: "Store | None") -> "PlanView":
         # Provisional run ids are new by nature and tell nothing.
         changes=changes_since(store, spec, plan) if store and made.recordable else None,
         next_runs=_next_runs(asked.extension) if asked.extension else None,
+        dropped_suggestions=asked.dropped,
         excluded={run_id: exclusions[run_id] for run_id in plan.runs if run_id in exclusions},
         price=asked.cost,
         costs_in_full=asked.in_full or asked.cost is not None,
@@ -259,7 +306,7 @@ def _next_runs(extension: "Extension") -> "NextRuns":
     """What the new runs are to gain, for a page and a document of the plan."""
     from dataclasses import asdict
 
-    from isoflop.report.fit_tables import suggestion_table
+    from isoflop.report.suggestion_table import suggestion_table
     from isoflop.view.plan_view import NextRuns
 
     table = suggestion_table(extension.suggested, extension.level)

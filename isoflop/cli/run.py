@@ -1,12 +1,14 @@
 """`isoflop run`: train what is planned and not yet done."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isoflop.cli.boundary import output_of
+from isoflop.cli.device_options import Devices, PerDevice, ShareDevices, device_wish, tell_of_devices
 from isoflop.cli.interruption import answered_signals, exit_code, shown
 from isoflop.cli.measuring import MaxHours, require_hours
 from isoflop.cli.options import (
@@ -25,6 +27,8 @@ from isoflop.cli.replan import Replan, may_leave
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from isoflop.decision.steering.goal import Goal
+    from isoflop.store import SteeringRound
     from isoflop.sweep.confirm import ConfirmRequest
     from isoflop.sweep.session import Session
 
@@ -35,11 +39,11 @@ def run(
     artifacts: Artifacts = DEFAULT_ARTIFACTS,
     device: Device = DeviceName.AUTO,
     workers: Workers = None,
+    devices: Devices = None,
+    per_device: PerDevice = "auto",
     retry: Annotated[bool, typer.Option("--retry", help="Run diverged and failed runs again.")] = False,
     replan: Replan = False,
-    share_devices: Annotated[
-        bool, typer.Option("--share-devices", help="Train also on GPUs that another sweep trains on.")
-    ] = False,
+    share_devices: ShareDevices = False,
     confirm: Annotated[
         str | None,
         typer.Option(
@@ -62,9 +66,20 @@ def run(
         ),
     ] = None,
     max_hours: MaxHours = None,
+    until_goal: Annotated[
+        bool,
+        typer.Option(
+            "--until-goal",
+            help="Go on by itself: fit, add the runs that tell most, train them, until the [goal] of the sweep file is "
+            "met or its hours are gone.",
+        ),
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
+
+    GPUs whose memory other programs have taken are left out and named. One on which two different runs in a row crash
+    is taken out; its runs go on elsewhere. Where none is left the sweep stops, and what is not done stays pending.
 
     The same command resumes: finished runs are never repeated, killed runs continue from their checkpoint. Where the
     sweep file or the text changed so that trained runs would be left behind, the command asks at a terminal, and
@@ -73,10 +88,14 @@ def run(
     A confirm run is never fitted. What is predicted for it is stored before it is trained and stays as it is; `fit` and
     `report` say whether it held. The run stays part of the sweep: `isoflop run` without --confirm finishes it too.
 
+    With --until-goal every decision is recorded with the plan before its runs are trained, so that the same command
+    goes on after any kill. It stops by itself where more runs gain nothing, and says what stands in the way.
+
     One Ctrl-C stops the sweep after a checkpoint, a second one kills the workers. SIGTERM and a terminal that closes
     stop it after a checkpoint, within ten seconds. Ctrl-Z pauses it. A reader that ends (`| head`) stops nothing.
 
-    Exits 3 when some runs did not complete, 130, 143 or 129 when it was stopped by Ctrl-C, SIGTERM or SIGHUP.
+    Exits 3 when some runs did not complete, or with --until-goal when the goal was not met; 130, 143 or 129 when it was
+    stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
     from isoflop.cli.again import train_again
     from isoflop.cli.console import stderr, stdout, tokenising
@@ -87,12 +106,14 @@ def run(
     from isoflop.view.drawing import text
     from isoflop.view.run_view import print_run, run_document
 
-    request, limit = _confirm_request(sweep, confirm, neighbours), require_hours(max_hours)
+    request, wish = _confirm_request(sweep, confirm, neighbours), device_wish(devices, per_device, share_devices)
+    goal = _goal(sweep, confirm) if until_goal else None
+    limit = require_hours(max_hours)
     if again:
-        if retry or replan or request or limit is not None:
+        if retry or replan or request or until_goal or limit is not None:
             raise IsoflopError(
                 "--again trains what it names and nothing else.",
-                hint="Leave out --retry, --replan, --max-hours and --confirm.",
+                hint="Leave out --retry, --replan, --max-hours, --confirm and --until-goal.",
             )
         code = train_again(
             sweep,
@@ -101,7 +122,7 @@ def run(
             again,
             device=device.value,
             workers=workers,
-            share_devices=share_devices,
+            wish=wish,
             json=json,
         )
         raise typer.Exit(code)
@@ -113,23 +134,28 @@ def run(
         workers=workers,
         retry=retry,
         may_leave=may_leave(replan),
-        share_devices=share_devices,
+        wish=wish,
         progress=tokenising(),
         confirm=request,
         max_hours=limit,
     ) as session:
         _tell_what_changed(session)
         _tell_what_is_predicted(session)
-        received = _train(session, stderr())
+        tell_of_devices(session.plan.sweep, session.busy, session.slots)
+        received, rounds = _train_until(goal, session, stderr()) if goal else (_train(session, stderr()), ())
         outcome, confirmations = session.outcome(), session.confirmations()
-    code = exit_code(received, complete=outcome.n_completed == outcome.n_planned)
+    complete = outcome.n_completed == outcome.n_planned
+    code = exit_code(received, complete=complete if goal is None else any(one.meets_goal for one in rounds[-1:]))
     with output_of(code):
         if json:
-            print(dumps({**run_document(outcome), "confirmations": confirmations_document(confirmations)}))
+            judged = {"confirmations": confirmations_document(confirmations), "goal": _goal_document(rounds)}
+            print(dumps({**run_document(outcome), **judged}))
         else:
             print_run(outcome, stdout())
             for sentence in told(confirmations):
                 stdout().print(text(sentence))
+            for line in _last_line(rounds, simulated=outcome.simulated):
+                stdout().print(text(line))
     raise typer.Exit(code)
 
 
@@ -150,6 +176,42 @@ def _confirm_request(sweep: Path, confirm: str | None, neighbours: bool) -> "Con
             "--neighbours has no effect without --confirm.", hint="Give the budget of the confirm run: --confirm 1e13."
         )
     return None
+
+
+def _goal(sweep: Path, confirm: str | None) -> "Goal":
+    """What --until-goal is to reach.
+
+    Raises:
+        IsoflopError: the sweep file has no goal, or a confirm run is asked for at once.
+    """
+    from isoflop.errors import IsoflopError
+    from isoflop.spec import load_spec
+    from isoflop.sweep.steering import required_goal
+
+    if confirm is not None:
+        raise IsoflopError(
+            "--until-goal and --confirm exclude each other: a confirm run is predicted by a finished sweep.",
+            hint="Reach the goal first, then give --confirm.",
+        )
+    return required_goal(load_spec(sweep), sweep)
+
+
+def _goal_document(rounds: "Sequence[SteeringRound]") -> dict[str, object] | None:
+    """What --until-goal came to; loads nothing of the fit where nobody gave it."""
+    if not rounds:
+        return None
+    from isoflop.report.growth_words import goal_document
+
+    return goal_document(rounds)
+
+
+def _last_line(rounds: "Sequence[SteeringRound]", *, simulated: bool) -> list[str]:
+    """How --until-goal ended."""
+    if not rounds:
+        return []
+    from isoflop.report.growth_words import round_line
+
+    return [round_line(rounds[-1], simulated=simulated)]
 
 
 def _tell_what_is_predicted(session: "Session") -> None:
@@ -180,6 +242,23 @@ def _tell_what_changed(session: "Session") -> None:
     told = [(len(plan.dropped), "dropped cell"), (len(warnings), "warning")]
     if said := ", ".join(plural(number, noun) for number, noun in told if number):
         print(f"{plan.sweep}: {said} of the plan; `isoflop plan` shows them.", file=sys.stderr)
+
+
+def _train_until(goal: "Goal", session: "Session", console: "Console") -> "tuple[list[int], tuple[SteeringRound, ...]]":
+    """Signals received, and the rounds of the sweep, once the goal is met, nothing more helps or a signal came."""
+    from isoflop.report.growth_words import round_line
+    from isoflop.sweep.steering import Steering
+    from isoflop.wording import one_line
+
+    steering = Steering(session, goal)
+    received = _train(session, console) if steering.may_train() else []
+    while not received:
+        decided = steering.next_round()
+        print(one_line(round_line(decided, simulated=session.plan.simulated)), file=sys.stderr, flush=True)
+        if decided.verdict.ends:
+            break
+        received = _train(session, console)
+    return received, steering.rounds
 
 
 def _train(session: "Session", console: "Console") -> list[int]:

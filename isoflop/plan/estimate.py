@@ -98,7 +98,7 @@ def estimate(
 
 
 def estimate_of(
-    times: Sequence[RunTime], devices: Sequence[str], *, devices_per_run: int = 1, if_none: bool = False
+    times: Sequence[RunTime], devices: Sequence[str], *, devices_per_run: float = 1.0, if_none: bool = False
 ) -> Estimate:
     """Time of runs that take `times`, in the order in which they start, on the workers of these devices.
 

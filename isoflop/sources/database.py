@@ -86,6 +86,7 @@ def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ..
         corpus_fingerprint=run.corpus_fingerprint,
         curves=store.curves(name) if len(used) <= MOST_CURVES else {},
         predictions=store.predictions(name),
+        rounds=store.rounds(name),
         findings=findings + omission_findings(cells),
         param_counts=(param_count,),
         tokenizers=(run.tokenizer,),

@@ -19,7 +19,7 @@ from isoflop.sources.columns.loss_scale import PLAIN, LossScale
 from isoflop.sources.measure import IN_NATS, Measure
 from isoflop.sources.table_options import TableOptions
 from isoflop.spec import SweepSpec
-from isoflop.store import Prediction, RunCell, SweepCell
+from isoflop.store import Prediction, RunCell, SteeringRound, SweepCell
 
 if TYPE_CHECKING:
     from isoflop.fit import Question, SweepFit
@@ -202,6 +202,7 @@ class SweepSource(Source):
         corpus_fingerprint: of the tokens the fitted runs read.
         curves: training losses by run, in the unit of the rows' losses.
         predictions: of its confirm runs, from before they existed.
+        rounds: what it decided when it steered itself.
         file: the sweep file that named it; None where the database did.
         measure: what of the runs is fitted.
     """
@@ -212,6 +213,7 @@ class SweepSource(Source):
     corpus_fingerprint: str
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
+    rounds: tuple[SteeringRound, ...] = ()
     file: Path | None = None
     measure: Measure = IN_NATS
 

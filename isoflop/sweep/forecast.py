@@ -92,12 +92,12 @@ def forecast(planned: PlannedSweep, pace: Pace, *, done: Collection[str] = ()) -
     times = {cell.run.run_id: pace.of(cell.run) for cell in cells}
     jobs = start_order(cells, times, lambda run: times[run.run_id].total)
     in_order = [times[run.run_id] for job in jobs for run in job.runs]
-    names, per_run = [slot.name for slot in slots], slots[0].n_devices
+    names, per_run = [slot.name for slot in slots], slots[0].n_devices / slots[0].n_packed
     made = estimate_of(in_order, names, devices_per_run=per_run, if_none=pace.is_known)
     return replace(made, by_budget=_by_budget(cells, times, per_run))
 
 
-def _by_budget(cells: Iterable[Cell], times: Mapping[str, RunTime], devices_per_run: int) -> tuple[BudgetCost, ...]:
+def _by_budget(cells: Iterable[Cell], times: Mapping[str, RunTime], devices_per_run: float) -> tuple[BudgetCost, ...]:
     """What each budget costs; a run of several counts at the smallest."""
     budget_of: dict[str, float] = {}
     for cell in cells:

@@ -1,6 +1,6 @@
 """From a sweep file to a plan, as `plan` and `run` both need it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,9 @@ from isoflop.corpus import (
     tokenizer_findings,
 )
 from isoflop.corpus_facts import CorpusFacts
-from isoflop.engine.local.devices import DeviceChoice, cpu_cores, slot_options
+from isoflop.engine.local.busy_gpus import BusyGpu
+from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
+from isoflop.engine.local.devices import DeviceChoice, cpu_cores, find_devices
 from isoflop.engine.protocol import USABLE_MEMORY, Slot
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
@@ -29,10 +31,12 @@ from isoflop.plan.estimate import estimate, guess_seconds
 from isoflop.plan.gpu_types import GpuChoice
 from isoflop.plan.planner import make_plan, why_not
 from isoflop.plan.rank_findings import slow_ranks
+from isoflop.plan.run_hours import RunHours, run_hours
 from isoflop.plan.types import DroppedCell, Extra, Limit, Plan, Role
 from isoflop.run_spec import OWN_CORPUS
 from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
+from isoflop.store import Timing
 from isoflop.units import format_flops, plural
 
 # A simulated sweep reads no corpus; its plan is that of one no run can exhaust.
@@ -52,6 +56,7 @@ class PlannedSweep:
         recordable: False where the text was not at hand: its run ids are provisional and nothing may be recorded.
         elsewhere: the devices are not of this machine, so that nothing measured here tells of them.
         speed: of their arithmetic, over that of the GPU whose constants are guessed with.
+        busy: GPUs that were left out because other programs compute on them.
     """
 
     plan: Plan
@@ -61,6 +66,7 @@ class PlannedSweep:
     recordable: bool = True
     elsewhere: bool = False
     speed: float = 1.0
+    busy: tuple[BusyGpu, ...] = ()
 
     def can_train(self, spec: SweepSpec, shape: Shape, budget_flops: float) -> bool:
         """Whether the plan would take such a run."""
@@ -136,6 +142,7 @@ def plan_sweep(
     workers: int | None,
     extra: Sequence[Extra] = (),
     on: GpuChoice | None = None,
+    wish: DeviceWish = ANY_DEVICE,
 ) -> PlannedSweep:
     """The plan of `spec` on the devices it is guessed fastest on; `extra` stands beside the grid.
 
@@ -149,8 +156,10 @@ def plan_sweep(
         planned = replace(_planned(spec, corpus, _slots_elsewhere(on, spec), extra), elsewhere=True, speed=on.gpu.speed)
         return _require_cells(spec, planned)
     simulated = spec.trainer == "simulated"
-    options = slot_options("cpu" if device == "auto" and simulated else device, workers, spec.devices_per_run)
-    planned = min((_planned(spec, corpus, slots, extra) for slots in options), key=_cells_lost_and_seconds)
+    on_cores = simulated and device == "auto" and wish.named is None and wish.per_device is None
+    found = find_devices("cpu" if on_cores else device, workers, spec.devices_per_run, wish)
+    planned = min((_planned(spec, corpus, slots, extra) for slots in found.options), key=_cells_lost_and_seconds)
+    planned = replace(planned, busy=found.busy)
     return _require_cells(spec, planned)
 
 
@@ -158,6 +167,11 @@ def _require_cells(spec: SweepSpec, planned: PlannedSweep) -> PlannedSweep:
     if not planned.plan.cells:
         raise _nothing_to_train(spec, planned.plan.dropped)
     return planned
+
+
+def plan_on(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
+    """The plan on these slots: that of a sweep which grows while it is trained."""
+    return _planned(spec, corpus, slots, extra)
 
 
 def _slots_elsewhere(on: GpuChoice, spec: SweepSpec) -> tuple[Slot, ...]:
@@ -169,7 +183,10 @@ def _slots_elsewhere(on: GpuChoice, spec: SweepSpec) -> tuple[Slot, ...]:
             hint=f"Give at least {per_run} GPUs: --on {gpu.name}:{per_run}.",
         )
     name, memory = devices_name(gpu.product, per_run), gpu.memory_bytes * USABLE_MEMORY
-    return (Slot("cuda", name, "", memory, bfloat16=True, n_devices=per_run),) * (on.number // per_run)
+    groups = (range(first, first + per_run) for first in range(0, on.number - per_run + 1, per_run))
+    return tuple(
+        Slot("cuda", name, ",".join(map(str, group)), memory, bfloat16=True, n_devices=per_run) for group in groups
+    )
 
 
 def text_is_here(spec: SweepSpec, file: Path) -> bool:
@@ -212,6 +229,17 @@ def _cells_lost_and_seconds(planned: PlannedSweep) -> tuple[int, float]:
 
 def _kind(planned: PlannedSweep) -> str:
     return planned.slots[0].kind
+
+
+def hours_of_runs(spec: SweepSpec, planned: PlannedSweep, timings: Iterable[Timing]) -> RunHours | None:
+    """Device-hours of runs beside the plan, estimated as those of the plan are; None where no model is trained."""
+    if planned.plan.simulated:
+        return None
+    return run_hours(spec, planned.plan.cells[0].run.shape, _own(planned, timings), device_kind=planned.slots[0].kind)
+
+
+def _own(planned: PlannedSweep, timings: Iterable[Timing]) -> list[Timing]:
+    return [timing for timing in timings if timing.device == planned.slots[0].name]
 
 
 def corpora(artifacts: Path) -> Path:

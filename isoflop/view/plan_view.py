@@ -8,7 +8,7 @@ from rich.console import Console
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate
-from isoflop.plan.types import Cell, Plan
+from isoflop.plan.types import Cell, Plan, Role
 from isoflop.result import Status
 from isoflop.run_spec import RunSpec
 from isoflop.store import PlanChanges
@@ -51,6 +51,7 @@ class PlanView:
         changes: against what the database had; None where it did not have the sweep.
         next_runs: None where the plan was not extended.
         excluded: a person's reasons for leaving runs of the plan out of every fit, by run id.
+        dropped_suggestions: how many suggested runs the plan no longer has; None where nobody asked for that.
         price: of a device-hour; None where nobody asked for money.
         costs_in_full: whether the page has device-hours and budgets' costs.
         not_measured: sentences on shapes whose trial found nothing.
@@ -65,6 +66,7 @@ class PlanView:
     changes: PlanChanges | None
     next_runs: NextRuns | None
     excluded: Mapping[str, str]
+    dropped_suggestions: int | None = None
     price: Price | None = None
     costs_in_full: bool = False
     not_measured: Sequence[str] = ()
@@ -108,6 +110,7 @@ def plan_document(view: PlanView) -> dict[str, object]:
         },
         "changes": changes_document(view.changes) if view.changes else None,
         "suggested": list(view.next_runs.suggested) if view.next_runs else [],
+        "dropped_suggestions": view.dropped_suggestions,
         "findings": [finding.as_json() for finding in view.findings],
     }
 
@@ -146,7 +149,7 @@ def print_plan(view: PlanView, console: Console) -> None:
         console.print(text(SIMULATED_SENTENCE, "bold magenta"))
     if view.changes is not None and view.changes.differ:
         print_changes(view.changes, console)
-    for line in (*_totals(view), *_excluded(view)):
+    for line in (*_totals(view), *_excluded(view), *_dropped_suggestions(view)):
         console.print(text(line))
     if view.costs_in_full and view.estimate.by_budget:
         console.print(table_block(cost_table(view.estimate, view.price), console))
@@ -182,6 +185,14 @@ def _time(view: PlanView) -> str:
     left = " for the remaining runs" if view.done else ""
     workers = f"{len(estimate.devices)} x {estimate.devices[0]}"
     return f"{format_seconds(estimate.seconds)}{left} on {workers} ({basis_words(estimate)})"
+
+
+def _dropped_suggestions(view: PlanView) -> Iterator[str]:
+    if view.dropped_suggestions is None:
+        return
+    left = sum(cell.role is Role.SUGGESTED for cell in view.plan.cells)
+    stay = f"; {runs(left)} of its suggestions with a result {'stays' if left == 1 else 'stay'}" if left else ""
+    yield f"{plural(view.dropped_suggestions, 'suggested run')} without a result taken out of the plan{stay}"
 
 
 def _excluded(view: PlanView) -> Sequence[str]:

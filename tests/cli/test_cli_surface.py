@@ -23,7 +23,8 @@ center_tokens_per_param = 20
 """
 
 FIT = {
-    "--window", "--surface-loss", "--suggest", "--params", "--flops", "--law", "--peak", "--utilisation", "--price",
+    "--window", "--surface-loss", "--suggest", "--max-hours", "--params", "--flops", "--law", "--peak", "--utilisation",
+    "--price",
     "--devices", "--corpus-tokens", "--inference-tokens", "--budget-tolerance", "--budgets",
     "--where", "--group", "--loss-unit", "--loss", "--metric", "--higher-is-better", "--no-unit-check",
 }  # fmt: skip
@@ -43,6 +44,7 @@ SURFACE = {
         "--max-hours",
         "--on",
         "--price",
+        "--drop-suggested",
         "--replan",
     },
     "run": {
@@ -52,12 +54,15 @@ SURFACE = {
         "--device",
         "--workers",
         "--retry",
+        "--devices",
+        "--per-device",
         "--share-devices",
         "--replan",
         "--confirm",
         "--neighbours",
         "--again",
         "--max-hours",
+        "--until-goal",
         "--json",
     },
     "status": {"sweep", "--db", "--artifacts", "--json"},
@@ -113,7 +118,7 @@ def test_json_of_plan(drawn: Path) -> None:
     document = json.loads(isoflop("plan", "drawn.toml", "--json", folder=drawn).stdout)
     assert set(document) == {
         "schema_version", "sweep", "simulated", "corpus", "budgets", "runs", "dropped", "total_flops", "estimate",
-        "changes", "suggested", "findings",
+        "changes", "suggested", "dropped_suggestions", "findings",
     }  # fmt: skip
     assert document["schema_version"] == 1
     assert set(document["runs"][0]) == {
@@ -152,6 +157,7 @@ def test_json_of_run(drawn: Path) -> None:
         "results_read": 0,
         "busy_share": None,
         "confirmations": [],
+        "goal": None,
     }
 
 
@@ -189,6 +195,7 @@ def test_json_of_fit(drawn: Path) -> None:
         "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "loss_credible_decades", "suggested", "conventions",
         "decisions", "laws", "n_budgets", "bootstrap", "confirmations", "findings", "metric", "measures", "run_metrics",
+        "rounds",
     }  # fmt: skip
     assert document["sources"] == [
         {
