@@ -32,7 +32,7 @@ MaxHours = Annotated[
     typer.Option(
         "--max-hours",
         metavar="<hours>",
-        help="Refuse a plan whose pending runs cost more device-hours; --extend adds what fits.",
+        help="Refuse a plan whose pending runs cost more device-hours.",
     ),
 ]
 On = Annotated[

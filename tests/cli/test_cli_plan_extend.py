@@ -195,7 +195,7 @@ def test_what_suggested_runs_cost_is_said(done: Path) -> None:
         (("fit", "grown.toml", "--max-hours", "1"), "--max-hours has no effect without --suggest"),
         (("fit", "grown.toml", "--suggest", "2", "--max-hours", "1"), "no device is known"),
     ],
-    ids=["plan alone", "simulated", "negative", "fit alone", "no device"],
+    ids=["simulated", "negative", "fit alone", "no device"],
 )
 def test_hours_that_cannot_be_kept_are_refused(done: Path, arguments: tuple[str, ...], said: str) -> None:
     assert said in isoflop(*arguments, folder=done, code=1).stderr
