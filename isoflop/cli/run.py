@@ -10,6 +10,7 @@ import typer
 from isoflop.cli.boundary import output_of
 from isoflop.cli.device_options import Devices, PerDevice, ShareDevices, device_wish, tell_of_devices
 from isoflop.cli.interruption import answered_signals, exit_code, shown
+from isoflop.cli.measuring import MaxHours, require_hours
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
     DEFAULT_DB,
@@ -64,6 +65,7 @@ def run(
             "one, which stays; may be repeated.",
         ),
     ] = None,
+    max_hours: MaxHours = None,
     until_goal: Annotated[
         bool,
         typer.Option(
@@ -106,11 +108,12 @@ def run(
 
     request, wish = _confirm_request(sweep, confirm, neighbours), device_wish(devices, per_device, share_devices)
     goal = _goal(sweep, confirm) if until_goal else None
+    limit = require_hours(max_hours)
     if again:
-        if retry or replan or request or until_goal:
+        if retry or replan or request or until_goal or limit is not None:
             raise IsoflopError(
                 "--again trains what it names and nothing else.",
-                hint="Leave out --retry, --replan, --confirm and --until-goal.",
+                hint="Leave out --retry, --replan, --max-hours, --confirm and --until-goal.",
             )
         code = train_again(
             sweep,
@@ -134,6 +137,7 @@ def run(
         wish=wish,
         progress=tokenising(),
         confirm=request,
+        max_hours=limit,
     ) as session:
         _tell_what_changed(session)
         _tell_what_is_predicted(session)
