@@ -54,7 +54,7 @@ SURFACE = {
         "--again",
         "--json",
     },
-    "status": {"sweep", "--db", "--artifacts", "--json"},
+    "status": {"sweep", "--db", "--artifacts", "--watch", "--every", "--json"},
     "fit": {"sources", "--db", "--sweep", "--column", "--target", "--level", "--strict", "--json", "--compare", *FIT},
     "report": {"sources", "--out", "--db", "--sweep", "--column", "--target", "--level", "--bootstrap", "--json", *FIT},
     "evaluate": {
