@@ -16,6 +16,7 @@ from isoflop.cli.options import (
     Database,
     Device,
     DeviceName,
+    Events,
     SweepFile,
     Workers,
 )
@@ -24,6 +25,7 @@ from isoflop.cli.replan import Replan, may_leave
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from isoflop.cli.event_stream import EventStream
     from isoflop.sweep.confirm import ConfirmRequest
     from isoflop.sweep.session import Session
 
@@ -60,6 +62,7 @@ def run(
             "one, which stays; may be repeated.",
         ),
     ] = None,
+    events: Events = None,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
@@ -74,10 +77,13 @@ def run(
     One Ctrl-C stops the sweep after a checkpoint, a second one kills the workers. SIGTERM and a terminal that closes
     stop it after a checkpoint, within ten seconds. Ctrl-Z pauses it. A reader that ends (`| head`) stops nothing.
 
+    With --events every event is a line of JSON as it happens; nothing that happens to the file harms the sweep.
+
     Exits 3 when some runs did not complete, 130, 143 or 129 when it was stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
     from isoflop.cli.again import train_again
     from isoflop.cli.console import stderr, stdout, tokenising
+    from isoflop.cli.event_stream import event_stream
     from isoflop.errors import IsoflopError
     from isoflop.report.confirmation_words import confirmations_document, told
     from isoflop.sweep.session import open_session
@@ -86,10 +92,16 @@ def run(
     from isoflop.view.run_view import print_run, run_document
 
     request = _confirm_request(sweep, confirm, neighbours)
+    if json and events == "-":
+        raise IsoflopError(
+            "--json and --events - both take standard output.",
+            hint="Leave --json out: the last event has what it prints. Or name a file for the events.",
+        )
     if again:
-        if retry or replan or request:
+        if retry or replan or request or events:
             raise IsoflopError(
-                "--again trains what it names and nothing else.", hint="Leave out --retry, --replan and --confirm."
+                "--again trains what it names and nothing else.",
+                hint="Leave out --retry, --replan, --confirm and --events.",
             )
         code = train_again(
             sweep,
@@ -102,30 +114,35 @@ def run(
             json=json,
         )
         raise typer.Exit(code)
-    with open_session(
-        sweep,
-        db,
-        artifacts,
-        device=device.value,
-        workers=workers,
-        retry=retry,
-        may_leave=may_leave(replan),
-        share_devices=share_devices,
-        progress=tokenising(),
-        confirm=request,
-    ) as session:
-        _tell_what_changed(session)
-        _tell_what_is_predicted(session)
-        received = _train(session, stderr())
-        outcome, confirmations = session.outcome(), session.confirmations()
-    code = exit_code(received, complete=outcome.n_completed == outcome.n_planned)
+    with event_stream(events) as stream:
+        opened = open_session(
+            sweep,
+            db,
+            artifacts,
+            device=device.value,
+            workers=workers,
+            retry=retry,
+            may_leave=may_leave(replan),
+            share_devices=share_devices,
+            progress=tokenising(),
+            confirm=request,
+        )
+        with opened as session, stream.of(session):
+            _tell_what_changed(session)
+            _tell_what_is_predicted(session)
+            received = _train(session, stderr(), stream)
+            outcome, confirmations = session.outcome(), session.confirmations()
+        code = exit_code(received, complete=outcome.n_completed == outcome.n_planned)
+        document = {**run_document(outcome), "confirmations": confirmations_document(confirmations)}
+        stream.end(code, document)
+        console = stderr() if stream.on_stdout else stdout()
     with output_of(code):
         if json:
-            print(dumps({**run_document(outcome), "confirmations": confirmations_document(confirmations)}))
+            print(dumps(document))
         else:
-            print_run(outcome, stdout())
+            print_run(outcome, console)
             for sentence in told(confirmations):
-                stdout().print(text(sentence))
+                console.print(text(sentence))
     raise typer.Exit(code)
 
 
@@ -178,12 +195,12 @@ def _tell_what_changed(session: "Session") -> None:
         print(f"{plan.sweep}: {said} of the plan; `isoflop plan` shows them.", file=sys.stderr)
 
 
-def _train(session: "Session", console: "Console") -> list[int]:
-    """Signals received while the sweep was trained, and shown on `console`."""
+def _train(session: "Session", console: "Console", stream: "EventStream") -> list[int]:
+    """Signals received while the sweep was trained, shown on `console` and told to `stream`."""
     from isoflop.wording import read_sentence
 
     with answered_signals(session.engine) as received:
-        if n_read := session.read_results():
+        if n_read := session.read_results(stream.notice):
             print(f"{session.plan.sweep}: {read_sentence(n_read)}", file=sys.stderr)
-        shown(session.events(), session.outline, console, received)
+        shown(stream.passing(session.events(), received), session.outline, console, received)
     return received

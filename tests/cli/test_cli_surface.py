@@ -52,6 +52,7 @@ SURFACE = {
         "--confirm",
         "--neighbours",
         "--again",
+        "--events",
         "--json",
     },
     "status": {"sweep", "--db", "--artifacts", "--watch", "--every", "--json"},
