@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from isoflop.cli.event_stream import EventStream
+    from isoflop.cli.tracking import Tracking
     from isoflop.sweep.confirm import ConfirmRequest
     from isoflop.sweep.session import Session
 
@@ -84,6 +85,7 @@ def run(
     from isoflop.cli.again import train_again
     from isoflop.cli.console import stderr, stdout, tokenising
     from isoflop.cli.event_stream import event_stream
+    from isoflop.cli.tracking import tracking
     from isoflop.errors import IsoflopError
     from isoflop.report.confirmation_words import confirmations_document, told
     from isoflop.sweep.session import open_session
@@ -114,7 +116,7 @@ def run(
             json=json,
         )
         raise typer.Exit(code)
-    with event_stream(events) as stream:
+    with event_stream(events) as stream, tracking(sweep) as tracker:
         opened = open_session(
             sweep,
             db,
@@ -130,9 +132,11 @@ def run(
         with opened as session, stream.of(session):
             _tell_what_changed(session)
             _tell_what_is_predicted(session)
-            received = _train(session, stderr(), stream)
+            received = _train(session, stderr(), stream, tracker)
             outcome, confirmations = session.outcome(), session.confirmations()
         code = exit_code(received, complete=outcome.n_completed == outcome.n_planned)
+        if tracker is not None:
+            tracker.end(sweep, db, fit=not received)
         document = {**run_document(outcome), "confirmations": confirmations_document(confirmations)}
         stream.end(code, document)
         console = stderr() if stream.on_stdout else stdout()
@@ -195,12 +199,13 @@ def _tell_what_changed(session: "Session") -> None:
         print(f"{plan.sweep}: {said} of the plan; `isoflop plan` shows them.", file=sys.stderr)
 
 
-def _train(session: "Session", console: "Console", stream: "EventStream") -> list[int]:
-    """Signals received while the sweep was trained, shown on `console` and told to `stream`."""
+def _train(session: "Session", console: "Console", stream: "EventStream", tracker: "Tracking | None") -> list[int]:
+    """Signals received while the sweep was trained, shown on `console`, told to `stream` and tracked."""
     from isoflop.wording import read_sentence
 
     with answered_signals(session.engine) as received:
         if n_read := session.read_results(stream.notice):
             print(f"{session.plan.sweep}: {read_sentence(n_read)}", file=sys.stderr)
-        shown(stream.passing(session.events(), received), session.outline, console, received)
+        events = session.events() if tracker is None else tracker.passing(session, session.events())
+        shown(stream.passing(events, received), session.outline, console, received)
     return received

@@ -19,6 +19,7 @@ from isoflop.spec.problems import first_problem
 from isoflop.spec.recipe_spec import RecipeSpec
 from isoflop.spec.section import Budget, Section, at_default
 from isoflop.spec.toml_file import read_toml
+from isoflop.spec.track_spec import TrackSpec
 
 Keep = Literal["best-per-budget", "all", "none"]
 
@@ -33,7 +34,7 @@ _LATER_KEYS: Mapping[str, tuple[str, ...]] = {
 
 
 # Likewise of whole tables.
-_LATER_PARTS = ("command", "ladder")
+_LATER_PARTS = ("command", "ladder", "track")
 
 
 class EvaluationSpec(Section):
@@ -83,6 +84,7 @@ class SweepSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     run: RunPolicy = RunPolicy()
     fit: FitSpec = FitSpec()
+    track: TrackSpec = TrackSpec()
     command: CommandSpec | None = None
     ladder: tuple[LadderEntry, ...] = ()
     """Sizes that the program of [command] can train, [[ladder]] tables or the name of a TOML or CSV file of them."""
@@ -184,9 +186,13 @@ class SweepSpec(Section):
         return {key for key in _LATER_KEYS[part] if at_default(section, key)}
 
     def asks_the_same_as(self, other: "SweepSpec") -> bool:
-        """Whether both ask for the same runs and read them alike; how runs are looked after and probed may differ."""
-        evaluation = self.evaluation.model_copy(update={"probes": other.evaluation.probes})
-        return self._as_written().model_copy(update={"run": other.run, "evaluation": evaluation}) == other._as_written()
+        """Whether both ask for the same runs and read them alike; how these are looked after or shown may differ."""
+        update = {
+            "run": other.run,
+            "track": other.track,
+            "evaluation": self.evaluation.model_copy(update={"probes": other.evaluation.probes}),
+        }
+        return self._as_written().model_copy(update=update) == other._as_written()
 
     def _as_written(self) -> "SweepSpec":
         """The sweep without what isoflop found out about the program."""
