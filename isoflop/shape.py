@@ -4,7 +4,8 @@ No torch here: `plan`, `fit` and `report` need these numbers without a model.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal
 
 ParamCount = Literal["total", "non_embedding", "matmul"]
@@ -66,17 +67,17 @@ class ModelShape:
         """Parameters of the untied output head."""
         return self.vocab_size * self.width
 
-    @property
+    @cached_property
     def n_params_non_embedding(self) -> int:
         """N without embedding and head (Kaplan et al. 2020)."""
         return self.n_params_attention + self.n_params_mlp + self.n_params_norm
 
-    @property
+    @cached_property
     def n_params_matmul(self) -> int:
         """N of the weights that enter every token's forward pass: non-embedding plus head."""
         return self.n_params_non_embedding + self.n_params_head
 
-    @property
+    @cached_property
     def n_params_total(self) -> int:
         """Every parameter (Hoffmann et al. 2022)."""
         return self.n_params_matmul + self.n_params_embedding
@@ -98,7 +99,7 @@ class ModelShape:
         products_per_layer = 2 * self.context_length * self.n_heads * self.head_dim
         return TRAINING_PASSES * FLOPS_PER_MULTIPLY_ADD * self.n_layers * products_per_layer
 
-    @property
+    @cached_property
     def flops_per_token(self) -> int:
         """Training FLOPs per token: all matrix products, forward and backward, attention and head included.
 
@@ -110,7 +111,7 @@ class ModelShape:
 
     def as_dict(self) -> dict[str, Any]:
         """The seven numbers as a JSON object."""
-        return dict(vars(self))
+        return {name: getattr(self, name) for name in _NUMBERS}
 
     def __str__(self) -> str:
         return f"{self.n_layers}x{self.width} (heads {self.n_heads}x{self.head_dim}, ff {self.d_ff})"
@@ -119,6 +120,10 @@ class ModelShape:
 # What an entry of a ladder may say of a model, for the program that trains it.
 Argument = bool | int | float | str
 GROUPS = ("embedding", "attention", "mlp", "norm", "head")
+
+
+# What a shape is; what follows from it is kept beside once it was asked for: a plan asks ten times.
+_NUMBERS = tuple(number.name for number in fields(ModelShape))
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,12 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
 
 
+def format_device_hours(hours: float) -> str:
+    """Time of one device: `0.0031 device-hours`, `12.5 device-hours`."""
+    shown = f"{hours:.0f}" if hours >= 99.95 else f"{hours:.1f}" if hours >= 9.95 else f"{hours:.2g}"
+    return f"{shown} device-hour{'' if shown == '1' else 's'}"
+
+
 def format_bytes(n_bytes: float) -> str:
     """A size in bytes with a decimal suffix: `12.3 MB`."""
     for limit, suffix in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):

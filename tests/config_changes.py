@@ -107,6 +107,7 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "track.tensorboard": ("board", "trackers"),
     "track.wandb": ("project", "trackers"),
     "track.mlflow": ("file:runs", "trackers"),
+    "goal": ({"target": 1e12, "within": 2.0, "max_hours": 3.0}, "goal"),
 }
 
 # Another value for each number of a run. The rest says which code trains, on which tokens.
@@ -160,6 +161,7 @@ class Observed:
     stall_seconds: float
     probes: bool
     trackers: tuple[str, ...]
+    goal: object
 
 
 def leaves(kind: Any, prefix: str = "") -> Iterator[str]:
@@ -230,4 +232,5 @@ def observe(folder: Path, content: Content) -> Observed:
         stall_seconds=engine._stall_seconds,
         probes=engine._probes,
         trackers=tuple(f"{one.library} {one.place.name}" for one in wanted_trackers(load_spec(file).track, folder)),
+        goal=session.growth.spec.goal,
     )

@@ -19,6 +19,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 def make_older(path: Path) -> None:
     """Take from a database the tables that came after the first release of it, as an older isoflop leaves it."""
     with opened(path) as db:
-        for table, migration in (("predictions", "m0003_predictions"), ("metrics", "m0004_metrics")):
+        later = ("predictions", "m0003_predictions"), ("metrics", "m0004_metrics")
+        for table, migration in (*later, ("steering_rounds", "m0006_steering_rounds")):
             db.execute(f"drop table {table}")
             db.execute("delete from _sqlite_migrations where name = ?", [migration])

@@ -16,9 +16,9 @@ from isoflop.train.simulate import simulate
 
 # What a worker can do. Without a script it finishes; `work` and `hang` go on until an order ends them,
 # `work` at the third look after it was asked to.
-FINISH, DIE, CRASH, LOSE, BUSY, OBSTACLE, MEMORY, KERNEL, RECORD, WORK, HANG, REFUSE, UNTOLD = (
+FINISH, DIE, CRASH, LOSE, BUSY, OBSTACLE, MEMORY, KERNEL, RECORD, WORK, HANG, REFUSE, UNTOLD, DEVICE = (
     "finish", "die", "crash", "lose", "busy", "obstacle", "memory", "kernel", "record", "work", "hang", "refuse",
-    "untold",
+    "untold", "device",
 )  # fmt: skip
 ENDS = {
     DIE: Ended(-signal.SIGKILL),
@@ -27,6 +27,7 @@ ENDS = {
     BUSY: Ended(ExitCode.BUSY),
     OBSTACLE: Ended(ExitCode.OBSTACLE),
     MEMORY: Ended(ExitCode.OUT_OF_MEMORY),
+    DEVICE: Ended(ExitCode.DEVICE_FAILED),
     RECORD: Ended(ExitCode.STEP_UNAVAILABLE),
     KERNEL: Ended(-signal.SIGKILL, out_of_memory=True),
     FINISH: Ended(ExitCode.DONE),
@@ -71,6 +72,7 @@ class ScriptedEngine:
         started: every worker there was.
         most: workers at once.
         held_until: until when, by the clock, another sweep has the device of a slot.
+        dying: numbers of slots on which every worker crashes.
         closings: how it was closed, each time.
         given_up: set once it was closed for all.
         n_polls: how often it was asked who has ended.
@@ -83,6 +85,7 @@ class ScriptedEngine:
         self.started: list[Worker] = []
         self.most = self.n_polls = 0
         self.held_until: dict[int, float] = {}
+        self.dying: set[int] = set()
         self.closings: list[str] = []
         self.given_up = threading.Event()
 
@@ -96,7 +99,7 @@ class ScriptedEngine:
 
     def _start(self, launch: Launch) -> WorkerRef | None:
         worker = Worker(launch, FINISH)
-        acts = self._script[worker.runs[0].run_id]
+        acts = [CRASH] if launch.slot in self.dying else self._script[worker.runs[0].run_id]
         worker.act = acts.pop(0) if acts else FINISH
         if worker.act == REFUSE:
             return None

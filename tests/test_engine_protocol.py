@@ -14,17 +14,29 @@ import pytest
 
 from isoflop.engine.dispatch import Dispatcher
 from isoflop.engine.execution import GitState, memory_needed
-from isoflop.engine.notices import AttemptEnded, AttemptStarted, DeviceHeld, Holder, Notice, RunFinished, Waiting
+from isoflop.engine.notices import (
+    AttemptEnded,
+    AttemptStarted,
+    DeviceHeld,
+    DeviceTakenOut,
+    Holder,
+    Notice,
+    Progressed,
+    RunFinished,
+    Waiting,
+)
 from isoflop.engine.protocol import PATIENCE_SECONDS, Order, Slot
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import memory_bytes
 from isoflop.result import Status
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import RunDir
+from isoflop.rundir.events import ProgressEvent
 from tests.run_examples import RUN
 from tests.scripted_engine import (
     BUSY,
     CRASH,
+    DEVICE,
     DIE,
     HANG,
     KERNEL,
@@ -356,6 +368,27 @@ def test_workers_are_killed_where_nobody_listens_any_more(sweep: MakeSweep) -> N
     assert [worker.orders for worker in made.engine.started] == [[Order.KILL]] * 2
 
 
+def test_reading_what_all_workers_say_takes_a_tenth_of_the_time_and_ends_are_heard_at_once(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [WORK]})
+    clock, said, heard = made.engine.clock, [0.0], [0.0]
+    ended: list[float] = []
+
+    def react(notice: Notice) -> None:
+        if isinstance(notice, AttemptStarted) and notice.job_id == FIRST:
+            clock.now += 1.0  # what reading it takes
+            made.run_dir(FIRST).append_event(ProgressEvent(0.0, FIRST, 7, 7, 3.0, 100.0))
+            said[0] = clock.now
+        if isinstance(notice, RunFinished):
+            ended.append(clock.now)
+        if isinstance(notice, Progressed):
+            heard[0] = clock.now
+            made.dispatcher.stop()
+
+    made.go(RUNS, react)
+    assert len(ended) == 5 and ended[-1] - said[0] < 2.0, "one after the other, each after a wait of 0.2 s"
+    assert 9.0 <= heard[0] - said[0] < 9.5
+
+
 def test_a_job_in_other_hands_is_waited_for_and_named(sweep: MakeSweep) -> None:
     made = sweep()
     with made.run_dir(FIRST).lock() as alone:
@@ -501,3 +534,119 @@ def test_a_run_too_large_for_now_lets_smaller_ones_go_first(sweep: MakeSweep) ->
     made.go([RUNS[0], wide, RUNS[2], RUNS[3]])
     assert [worker.runs[0] for worker in made.engine.started] == [RUNS[0], RUNS[2], wide, RUNS[3]]
     assert made.results() == completed(*(run.run_id for run in (RUNS[0], wide, RUNS[2], RUNS[3])))
+
+
+GPUS = tuple(
+    Slot("cuda", "H100", name, 1e15, bfloat16=True, n_packed=packed) for name, packed in (("GPU-a", 1), ("GPU-b", 1))
+)
+MANY = [variant(seed=seed) for seed in range(100, 112)]
+IDS = [run.run_id for run in MANY]
+
+
+def taken_out(made: Sweep) -> list[str]:
+    return [notice.device for notice in made.notices if isinstance(notice, DeviceTakenOut)]
+
+
+def places(made: Sweep, run_id: str) -> list[int]:
+    """The slots that a run was started on, in turn."""
+    return [worker.launch.slot for worker in made.engine.started if worker.runs[0].run_id == run_id]
+
+
+def test_a_gpu_on_which_two_runs_in_a_row_crash_is_taken_out_and_they_end_on_another(sweep: MakeSweep) -> None:
+    made = sweep(slots=GPUS)
+    made.engine.dying = {1}
+    made.go(MANY)
+    assert made.results() == completed(*IDS)
+    assert taken_out(made) == ["H100 (GPU-b)"]
+    on_the_bad = [worker.runs[0].run_id for worker in made.engine.started if worker.launch.slot == 1]
+    assert len(on_the_bad) == len(set(on_the_bad)) == 2
+    assert [places(made, run_id) for run_id in on_the_bad] == [[1, 0]] * 2
+    [notice] = [notice for notice in made.notices if isinstance(notice, DeviceTakenOut)]
+    assert notice.reason == "the worker ended with exit code 1 without a result" and notice.n_left == 1
+
+
+def test_where_the_last_gpu_is_taken_out_the_sweep_stops_and_every_run_stays_pending(sweep: MakeSweep) -> None:
+    made = sweep(slots=GPUS)
+    made.engine.dying = {0, 1}
+    with pytest.raises(IsoflopError, match=r"No device is left .* on H100 \(GPU-a\) and on H100 \(GPU-b\)") as raised:
+        made.go(MANY)
+    assert "the same command goes on" in raised.value.hint
+    assert sorted(taken_out(made)) == ["H100 (GPU-a)", "H100 (GPU-b)"]
+    assert made.results() == {} and len(made.engine.started) == 4
+    again = sweep(slots=GPUS)
+    again.go(MANY)
+    assert again.results() == completed(*IDS)
+
+
+def test_eight_broken_gpus_fail_no_run(sweep: MakeSweep) -> None:
+    made = sweep(slots=[replace(GPUS[0], visible_device=f"GPU-{number}") for number in range(8)])
+    made.engine.dying = set(range(8))
+    with pytest.raises(IsoflopError, match="No device is left"):
+        made.go(MANY)
+    assert made.results() == {} and len(taken_out(made)) == 8
+
+
+def test_a_run_that_crashes_wherever_it_goes_is_given_up_and_takes_no_gpu_with_it(sweep: MakeSweep) -> None:
+    made = sweep({IDS[0]: [CRASH] * 9}, GPUS)
+    made.go(MANY)
+    assert made.results() == {IDS[0]: Status.FAILED, **completed(*IDS[1:])}
+    assert taken_out(made) == []
+    assert places(made, IDS[0])[:2] == [0, 1], "the second time elsewhere"
+
+
+def test_on_a_single_gpu_another_run_tells_whether_it_is_the_gpu(sweep: MakeSweep) -> None:
+    made = sweep({IDS[0]: [CRASH] * 2}, GPUS[:1])
+    made.go(MANY)
+    assert made.results() == completed(*IDS) and taken_out(made) == []
+    assert [worker.runs[0].run_id for worker in made.engine.started][:4] == [IDS[0], IDS[1], IDS[0], IDS[2]]
+
+
+@pytest.mark.parametrize("act", [DIE, LOSE, MEMORY, KERNEL, BUSY, RECORD])
+def test_ends_that_are_not_the_gpus_take_none_out(sweep: MakeSweep, act: str) -> None:
+    made = sweep({run_id: [act] for run_id in IDS[:3]}, GPUS)
+    made.go(MANY)
+    assert made.results() == completed(*IDS) and taken_out(made) == []
+
+
+@pytest.mark.parametrize("act", [CRASH, DEVICE, HANG])
+def test_crashes_errors_of_the_gpu_and_hangs_are_the_gpus_where_they_meet_different_runs(
+    sweep: MakeSweep, act: str
+) -> None:
+    made = sweep({run_id: [act] for run_id in IDS[:2]}, GPUS[:1])
+    with pytest.raises(IsoflopError, match="No device is left"):
+        made.go(MANY)
+
+
+def test_cores_are_never_taken_out(sweep: MakeSweep) -> None:
+    made = sweep({run_id: [CRASH] * 2 for run_id in IDS})
+    made.go(MANY)
+    assert made.results() == completed(*IDS) and taken_out(made) == []
+
+
+def test_runs_that_share_a_gpu_and_go_down_together_count_once(sweep: MakeSweep) -> None:
+    slots = [replace(GPUS[0], n_packed=3)] * 3
+    made = sweep({run_id: [CRASH] for run_id in IDS[:3]}, slots)
+    made.go(MANY)
+    assert made.results() == completed(*IDS) and taken_out(made) == []
+
+
+def test_a_packed_run_is_computed_as_if_alone_and_runs_out_of_memory_alone_before_it_is_made_smaller(
+    sweep: MakeSweep,
+) -> None:
+    little = memory_bytes(RUN.shape, 4)
+    alone = sweep(slots=[replace(GPUS[0], memory_bytes=little)])
+    alone.go(MANY[:4])
+    batches = [alone.micro_batch(run_id) for run_id in IDS[:4]]
+    others = [variant(seed=seed) for seed in range(200, 204)]
+    names = [run.run_id for run in others]
+    made = sweep({names[1]: [MEMORY]}, [replace(GPUS[0], memory_bytes=2.5 * little, n_packed=2)] * 2)
+    made.go(others)
+    assert batches == [4] * 4
+    assert made.attempts(names[1]) == [
+        (1, "out_of_memory", "ran out of memory beside other runs on its GPU; next without them"),
+        (2, "done", None),
+    ]
+    assert [made.micro_batch(run_id) for run_id in names] == [8] * 4
+    assert {notice.device for notice in made.notices if isinstance(notice, AttemptEnded)} == {
+        "H100, 1 of 2 runs at once"
+    }

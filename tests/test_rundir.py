@@ -127,5 +127,5 @@ def test_leftovers_of_a_killed_writer_are_removed_and_nothing_else(tmp_path: Pat
 def test_exit_codes_are_those_that_workers_of_every_version_end_with() -> None:
     assert {code.name: code.value for code in ExitCode} == {
         "DONE": 0, "OBSTACLE": 74, "CHECKPOINTED": 75, "BUSY": 76, "OUT_OF_MEMORY": 77, "BAD_JOB": 78, "ORPHANED": 79,
-        "STEP_UNAVAILABLE": 80, "RANK_LOST": 81,
+        "STEP_UNAVAILABLE": 80, "RANK_LOST": 81, "DEVICE_FAILED": 82,
     }  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import time
 from datetime import date
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -204,15 +205,18 @@ def test_keys_of_another_optimizer_are_refused(recipe: dict[str, object], said: 
 
 
 def test_every_key_has_a_sentence_of_documentation() -> None:
-    document = (Path(__file__).parent.parent / "docs" / "sweep-file.md").read_text(encoding="utf-8")
+    docs = Path(__file__).parent.parent / "docs"
+    document = (docs / "sweep-file.md").read_text(encoding="utf-8")
+    of_programs = (docs / "own-trainer.md").read_text(encoding="utf-8")
     from isoflop.spec import SweepSpec
 
     for name, field in SweepSpec.model_fields.items():
-        section = field.annotation
+        kinds = (field.annotation, *get_args(field.annotation))
+        section = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
         if isinstance(section, type) and hasattr(section, "model_fields"):
-            assert f"## `[{name}]`" in document
+            assert f"## `[{name}]`" in document or f"[{name}]" in of_programs
             for key in section.model_fields:
-                assert f"`{key}`" in document, f"[{name}] {key}"
+                assert f"`{key}`" in document + of_programs, f"[{name}] {key}"
         else:
             assert f"`{name}`" in document, name
 
@@ -247,3 +251,32 @@ def test_dots_in_texts_are_no_parts_of_keys(tmp_path: Path) -> None:
         f"  '{path}',\n]\n"
     )
     assert load_spec(file).corpus.paths == (path,) * 3
+
+
+@pytest.mark.parametrize(
+    ("goal", "said"),
+    [
+        ({"target": 1e12}, "goal.target is 1.00e12 FLOPs and does not lie above the largest budget, 1.00e12"),
+        ({"target": 1e11}, "goal.target is 1.00e11 FLOPs and does not lie above the largest budget"),
+        ({"target": 1e17}, "5.0 decades beyond the largest budget, 1.00e12: nobody has foretold farther than 4"),
+        ({"target": 1e13, "within": 1}, "goal.within = 1 is not possible: it must be more than 1"),
+        ({"target": 1e13, "within": 0.5}, "goal.within = 0.5 is not possible: it must be more than 1"),
+        ({"target": 1e13, "max_hours": 0}, "goal.max_hours = 0 is not possible: it must be more than 0"),
+        ({"within": 1.2}, "lacks the key 'goal.target'"),
+        ({"target": 1e13, "hours": 2}, "unknown key 'goal.hours'"),
+    ],
+    ids=["at the largest", "below", "too far", "within 1", "within less", "no hours", "no target", "unknown"],
+)
+def test_a_goal_that_cannot_be_one_is_refused(goal: dict[str, object], said: str) -> None:
+    with pytest.raises(IsoflopError) as refused:
+        parse_spec({"name": "s", "budgets": [1e11, 1e12], "goal": goal}, source="x")
+    assert said in refused.value.message
+
+
+def test_a_goal_changes_neither_the_question_of_a_sweep_nor_the_hash_of_one_without() -> None:
+    plain = parse_spec({"name": "s", "budgets": [1e11, 1e12]}, source="x")
+    aimed = parse_spec({"name": "s", "budgets": [1e11, 1e12], "goal": {"target": 1e13}}, source="x")
+    assert aimed.asks_the_same_as(plain) and plain.asks_the_same_as(aimed)
+    assert "goal" not in json.loads(plain.to_json())
+    assert parse_spec(json.loads(aimed.to_json()), source="x") == aimed
+    assert plain.spec_hash != aimed.spec_hash

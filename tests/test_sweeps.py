@@ -51,6 +51,7 @@ PROMISES = {
     "quickstart": Promise("cpu", 2, 2e9, 2 * 60, n_sizes=7, seconds_by_torch=22 * 60),
     "bpe-demo": Promise("cpu", 2, 2e9, 10 * 60),
     "bpe-demo-bytes": Promise("cpu", 2, 2e9, 10 * 60),
+    "steering": Promise("cpu", 2, 2e9, 60, n_sizes=7, seconds_by_torch=11 * 60),
     "gpu-smoke": Promise("cuda", 1, 80e9, 2 * 60),
     "single-gpu": Promise("cuda", 1, 80e9, 3600),
     "eight-gpu": Promise("cuda", 8, 80e9, 24 * 3600),
@@ -145,6 +146,7 @@ RUN_IDS = {
     "quickstart": (140, "e5fbbf3c9418e398"),
     "single-gpu": (33, "5ff06eaf26f3cb7c"),
     "smoke": (12, "73b36411b420c667"),
+    "steering": (21, "6bc72da6e34c2869"),
 }
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isoflop.cli.boundary import output_of
+from isoflop.cli.device_options import tell_of_devices
 from isoflop.cli.interruption import answered_signals, exit_code, shown
 
 if TYPE_CHECKING:
+    from isoflop.engine.local.device_wish import DeviceWish
     from isoflop.engine.local.devices import DeviceChoice
     from isoflop.sweep.run_again import Repeat
 
@@ -19,7 +21,7 @@ def train_again(
     *,
     device: "DeviceChoice",
     workers: int | None,
-    share_devices: bool,
+    wish: "DeviceWish",
     json: bool,
 ) -> int:
     """The exit code, once the named runs have been trained again and compared with what was recorded.
@@ -32,9 +34,10 @@ def train_again(
     from isoflop.view.document import SCHEMA_VERSION, dumps
     from isoflop.view.drawing import text
 
-    opened = open_repeats(sweep, db, artifacts, names, device=device, workers=workers, share_devices=share_devices)
+    opened = open_repeats(sweep, db, artifacts, names, device=device, workers=workers, wish=wish)
     with opened as session, answered_signals(session.engine) as received:
         if session.missing:
+            tell_of_devices(session.chosen[0].sweep.name, session.busy, session.engine.slots)
             shown(session.events(), session.outline, stderr(), received)
         repeats = session.repeats
     code = exit_code(received, complete=all(repeat.weights for repeat in repeats))

@@ -15,7 +15,7 @@ from isoflop.errors import IsoflopError
 
 if TYPE_CHECKING:
     from isoflop.engine.notices import Notice
-    from isoflop.plan.types import Cell
+    from isoflop.plan.types import Cell, Plan
     from isoflop.sweep.session import Session
 
 STDOUT_NAME = "-"
@@ -45,6 +45,8 @@ class EventStream:
     def __init__(self, sink: LineSink | None, *, on_stdout: bool = False) -> None:
         self._sink, self.on_stdout = sink, on_stdout
         self._sweep = ""
+        self._session: Session | None = None
+        self._plan: Plan | None = None
         self._cells: Mapping[str, Cell] = {}
 
     @contextlib.contextmanager
@@ -71,8 +73,16 @@ class EventStream:
         """Tell what the engine says."""
         from isoflop.view.notice_document import notice_document
 
-        if self._sink is not None:
-            self._tell(notice_document(notice, self._cells))
+        if self._sink is None or self._session is None:
+            return
+        if self._session.plan is not self._plan:  # a sweep that steers itself has more runs now
+            self._plan = self._session.plan
+            self._cells = {cell.run.run_id: cell for cell in reversed(self._plan.cells)}
+        self._tell(notice_document(notice, self._cells))
+
+    def round_decided(self, sentence: str) -> None:
+        """Tell what a sweep that steers itself does next, and why."""
+        self._tell({"event": "round_decided", "sentence": sentence})
 
     def end(self, code: int, summary: Mapping[str, object]) -> None:
         """Tell how the command ends, with what `isoflop run --json` prints."""
@@ -82,12 +92,12 @@ class EventStream:
         if self._sink is None:
             return
         outline = session.outline
-        self._sweep, self._cells = outline.sweep, {cell.run.run_id: cell for cell in reversed(outline.cells)}
+        self._sweep, self._session = outline.sweep, session
         self._tell(
             {
                 "event": "sweep_started",
                 "simulated": outline.simulated,
-                "n_runs": len(self._cells),
+                "n_runs": len(session.plan.runs),
                 "n_done": len(outline.done),
                 "devices": list(outline.devices),
                 "host": socket.gethostname(),

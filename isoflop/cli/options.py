@@ -207,6 +207,16 @@ Suggest = Annotated[
 ]
 
 
+MaxHours = Annotated[
+    float | None,
+    typer.Option(
+        "--max-hours",
+        metavar="<hours>",
+        help="Suggest only runs that take at most this many device-hours together, as the finished runs foretell.",
+    ),
+]
+
+
 class ParamsName(StrEnum):
     """Which parameters N counts."""
 

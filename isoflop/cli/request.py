@@ -12,6 +12,7 @@ from isoflop.decision.cost import CostRates
 from isoflop.errors import IsoflopError
 from isoflop.fit import Question
 from isoflop.fit.laws import PUBLISHED, PublishedLaw
+from isoflop.plan.run_hours import RunHours
 from isoflop.report.metric_table import fits_on_loss_and_metric
 from isoflop.report.summary import Questions, Summary, summarize
 from isoflop.shape import ParamCount
@@ -24,8 +25,9 @@ from isoflop.sources.load import load_each, load_sources
 from isoflop.sources.recount import convention_matrix, under_convention
 from isoflop.sources.remeasure import LossIn, Wanted
 from isoflop.sources.source import Pool, Source, fit_source
+from isoflop.sources.source_hours import source_hours, waiting_runs
 from isoflop.sources.table_options import TableOptions
-from isoflop.units import parse_quantity
+from isoflop.units import parse_quantity, require_positive
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.5, 0.999
 LEAST_WINDOW, MOST_WINDOW = 0.1, 10.0
@@ -44,7 +46,7 @@ class Request:
         db, sweep: where sweeps are read.
         columns, budget_tolerance, budgets, where, group, loss_unit, higher_is_better, unit_check: how tables are read.
         loss, metric: what of the runs of sweeps is fitted.
-        targets, level, window, surface_loss, suggest, bootstrap: of the fit.
+        targets, level, window, surface_loss, suggest, max_hours, bootstrap: of the fit.
         params, flops: conventions other than the sweep's own.
         laws: names of published laws, or `all`.
         peak, utilisation, price, devices: of the bill; without a peak there is none.
@@ -68,6 +70,7 @@ class Request:
     window: float | None = None
     surface_loss: str = "huber"
     suggest: int = 0
+    max_hours: float | None = None
     bootstrap: int = 0
     params: ParamCount | None = None
     flops: FlopCount = FlopCount.EXACT
@@ -161,12 +164,17 @@ def _summary(source: Source | Pool, request: Request, budgets: Sequence[float]) 
         inference_tokens=_tokens(request.inference_tokens, "--inference-tokens"),
     )
     rows = grouped(under_convention(source, request.params, request.flops), _grouping(request))
+    as_planned = request.params is None and request.flops is FlopCount.EXACT
+    hours = source_hours(source) if as_planned else None
     question = Question(
         targets=budgets,
         level=request.level,
         window=request.window,
         residuals=request.surface_loss,
         suggest=request.suggest,
+        planned=waiting_runs(source) if as_planned else (),
+        hours=hours,
+        max_hours=_max_hours(request, hours),
         bootstrap=request.bootstrap,
     )
     fit = fit_source(rows, question)
@@ -179,6 +187,24 @@ def _summary(source: Source | Pool, request: Request, budgets: Sequence[float]) 
         convention_fits=convention_matrix(source, request.level, request.window),
         measure_fits=fits_on_loss_and_metric(rows, request.level, request.window),
     )
+
+
+def _max_hours(request: Request, hours: RunHours | None) -> float | None:
+    """The hours that suggested runs may take.
+
+    Raises:
+        IsoflopError: no hours, nothing to suggest, or nobody knows how long a run takes.
+    """
+    if request.max_hours is None:
+        return None
+    if not request.suggest:
+        raise IsoflopError("--max-hours has no effect without --suggest.", hint="Give a number of runs: --suggest 7.")
+    if hours is None:
+        raise IsoflopError(
+            "--max-hours needs to know how long a run takes, and no device is known for these rows.",
+            hint="Leave it out, or fit one sweep of runs that isoflop has trained, with its own --params and --flops.",
+        )
+    return require_positive(request.max_hours, "--max-hours")
 
 
 def _grouping(request: Request) -> Grouping:

@@ -1,12 +1,14 @@
 """`isoflop run`: train what is planned and not yet done."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isoflop.cli.boundary import output_of
+from isoflop.cli.device_options import Devices, PerDevice, ShareDevices, device_wish, tell_of_devices
 from isoflop.cli.interruption import answered_signals, exit_code, shown
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
@@ -25,8 +27,9 @@ from isoflop.cli.replan import Replan, may_leave
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from isoflop.cli.event_stream import EventStream
-    from isoflop.cli.tracking import Tracking
+    from isoflop.cli.listeners import Listeners
+    from isoflop.decision.steering.goal import Goal
+    from isoflop.store import SteeringRound
     from isoflop.sweep.confirm import ConfirmRequest
     from isoflop.sweep.session import Session
 
@@ -37,11 +40,11 @@ def run(
     artifacts: Artifacts = DEFAULT_ARTIFACTS,
     device: Device = DeviceName.AUTO,
     workers: Workers = None,
+    devices: Devices = None,
+    per_device: PerDevice = "auto",
     retry: Annotated[bool, typer.Option("--retry", help="Run diverged and failed runs again.")] = False,
     replan: Replan = False,
-    share_devices: Annotated[
-        bool, typer.Option("--share-devices", help="Train also on GPUs that another sweep trains on.")
-    ] = False,
+    share_devices: ShareDevices = False,
     confirm: Annotated[
         str | None,
         typer.Option(
@@ -63,10 +66,21 @@ def run(
             "one, which stays; may be repeated.",
         ),
     ] = None,
+    until_goal: Annotated[
+        bool,
+        typer.Option(
+            "--until-goal",
+            help="Go on by itself: fit, add the runs that tell most, train them, until the [goal] of the sweep file is "
+            "met or its hours are gone.",
+        ),
+    ] = False,
     events: Events = None,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
+
+    GPUs whose memory other programs have taken are left out and named. One on which two different runs in a row crash
+    is taken out; its runs go on elsewhere. Where none is left the sweep stops, and what is not done stays pending.
 
     The same command resumes: finished runs are never repeated, killed runs continue from their checkpoint. Where the
     sweep file or the text changed so that trained runs would be left behind, the command asks at a terminal, and
@@ -75,17 +89,20 @@ def run(
     A confirm run is never fitted. What is predicted for it is stored before it is trained and stays as it is; `fit` and
     `report` say whether it held. The run stays part of the sweep: `isoflop run` without --confirm finishes it too.
 
+    With --until-goal every decision is recorded with the plan before its runs are trained, so that the same command
+    goes on after any kill. It stops by itself where more runs gain nothing, and says what stands in the way.
+
     One Ctrl-C stops the sweep after a checkpoint, a second one kills the workers. SIGTERM and a terminal that closes
     stop it after a checkpoint, within ten seconds. Ctrl-Z pauses it. A reader that ends (`| head`) stops nothing.
 
     With --events every event is a line of JSON as it happens; nothing that happens to the file harms the sweep.
 
-    Exits 3 when some runs did not complete, 130, 143 or 129 when it was stopped by Ctrl-C, SIGTERM or SIGHUP.
+    Exits 3 when some runs did not complete, or with --until-goal when the goal was not met; 130, 143 or 129 when it was
+    stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
     from isoflop.cli.again import train_again
     from isoflop.cli.console import stderr, stdout, tokenising
-    from isoflop.cli.event_stream import event_stream
-    from isoflop.cli.tracking import tracking
+    from isoflop.cli.listeners import listeners
     from isoflop.errors import IsoflopError
     from isoflop.report.confirmation_words import confirmations_document, told
     from isoflop.sweep.session import open_session
@@ -93,17 +110,18 @@ def run(
     from isoflop.view.drawing import text
     from isoflop.view.run_view import print_run, run_document
 
-    request = _confirm_request(sweep, confirm, neighbours)
+    request, wish = _confirm_request(sweep, confirm, neighbours), device_wish(devices, per_device, share_devices)
+    goal = _goal(sweep, confirm) if until_goal else None
     if json and events == "-":
         raise IsoflopError(
             "--json and --events - both take standard output.",
             hint="Leave --json out: the last event has what it prints. Or name a file for the events.",
         )
     if again:
-        if retry or replan or request or events:
+        if retry or replan or request or until_goal or events:
             raise IsoflopError(
                 "--again trains what it names and nothing else.",
-                hint="Leave out --retry, --replan, --confirm and --events.",
+                hint="Leave out --retry, --replan, --confirm, --until-goal and --events.",
             )
         code = train_again(
             sweep,
@@ -112,11 +130,11 @@ def run(
             again,
             device=device.value,
             workers=workers,
-            share_devices=share_devices,
+            wish=wish,
             json=json,
         )
         raise typer.Exit(code)
-    with event_stream(events) as stream, tracking(sweep) as tracker:
+    with listeners(sweep, events) as told_to:
         opened = open_session(
             sweep,
             db,
@@ -125,28 +143,34 @@ def run(
             workers=workers,
             retry=retry,
             may_leave=may_leave(replan),
-            share_devices=share_devices,
+            wish=wish,
             progress=tokenising(),
             confirm=request,
         )
-        with opened as session, stream.of(session):
+        with opened as session, told_to.stream.of(session):
             _tell_what_changed(session)
             _tell_what_is_predicted(session)
-            received = _train(session, stderr(), stream, tracker)
+            tell_of_devices(session.plan.sweep, session.busy, session.slots)
+            console = stderr()
+            received, rounds = (
+                _train_until(goal, session, console, told_to) if goal else (_train(session, console, told_to), ())
+            )
             outcome, confirmations = session.outcome(), session.confirmations()
-        code = exit_code(received, complete=outcome.n_completed == outcome.n_planned)
-        if tracker is not None:
-            tracker.end(sweep, db, fit=not received)
-        document = {**run_document(outcome), "confirmations": confirmations_document(confirmations)}
-        stream.end(code, document)
-        console = stderr() if stream.on_stdout else stdout()
+        complete = outcome.n_completed == outcome.n_planned
+        code = exit_code(received, complete=complete if goal is None else any(one.meets_goal for one in rounds[-1:]))
+        judged = {"confirmations": confirmations_document(confirmations), "goal": _goal_document(rounds)}
+        document = {**run_document(outcome), **judged}
+        told_to.end(code, document, sweep=sweep, db=db, fit=not received)
     with output_of(code):
         if json:
             print(dumps(document))
         else:
+            console = stderr() if told_to.stream.on_stdout else stdout()
             print_run(outcome, console)
             for sentence in told(confirmations):
                 console.print(text(sentence))
+            for line in _last_line(rounds, simulated=outcome.simulated):
+                console.print(text(line))
     raise typer.Exit(code)
 
 
@@ -167,6 +191,42 @@ def _confirm_request(sweep: Path, confirm: str | None, neighbours: bool) -> "Con
             "--neighbours has no effect without --confirm.", hint="Give the budget of the confirm run: --confirm 1e13."
         )
     return None
+
+
+def _goal(sweep: Path, confirm: str | None) -> "Goal":
+    """What --until-goal is to reach.
+
+    Raises:
+        IsoflopError: the sweep file has no goal, or a confirm run is asked for at once.
+    """
+    from isoflop.errors import IsoflopError
+    from isoflop.spec import load_spec
+    from isoflop.sweep.steering import required_goal
+
+    if confirm is not None:
+        raise IsoflopError(
+            "--until-goal and --confirm exclude each other: a confirm run is predicted by a finished sweep.",
+            hint="Reach the goal first, then give --confirm.",
+        )
+    return required_goal(load_spec(sweep), sweep)
+
+
+def _goal_document(rounds: "Sequence[SteeringRound]") -> dict[str, object] | None:
+    """What --until-goal came to; loads nothing of the fit where nobody gave it."""
+    if not rounds:
+        return None
+    from isoflop.report.growth_words import goal_document
+
+    return goal_document(rounds)
+
+
+def _last_line(rounds: "Sequence[SteeringRound]", *, simulated: bool) -> list[str]:
+    """How --until-goal ended."""
+    if not rounds:
+        return []
+    from isoflop.report.growth_words import round_line
+
+    return [round_line(rounds[-1], simulated=simulated)]
 
 
 def _tell_what_is_predicted(session: "Session") -> None:
@@ -199,13 +259,33 @@ def _tell_what_changed(session: "Session") -> None:
         print(f"{plan.sweep}: {said} of the plan; `isoflop plan` shows them.", file=sys.stderr)
 
 
-def _train(session: "Session", console: "Console", stream: "EventStream", tracker: "Tracking | None") -> list[int]:
-    """Signals received while the sweep was trained, shown on `console`, told to `stream` and tracked."""
+def _train_until(
+    goal: "Goal", session: "Session", console: "Console", told_to: "Listeners"
+) -> "tuple[list[int], tuple[SteeringRound, ...]]":
+    """Signals received, and the rounds of the sweep, once the goal is met, nothing more helps or a signal came."""
+    from isoflop.report.growth_words import round_line
+    from isoflop.sweep.steering import Steering
+    from isoflop.wording import one_line
+
+    steering = Steering(session, goal)
+    received = _train(session, console, told_to) if steering.may_train() else []
+    while not received:
+        decided = steering.next_round()
+        line = one_line(round_line(decided, simulated=session.plan.simulated))
+        print(line, file=sys.stderr, flush=True)
+        told_to.stream.round_decided(line)
+        if decided.verdict.ends:
+            break
+        received = _train(session, console, told_to)
+    return received, steering.rounds
+
+
+def _train(session: "Session", console: "Console", told_to: "Listeners") -> list[int]:
+    """Signals received while the sweep was trained, shown on `console` and told to whoever else listens."""
     from isoflop.wording import read_sentence
 
     with answered_signals(session.engine) as received:
-        if n_read := session.read_results(stream.notice):
+        if n_read := session.read_results(told_to.stream.notice):
             print(f"{session.plan.sweep}: {read_sentence(n_read)}", file=sys.stderr)
-        events = session.events() if tracker is None else tracker.passing(session, session.events())
-        shown(stream.passing(events, received), session.outline, console, received)
+        shown(told_to.passing(session, received), session.outline, console, received)
     return received

@@ -41,16 +41,19 @@ class Tracking:
 
     def __init__(self, background: "Background", sweep: str) -> None:
         self._background, self._sweep = background, sweep
+        self._has_told_recorded = False
 
-    def passing(self, session: "Session", events: "Iterator[Notice]") -> "Iterator[Notice]":
-        """The same events; each result among them is told."""
+    def passing(self, session: "Session") -> "Iterator[Notice]":
+        """The events of the session; each result among them is told, and before the first what is recorded."""
         from isoflop.engine.notices import RunFinished
         from isoflop.sweep.tracked_runs import ended_run, recorded_runs
 
         cells = {cell.run.run_id: cell for cell in reversed(session.plan.cells)}
-        for run in recorded_runs(session.store, self._sweep):
-            self._background.add(run)
-        for event in events:
+        if not self._has_told_recorded:
+            self._has_told_recorded = True
+            for run in recorded_runs(session.store, self._sweep):
+                self._background.add(run)
+        for event in session.events():
             if isinstance(event, RunFinished):
                 self._background.add(ended_run(self._sweep, cells[event.result.run_id], event.result))
             yield event

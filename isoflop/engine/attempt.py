@@ -23,6 +23,7 @@ class Attempt:
         worker: what its engine calls it.
         offset: bytes of events.jsonl read so far.
         memory: bytes of the device it was given.
+        n_packed: runs at once on its GPU.
         started_at, begun: the same moment in seconds since the epoch, and on the clock that never jumps.
         latest: how far the worker said it was, last.
         obstacle: what the worker met that every other would meet; None for nothing.
@@ -40,6 +41,7 @@ class Attempt:
     offset: int
     vigil: Vigil
     memory: float
+    n_packed: int = 1
     started_at: float = field(default_factory=time.time)
     begun: float = field(default_factory=time.monotonic)
     latest: ProgressEvent | None = None

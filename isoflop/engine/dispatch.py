@@ -4,14 +4,15 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from isoflop.engine.attempt import Attempt
+from isoflop.engine.device_health import DeviceHealth
 from isoflop.engine.execution import GitState
-from isoflop.engine.notices import AttemptEnded, DeviceHeld, Notice, RunFinished
-from isoflop.engine.policy import RetryPolicy, Verdict, failed_result
-from isoflop.engine.protocol import Ended, Engine, Launch, Order, WorkerRef
+from isoflop.engine.notices import AttemptEnded, DeviceHeld, DeviceTakenOut, Notice, RunFinished
+from isoflop.engine.policy import RetryPolicy, Verdict, failed_result, no_device_left
+from isoflop.engine.protocol import Ended, Engine, Launch, Order, Slot, WorkerRef
 from isoflop.engine.queue import JobQueue, Ready
 from isoflop.engine.vigil import Vigil
 from isoflop.errors import IsoflopError
@@ -19,8 +20,8 @@ from isoflop.run_spec import Job
 from isoflop.rundir import Assignment, ProgramPlace
 from isoflop.rundir.layout import compiled_dir, peaks_dir
 
-# How often progress is read, seconds.
-POLL_SECONDS = 0.2
+# How often progress is read, seconds, and the share of the time that may take: of a thousand workers less often.
+POLL_SECONDS, LOOK_SHARE = 0.2, 0.1
 DEFAULT_STALL_SECONDS = 300.0
 
 
@@ -53,9 +54,16 @@ class Dispatcher:
         self._stall_seconds, self._clock = stall_seconds, clock
         self._policy = RetryPolicy()
         self._queue = JobQueue(
-            artifacts, engine.slots, self._policy.sequences_at_once, lambda: self._policy.may_compile, clock
+            artifacts,
+            engine.slots,
+            self._policy.sequences_at_once,
+            lambda: self._policy.may_compile,
+            unpacked=self._policy.unpacked,
+            clock=clock,
         )
+        self._health = DeviceHealth(engine.slots)
         self._attempts: dict[int, Attempt] = {}
+        self._next_look = 0.0
         self._usable: frozenset[int] = frozenset()
         self._told_of: set[DeviceHeld] = set()
         self._order: Order | None = None
@@ -78,8 +86,7 @@ class Dispatcher:
                 self.engine.wait(POLL_SECONDS)
                 self._pass_order_on()
                 ended = self.engine.poll()  # before anything is read, so that nothing is read too early
-                for attempt in list(self._attempts.values()):
-                    yield from self._look_at(attempt, ended.get(attempt.worker))
+                yield from self._look(ended)
         finally:
             self.kill()
             self._pass_order_on()
@@ -121,7 +128,8 @@ class Dispatcher:
         free = sorted(self._usable - self._attempts.keys())
         ready: list[Ready] = []
         if free:
-            for taken in self._queue.take(free, {slot: attempt.memory for slot, attempt in self._attempts.items()}):
+            working = {slot: attempt.memory for slot, attempt in self._attempts.items()}
+            for taken in self._queue.take(free, working, self._usable):
                 if isinstance(taken, Ready):
                     ready.append(taken)
                 else:
@@ -134,7 +142,7 @@ class Dispatcher:
     def _look_for_devices(self) -> Iterator[DeviceHeld]:
         """See which slots may be used; a device that another sweep has is told once."""
         capacity = self.engine.capacity()
-        self._usable = capacity.usable
+        self._usable = self._health.without_those_out(capacity.usable)
         for held in capacity.held:
             if held not in self._told_of:
                 self._told_of.add(held)
@@ -174,14 +182,27 @@ class Dispatcher:
         return Attempt(
             number=ready.number,
             slot=ready.slot,
-            device=self.slots[ready.slot].name,
+            device=_shared_name(self.slots[ready.slot]),
             job=ready.job,
             run_dir=ready.run_dir,
             worker=worker,
             offset=offset,
             vigil=Vigil(ready.run_dir, self._stall_seconds, self._clock),
             memory=ready.memory,
+            n_packed=self.slots[ready.slot].n_packed,
         )
+
+    def _look(self, ended: Mapping[WorkerRef, Ended]) -> Iterator[Notice]:
+        """What workers have done: those that have ended, and now and then all."""
+        begun = self._clock()
+        everybody = begun >= self._next_look
+        for attempt in list(self._attempts.values()):
+            end = ended.get(attempt.worker)
+            if everybody or end is not None:
+                yield from self._look_at(attempt, end)
+        if everybody:
+            now = self._clock()
+            self._next_look = now + (now - begun) * (1.0 / LOOK_SHARE - 1.0)
 
     def _look_at(self, attempt: Attempt, ended: Ended | None) -> Iterator[Notice]:
         """What a worker has done since last time, and its end if it has ended."""
@@ -196,15 +217,33 @@ class Dispatcher:
         del self._attempts[attempt.slot]
         for run in attempt.job.runs:  # a result whose event was lost with the process
             yield from attempt.result(run.run_id, time.monotonic())
-        verdict = self._policy.judge(attempt, ended, stopping=self._order is not None)
+        crashed = self._order is None and self._health.crashed(attempt, ended)
+        taken_out = crashed and self._health.note_crash(attempt)
+        verdict = self._policy.judge(attempt, ended, stopping=self._order is not None, device_failed=taken_out)
+        if verdict.outcome == "done":
+            self._health.note_success(attempt)
         if verdict.obstacle is not None:
             self.stop()
             self._obstacle = self._obstacle or verdict.obstacle
         if verdict.outcome == "given_up":
             yield from self._give_up(attempt, verdict.reason or "")
-        if attempt.missing:
+        if attempt.missing and crashed:
+            self._queue.put_back_for_another(attempt.job, self.slots[attempt.slot].device)
+        elif attempt.missing:
             self._queue.put_back(attempt.job)
         yield _ended(attempt, verdict)
+        if taken_out:
+            yield self._take_out(attempt, verdict.reason or "")
+
+    def _take_out(self, attempt: Attempt, reason: str) -> DeviceTakenOut:
+        """Tell that the device of the attempt is out; without any other the sweep stops, and its runs stay pending."""
+        self._policy.forgive(self._health.crashed_jobs(attempt))
+        left = sum(not self._health.is_out(slot) for slot in range(len(self.slots)))
+        if not left:
+            self.stop()
+            names = dict.fromkeys(_full_name(slot) for slot in self.slots)
+            self._obstacle = self._obstacle or no_device_left(list(names))
+        return DeviceTakenOut(_full_name(self.slots[attempt.slot]), reason, left)
 
     def _give_up(self, attempt: Attempt, reason: str) -> Iterator[RunFinished]:
         """Failed results for what is missing, unless another process has taken the job over."""
@@ -213,6 +252,16 @@ class Dispatcher:
                 attempt.run_dir.write_result(failed_result(run, attempt, reason, self.git))
         for run in attempt.missing:
             yield from attempt.result(run.run_id, time.monotonic())
+
+
+def _full_name(slot: Slot) -> str:
+    """Tells a GPU from the others of its model."""
+    return f"{slot.name} ({slot.visible_device})"
+
+
+def _shared_name(slot: Slot) -> str:
+    """Says of a GPU with several runs at once that its time, and what it reaches of its peak, are shared."""
+    return f"{slot.name}, 1 of {slot.n_packed} runs at once" if slot.n_packed > 1 else slot.name
 
 
 def _ended(attempt: Attempt, verdict: Verdict) -> AttemptEnded:

@@ -111,4 +111,19 @@ class DeviceHeld:
     waits: bool
 
 
-Notice = AttemptStarted | Progressed | RunFinished | AttemptEnded | Waiting | DeviceHeld
+@dataclass(frozen=True)
+class DeviceTakenOut:
+    """Different runs in a row crashed on a device: nothing is started there any more.
+
+    Attributes:
+        device: its name and what CUDA calls it, for people.
+        reason: what became of the last worker there, in the words of its attempt.
+        n_left: workers that may still be started elsewhere.
+    """
+
+    device: str
+    reason: str
+    n_left: int
+
+
+Notice = AttemptStarted | Progressed | RunFinished | AttemptEnded | Waiting | DeviceHeld | DeviceTakenOut

@@ -4,6 +4,7 @@ import platform
 import socket
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -48,21 +49,24 @@ class RetryPolicy:
 
     Attributes:
         may_compile: False once torch's compiler has failed: it is the machine's, not the job's.
+        unpacked: jobs, by id, that need a GPU to themselves: memory ran out beside others.
     """
 
     def __init__(self) -> None:
         self._deaths: Counter[str] = Counter()
         self._fitting: dict[Shape, int] = {}
         self.may_compile = True
+        self.unpacked: set[str] = set()
 
     def sequences_at_once(self, job: Job) -> int | None:
         """At most so many sequences per forward pass: what the job's shapes were found to fit with; None = no limit."""
         return min((self._fitting[run.shape] for run in job.runs if run.shape in self._fitting), default=None)
 
-    def judge(self, attempt: Attempt, ended: Ended, *, stopping: bool) -> Verdict:
+    def judge(self, attempt: Attempt, ended: Ended, *, stopping: bool, device_failed: bool = False) -> Verdict:
         """What the end of the attempt means; `stopping` where every worker was told to end.
 
-        Where memory ran out the job's execution is made smaller.
+        Where memory ran out the job's execution is made smaller. A death with which a device was taken out does not
+        count for the job.
         """
         if not attempt.missing:
             return Verdict("done") if attempt.has_own_result else Verdict("interrupted", _ANOTHER)
@@ -71,7 +75,13 @@ class RetryPolicy:
             return Verdict("interrupted", obstacle.message, obstacle)
         if stopping or ended.exit_code in _INTERRUPTED:
             return Verdict("interrupted", _INTERRUPTED.get(ended.exit_code, ended.how))
+        if device_failed:
+            return Verdict("died", f"the worker {attempt.hung or f'{_how(ended)} without a result'}")
         return self._without_result(attempt, ended)
+
+    def forgive(self, job_ids: Iterable[str]) -> None:
+        """Take one death of each of these jobs back: it was their device's."""
+        self._deaths.subtract(job_id for job_id in job_ids if self._deaths[job_id])
 
     def _without_result(self, attempt: Attempt, ended: Ended) -> Verdict:
         """What a worker's end means that nobody asked for: another attempt, changed where that helps, or none."""
@@ -82,10 +92,16 @@ class RetryPolicy:
         if ended.exit_code == ExitCode.STEP_UNAVAILABLE and (missing := with_plainer_step(attempt.run_dir)) is not None:
             self.may_compile = self.may_compile and missing != "compiler"
             return Verdict("not_recorded", _UNAVAILABLE[missing])
-        return self._died(attempt, f"{ended.how} without a result")
+        return self._died(attempt, f"{_how(ended)} without a result")
 
     def _with_less_memory(self, attempt: Attempt) -> Verdict:
-        """Have the job tried again with fewer sequences per forward pass."""
+        """Have the job tried again with fewer sequences per forward pass, or first without others beside it.
+
+        Fewer sequences round otherwise, and what runs beside a run changes nothing of its numbers.
+        """
+        if attempt.n_packed > 1 and attempt.job.job_id not in self.unpacked:
+            self.unpacked.add(attempt.job.job_id)
+            return Verdict("out_of_memory", "ran out of memory beside other runs on its GPU; next without them")
         halved = shrink(attempt.run_dir)
         if halved is None:
             return Verdict("interrupted", _ANOTHER)
@@ -104,6 +120,19 @@ class RetryPolicy:
         if deaths < MAX_DEATHS:
             return Verdict("died", f"the worker {how}")
         return Verdict("given_up", f"the worker {how}, {deaths} times")
+
+
+def _how(ended: Ended) -> str:
+    return "met an error of its GPU (log)" if ended.exit_code == ExitCode.DEVICE_FAILED else ended.how
+
+
+def no_device_left(names: Sequence[str]) -> IsoflopError:
+    """Why a sweep stops whose devices have all been taken out."""
+    return IsoflopError(
+        f"No device is left to train on: different runs in a row crashed on {' and on '.join(names)}.",
+        hint="See the logs of the attempts above, `nvidia-smi` and the kernel's log (`dmesg`, Xid); the runs stay "
+        "pending, and the same command goes on.",
+    )
 
 
 def _unknown_obstacle(attempt: Attempt) -> IsoflopError:

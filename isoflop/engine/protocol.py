@@ -20,6 +20,9 @@ PATIENCE_SECONDS = 10.0
 WorkerRef = NewType("WorkerRef", str)
 """Names a worker to the engine that started it."""
 
+Device = tuple[str, str]
+"""What tells devices apart: the kind, and what CUDA calls it."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -33,6 +36,8 @@ class Slot:
         n_sharing: slots of that device, times the cores of each.
         bfloat16: whether matrix products run in bfloat16.
         n_devices: GPUs, or cores, that train its run together.
+        n_packed: runs at once on its GPU. It changes nothing of how one is computed: each may take what it needs of the
+            memory, and starts when that is free.
     """
 
     kind: DeviceKind
@@ -42,6 +47,7 @@ class Slot:
     bfloat16: bool
     n_sharing: int = 1
     n_devices: int = 1
+    n_packed: int = 1
 
     @property
     def n_ranks_in_memory(self) -> int:
@@ -54,8 +60,8 @@ class Slot:
         return self.memory_bytes / self.n_sharing
 
     @property
-    def device(self) -> tuple[str, str]:
-        """What tells devices apart: the slots of one have the same."""
+    def device(self) -> Device:
+        """Its device: the slots of one have the same."""
         return self.kind, self.visible_device
 
 

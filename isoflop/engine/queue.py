@@ -5,14 +5,14 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.engine.execution import job_file, memory_needed
 from isoflop.engine.notices import Holder, RunFinished, Waiting
-from isoflop.engine.protocol import PATIENCE_SECONDS, Slot
-from isoflop.plan.types import Cell
+from isoflop.engine.protocol import PATIENCE_SECONDS, Device, Slot
+from isoflop.plan.types import Cell, Role
 from isoflop.run_spec import AnyRun, Job
 from isoflop.rundir import Claim, RunDir
 from isoflop.rundir.layout import job_dir
@@ -26,16 +26,20 @@ FIRST_WAIT_SECONDS, WAIT_SECONDS = 2.0, 30.0
 def start_order(cells: Iterable[Cell], pending: Iterable[str], seconds: Callable[[AnyRun], float]) -> list[Job]:
     """Jobs of the `pending` runs: budgets ascending, longest first inside; the last two budgets as one pool.
 
-    A run asked for at several budgets starts with the smallest of them.
+    A run asked for at several budgets starts with the smallest of them. Confirm runs, longer than all others, are of
+    the pool and no budget of their own.
     """
     wanted = set(pending)
     budget_of: dict[str, float] = {}
     runs: dict[str, AnyRun] = {}
+    fitted: set[float] = set()
     for cell in sorted(cells, key=lambda cell: cell.budget_flops):
         if cell.run.run_id in wanted:
             budget_of.setdefault(cell.run.run_id, cell.budget_flops)
             runs.setdefault(cell.run.run_id, cell.run)
-    budgets = sorted(set(budget_of.values()))
+            if cell.role is not Role.CONFIRM:
+                fitted.add(cell.budget_flops)
+    budgets = sorted(fitted or set(budget_of.values()))
     pool = budgets[-POOLED_BUDGETS:][0] if budgets else 0.0
 
     def key(run_id: str) -> tuple[float, float]:
@@ -67,6 +71,7 @@ class JobQueue:
     Args:
         sequences_at_once: limit of a job's sequences per forward pass, None for none.
         may_compile: whether torch's compiler may be asked for.
+        unpacked: jobs, by id, that take a GPU for themselves.
         clock: seconds; never jumps.
     """
 
@@ -76,11 +81,14 @@ class JobQueue:
         slots: Sequence[Slot],
         sequences_at_once: Callable[[Job], int | None],
         may_compile: Callable[[], bool],
+        *,
+        unpacked: Container[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._artifacts, self._slots, self._clock = artifacts, slots, clock
-        self._sequences_at_once, self._may_compile = sequences_at_once, may_compile
+        self._sequences_at_once, self._may_compile, self._unpacked = sequences_at_once, may_compile, unpacked
         self._jobs: deque[Job] = deque()
+        self._away_from: dict[str, set[Device]] = {}  # by job
         self._orphan_since: dict[int, float] = {}
         self._next_waiting = clock() + FIRST_WAIT_SECONDS
 
@@ -99,26 +107,41 @@ class JobQueue:
         """Have the job go next."""
         self._jobs.appendleft(job)
 
-    def take(self, free: Iterable[int], working: Mapping[int, float]) -> Iterator[Ready | RunFinished]:
+    def put_back_for_another(self, job: Job, device: Device) -> None:
+        """Have the job go next but one, on another device than this if there is one: it may be its, or the job's."""
+        self._away_from.setdefault(job.job_id, set()).add(device)
+        self._jobs.insert(1, job)
+
+    def take(
+        self, free: Iterable[int], working: Mapping[int, float], usable: Iterable[int] | None = None
+    ) -> Iterator[Ready | RunFinished]:
         """Jobs for the slots of these numbers; a job that another sweep has finished meanwhile is its results instead.
 
         Ends where no job is left that may start. One that needs more memory than its device has beside `working`
-        (bytes, by slot) keeps its place while smaller ones go first; one that another process works on goes last.
+        (bytes, by slot) keeps its place while smaller ones go first; so does one to be kept away from a device, if
+        another is `usable` (by slot; default: the free ones). One that another process works on goes last.
         """
-        slots, given = deque(free), dict(working)
+        slots = list(free)
+        devices = {self._slots[number].device for number in (slots if usable is None else usable)}
+        given: dict[Device, float] = {}
+        for number, memory in working.items():
+            device = self._slots[number].device
+            given[device] = given.get(device, 0.0) + memory
         too_large: list[Job] = []
         try:
             for _ in range(len(self._jobs)):
                 if not slots:
                     break
                 job = self._jobs.popleft()
-                slot = self._slots[slots[0]]
-                if not self._has_room(job, slot, given):
+                fitting = (number for number in slots if self._suits(job, self._slots[number], given, devices))
+                if (chosen := next(fitting, None)) is None:
                     too_large.append(job)
                     continue
-                taken = self._open(job, slots[0])
+                taken = self._open(job, chosen)
                 if isinstance(taken, Ready):
-                    given[slots.popleft()] = taken.memory
+                    slots.remove(chosen)
+                    device = self._slots[chosen].device
+                    given[device] = given.get(device, 0.0) + taken.memory
                     yield taken
                 elif taken is None:
                     self._jobs.append(job)
@@ -147,10 +170,18 @@ class JobQueue:
     def _run_dir(self, job: Job) -> RunDir:
         return RunDir(job_dir(self._artifacts, job.job_id))
 
-    def _has_room(self, job: Job, slot: Slot, given: Mapping[int, float]) -> bool:
+    def _suits(self, job: Job, slot: Slot, given: Mapping[Device, float], devices: Set[Device]) -> bool:
+        """Whether `slot` is the place for `job`: there is room, and it did not crash there with others to go to."""
+        away_from = self._away_from.get(job.job_id, set())
+        return (slot.device not in away_from or devices <= away_from) and self._has_room(job, slot, given)
+
+    def _memory(self, job: Job, slot: Slot) -> float:
+        return slot.memory_bytes if job.job_id in self._unpacked else memory_needed(job, slot)
+
+    def _has_room(self, job: Job, slot: Slot, given: Mapping[Device, float]) -> bool:
         """Whether the device of `slot` has memory for `job` beside what runs there; alone, every job may try."""
-        beside = [memory for number, memory in given.items() if self._slots[number].device == slot.device]
-        return not beside or sum(beside) + memory_needed(job, slot) <= slot.memory_bytes
+        beside = given.get(slot.device)
+        return beside is None or beside + self._memory(job, slot) <= slot.memory_bytes
 
     def _open(self, job: Job, number: int) -> Ready | list[RunFinished] | None:
         """The job ready to start, its results where all are there by now, or None where somebody works on it."""
@@ -164,7 +195,7 @@ class JobQueue:
                 return found
             if self._in_the_way(run_dir):
                 return None
-            return Ready(job, run_dir, self._open_attempt(job, run_dir, slot), number, memory_needed(job, slot))
+            return Ready(job, run_dir, self._open_attempt(job, run_dir, slot), number, self._memory(job, slot))
 
     def _open_attempt(self, job: Job, run_dir: RunDir, slot: Slot) -> int:
         """Write job.json and make the folder of the next attempt; its number. The directory is locked."""

@@ -11,6 +11,8 @@ from isoflop.fit.rows import Columns, Curves, check_columns
 
 # From a budget, FLOPs, and N to the nearest size that can be trained there; None where none can.
 Trainable = Callable[[float, float], float | None]
+# From a budget, FLOPs, and N to the device-hours that such a run takes.
+Hours = Callable[[float, float], float]
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,15 @@ class Question:
         suggest: how many runs to suggest, for the first target or else ten times the largest budget.
         planned: FLOPs and parameters of runs that will be trained anyway: suggestions go on from there.
         trainable: from a budget and N to the nearest size that can be suggested, None where none can; any without it.
+        hours: device-hours of a suggested run; None where no device is known.
+        max_hours: device-hours that the suggested runs may take together; None for any number.
         curves: points of the runs' training curves before their ends; without them there is no envelope.
         bootstrap: how many frontiers of resampled runs to fit for a figure.
 
     Raises:
-        ValueError: `level` is not between 0 and 1; `window` is not positive; a count is negative; `residuals` is
-            unknown; a number in `targets`, `planned` or `curves` is not finite and positive.
+        ValueError: `level` is not between 0 and 1; `window` is not positive, nor `max_hours`, or no hours are known for
+            it; a count is negative; `residuals` is unknown; a number in `targets`, `planned` or `curves` is not finite
+            and positive.
     """
 
     targets: Sequence[float] = ()
@@ -41,6 +46,8 @@ class Question:
     suggest: int = 0
     planned: Sequence[tuple[float, float]] = ()
     trainable: Trainable | None = None
+    hours: Hours | None = None
+    max_hours: float | None = None
     curves: Curves | None = None
     bootstrap: int = 0
 
@@ -58,6 +65,8 @@ class Question:
             raise ValueError(f"level is {self.level}, not between 0 and 1")
         if self.window is not None and not 0 < self.window < float("inf"):
             raise ValueError(f"window is {self.window} decades, not finite and positive")
+        if self.max_hours is not None and not (self.hours and 0 < self.max_hours < float("inf")):
+            raise ValueError(f"max_hours is {self.max_hours}, not finite and positive, or no hours are known")
         if min(self.suggest, self.bootstrap) < 0:
             counts = (self.suggest, self.bootstrap)
             raise ValueError(f"counts of runs and of frontiers asked for are {counts}, of which one is negative")
@@ -77,6 +86,8 @@ class Options(TypedDict, total=False):
     suggest: int
     planned: Sequence[tuple[float, float]]
     trainable: Trainable | None
+    hours: Hours | None
+    max_hours: float | None
     curves: Curves | None
     bootstrap: int
 

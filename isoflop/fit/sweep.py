@@ -6,12 +6,14 @@ off it, tests it or stands beside it.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from isoflop.fit.design.suggest import suggest_runs
+from isoflop.fit.design.advice import LITTLE_GAIN, Advice, advise, narrowed_by
+from isoflop.fit.design.suggest import Allowance, suggest_runs
 from isoflop.fit.estimators.bootstrap import bootstrap_frontiers
 from isoflop.fit.estimators.choice import JOINT, SURFACE, Choice, choose
 from isoflop.fit.estimators.envelope import envelope_of_curves, envelope_of_ends
@@ -86,6 +88,7 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
     reader = TargetReader(_kept(rows, choice), choice, level, reach)
     recommended = _recommended(choice, estimate, reader, question) if choice and estimate else None
     joint, noise = _joint_of_all(rows, choice), pool_noise(valleys)
+    suggested = _suggest(choice, question)
     seen = Evidence(
         rows=rows,
         valleys=valleys,
@@ -109,7 +112,8 @@ def fit_sweep(*given: Any, **named: Any) -> SweepFit:
         scorecard=scorecard,
         credible_decades=reach.decades,
         question=question,
-        suggested=_suggest(choice, question),
+        suggested=suggested,
+        advice=_advice(choice, suggested, question),
         loss_credible_decades=reach.loss_decades,
         narrow=within_window(choice) if choice else None,
         outlook=_outlook(choice),
@@ -183,10 +187,33 @@ def _outlook(choice: Choice | None) -> tuple[float, ...]:
 def _suggest(choice: Choice | None, question: Question) -> tuple[Suggestion, ...]:
     if choice is None or question.suggest < 1:
         return ()
-    target = [*question.targets, *_outlook(choice)[-1:]][0]
-    return suggest_runs(
-        choice, target, question.suggest, question.level, planned=question.planned, trainable=question.trainable
+    allowances = []
+    if question.hours is not None and question.max_hours is not None:
+        allowances = [Allowance(question.hours, question.max_hours)]
+    found = suggest_runs(
+        choice,
+        _suggested_for(choice, question),
+        question.suggest,
+        question.level,
+        planned=question.planned,
+        trainable=question.trainable,
+        allowances=allowances,
     )
+    if question.hours is None:
+        return found
+    return tuple(replace(one, device_hours=question.hours(one.budget_flops, one.n_params)) for one in found)
+
+
+def _suggested_for(choice: Choice, question: Question) -> float:
+    """The target that suggested runs are to tell of."""
+    return [*question.targets, *_outlook(choice)[-1:]][0]
+
+
+def _advice(choice: Choice | None, suggested: Sequence[Suggestion], question: Question) -> Advice | None:
+    """What would narrow the interval more; None where the suggested runs do."""
+    if choice is None or not suggested or narrowed_by(suggested) >= LITTLE_GAIN:
+        return None
+    return advise(choice, _suggested_for(choice, question), question)
 
 
 def _recommended(choice: Choice, estimate: Estimate, reader: TargetReader, question: Question) -> Recommended:

@@ -8,6 +8,7 @@ from isoflop.decision.decide import Decision
 from isoflop.fit.as_json import fit_as_json
 from isoflop.report.confirmation_words import confirmations_document
 from isoflop.report.convention_table import conventions_document
+from isoflop.report.growth_words import rounds_document
 from isoflop.report.law_table import laws_document
 from isoflop.report.loss_words import in_unit, scale_of_losses
 from isoflop.report.metric_table import measures_document
@@ -39,6 +40,7 @@ def fit_document(summary: Summary) -> dict[str, object]:
         "decisions": [_decision(decision, scale_of_losses(source)) for decision in summary.decisions],
         "laws": laws_document(summary.laws, summary.targets),
         "confirmations": confirmations_document(summary.confirmations),
+        "rounds": rounds_document(summary.rounds),
         "metric": source.fitted.metric,
         "measures": measures_document(summary.measure_fits),
         "run_metrics": [_metrics(cell) for cell in _evaluated(source)],

@@ -8,7 +8,7 @@ from isoflop.fit.intervals import ten_to
 from isoflop.fit.results.estimators import Estimate, Estimators
 from isoflop.fit.results.profile import Frontier, Profile, Vertex
 from isoflop.fit.results.sweep_fit import SweepFit
-from isoflop.fit.results.target import Forecast, Suggestion, Target
+from isoflop.fit.results.target import Forecast, Target
 from isoflop.report.fit_wording import ESTIMATOR, PARAM_COUNT, exponent, interval, nats, percent
 from isoflop.units import format_flops
 from isoflop.view.table import Column, Table
@@ -234,37 +234,6 @@ def scorecard_table(fit: SweepFit) -> Table | None:
         note=f"Floors of later budgets, predicted from cheaper ones. Held: floors inside the {percent(fit.level)} "
         "interval of N_opt (or of the loss), widened by the floor's own error. Farthest held: decades of compute "
         "ahead. Off by: root mean square error; N_opt in decades, loss in its unit.",
-    )
-
-
-def suggestion_table(suggested: Sequence[Suggestion], level: float) -> Table:
-    """The runs to train next, one at least."""
-    return Table(
-        title=f"Next runs, for N_opt at {format_flops(suggested[0].target_flops)} FLOPs",
-        columns=(
-            Column("FLOPs"),
-            Column("N"),
-            Column("D", spare=1),
-            Column("budget", numeric=False, spare=2),
-            Column("interval before"),
-            Column("after"),
-            Column("statistical", essential=False),
-        ),
-        rows=tuple(_suggestion_row(one) for one in suggested),
-        note=f"The runs that narrow the interval of log10 N_opt there most per FLOP. Intervals: half-width at "
-        f"{percent(level)}, decades, with model error; the runs of a new budget count together.",
-    )
-
-
-def _suggestion_row(one: Suggestion) -> tuple[str, ...]:
-    return (
-        format_flops(one.budget_flops),
-        count(one.n_params),
-        count(one.n_tokens),
-        "new" if one.opens_budget else "fitted",
-        f"{one.half_width_before:.4f}",
-        f"{one.half_width:.4f}",
-        f"{one.half_width_statistical:.4f}",
     )
 
 

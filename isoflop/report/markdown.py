@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from isoflop.finding import Finding
+from isoflop.report.growth_words import growth_table
 from isoflop.report.summary import Summary
 from isoflop.view.table import Table
 from isoflop.wording import SIMULATED_SENTENCE, one_line
@@ -11,12 +12,15 @@ from isoflop.wording import SIMULATED_SENTENCE, one_line
 _SYNTAX = re.compile(r"([\\`*\[\]|~#])")
 
 
-def render_markdown(summary: Summary, *, figure: str) -> str:
-    """The report as GitHub-flavoured Markdown; `figure` is the path of the image, relative to the report."""
-    return "\n\n".join(_blocks(summary, figure)) + "\n"
+def render_markdown(summary: Summary, *, figure: str, growth: str | None = None) -> str:
+    """The report as GitHub-flavoured Markdown; `figure` and `growth` are paths of images, relative to the report.
+
+    `growth`: the figure of a sweep that steered itself.
+    """
+    return "\n\n".join(_blocks(summary, figure, growth)) + "\n"
 
 
-def _blocks(summary: Summary, figure: str) -> Iterator[str]:
+def _blocks(summary: Summary, figure: str, growth: str | None) -> Iterator[str]:
     yield f"# {_escape(summary.title)}"
     if summary.simulated:
         yield f"**{_escape(SIMULATED_SENTENCE)}**"
@@ -25,6 +29,11 @@ def _blocks(summary: Summary, figure: str) -> Iterator[str]:
     yield f"![Profiles and frontier]({figure})"
     for table in summary.fit_tables:
         yield from _table(table)
+    grown = growth_table(summary.rounds)
+    if grown is not None:
+        yield from _table(grown)
+        if growth is not None:
+            yield f"![Interval against FLOPs spent]({growth})"
     yield "## Findings"
     yield "\n".join(_finding(finding) for finding in summary.findings) or "None."
     for appendix in (*summary.run_tables, summary.provenance):

@@ -23,20 +23,20 @@ from isoflop.report.fit_tables import (
     estimator_table,
     profile_table,
     scorecard_table,
-    suggestion_table,
     target_table,
 )
 from isoflop.report.law_table import law_table
 from isoflop.report.loss_words import finding_in_unit, scale_of_losses, table_in_unit
 from isoflop.report.metric_table import MeasureFit, measure_table
 from isoflop.report.run_tables import provenance_table, run_table, totals
+from isoflop.report.suggestion_table import suggestion_table
 from isoflop.sources.columns.loss_scale import LossScale
 from isoflop.sources.findings.clusters import MIXED_GROUPS
 from isoflop.sources.findings.run_places import with_places
 from isoflop.sources.findings.training import training_findings
 from isoflop.sources.recount import ConventionFit
 from isoflop.sources.source import Pool, Source, SweepSource
-from isoflop.store import Standing, run_cells
+from isoflop.store import Standing, SteeringRound, run_cells
 from isoflop.view.metrics_view import metrics_tables
 from isoflop.view.table import Table
 from isoflop.wording import runs
@@ -68,6 +68,7 @@ class Summary:
         decisions: one per target that was asked for (or stands in for one) and has an answer.
         totals: cells by what they are to the fit; empty for CSV.
         generated_at: UTC, ISO 8601.
+        rounds: how a sweep that steered itself grew; empty for several sources.
     """
 
     title: str
@@ -96,6 +97,7 @@ class Summary:
     totals: Mapping[Standing, int]
     generated_at: str
     confirmations: tuple[Confirmation, ...] = ()
+    rounds: tuple[SteeringRound, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -202,6 +204,7 @@ def summarize(
         totals=totals(source.cells),
         generated_at=generated_at,
         confirmations=confirmations,
+        rounds=source.rounds if isinstance(source, SweepSource) else (),
     )
 
 

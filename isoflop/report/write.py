@@ -9,6 +9,7 @@ from pathlib import Path
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import is_folder, write_atomically
 from isoflop.report.figure.figure import render_figure
+from isoflop.report.figure.growth_figure import render_growth
 from isoflop.report.fit_document import fit_document
 from isoflop.report.frontier_csv import render_frontier_csv
 from isoflop.report.markdown import render_markdown
@@ -113,11 +114,14 @@ def _subject(document: Mapping[str, object]) -> tuple[str, str]:
 
 def _render(summary: Summary) -> dict[str, bytes]:
     images = render_figure(summary)
+    growth = render_growth(summary) if summary.rounds else None
     texts = {
-        "index.html": render_html(summary, svg=images.svg),
-        "report.md": render_markdown(summary, figure="figure.png"),
+        "index.html": render_html(summary, svg=images.svg, growth=growth.svg if growth else None),
+        "report.md": render_markdown(summary, figure="figure.png", growth="growth.png" if growth else None),
         _DOCUMENT: dumps(fit_document(summary)) + "\n",
         "frontier.csv": render_frontier_csv(summary),
         "figure.svg": images.svg,
+        **({"growth.svg": growth.svg} if growth else {}),
     }
-    return {**{name: text.encode() for name, text in texts.items()}, "figure.png": images.png}
+    pictures = {"figure.png": images.png, **({"growth.png": growth.png} if growth else {})}
+    return {**{name: text.encode() for name, text in texts.items()}, **pictures}

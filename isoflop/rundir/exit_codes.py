@@ -22,5 +22,7 @@ class ExitCode(IntEnum):
     """The optimizer step that job.json names is not to be had here: no graph of it, or no library. No result."""
     ORPHANED = 79
     """The coordinator died, and the worker did not come to an end by itself in time."""
+    DEVICE_FAILED = 82
+    """The GPU, or its driver, reported an error that is not the run's. No result."""
     RANK_LOST = 81
     """Another process that trains the same run ended before its time. No result."""

@@ -107,8 +107,10 @@ class ProgramPlace:
 
     Attributes:
         folder: it starts there.
-        seconds: it is stopped after so many; None = never.
+        seconds: after these it is stopped; None = never.
+        grace_seconds: after these it is killed, once it was asked to stop.
     """
 
     folder: Path
     seconds: float | None
+    grace_seconds: float

@@ -41,17 +41,21 @@ class RunDir(JobPaths):
                 yield True
 
     def write_job(self, content: JobFile) -> None:
-        """Create the directory and its job.json."""
+        """Create the directory and its job.json.
+
+        A first one need not survive a power cut of the next half minute: without it the job begins anew.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.job_path, content.model_dump_json(indent=1).encode())
+        durable = self.job_path.exists()
+        write_atomically(self.job_path, content.model_dump_json(indent=1).encode(), durable=durable)
 
     def read_job(self) -> JobFile | None:
         """job.json; None where there is none of this version."""
         return _read(self.job_path, JobFile)
 
     def write_claim(self, claim: Claim) -> None:
-        """Say which process works here."""
-        write_atomically(self.claim_path, claim.model_dump_json().encode())
+        """Say which process works here; after a power cut none does."""
+        write_atomically(self.claim_path, claim.model_dump_json().encode(), durable=False)
 
     def withdraw_claim(self) -> None:
         """Say that this process, which has the lock and lives on, works here no more."""

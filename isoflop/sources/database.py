@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from isoflop.counting import Convention
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.plan.file_findings import file_findings
-from isoflop.shape import ParamCount
+from isoflop.shape import LadderModel, ParamCount
 from isoflop.sources.findings.omissions import omission_findings
 from isoflop.sources.source import Row, SweepSource
 from isoflop.spec import load_spec
@@ -71,19 +72,23 @@ def _read_sweep(store: Store, name: str, path: Path, findings: tuple[Finding, ..
     if not used:
         raise _nothing_to_fit(name, cells)
     run = store.run_spec(used[0][0].run_id)
+    # Of a ladder that gives N alone, what it counts is its author's word.
+    counted = all(not isinstance(cell.shape, LadderModel) or cell.shape.is_grouped for cell, _ in used)
+    param_count: Convention = spec.fit.params if counted else "as_given"
     return SweepSource(
         label=label or name,
         path=path,
         rows=tuple(_row(cell, result, spec.fit.params, label or name) for cell, result in used),
-        param_count=spec.fit.params,
+        param_count=param_count,
         simulated=any(result.simulated for _, result in used),
         cells=cells,
         spec=spec,
         corpus_fingerprint=run.corpus_fingerprint,
         curves=store.curves(name) if len(used) <= MOST_CURVES else {},
         predictions=store.predictions(name),
+        rounds=store.rounds(name),
         findings=findings + omission_findings(cells),
-        param_counts=(spec.fit.params,),
+        param_counts=(param_count,),
         tokenizers=(run.tokenizer,),
     )
 

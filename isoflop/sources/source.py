@@ -19,7 +19,7 @@ from isoflop.sources.columns.loss_scale import PLAIN, LossScale
 from isoflop.sources.measure import IN_NATS, Measure
 from isoflop.sources.table_options import TableOptions
 from isoflop.spec import SweepSpec
-from isoflop.store import Prediction, RunCell, SweepCell
+from isoflop.store import Prediction, RunCell, SteeringRound, SweepCell
 
 if TYPE_CHECKING:
     from isoflop.fit import Question, SweepFit
@@ -138,7 +138,7 @@ class _Rows(ABC):
     def runs(self) -> Iterator[tuple[Row, RunCell, ParamCount]]:
         """The rows of sweeps, source by source and as their source has them, with how N is counted here."""
         for part in self.sweeps:
-            count = self.param_count if self.param_count in PARAM_COUNTS else part.param_count
+            count = self.param_count if self.param_count in PARAM_COUNTS else part.spec.fit.params
             yield from ((row, row.cell, count) for row in part.rows if row.cell)
 
     @property
@@ -202,16 +202,18 @@ class SweepSource(Source):
         corpus_fingerprint: of the tokens the fitted runs read.
         curves: training losses by run, in the unit of the rows' losses.
         predictions: of its confirm runs, from before they existed.
+        rounds: what it decided when it steered itself.
         file: the sweep file that named it; None where the database did.
         measure: what of the runs is fitted.
     """
 
     origin: Origin = Origin.SWEEP
-    param_count: ParamCount
+    param_count: Convention
     spec: SweepSpec
     corpus_fingerprint: str
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
+    rounds: tuple[SteeringRound, ...] = ()
     file: Path | None = None
     measure: Measure = IN_NATS
 
@@ -219,6 +221,11 @@ class SweepSource(Source):
     def scale(self) -> LossScale:
         """What its losses are, as they are fitted."""
         return self.measure.scale
+
+    def n_params(self, cell: RunCell) -> float:
+        """N of one of its runs, as it counts; of models that a ladder counts, as that says."""
+        count = self.param_count if self.param_count in PARAM_COUNTS else self.spec.fit.params
+        return float(cell.shape.n_params(count))
 
     @property
     def vocab_size(self) -> int | None:

@@ -43,6 +43,8 @@ class CommandSpec(Section):
     """Folder the program starts in, relative to the sweep file; by default the folder of the sweep file."""
     seconds: Positive | None = None
     """A run that takes longer is stopped and has failed. By default none is."""
+    grace_seconds: Positive = 30
+    """Time for a checkpoint when the sweep is stopped, after which the program is killed."""
     devices_per_run: int = Field(1, ge=1, le=1024)
     """GPUs, or CPU cores, that one run of the program gets."""
     probe: tuple[Word, ...] | None = None

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from datetime import date, time
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -116,9 +116,8 @@ def _unknown_key(keys: list[str], model: type[BaseModel], source: str) -> Isoflo
 def _section_of(section: type[BaseModel], name: str) -> type[BaseModel] | None:
     field = section.model_fields.get(name)
     annotation: Any = field.annotation if field is not None else None
-    if get_origin(annotation) is tuple:
-        annotation = get_args(annotation)[0]
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    kinds = (annotation, *get_args(annotation))  # of a list, and of what may be left out
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _hint(keys: list[str], model: type[BaseModel]) -> str:

@@ -13,6 +13,7 @@ from isoflop.run_spec import Trainer
 from isoflop.shape import ParamCount
 from isoflop.spec.command_spec import CommandSpec, LadderEntry, known_placeholders, ladder_problem, placeholders_in
 from isoflop.spec.corpus_spec import LATER_CORPUS_KEYS, CorpusSpec, TokenizerSpec
+from isoflop.spec.goal_spec import GoalSpec
 from isoflop.spec.grid_spec import GridSpec, ModelSpec
 from isoflop.spec.ladder_file import read_ladder
 from isoflop.spec.problems import first_problem
@@ -34,7 +35,7 @@ _LATER_KEYS: Mapping[str, tuple[str, ...]] = {
 
 
 # Likewise of whole tables.
-_LATER_PARTS = ("command", "ladder", "track")
+_LATER_PARTS = ("command", "ladder", "goal", "track")
 
 
 class EvaluationSpec(Section):
@@ -88,6 +89,7 @@ class SweepSpec(Section):
     command: CommandSpec | None = None
     ladder: tuple[LadderEntry, ...] = ()
     """Sizes that the program of [command] can train, [[ladder]] tables or the name of a TOML or CSV file of them."""
+    goal: GoalSpec | None = None
 
     @field_validator("budgets")
     @classmethod
@@ -102,6 +104,12 @@ class SweepSpec(Section):
         if centres is not None and len(centres) not in (1, len(self.budgets)):
             budgets = "1 budget" if len(self.budgets) == 1 else f"{len(self.budgets)} budgets"
             raise ValueError(f"grid.center_n_params lists {len(centres)} sizes for {budgets}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_goal_beyond_the_budgets(self) -> "SweepSpec":
+        if self.goal is not None:
+            self.goal.refuse_target(self.budgets[-1])
         return self
 
     @model_validator(mode="after")
@@ -186,12 +194,9 @@ class SweepSpec(Section):
         return {key for key in _LATER_KEYS[part] if at_default(section, key)}
 
     def asks_the_same_as(self, other: "SweepSpec") -> bool:
-        """Whether both ask for the same runs and read them alike; how these are looked after or shown may differ."""
-        update = {
-            "run": other.run,
-            "track": other.track,
-            "evaluation": self.evaluation.model_copy(update={"probes": other.evaluation.probes}),
-        }
+        """Whether both ask for the same runs and read them alike; care, probes, goal and trackers may differ."""
+        evaluation = self.evaluation.model_copy(update={"probes": other.evaluation.probes})
+        update = {"run": other.run, "evaluation": evaluation, "goal": other.goal, "track": other.track}
         return self._as_written().model_copy(update=update) == other._as_written()
 
     def _as_written(self) -> "SweepSpec":

@@ -16,6 +16,7 @@ from isoflop.store.known_runs import KnownRun, Timing
 from isoflop.store.lock import LockContent, is_held, read_lock, sweep_lock
 from isoflop.store.prediction import ConfirmPlace, Prediction, hash_of_rows
 from isoflop.store.snapshot import read_snapshot
+from isoflop.store.steering_round import SteeringRound, Verdict
 from isoflop.store.store import Store, open_store
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "Prediction",
     "RunCell",
     "Standing",
+    "SteeringRound",
     "Store",
     "SweepCell",
     "Timing",
+    "Verdict",
     "changes_since",
     "hash_of_rows",
     "is_held",

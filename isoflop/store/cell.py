@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, Self
 
 from isoflop.plan.types import Role
@@ -41,7 +41,12 @@ class _Record:
     @classmethod
     def of(cls, known: Mapping[str, Any]) -> Self:
         """The record whose fields are among `known`, by their names."""
-        return cls(**{field.name: known[field.name] for field in fields(cls)})
+        return cls(**{name: known[name] for name in cls._names()})
+
+    @classmethod
+    @cache
+    def _names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,11 @@ class RunCell(_Place):
         if self.role not in _FITTED_ROLES:
             return Standing.CHECK
         return Standing.OFF_PLAN if self._is_off_plan(self.result) else Standing.USED
+
+    @property
+    def will_be_fitted(self) -> bool:
+        """Whether it waits to be trained and then enters the fit."""
+        return self.result is None and self.excluded is None and self.role in _FITTED_ROLES
 
     def _is_off_plan(self, result: CellResult) -> bool:
         flops_error = abs(result.achieved_flops - self.planned_flops) / self.planned_flops

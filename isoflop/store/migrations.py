@@ -235,12 +235,48 @@ def m0005_runs_of_programs(db: Database) -> None:
     db.execute("pragma writable_schema = reset")
 
 
+# What a sweep that steers itself decided. Only ever inserted, with the plan that has the new runs.
+_STEERING_ROUNDS = """
+create table steering_rounds (
+    sweep text not null references sweeps(name),
+    round integer not null check (round > 0),
+    decided_at text not null,
+    isoflop_version text not null,
+    target_flops real not null check (target_flops > 0 and target_flops < 9e999),
+    within real not null check (within > 1 and within < 9e999),
+    max_hours real check (max_hours > 0 and max_hours < 9e999),
+    n_rows integer not null check (n_rows > 0),
+    estimator text,
+    n_opt real check (n_opt > 0 and n_opt < 9e999),
+    n_opt_low real check (n_opt_low > 0 and n_opt_low <= n_opt),
+    n_opt_high real check (n_opt_high >= n_opt and n_opt_high < 9e999),
+    flops_spent real not null check (flops_spent >= 0 and flops_spent < 9e999),
+    hours_spent real not null check (hours_spent >= 0 and hours_spent < 9e999),
+    verdict text not null
+        check (verdict in ('grow', 'met', 'hours_gone', 'no_gain', 'no_valley', 'out_of_reach')),
+    why text not null,
+    hint text not null,
+    new_flops real not null check (new_flops >= 0 and new_flops < 9e999),
+    new_hours real check (new_hours >= 0 and new_hours < 9e999),
+    expected_span real check (expected_span >= 1 and expected_span < 9e999),
+    new_runs text not null,
+    primary key (sweep, round)
+) strict
+"""
+
+
+def m0006_steering_rounds(db: Database) -> None:
+    """Rounds of sweeps that steer themselves, from before their runs were trained."""
+    db.execute(_STEERING_ROUNDS)
+
+
 ORDERED = (
     m0001_sweeps_runs_and_results,
     m0002_utilisation,
     m0003_predictions,
     m0004_metrics,
     m0005_runs_of_programs,
+    m0006_steering_rounds,
 )
 
 migrations = Migrations("isoflop")

@@ -20,6 +20,8 @@ left join (
 where cells.sweep = ? order by cells.id
 """
 
+CELLS_BESIDE_GRID = CELLS.replace("order by", "and cells.role in ('suggested', 'confirm') order by")
+
 CURVES = """
 select run_id, step, n_tokens, loss from curves
 where run_id in (select run_id from cells where sweep = ?) order by run_id, step
@@ -57,6 +59,8 @@ RUNS_STARTING_WITH = "select run_id from runs where run_id >= ? and run_id < ? |
 SWEEPS_ASKING_FOR = """
 select distinct sweep from cells where run_id in (select value from json_each(?)) order by sweep
 """
+
+ROUNDS = "select * from steering_rounds where sweep = ? order by round"
 
 # As they were inserted: of each budget the optimum first.
 PREDICTIONS = "select * from predictions where sweep = ? order by rowid"

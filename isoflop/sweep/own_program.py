@@ -79,7 +79,7 @@ def program_place(spec: SweepSpec, file: Path) -> ProgramPlace | None:
         )
     if not any(placeholders_in(spec.command.argv[:1])):
         find_program(spec.command.argv[0], folder, spec.command.env.get("PATH", os.environ.get("PATH")))
-    return ProgramPlace(folder, spec.command.seconds)
+    return ProgramPlace(folder, spec.command.seconds, spec.command.grace_seconds)
 
 
 def _code_hash(command: CommandSpec, folder: Path) -> str:

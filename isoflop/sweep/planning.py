@@ -20,13 +20,16 @@ from isoflop.corpus import (
     tokenizer_findings,
 )
 from isoflop.corpus_facts import CorpusFacts
-from isoflop.engine.local.devices import DeviceChoice, cpu_cores, slot_options
+from isoflop.engine.local.busy_gpus import BusyGpu
+from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
+from isoflop.engine.local.devices import DeviceChoice, cpu_cores, find_devices
 from isoflop.engine.protocol import Slot
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate, estimate, run_seconds
 from isoflop.plan.planner import make_plan, why_not
 from isoflop.plan.rank_findings import slow_ranks
+from isoflop.plan.run_hours import RunHours, run_hours
 from isoflop.plan.types import DroppedCell, Extra, Limit, Plan, Role
 from isoflop.run_spec import OWN_CORPUS
 from isoflop.shape import Shape
@@ -49,6 +52,7 @@ class PlannedSweep:
     Attributes:
         corpus, memory_limit: what the plan rests on, see `make_plan`.
         recordable: False where the text was not at hand: its run ids are provisional and nothing may be recorded.
+        busy: GPUs that were left out because other programs compute on them.
     """
 
     plan: Plan
@@ -56,6 +60,7 @@ class PlannedSweep:
     corpus: CorpusFacts
     memory_limit: float | None
     recordable: bool = True
+    busy: tuple[BusyGpu, ...] = ()
 
     def can_train(self, spec: SweepSpec, shape: Shape, budget_flops: float) -> bool:
         """Whether the plan would take such a run."""
@@ -130,6 +135,7 @@ def plan_sweep(
     device: DeviceChoice,
     workers: int | None,
     extra: Sequence[Extra] = (),
+    wish: DeviceWish = ANY_DEVICE,
 ) -> PlannedSweep:
     """The plan of `spec` on the devices it is guessed fastest on; `extra` stands beside the grid.
 
@@ -139,11 +145,18 @@ def plan_sweep(
         IsoflopError: no such devices, or no cell can be trained.
     """
     simulated = spec.trainer == "simulated"
-    options = slot_options("cpu" if device == "auto" and simulated else device, workers, spec.devices_per_run)
-    planned = min((_planned(spec, corpus, slots, extra) for slots in options), key=_cells_lost_and_seconds)
+    on_cores = simulated and device == "auto" and wish.named is None and wish.per_device is None
+    found = find_devices("cpu" if on_cores else device, workers, spec.devices_per_run, wish)
+    planned = min((_planned(spec, corpus, slots, extra) for slots in found.options), key=_cells_lost_and_seconds)
+    planned = replace(planned, busy=found.busy)
     if not planned.plan.cells:
         raise _nothing_to_train(spec, planned.plan.dropped)
     return planned
+
+
+def plan_on(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
+    """The plan on these slots: that of a sweep which grows while it is trained."""
+    return _planned(spec, corpus, slots, extra)
 
 
 def text_is_here(spec: SweepSpec, file: Path) -> bool:
@@ -195,6 +208,13 @@ def seconds_by_run(planned: PlannedSweep, timings: Iterable[Timing]) -> dict[str
     runs = planned.plan.runs
     own = _own(planned, timings)
     return dict(zip(runs, run_seconds(runs.values(), own, device_kind=planned.slots[0].kind), strict=True))
+
+
+def hours_of_runs(spec: SweepSpec, planned: PlannedSweep, timings: Iterable[Timing]) -> RunHours | None:
+    """Device-hours of runs beside the plan, estimated as those of the plan are; None where no model is trained."""
+    if planned.plan.simulated:
+        return None
+    return run_hours(spec, planned.plan.cells[0].run.shape, _own(planned, timings), device_kind=planned.slots[0].kind)
 
 
 def _own(planned: PlannedSweep, timings: Iterable[Timing]) -> list[Timing]:

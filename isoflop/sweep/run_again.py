@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from isoflop.corpus import load_intact
 from isoflop.engine.dispatch import Dispatcher
 from isoflop.engine.execution import git_state
-from isoflop.engine.local.devices import DeviceChoice, slot_options
+from isoflop.engine.local.busy_gpus import BusyGpu
+from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
+from isoflop.engine.local.devices import DeviceChoice, FoundDevices, find_devices
 from isoflop.engine.local.leases import device_leases
 from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.local.open_files import ensure_open_files
@@ -65,7 +67,7 @@ def open_repeats(
     *,
     device: DeviceChoice,
     workers: int | None,
-    share_devices: bool = False,
+    wish: DeviceWish = ANY_DEVICE,
 ) -> Iterator["Repeats"]:
     """Training of the completed runs that `names` mean, under the sweep's lock.
 
@@ -83,8 +85,9 @@ def open_repeats(
         missing = [trained for trained in chosen.values() if not trained.has_weights]
         for trained in missing:
             _require_corpus(trained, spec, sweep, artifacts)
-        slots = _slots(missing, device, workers)
-        with device_leases(slots, share=share_devices) as leases:
+        found = _found(missing, device, workers, wish)
+        slots = _slots(missing, found)
+        with device_leases(slots, share=wish.share) as leases:
             engine = Dispatcher(
                 LocalEngine(slots, leases),
                 artifacts=again_dir(artifacts.resolve()),
@@ -93,7 +96,7 @@ def open_repeats(
                 measured=artifacts.resolve(),
                 stall_seconds=spec.run.stall_seconds,
             )
-            yield Repeats(tuple(chosen.values()), missing, engine, artifacts.resolve(), db)
+            yield Repeats(tuple(chosen.values()), missing, engine, artifacts.resolve(), db, busy=found.busy)
 
 
 class Repeats:
@@ -102,6 +105,7 @@ class Repeats:
     Attributes:
         chosen: the runs that were named.
         missing: those of them without weights of their own.
+        busy: GPUs that were left out because other programs compute on them.
     """
 
     def __init__(
@@ -111,7 +115,10 @@ class Repeats:
         engine: Dispatcher,
         artifacts: Path,
         db: Path,
+        *,
+        busy: tuple[BusyGpu, ...] = (),
     ) -> None:
+        self.busy = busy
         self.chosen, self.missing, self.engine, self._artifacts, self._db = chosen, missing, engine, artifacts, db
         self._results: dict[str, RunResult] = {}
 
@@ -219,15 +226,17 @@ def _require_corpus(trained: TrainedRun, spec: SweepSpec, sweep: Path, artifacts
         )
 
 
-def _slots(missing: Sequence[TrainedRun], device: DeviceChoice, workers: int | None) -> tuple[Slot, ...]:
-    """The devices to train on: by themselves those of the kind that the first run was trained on, if there are any.
-
-    As many together as trained that run.
-    """
+def _found(missing: Sequence[TrainedRun], device: DeviceChoice, workers: int | None, wish: DeviceWish) -> FoundDevices:
+    """The devices to train on, as many together as trained the first run."""
     execution = _execution(missing[0]) if missing else None
-    options = slot_options(device, workers, execution.world_size if execution else 1)
-    alike = (slots for slots in options if execution and slots[0].kind == execution.device_kind)
-    return next(alike, options[0])
+    return find_devices(device, workers, execution.world_size if execution else 1, wish)
+
+
+def _slots(missing: Sequence[TrainedRun], found: FoundDevices) -> tuple[Slot, ...]:
+    """By themselves those of the kind that the first run was trained on, if there are any."""
+    execution = _execution(missing[0]) if missing else None
+    alike = (slots for slots in found.options if execution and slots[0].kind == execution.device_kind)
+    return next(alike, found.options[0])
 
 
 def _cell(trained: TrainedRun) -> Cell:

@@ -4,7 +4,8 @@ import contextlib
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from isoflop.artifacts.weights import WeightKeeper
 from isoflop.decision.confirmation import Confirmation, judge
 from isoflop.engine.dispatch import DEFAULT_STALL_SECONDS, Dispatcher
 from isoflop.engine.execution import git_state
+from isoflop.engine.local.busy_gpus import BusyGpu
+from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
 from isoflop.engine.local.devices import DeviceChoice
 from isoflop.engine.local.leases import device_leases
 from isoflop.engine.local.local_engine import LocalEngine
@@ -22,18 +25,27 @@ from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, RunFini
 from isoflop.engine.queue import start_order
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.plan.estimate import guess_seconds
-from isoflop.plan.types import Plan
+from isoflop.plan.types import Extra, Plan
 from isoflop.result import Status
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import dir_of_run, dirs_of_runs
 from isoflop.status.work import read_work, share_done
-from isoflop.store import PlanChanges, Store, changes_since, open_store, run_cells, sweep_lock
+from isoflop.store import PlanChanges, SteeringRound, Store, changes_since, open_store, run_cells, sweep_lock
 from isoflop.sweep.confirm import ConfirmPlan, ConfirmRequest, plan_confirmation, refuse_early, stored_extras
 from isoflop.sweep.extend import planned_extras
+from isoflop.sweep.growth import Growth
 from isoflop.sweep.locks import lock_path
 from isoflop.sweep.own_program import load_sweep, program_place
-from isoflop.sweep.planning import NOT_SHOWN, ProgressDisplay, corpora, plan_sweep, sweep_corpus
+from isoflop.sweep.planning import (
+    NOT_SHOWN,
+    PlannedSweep,
+    ProgressDisplay,
+    corpora,
+    plan_on,
+    plan_sweep,
+    sweep_corpus,
+)
 from isoflop.sweep.run_outcome import Incomplete, Outline, RunOutcome
 from isoflop.sweep.spent import Spending
 from isoflop.sweep.stakes import LeftBehind, left_behind
@@ -49,7 +61,7 @@ def open_session(
     workers: int | None,
     retry: bool,
     may_leave: Callable[[LeftBehind], bool] = lambda lost: False,
-    share_devices: bool = False,
+    wish: DeviceWish = ANY_DEVICE,
     progress: ProgressDisplay = NOT_SHOWN,
     confirm: ConfirmRequest | None = None,
 ) -> Iterator["Session"]:
@@ -69,7 +81,7 @@ def open_session(
             refuse_early(store, spec, confirm)
         extra = (*planned_extras(db, spec), *(stored_extras(store, spec, confirm) if confirm else ()))
         corpus = sweep_corpus(spec, sweep, artifacts, progress=progress)
-        plan_with = partial(plan_sweep, spec, corpus, device=device, workers=workers)
+        plan_with = partial(plan_sweep, spec, corpus, device=device, workers=workers, wish=wish)
         planned = plan_with(extra=tuple(dict.fromkeys(extra)))
         changes = changes_since(store, spec, planned.plan)
         lost = left_behind(store, planned.plan, changes, artifacts)
@@ -81,19 +93,25 @@ def open_session(
             planned = plan_with(extra=tuple(dict.fromkeys((*extra, *added.extras))))
         store.save_plan(spec, planned.plan, added.new)
         git = git_state(sweep.resolve().parent)
-        share = share_devices or planned.plan.simulated  # a simulated run computes nothing
+        ensure_open_files(len(planned.slots))
+        share = wish.share or planned.plan.simulated  # a simulated run computes nothing
         with device_leases(planned.slots, share=share) as leases:
-            engine = Dispatcher(
-                LocalEngine(planned.slots, leases),
-                artifacts=artifacts.resolve(),
-                corpora=corpora(artifacts).resolve(),
-                git=git,
-                probes=spec.evaluation.probes,
-                stall_seconds=spec.run.stall_seconds,
-                program=program,
-            )
+
+            def new_engine() -> Dispatcher:
+                return Dispatcher(
+                    LocalEngine(planned.slots, leases),
+                    artifacts=artifacts.resolve(),
+                    corpora=corpora(artifacts).resolve(),
+                    git=git,
+                    program=program,
+                    probes=spec.evaluation.probes,
+                    stall_seconds=spec.run.stall_seconds,
+                )
+
+            engine = new_engine()
             weights = WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts)
-            session = Session(planned.plan, changes, store, engine, weights, confirming=added)
+            session = Session(planned.plan, changes, store, engine, weights, confirming=added, busy=planned.busy)
+            session.growth = Growth(spec, planned, partial(plan_on, spec, corpus, planned.slots), new_engine)
             if retry:
                 session.retry()
             yield session
@@ -106,7 +124,11 @@ class Session:
         changes: how the plan differs from the one before, but for confirm runs that are added now; None for a sweep
             that was not planned before.
         confirming: the confirm runs that were asked for.
+        growth: what more runs are planned with.
+        busy: GPUs that were left out because other programs compute on them.
     """
+
+    growth: Growth
 
     def __init__(
         self,
@@ -117,9 +139,10 @@ class Session:
         weights: WeightKeeper,
         *,
         confirming: ConfirmPlan | None = None,
+        busy: tuple[BusyGpu, ...] = (),
     ) -> None:
         self.plan, self.changes, self.store, self.engine, self.slots = plan, changes, store, engine, engine.slots
-        self.weights, self.confirming = weights, confirming or ConfirmPlan()
+        self.weights, self.confirming, self.busy = weights, confirming or ConfirmPlan(), busy
         self._started: dict[int, float] = {}
         self._busy_seconds = 0.0
         self._first_start: float | None = None
@@ -128,6 +151,19 @@ class Session:
         self._spending = Spending(engine.artifacts)
         self._n_read = 0
         self._begun = time.monotonic()
+
+    def grow(self, extras: Sequence[Extra], decide: Callable[[PlannedSweep], SteeringRound]) -> None:
+        """Add `extras` to the sweep, with what `decide` says of the plan that has them, in one transaction.
+
+        `events` then trains them.
+        """
+        growth = self.growth
+        known = planned_extras(self.store.path, growth.spec)
+        planned = growth.plan_with(tuple(dict.fromkeys((*known, *extras))))
+        self.store.save_plan(growth.spec, planned.plan, rounds=[decide(planned)])
+        self.growth = replace(growth, planned=planned)
+        self.plan, self.engine = planned.plan, growth.new_engine()
+        self.weights = WeightKeeper(self.store, planned.plan.sweep, growth.spec.run.keep, self.engine.artifacts)
 
     @property
     def outline(self) -> Outline:

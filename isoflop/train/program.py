@@ -24,7 +24,7 @@ import psutil
 
 from isoflop import __version__
 from isoflop.errors import IsoflopError, why_inaccessible
-from isoflop.files import write_atomically
+from isoflop.files import temporary_name, write_atomically
 from isoflop.hardware import cpu_name, devices_name
 from isoflop.processes import is_running, process_start
 from isoflop.result import Provenance, RunResult, Status
@@ -37,8 +37,8 @@ from isoflop.train.program_result import ProgramResult, read_program_result
 
 # How often the program is looked at, and how often its worker says that both live, seconds.
 LOOK_SECONDS, BEAT_SECONDS = 0.05, 1.0
-# What a program has to checkpoint and end, seconds, before it is killed.
-GRACE_SECONDS = 30.0
+# A disk with less room than a result takes is full.
+ROOM_BYTES = 1 << 16
 # What its children have to end after it.
 CHILDREN_SECONDS = 1.0
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
@@ -73,6 +73,7 @@ def train_with_program(
         return ExitCode.OUT_OF_MEMORY
     if ended.code < 0 and not ended.too_late:
         _die_alike(-ended.code)
+    _refuse_full_disk(run_dir, assignment.attempt)
     reason = ended.reason or (reported if isinstance(reported, str) else _without_result(ended.code))
     return _result(run, assignment, execution, reason, seconds)
 
@@ -158,7 +159,7 @@ class _Program:
                 asked_at = now
                 _signal_group(process.pid, signal.SIGTERM)
                 _signal_group(process.pid, signal.SIGCONT)  # one that rests hears nothing
-            if asked_at is not None and now - asked_at > GRACE_SECONDS:
+            if asked_at is not None and now - asked_at > self._place.grace_seconds:
                 _signal_group(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_SECONDS)
@@ -236,6 +237,19 @@ def _not_started(name: str, error: OSError, folder: Path) -> IsoflopError:
         f"Cannot start the program {name!r} of [command] in {str(folder)!r}: {why_inaccessible(error, folder)}.",
         hint="Check command.argv and command.cwd; a script needs a first line such as #!/bin/sh. Nothing is lost.",
     )
+
+
+def _refuse_full_disk(run_dir: RunDir, attempt: int) -> None:
+    """Nothing, where there is room: a program that failed for want of it has said nothing about the run.
+
+    Raises:
+        OSError: there is none.
+    """
+    probe = temporary_name(run_dir.attempt_dir(attempt) / "room")
+    try:
+        probe.write_bytes(bytes(ROOM_BYTES))
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _without_result(code: int) -> str:

@@ -11,6 +11,7 @@ from isoflop.spec.problems import first_problem
 
 # A curve of as many points is a log.
 LARGEST_RESULT = 64 << 20
+_SOURCE = "the program's result"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
@@ -64,8 +65,11 @@ def read_program_result(path: Path, run: CommandRun) -> ProgramResult | str | No
 
 def _problem(error: ValidationError) -> str:
     """The first thing that is wrong with a result."""
-    if error.errors()[0]["type"] == "json_invalid":
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
         return "the program's result is not JSON"
-    told = first_problem(error, ProgramResult, source="the program's result")
-    unknown = told.hint if "unknown key" in told.message else ""
-    return " ".join(filter(None, (told.message.replace("'the program's result'", "the program's result"), unknown)))
+    if first["type"] == "value_error" and not first["loc"]:
+        return f"the program's result: {first['msg'].removeprefix('Value error, ')}"
+    told = first_problem(error, ProgramResult, source=_SOURCE)
+    unknown = f" {told.hint}" if "unknown key" in told.message else ""
+    return f"{told.message.replace(repr(_SOURCE), _SOURCE)}{unknown}"

@@ -173,7 +173,8 @@ def _trained_here(
     """The result of a run, whatever became of it, or how the worker is to end. The only place that catches everything.
 
     What is not the run's doing leaves no result: no corpus and no room on the disk pass through, too little memory
-    is for the engine to answer with a smaller micro-batch, a fast step that is not to be had with the plain one.
+    is for the engine to answer with a smaller micro-batch, a fast step that is not to be had with the plain one, a
+    device that fails with another.
     """
     reporter = Reporter(run, run_dir, stop)
     try:
@@ -188,6 +189,8 @@ def _trained_here(
             return ExitCode.OUT_OF_MEMORY
         if isinstance(error, StepUnavailable):
             return ExitCode.STEP_UNAVAILABLE
+        if is_device_error(error):
+            return ExitCode.DEVICE_FAILED
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         trained = Trained(Ending.FAILED, reporter.latest, reason=reason)
     if trained.ending is Ending.INTERRUPTED:
@@ -239,6 +242,12 @@ def _metrics(measure: Callable[[], tuple[Metric, ...]], progress: Progress) -> t
         took = time.perf_counter() - started
         progress.seconds += took
         progress.eval_seconds += took
+
+
+def is_device_error(error: BaseException) -> bool:
+    """Whether CUDA says that the GPU failed. An assertion inside a kernel is the run's: an index out of bounds."""
+    said = str(error)
+    return isinstance(error, RuntimeError) and said.startswith("CUDA error: ") and "device-side assert" not in said
 
 
 def is_out_of_memory(error: BaseException) -> bool:

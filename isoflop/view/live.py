@@ -16,6 +16,7 @@ from isoflop.engine.notices import (
     AttemptEnded,
     AttemptStarted,
     DeviceHeld,
+    DeviceTakenOut,
     Holder,
     Notice,
     Progressed,
@@ -28,7 +29,7 @@ from isoflop.result import RunResult, Status
 from isoflop.store import Timing
 from isoflop.store.store import NTIMINGS
 from isoflop.sweep.run_outcome import Outline
-from isoflop.units import format_flops, format_seconds
+from isoflop.units import format_flops, format_seconds, plural
 from isoflop.view.drawing import text
 from isoflop.wording import SIMULATED_SENTENCE, count, runs
 
@@ -137,7 +138,7 @@ class SweepProgress:
             case AttemptEnded():
                 self.latest.pop(event.worker, None)
                 self._at_work[event.worker] = self._clock() + NEXT_RUN_SECONDS
-            case Waiting() | DeviceHeld():
+            case Waiting() | DeviceHeld() | DeviceTakenOut():
                 pass
 
     def _end(self, result: RunResult) -> None:
@@ -232,6 +233,10 @@ def event_line(progress: SweepProgress, event: Notice) -> str | None:
             return "; ".join([waiting, *map(_holder_line, event.holders)])
         case DeviceHeld():
             return _device_line(event)
+        case DeviceTakenOut():
+            left = f"{plural(event.n_left, 'worker')} left" if event.n_left else "no worker is left, the sweep stops"
+            why = f"different runs in a row crashed there; at the last, {event.reason}"
+            return f"{event.device} is taken out: {why}; {left}"
         case _:
             return None
 

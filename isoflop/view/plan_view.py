@@ -8,7 +8,7 @@ from rich.console import Console
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.finding import Finding
 from isoflop.plan.estimate import Estimate
-from isoflop.plan.types import Cell, Plan
+from isoflop.plan.types import Cell, Plan, Role
 from isoflop.result import Status
 from isoflop.run_spec import RunSpec
 from isoflop.store import PlanChanges
@@ -50,6 +50,7 @@ class PlanView:
         changes: against what the database had; None where it did not have the sweep.
         next_runs: None where the plan was not extended.
         excluded: a person's reasons for leaving runs of the plan out of every fit, by run id.
+        dropped_suggestions: how many suggested runs the plan no longer has; None where nobody asked for that.
     """
 
     plan: Plan
@@ -61,6 +62,7 @@ class PlanView:
     changes: PlanChanges | None
     next_runs: NextRuns | None
     excluded: Mapping[str, str]
+    dropped_suggestions: int | None = None
 
     @property
     def findings(self) -> Sequence[Finding]:
@@ -97,6 +99,7 @@ def plan_document(view: PlanView) -> dict[str, object]:
         },
         "changes": changes_document(view.changes) if view.changes else None,
         "suggested": list(view.next_runs.suggested) if view.next_runs else [],
+        "dropped_suggestions": view.dropped_suggestions,
         "findings": [finding.as_json() for finding in view.findings],
     }
 
@@ -134,7 +137,7 @@ def print_plan(view: PlanView, console: Console) -> None:
         console.print(text(SIMULATED_SENTENCE, "bold magenta"))
     if view.changes is not None and view.changes.differ:
         print_changes(view.changes, console)
-    for line in (*_totals(view), *_excluded(view)):
+    for line in (*_totals(view), *_excluded(view), *_dropped_suggestions(view)):
         console.print(text(line))
     for table in plan_tables(plan, view.seconds):
         console.print(table_block(table, console))
@@ -166,6 +169,14 @@ def _time(view: PlanView) -> str:
     left = " for the remaining runs" if view.done else ""
     workers = f"{len(estimate.devices)} x {estimate.devices[0]}"
     return f"{format_seconds(estimate.seconds)}{left} on {workers} ({'measured' if estimate.measured else 'guessed'})"
+
+
+def _dropped_suggestions(view: PlanView) -> Iterator[str]:
+    if view.dropped_suggestions is None:
+        return
+    left = sum(cell.role is Role.SUGGESTED for cell in view.plan.cells)
+    stay = f"; {runs(left)} of its suggestions with a result {'stays' if left == 1 else 'stay'}" if left else ""
+    yield f"{plural(view.dropped_suggestions, 'suggested run')} without a result taken out of the plan{stay}"
 
 
 def _excluded(view: PlanView) -> Sequence[str]:

@@ -66,6 +66,7 @@ def main() -> None:
         optimizer.load_state_dict(kept["optimizer"])
         order.set_state(kept["order"])
         done, losses = kept["done"], kept["losses"]
+    print(f"{args.name}: {done} of {args.tokens} tokens", flush=True)
     while done < args.tokens and not asked:
         size = min(BATCH, args.tokens - done)
         optimizer.param_groups[0]["lr"] = 0.01 * (1 - done / args.tokens)

@@ -154,3 +154,49 @@ def test_only_runs_that_the_plan_takes_are_suggested(folder: Path) -> None:
 def test_without_a_database_nothing_can_be_asked_for(folder: Path) -> None:
     refused = isoflop("plan", "grown.toml", "--db", "none.db", "--extend", "3", folder=folder, code=1)
     assert "no database" in refused.stderr and "isoflop run" in refused.stderr
+
+
+def test_suggested_runs_that_wait_are_dropped_on_demand_and_trained_ones_stay(done: Path) -> None:
+    grid = {run["run_id"] for run in document("plan", "grown.toml", folder=done)["runs"]}
+    trained = {run["run_id"] for run in suggested(document("plan", "grown.toml", "--extend", "2", folder=done))}
+    isoflop("run", "grown.toml", folder=done)
+    document("plan", "grown.toml", "--extend", "3", folder=done)
+    page = " ".join(isoflop("plan", "grown.toml", "--drop-suggested", "--dry-run", folder=done).stdout.split())
+    assert "3 suggested runs without a result taken out of the plan; 2 runs of its suggestions" in page
+    assert document("plan", "grown.toml", "--drop-suggested", folder=done)["dropped_suggestions"] == 3
+    plan = document("plan", "grown.toml", folder=done)
+    assert {run["run_id"] for run in plan["runs"]} == grid | trained
+    assert plan["dropped_suggestions"] is None
+
+
+def test_dropping_and_extending_at_once_is_refused(folder: Path) -> None:
+    done = isoflop("plan", "grown.toml", "--drop-suggested", "--extend", "2", folder=folder, code=1)
+    assert "exclude each other" in done.stderr
+
+
+def test_a_fit_does_not_suggest_what_is_planned_already(done: Path) -> None:
+    asked = ("fit", "grown.toml", "--suggest", "7", "--target", "1e21")
+    first = document(*asked, folder=done)["suggested"]
+    isoflop("plan", "grown.toml", "--extend", "7", "--target", "1e21", folder=done)
+    second = document(*asked, folder=done)["suggested"]
+    assert {run["budget_flops"] for run in first}.isdisjoint(run["budget_flops"] for run in second)
+
+
+def test_what_suggested_runs_cost_is_said(done: Path) -> None:
+    page = " ".join(isoflop("fit", "grown.toml", "--suggest", "7", "--target", "1e21", folder=done).stdout.split())
+    assert "most per FLOP; together 7.00e20 FLOPs." in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("plan", "grown.toml", "--max-hours", "1"), "--max-hours has no effect without --extend"),
+        (("plan", "grown.toml", "--extend", "2", "--max-hours", "1"), "no effect on a simulated sweep"),
+        (("plan", "grown.toml", "--extend", "2", "--max-hours", "-1"), "--max-hours is -1"),
+        (("fit", "grown.toml", "--max-hours", "1"), "--max-hours has no effect without --suggest"),
+        (("fit", "grown.toml", "--suggest", "2", "--max-hours", "1"), "no device is known"),
+    ],
+    ids=["plan alone", "simulated", "negative", "fit alone", "no device"],
+)
+def test_hours_that_cannot_be_kept_are_refused(done: Path, arguments: tuple[str, ...], said: str) -> None:
+    assert said in isoflop(*arguments, folder=done, code=1).stderr

@@ -199,7 +199,7 @@ def test_runs_without_a_result_count_once_they_have_a_checkpoint(folder: Path) -
     flops = spent(folder, f"planned_flops > 2e11 and status = 'completed' and run_id <> '{begun}'")
     with session(folder) as unchanged:
         per_token = unchanged.plan.runs[begun].shape.flops_per_token
-        assert unchanged.outline.shares == {begun: 5 / unchanged.plan.runs[begun].n_steps}
+        assert unchanged.outline.shares == {begun: 1000 / unchanged.plan.runs[begun].n_tokens}
     (folder / "s.toml").write_text(as_toml(sweep_of(4e10, 1e11)))
     lost = at_stake(folder)
     assert lost is not None and (lost.n_completed, lost.n_begun) == (3, 1)

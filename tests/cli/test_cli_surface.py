@@ -23,7 +23,8 @@ center_tokens_per_param = 20
 """
 
 FIT = {
-    "--window", "--surface-loss", "--suggest", "--params", "--flops", "--law", "--peak", "--utilisation", "--price",
+    "--window", "--surface-loss", "--suggest", "--max-hours", "--params", "--flops", "--law", "--peak", "--utilisation",
+    "--price",
     "--devices", "--corpus-tokens", "--inference-tokens", "--budget-tolerance", "--budgets",
     "--where", "--group", "--loss-unit", "--loss", "--metric", "--higher-is-better", "--no-unit-check",
 }  # fmt: skip
@@ -38,6 +39,8 @@ SURFACE = {
         "--json",
         "--extend",
         "--target",
+        "--max-hours",
+        "--drop-suggested",
         "--replan",
     },
     "run": {
@@ -47,12 +50,15 @@ SURFACE = {
         "--device",
         "--workers",
         "--retry",
+        "--devices",
+        "--per-device",
         "--share-devices",
         "--replan",
         "--confirm",
         "--neighbours",
         "--again",
         "--events",
+        "--until-goal",
         "--json",
     },
     "status": {"sweep", "--db", "--artifacts", "--watch", "--every", "--json"},
@@ -108,7 +114,7 @@ def test_json_of_plan(drawn: Path) -> None:
     document = json.loads(isoflop("plan", "drawn.toml", "--json", folder=drawn).stdout)
     assert set(document) == {
         "schema_version", "sweep", "simulated", "corpus", "budgets", "runs", "dropped", "total_flops", "estimate",
-        "changes", "suggested", "findings",
+        "changes", "suggested", "dropped_suggestions", "findings",
     }  # fmt: skip
     assert document["schema_version"] == 1
     assert set(document["runs"][0]) == {
@@ -144,6 +150,7 @@ def test_json_of_run(drawn: Path) -> None:
         "results_read": 0,
         "busy_share": None,
         "confirmations": [],
+        "goal": None,
     }
 
 
@@ -181,6 +188,7 @@ def test_json_of_fit(drawn: Path) -> None:
         "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "loss_credible_decades", "suggested", "conventions",
         "decisions", "laws", "n_budgets", "bootstrap", "confirmations", "findings", "metric", "measures", "run_metrics",
+        "rounds",
     }  # fmt: skip
     assert document["sources"] == [
         {

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,3 +173,32 @@ def done(tmp_path: Path, undisturbed: Sandbox) -> Sandbox:
     """A copy of a sweep that has run."""
     shutil.copytree(undisturbed.folder, tmp_path, dirs_exist_ok=True)
     return Sandbox(tmp_path)
+
+
+MakeNvidiaSmi = Callable[..., None]
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeNvidiaSmi:
+    """`nvidia_smi([lines of its query], list of -L)` puts such a program on PATH, and a python whose torch sees CUDA.
+
+    Both are real programs; the first prints what it is asked for: the list, memory in use, processes, or the query.
+    """
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def make(*gpus: str, listing: str = "", memory: Sequence[str] = (), processes: Sequence[str] = ()) -> None:
+        answers = {
+            "-L": listing,
+            "*memory.used*": "\n".join(memory),
+            "--query-compute-apps*": "\n".join(processes),
+            "*": "\n".join(gpus),
+        }
+        cases = "".join(f"{asked}) cat <<'END'\n{answer}\nEND\n;;\n" for asked, answer in answers.items())
+        (tmp_path / "nvidia-smi").write_text(f'#!/bin/sh\ncase "$1" in\n{cases}esac\n')
+        (tmp_path / "python").write_text("#!/bin/sh\nexit 0\n")
+        for name in ("nvidia-smi", "python"):
+            (tmp_path / name).chmod(0o755)
+
+    return make

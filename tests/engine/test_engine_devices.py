@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
 from isoflop.rundir import RunDir
 from tests.databases import opened
+from tests.engine.conftest import MakeNvidiaSmi
 from tests.run_examples import RUN
 
 INTERPRETER = sys.executable
@@ -29,31 +29,6 @@ A100_IN_A_CONTAINER = "0, GPU-cccc-3333, NVIDIA A100-SXM4-40GB, [Insufficient Pe
 A100_INSTANCES = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-cccc-3333)
   MIG 3g.20gb     Device  0: (UUID: MIG-dddd-4444)
   MIG 1c.3g.20gb  Device  1: (UUID: MIG-eeee-5555)"""
-
-MakeNvidiaSmi = Callable[..., None]
-
-
-@pytest.fixture
-def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeNvidiaSmi:
-    """`nvidia_smi([lines of its query], list of -L)` puts such a program on PATH, and a python whose torch sees CUDA.
-
-    Both are real programs; the first prints the listing where it is asked for one and else answers the query.
-    """
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-    def make(*gpus: str, listing: str = "") -> None:
-        answers = "\n".join(gpus)
-        program = (
-            f"#!/bin/sh\nif [ \"$1\" = -L ]; then cat <<'END'\n{listing}\nEND\nelse cat <<'END'\n{answers}\nEND\nfi\n"
-        )
-        (tmp_path / "nvidia-smi").write_text(program)
-        (tmp_path / "python").write_text("#!/bin/sh\nexit 0\n")
-        for name in ("nvidia-smi", "python"):
-            (tmp_path / name).chmod(0o755)
-
-    return make
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from tests.engine.conftest import SWEEP, Sandbox
 from tests.faults.mounts import Mounts
 from tests.faults.said import is_sentence
+from tests.program.program_examples import write_sweep
 
 REPORT_FILES = {"index.html", "report.md", "report.json", "frontier.csv", "figure.svg", "figure.png"}
 
@@ -33,6 +34,27 @@ def test_artifacts_without_room_stop_the_sweep_and_room_lets_it_go_on(
     assert sandbox.losses() == undisturbed.losses()
     assert before.items() <= sandbox.losses().items()
     assert not list(mounts.seen("isoflop-artifacts").rglob("*.tmp"))
+
+
+def test_a_program_that_fills_the_disk_stops_the_sweep_and_its_run_stays_pending(
+    sandbox: Sandbox, mounts: Mounts
+) -> None:
+    body = """
+    if did == "greedy" and not os.path.exists("room"):
+        with open(os.environ["ISOFLOP_CHECKPOINT_DIR"] + "/state", "wb") as file:
+            while True: file.write(bytes(1 << 16)); file.flush()
+    report()
+    """
+    write_sweep(sandbox.folder, ["greedy", "one", "two", "three"], body)
+    mounts.small("isoflop-artifacts", 2000)
+    _, err = mounts.run("run", "sweep.toml", "--device", "cpu", "--workers", "1", code=1)
+    assert is_sentence(err) and "No space left" in err and "Make room" in err
+    assert sandbox.rows("select count(*) from results where status <> 'completed'") == [(0,)]
+    (sandbox.folder / "room").touch()
+    for state in mounts.seen("isoflop-artifacts").glob("*/checkpoint/*/state"):
+        state.unlink()
+    mounts.run("run", "sweep.toml", "--device", "cpu", "--workers", "1")
+    assert sandbox.rows("select count(*) from results where status = 'completed'") == [(4,)]
 
 
 def test_artifacts_without_room_for_the_corpus_are_one_sentence(sandbox: Sandbox, mounts: Mounts) -> None:

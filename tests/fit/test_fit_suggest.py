@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -227,3 +228,55 @@ def test_promises_know_how_noisy_other_budgets_will_be(power):
         seen.append(np.ptp(np.log10(target.n_opt_ci_statistical)) / 2 / runs[-1].half_width_statistical)
     # with equal noise everywhere the promises would be off by 15 and 30 %
     assert np.median(seen) == pytest.approx(1, abs=0.22)
+
+
+@pytest.mark.parametrize("target", [1e20, 3e20, 4e20, 1e22], ids=str)
+def test_no_run_costs_as_much_as_the_target(target):
+    assert max(run.budget_flops for run in _suggest(14, target=target)) < target
+
+
+def test_below_the_smallest_budget_nothing_is_suggested_and_the_finding_says_why():
+    fit = fit_sweep(*SWEEP, targets=[1e18], suggest=3)
+    assert fit.suggested == ()
+    (finding,) = (finding for finding in fit.findings if finding.code == "nothing_to_suggest")
+    assert "below the target alone" in finding.message and "above the smallest" in finding.hint
+
+
+def test_what_is_suggested_fits_into_the_hours_and_says_how_many_each_run_takes():
+    def hours(budget, n_params):
+        return budget / 1e19
+
+    (whole, part) = (fit_sweep(*SWEEP, targets=[1e22], suggest=20, hours=hours, max_hours=most) for most in (1e9, 4))
+    assert sum(run.device_hours for run in whole.suggested) > 4
+    assert 0 < sum(run.device_hours for run in part.suggested) <= 4
+    assert [run.device_hours for run in part.suggested] == [run.budget_flops / 1e19 for run in part.suggested]
+    assert all(run.device_hours is None for run in fit_sweep(*SWEEP, suggest=2).suggested)
+
+
+def test_hours_without_a_device_are_a_callers_bug():
+    with pytest.raises(ValueError, match="max_hours"):
+        fit_sweep(*SWEEP, suggest=2, max_hours=1.0)
+
+
+@pytest.mark.parametrize("noise", [1e-5, 2e-3, 0.02], ids=str)
+@pytest.mark.parametrize("target", [2e20, 1e21, 1e23], ids=str)
+def test_whoever_follows_the_advice_on_a_small_gain_is_not_sent_back(target, noise):
+    columns = with_noise(surface_sweep(BUDGETS), np.random.default_rng(3), noise)
+
+    def advice(columns, count):
+        fit = fit_sweep(*columns, targets=[target], suggest=count)
+        return next((finding.hint for finding in fit.findings if finding.code == "little_to_gain"), None)
+
+    for count in (1, 5, 7, 20):
+        hint = advice(columns, count)
+        if hint is None:
+            continue
+        asked, budget = re.search(r"ask for (\d+) runs", hint), re.search(r"nearer to the target, (\S+) FLOPs", hint)
+        if asked:
+            assert int(asked[1]) > count
+            assert advice(columns, int(asked[1])) is None
+        elif budget:
+            assert BUDGETS[-1] < float(budget[1]) < target
+        else:
+            assert "more runs of this sweep do not lessen" in hint
+            assert advice(columns, 56) is not None

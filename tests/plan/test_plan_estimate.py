@@ -20,7 +20,7 @@ from isoflop.plan.estimate import (
     n_events,
 )
 from isoflop.plan.planner import make_plan
-from isoflop.plan.types import Plan
+from isoflop.plan.types import Plan, Role
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
 from isoflop.spec import Keep, parse_spec
@@ -175,6 +175,22 @@ def test_small_budgets_start_first_and_the_last_two_are_one_pool() -> None:
     assert pool == sorted(pool, reverse=True)
     first = [seconds(job.runs[0]) for job in jobs[:n_first]]
     assert first == sorted(first, reverse=True)
+
+
+def test_confirm_runs_are_of_the_pool_and_leave_it_the_two_largest_budgets_of_the_grid() -> None:
+    plan = small_plan()
+    largest = max(plan.cells, key=lambda cell: cell.budget_flops)
+    run = largest.run.model_validate({**largest.run.model_dump(), "n_steps": 9 * largest.run.n_steps})
+    confirm = replace(largest, role=Role.CONFIRM, budget_flops=9 * largest.budget_flops, run=run)
+    [first, *grid] = start_order([*plan.cells, confirm], [*plan.runs, run.run_id], seconds)[-n_pooled(plan) - 1 :]
+    assert first.runs[0] == run, "the longest of the pool"
+    assert grid == start_order(plan.cells, plan.runs, seconds)[-n_pooled(plan) :]
+
+
+def n_pooled(plan: Plan) -> int:
+    """Runs of the two largest budgets."""
+    largest = sorted({cell.budget_flops for cell in plan.cells})[-2:]
+    return sum(cell.budget_flops in largest for cell in plan.cells)
 
 
 def test_a_run_of_two_budgets_starts_with_the_smaller_in_whatever_order_cells_come() -> None:

@@ -110,7 +110,7 @@ def test_the_json_document_has_exactly_these_keys(troubled):
         "schema_version", "sweep", "source", "sources", "simulated", "param_count", "flop_count", "level", "profiles",
         "frontier",
         "estimators", "targets", "scorecard", "credible_decades", "loss_credible_decades", "suggested", "findings",
-        "n_budgets", "bootstrap", "conventions", "decisions", "laws", "confirmations", "metric", "measures",
+        "n_budgets", "bootstrap", "conventions", "decisions", "laws", "confirmations", "rounds", "metric", "measures",
         "run_metrics",
     ]  # fmt: skip
     assert (document["schema_version"], document["sweep"], document["param_count"]) == (1, "demo", "total")

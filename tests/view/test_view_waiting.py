@@ -2,7 +2,7 @@
 
 import pytest
 
-from isoflop.engine.notices import DeviceHeld, Holder, Waiting
+from isoflop.engine.notices import DeviceHeld, DeviceTakenOut, Holder, Waiting
 from isoflop.sweep.run_outcome import Outline
 from isoflop.view.live import SweepProgress, event_line
 
@@ -53,3 +53,12 @@ def test_a_device_in_other_hands_is_named(held: DeviceHeld, said: str) -> None:
 def test_without_a_known_process_the_runs_are_counted() -> None:
     line = event_line(NOBODY, Waiting(("abc", "def")))
     assert line == "waiting for another process that trains 2 runs of this sweep"
+
+
+@pytest.mark.parametrize(("n_left", "then"), [(1, "1 worker left"), (0, "no worker is left, the sweep stops")])
+def test_a_device_that_is_taken_out_is_named_with_the_reason_and_what_is_left(n_left: int, then: str) -> None:
+    said = event_line(NOBODY, DeviceTakenOut("H100 (GPU-a)", "the worker ended with exit code 1", n_left))
+    assert said == (
+        "H100 (GPU-a) is taken out: different runs in a row crashed there; at the last, the worker ended with exit "
+        f"code 1; {then}"
+    )

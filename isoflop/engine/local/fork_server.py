@@ -76,7 +76,7 @@ class ForkServer:
         inherit the mask and take SIGTERM again once they can answer it.
         """
         self._context.set_forkserver_preload([server_start.__name__, *preload])
-        with _environment(**_of_the_server()):
+        with environment(**_of_the_server()):
             resource_tracker.ensure_running()  # started by ensure_running below, it would undo the mask
             before = signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
             try:
@@ -93,7 +93,7 @@ def _of_the_server() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
     """A block in which the environment of this process, and of what it starts, has these variables."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

@@ -95,6 +95,18 @@ def device_leases(slots: Sequence[Slot], *, share: bool) -> Iterator[DeviceLease
         leases.release()
 
 
+def is_leased(slot: Slot) -> bool:
+    """Whether another isoflop of this user trains on a device of the slot; takes nothing."""
+    folder = _user_folder()
+    if folder is None:
+        return False
+    leases = DeviceLeases([slot], folder)
+    try:
+        return bool(leases.capacity().held)
+    finally:
+        leases.release()
+
+
 def _user_folder() -> Path | None:
     """A folder for this user's locks that no other user can have made; None where there is none."""
     folder = Path(tempfile.gettempdir()) / f"isoflop-{os.getuid()}"

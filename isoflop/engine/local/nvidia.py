@@ -6,7 +6,7 @@ A GPU cut into instances (Multi-Instance GPU) is as many slots as it has instanc
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from isoflop.engine.protocol import USABLE_MEMORY, Slot
@@ -39,27 +39,48 @@ class _Gpu:
     has_instances: bool
 
 
-def find_gpus(visible: str | None, *, host_memory: float) -> tuple[Slot, ...]:
-    """A slot per GPU or MIG instance, in the order of CUDA_VISIBLE_DEVICES if `visible` is its value.
+@dataclass(frozen=True)
+class Gpus:
+    """The GPUs of this machine, a slot each or one per MIG instance.
+
+    Attributes:
+        visible: those that CUDA_VISIBLE_DEVICES leaves, in its order.
+        by_name: of every GPU, hidden ones too, by index and by UUID: its slots; of an instance by its own UUID.
+    """
+
+    visible: tuple[Slot, ...]
+    by_name: Mapping[str, tuple[Slot, ...]]
+
+    def called(self, name: str) -> tuple[Slot, ...]:
+        """The slots of the GPU with this index, or with a UUID that begins so; none where not one alone does."""
+        if name in self.by_name:
+            return self.by_name[name]
+        found = [slots for uuid, slots in self.by_name.items() if not uuid.isdigit() and uuid.startswith(name)]
+        return found[0] if len(found) == 1 and not name.isdigit() else ()
+
+
+def find_gpus(visible: str | None, *, host_memory: float) -> Gpus:
+    """What nvidia-smi lists.
 
     Args:
         visible: what CUDA_VISIBLE_DEVICES says; None = not set, every device is visible.
         host_memory: bytes that a GPU without memory of its own shares with the processor.
     """
-    gpus = [gpu for line in _query().splitlines() if (gpu := _parse(line)) is not None]
+    gpus = [gpu for line in _query() if (gpu := _parse(line)) is not None]
     instances = list(_instances()) if any(gpu.has_instances for gpu in gpus) else []
     by_index: dict[str, Slot] = {}
     by_uuid: dict[str, Slot] = {}
+    by_name: dict[str, tuple[Slot, ...]] = {}
     for gpu in gpus:
         slots = tuple(_instance_slots(gpu, instances)) if gpu.has_instances else (_slot(gpu, host_memory),)
         if not slots:
             continue  # cut into instances, and none has been made
         by_uuid |= {slot.visible_device: slot for slot in slots}
+        by_name |= {slot.visible_device: (slot,) for slot in slots} | {gpu.index: slots, gpu.uuid: slots}
         # CUDA takes the name of a GPU with instances for its first instance.
         by_index[gpu.index] = by_uuid[gpu.uuid] = slots[0]
-    if visible is None:
-        return tuple(dict.fromkeys(by_uuid.values()))
-    return tuple(dict.fromkeys(_visible(visible, by_index, by_uuid)))
+    seen = by_uuid.values() if visible is None else _visible(visible, by_index, by_uuid)
+    return Gpus(tuple(dict.fromkeys(seen)), by_name)
 
 
 def _visible(visible: str, by_index: dict[str, Slot], by_uuid: dict[str, Slot]) -> Iterator[Slot]:
@@ -119,23 +140,24 @@ def _instance_slots(gpu: _Gpu, instances: list[tuple[str, str, str]]) -> Iterato
 def _instances() -> Iterator[tuple[str, str, str]]:
     """UUID of the GPU, profile and UUID of every MIG instance."""
     parent = ""
-    for line in _nvidia_smi("-L").splitlines():
+    for line in nvidia_smi("-L"):
         if (gpu := _GPU_LINE.match(line)) is not None:
             parent = gpu[1]
         elif (instance := _INSTANCE_LINE.match(line)) is not None:
             yield parent, instance[1], instance[2]
 
 
-def _query() -> str:
-    return _nvidia_smi(f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits")
+def _query() -> list[str]:
+    return nvidia_smi(f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits")
 
 
-def _nvidia_smi(*arguments: str) -> str:
-    """What nvidia-smi prints; nothing where it is missing or fails."""
+def nvidia_smi(*arguments: str) -> list[str]:
+    """The lines that nvidia-smi prints; none where it is missing or fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return ""
+        return []
     try:
-        return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S603
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return []
+    return done.stdout.splitlines()

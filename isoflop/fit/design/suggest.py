@@ -1,7 +1,7 @@
 """The runs that would tell most about a target, per FLOP, by the design of the joint valley."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,9 @@ from isoflop.fit.estimators.parabola import MIN_POINTS
 from isoflop.fit.intervals import MODEL_ERROR_PER_DECADE, decades_beyond, model_half_width, student_quantile, ten_to
 from isoflop.fit.question import Trainable
 from isoflop.fit.results.target import Suggestion
+
+# What a run costs, in some unit, by its budget in FLOPs and its parameters.
+Price = Callable[[float, float], float]
 
 # Sizes offered at each budget, decades from the ridge: wide enough to tell skew, not so wide that other laws rule.
 OFFSETS = tuple(np.linspace(-0.75, 0.75, 11).tolist())
@@ -26,6 +29,20 @@ _UNKNOWN = 1e-9
 _STEPS_AHEAD = 2
 # Without a step of its own a sweep of one budget would take this factor.
 _DEFAULT_STEP = math.log10(3.0)
+# A budget as near to the target as this, relative, is the target: whoever can spend that needs no forecast of it.
+_AT_TARGET = 1e-6
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What all suggested runs together may cost.
+
+    Attributes:
+        price: of one run; `most` is in its unit.
+    """
+
+    price: Price
+    most: float
 
 
 def suggest_runs(
@@ -36,11 +53,15 @@ def suggest_runs(
     *,
     planned: Sequence[tuple[float, float]] = (),
     trainable: Trainable | None = None,
+    allowances: Sequence[Allowance] = (),
+    enough: float | None = None,
 ) -> tuple[Suggestion, ...]:
-    """The `count` runs that narrow log10 N_opt at `target_flops` most per FLOP.
+    """The `count` runs, or as many as the allowances pay, that narrow log10 N_opt at `target_flops` most per FLOP.
 
-    Empty where `choice` has no joint valley. `planned` runs (FLOPs, parameters) are taken as trained; `trainable` gives
-    the size that can be trained nearest to N parameters at a budget, None where none can.
+    Empty where `choice` has no joint valley; no run costs as much as the target. `planned` runs (FLOPs, parameters) are
+    taken as trained; `trainable` gives the size that can be trained nearest to N parameters at a budget, None where
+    none can. With `enough`, a statistical half-width in decades, only that part of the interval is narrowed, and no
+    farther.
 
     Offered are single runs about the ridge at every fitted budget, which narrow the statistical interval, and, where as
     many are wanted, whole valleys at the next budgets centred on the ridge, which also shorten the extrapolation and
@@ -53,11 +74,11 @@ def suggest_runs(
         return ()
     coming = [_Run(*run) for run in planned]
     opened = {run.budget_flops for run in coming}
-    offers = _offers(choice, trainable or (lambda _, n_params: n_params))
+    offers = _offers(choice, trainable or (lambda _, n_params: n_params), target_flops)
     offers = [offer for offer in offers if len(offer) == 1 or offer[0].budget_flops not in opened]
-    least = _LEAST_SHARE * float(choice.rows.budget_flops.sum())
-    firsts = [None, *(offer for offer in offers if 1 < len(offer) <= count)]
-    searches = [_Search(choice, _Design(choice, target_flops, coming, offers), level, least) for _ in firsts]
+    terms = _Terms(level, _LEAST_SHARE * float(choice.rows.budget_flops.sum()), tuple(allowances), enough)
+    firsts = [None, *(offer for offer in offers if 1 < len(offer) <= count and terms.pay(offer))]
+    searches = [_Search(choice, _Design(choice, target_flops, coming, offers), terms) for _ in firsts]
     for search, first in zip(searches, firsts, strict=True):
         if first:
             search.take(first)
@@ -66,12 +87,50 @@ def suggest_runs(
     return tuple(max(searches, key=lambda search: search.per_flop).found)
 
 
+def narrowed_by_valley(
+    choice: Choice, target_flops: float, budget_flops: float, level: float, planned: Sequence[tuple[float, float]] = ()
+) -> float:
+    """The share by which a valley at `budget_flops` would narrow the interval at the target; any size is taken."""
+    offer = _runs(choice, budget_flops, VALLEY_OFFSETS, lambda _, n_params: n_params)
+    design = _Design(choice, target_flops, [_Run(*run) for run in planned], [offer])
+    before = design.half_width(level)
+    design.add(offer)
+    return 1 - design.half_width(level) / before
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What a search goes by.
+
+    Attributes:
+        level: nominal coverage of the interval.
+        least: FLOPs that a run counts for at least.
+        allowances, enough: see `suggest_runs`.
+    """
+
+    level: float
+    least: float
+    allowances: tuple[Allowance, ...]
+    enough: float | None
+
+    def cost(self, offer: "_Offer") -> float:
+        """FLOPs by which a gain is judged."""
+        return sum(max(run.budget_flops, self.least) for run in offer)
+
+    def pay(self, runs: "Sequence[_Run]") -> bool:
+        """Whether the allowances pay all of these."""
+        return all(
+            sum(one.price(run.budget_flops, run.n_params) for run in runs) <= one.most for one in self.allowances
+        )
+
+
 class _Search:
     """A set of offers in the making."""
 
-    def __init__(self, choice: Choice, design: "_Design", level: float, least: float) -> None:
-        self._choice, self._design, self._level, self._least = choice, design, level, least
+    def __init__(self, choice: Choice, design: "_Design", terms: _Terms) -> None:
+        self._choice, self._design, self._terms = choice, design, terms
         self._gained = self._spent = 0.0
+        self._taken: list[_Run] = []
         self.found: list[Suggestion] = []
 
     @property
@@ -81,9 +140,9 @@ class _Search:
 
     def fill(self, offers: Sequence["_Offer"], count: int) -> None:
         """Take what gains most per FLOP, one offer after the other, until `count` runs are found or none gains."""
-        while len(self.found) < count:
-            fitting = [offer for offer in offers if len(offer) <= count - len(self.found) and not self._is_open(offer)]
-            gains = [self._design.gain(offer) / self._cost(offer) for offer in fitting]
+        while len(self.found) < count and not self._is_enough:
+            fitting = [offer for offer in offers if len(offer) <= count - len(self.found) and self._may_take(offer)]
+            gains = [self._gain(offer) / self._terms.cost(offer) for offer in fitting]
             best = int(np.argmax(gains)) if gains else 0
             if not gains or not gains[best] > 0:
                 return
@@ -91,20 +150,28 @@ class _Search:
 
     def take(self, offer: "_Offer") -> None:
         """Make its runs part of the set."""
-        self._gained += self._design.gain(offer)
-        self._spent += self._cost(offer)
-        before = self._design.half_width(self._level)
+        level = self._terms.level
+        self._gained += self._gain(offer)
+        self._spent += self._terms.cost(offer)
+        before = self._design.half_width(level)
         self._design.add(offer)
-        after = self._design.half_width(self._level), self._design.statistical_half_width(self._level)
+        after = self._design.half_width(level), self._design.statistical_half_width(level)
         target = self._design.target_flops
+        self._taken += offer
         self.found += [_as_suggestion(self._choice, target, run, before, after) for run in offer]
 
-    def _is_open(self, offer: "_Offer") -> bool:
-        """Whether a valley's budget is opened already: once is enough."""
-        return len(offer) > 1 and offer[0].budget_flops in {one.budget_flops for one in self.found}
+    @property
+    def _is_enough(self) -> bool:
+        enough = self._terms.enough
+        return enough is not None and self._design.statistical_half_width(self._terms.level) <= enough
 
-    def _cost(self, offer: "_Offer") -> float:
-        return sum(max(run.budget_flops, self._least) for run in offer)
+    def _gain(self, offer: "_Offer") -> float:
+        return self._design.gain(offer) if self._terms.enough is None else self._design.statistical_gain(offer)
+
+    def _may_take(self, offer: "_Offer") -> bool:
+        """Whether it can be paid; a valley is opened once."""
+        is_open = len(offer) > 1 and offer[0].budget_flops in {one.budget_flops for one in self.found}
+        return not is_open and (not self._terms.allowances or self._terms.pay([*self._taken, *offer]))
 
 
 @dataclass(frozen=True)
@@ -120,15 +187,22 @@ class _Run:
 _Offer = tuple[_Run, ...]
 
 
-def _offers(choice: Choice, trainable: Trainable) -> list[_Offer]:
-    """Single runs at the fitted budgets, and a valley at each of the next, of sizes that can be trained."""
-    budgets = choice.rows.budgets
+def _offers(choice: Choice, trainable: Trainable, target_flops: float) -> list[_Offer]:
+    """Single runs at the fitted budgets, and a valley at each of the next, below the target, of sizes to be trained."""
+    below = target_flops * (1 - _AT_TARGET)
+    budgets, ahead = choice.rows.budgets, budgets_ahead(choice.rows.budgets)
+    fitted = [budget for budget in budgets.tolist() if budget < below]
+    singles = [(run,) for budget in fitted for run in _runs(choice, budget, OFFSETS, trainable)]
+    valleys = [_runs(choice, budget, VALLEY_OFFSETS, trainable) for budget in ahead[:_STEPS_AHEAD] if budget < below]
+    return [*singles, *(valley for valley in valleys if len(valley) >= MIN_POINTS)]
+
+
+def budgets_ahead(budgets: Array, number: int = _STEPS_AHEAD) -> list[float]:
+    """The next budgets, FLOPs, each a step of `budgets`, ascending, farther; fewer where a float cannot hold them."""
     steps = np.diff(np.log10(budgets))
     step = float(np.median(steps)) if len(steps) else _DEFAULT_STEP
-    ahead = [float(budgets[-1] * 10 ** (step * number)) for number in range(1, _STEPS_AHEAD + 1)]
-    singles = [(run,) for budget in budgets.tolist() for run in _runs(choice, budget, OFFSETS, trainable)]
-    valleys = [_runs(choice, budget, VALLEY_OFFSETS, trainable) for budget in ahead if math.isfinite(budget)]
-    return [*singles, *(valley for valley in valleys if len(valley) >= MIN_POINTS)]
+    ahead = [float(budgets[-1] * 10 ** (step * count)) for count in range(1, number + 1)]
+    return [budget for budget in ahead if math.isfinite(budget)]
 
 
 def _runs(choice: Choice, budget_flops: float, offsets: Sequence[float], trainable: Trainable) -> _Offer:
@@ -167,6 +241,7 @@ class _Design:
         rows = self._jacobian(choice.rows.budget_flops, np.log10(choice.rows.n_params))
         prior = [0.0, 0.0, 0.0, 0.0, *[valley.strength] * 2, *[_UNKNOWN * self._unit**2] * n_budgets, *scatter]
         information = rows.T @ rows + np.diag(prior)
+        self._known_rows: dict[_Run, Array] = {}
         self._covariance: Array = np.asarray(np.linalg.inv(information), dtype=np.float64)
         now = float(self._reading @ self._covariance @ self._reading)
         self._scale = choice.on_params.at(self._target)[1] / now if now > 0 else 0.0
@@ -184,11 +259,14 @@ class _Design:
 
     def gain(self, offer: _Offer) -> float:
         """By how much the variance of the reading falls with the runs of `offer`, decades^2."""
-        after = self._with(offer)
-        statistical = self._scale * float(self._reading @ (self._covariance - after) @ self._reading)
+        statistical = self.statistical_gain(offer)
         largest = max(self._fitted[1], offer[0].budget_flops)
         before, shorter = (self._beyond(one) for one in (self._fitted[1], largest))
         return statistical + MODEL_ERROR_PER_DECADE**2 * (before**2 - shorter**2)
+
+    def statistical_gain(self, offer: _Offer) -> float:
+        """The same of the statistical part alone."""
+        return self._scale * float(self._reading @ (self._covariance - self._with(offer)) @ self._reading)
 
     def add(self, offer: _Offer) -> None:
         """Take the runs as trained."""
@@ -208,8 +286,9 @@ class _Design:
         return covariance
 
     def _row(self, run: _Run) -> Array:
-        row: Array = self._jacobian(np.array([run.budget_flops]), np.array([run.log_n]))[0]
-        return row
+        if run not in self._known_rows:
+            self._known_rows[run] = self._jacobian(np.array([run.budget_flops]), np.array([run.log_n]))[0]
+        return self._known_rows[run]
 
     def _jacobian(self, budget_flops: Array, log_n: Array) -> Array:
         """d loss / d (valley, floors, their distances from the ridge), (n, 6 + k) or (n, 6 + 2 k)."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from isoflop.finding import Finding, Severity
+from isoflop.fit.design.advice import Advice
 from isoflop.fit.estimators.choice import Choice, on_surface_road
 from isoflop.fit.estimators.fitted_rows import Selected
 from isoflop.fit.estimators.joint import JointFit
@@ -34,6 +35,7 @@ class Evidence:
         replicates: None without any.
         credible_decades, loss_credible_decades: how far the scorecard reaches; None without forecasts.
         suggested: runs to train next.
+        advice: what else to ask for where they would hardly narrow the interval; None where they would.
         narrow: `choice` again from the runs near their budget's best; None where no grid reaches farther.
         outlook: budgets at which the estimate is read where no target is asked for, FLOPs.
         selected: which runs `rows` are; None where they are all.
@@ -57,6 +59,7 @@ class Evidence:
     narrow: Choice | None = None
     outlook: tuple[float, ...] = ()
     selected: Selected | None = None
+    advice: Advice | None = None
 
     @property
     def largest_planned(self) -> float:

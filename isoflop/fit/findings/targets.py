@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from isoflop.finding import Finding, Severity
-from isoflop.fit.design.suggest import VALLEY_OFFSETS
+from isoflop.fit.design.advice import LITTLE_GAIN, narrowed_by
 from isoflop.fit.estimators.choice import SURFACE, Choice
 from isoflop.fit.findings.evidence import MAX_LISTED, Evidence, flops, name_budgets
 from isoflop.fit.reading.narrow import NARROW_DECADES
@@ -16,8 +16,6 @@ from isoflop.fit.results.target import Suggestion, Target
 FAR_DECADES = 1.0
 # Second opinions that differ by more than this were followed by misses most often (docs/decisions.md).
 NOTABLE_DECADES = 0.1
-# Suggested runs that narrow an interval by less than this share leave the answer what it was.
-LITTLE_GAIN = 0.1
 
 
 def on_targets(seen: Evidence) -> Iterator[Finding]:
@@ -109,53 +107,56 @@ def on_scorecard(seen: Evidence) -> Iterator[Finding]:
 def on_suggestions(seen: Evidence) -> Iterator[Finding]:
     """Suggestions that were asked for and are not there, or tell next to nothing."""
     if seen.unanswered_suggestions:
-        unknown = seen.choice is None or seen.choice.joint is None
+        why, hint = _why_nothing(seen)
         yield Finding(
             "nothing_to_suggest",
             Severity.INFO,
-            f"{seen.unanswered_suggestions} of the runs asked for cannot be suggested: "
-            + (
-                "the runs do not determine one valley for all budgets, from which runs are chosen."
-                if unknown
-                else "no further run that can be trained would narrow the interval at the target."
-            ),
-            "Two budgets with a floor inside six sizes each, and positive losses, are enough for a joint valley."
-            if unknown
-            else "Train the planned runs first, or ask for another target."
-            if seen.question.planned
-            else "Ask for a target farther from the fitted budgets, or for fewer runs.",
+            f"{seen.unanswered_suggestions} of the runs asked for cannot be suggested: {why}",
+            hint,
             {"missing": seen.unanswered_suggestions},
         )
     elif seen.suggested:
         yield from _on_gain(seen, seen.suggested)
 
 
+def _why_nothing(seen: Evidence) -> tuple[str, str]:
+    """Why runs cannot be suggested, and what to do about it."""
+    if seen.choice is None or seen.choice.joint is None:
+        return (
+            "the runs do not determine one valley for all budgets, from which runs are chosen.",
+            "Two budgets with a floor inside six sizes each, and positive losses, are enough for a joint valley.",
+        )
+    if seen.question.max_hours is not None:
+        return (
+            f"no further run that narrows the interval at the target fits into {seen.question.max_hours:g} "
+            "device-hours.",
+            "Allow more hours, or ask for fewer runs.",
+        )
+    if seen.question.targets and seen.question.targets[0] <= seen.choice.fitted_budgets[0]:
+        return (
+            "runs are suggested below the target alone, and no fitted budget lies there.",
+            "Ask for a target above the smallest fitted budget.",
+        )
+    return (
+        "no further run that can be trained would narrow the interval at the target.",
+        "Train the planned runs first, or ask for another target."
+        if seen.question.planned
+        else "Ask for a target farther from the fitted budgets, or for fewer runs.",
+    )
+
+
 def _on_gain(seen: Evidence, suggested: Sequence[Suggestion]) -> Iterator[Finding]:
     """Whether the suggested runs narrow the interval at the target."""
     first, last = suggested[0], suggested[-1]
-    narrowed = 1 - last.half_width / first.half_width_before
+    narrowed = narrowed_by(suggested)
     if narrowed >= LITTLE_GAIN:
         return
-    if last.half_width_statistical > last.half_width / 2:
-        hint = "Noise is a large part of the remaining interval: ask for more runs."
-    elif first.target_flops <= max(seen.largest_planned, *(one.budget_flops for one in suggested)):
-        hint = "Most of the remaining interval is model error, which more runs of this sweep do not lessen."
-    elif len(suggested) < len(VALLEY_OFFSETS):
-        hint = (
-            "Most of the remaining interval is model error of the extrapolation, which a valley nearer to the target "
-            f"lessens: ask for {len(VALLEY_OFFSETS)} runs or more."
-        )
-    else:
-        hint = (
-            "Most of the remaining interval is model error of the extrapolation: add to the sweep a budget nearer to "
-            "the target."
-        )
     yield Finding(
         "little_to_gain",
         Severity.INFO,
         f"The suggested runs ({len(suggested)}) narrow the interval at {flops(first.target_flops)} FLOPs by "
         f"only {narrowed:.1%}.",
-        hint,
+        _what_would_gain(seen, first, last),
         {
             "target_flops": first.target_flops,
             "half_width_before": first.half_width_before,
@@ -163,6 +164,22 @@ def _on_gain(seen: Evidence, suggested: Sequence[Suggestion]) -> Iterator[Findin
             "half_width_statistical": last.half_width_statistical,
         },
     )
+
+
+def _what_would_gain(seen: Evidence, first: Suggestion, last: Suggestion) -> str:
+    """What narrows the interval, which has been tried; or why nothing does."""
+    advice, hours = seen.advice, seen.question.max_hours
+    inside = first.target_flops <= seen.largest_planned
+    cause = (
+        "Noise is a large part of the remaining interval"
+        if last.half_width_statistical > last.half_width / 2
+        else f"Most of the remaining interval is model error{'' if inside else ' of the extrapolation'}"
+    )
+    if advice and advice.count:
+        return f"{cause}: ask for {advice.count} runs or more{'' if hours is None else ', and allow more hours'}."
+    if advice and advice.budget_flops:
+        return f"{cause}: add to the sweep file a budget nearer to the target, {flops(advice.budget_flops)} FLOPs."
+    return f"{cause}, which more runs of this sweep do not lessen."
 
 
 def _on_target(seen: Evidence, target: Target) -> Iterator[Finding]:

@@ -104,6 +104,7 @@ class Suggestion:
         half_width_before, half_width: of the interval of log10 N_opt at the target, statistical and model error,
             decades, without and with this run (with all runs of a budget that is opened).
         half_width_statistical: the statistical part with it.
+        device_hours: that it is estimated to take; None where no device is known.
     """
 
     target_flops: float
@@ -114,3 +115,4 @@ class Suggestion:
     half_width_before: float
     half_width: float
     half_width_statistical: float
+    device_hours: float | None = None

@@ -44,16 +44,20 @@ class Images(NamedTuple):
 def render_figure(summary: Summary) -> Images:
     """The figure of `summary`; equal summaries give equal SVG text."""
     title = one_line(f"{SIMULATED} {summary.title}" if summary.simulated else summary.title)
+    with own_settings():
+        return save_figure(_draw(summary), title)
+
+
+def save_figure(figure: Figure, title: str) -> Images:
+    """The figure in both formats, with `title` in their metadata."""
     svg, png = io.StringIO(), io.BytesIO()
-    with _own_settings():
-        figure = _draw(summary)
-        figure.savefig(svg, format="svg", dpi=PNG_DPI, metadata={"Title": title, "Date": None})
-        figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Title": title})
+    figure.savefig(svg, format="svg", dpi=PNG_DPI, metadata={"Title": title, "Date": None})
+    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Title": title})
     return Images(svg.getvalue(), png.getvalue())
 
 
 @contextmanager
-def _own_settings() -> Iterator[None]:
+def own_settings() -> Iterator[None]:
     """A block in which a person's matplotlibrc changes nothing."""
     with mpl.rc_context():
         mpl.rcdefaults()

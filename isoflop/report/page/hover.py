@@ -67,9 +67,8 @@ def _as_read(row: Row, name: str) -> str:
 
 def _from_cell(cell: RunCell, height: float, source: SweepSource, whose: str) -> DrawnRun:
     assert cell.completed is not None
-    n_params = float(cell.shape.n_params(source.param_count))
-    hover = hover_text(_cell_lines(cell, cell.completed, n_params, whose, source.measure.metric))
-    return DrawnRun(cell.budget_flops, n_params, height, hover, None if cell.used else _omission(cell))
+    hover = hover_text(_cell_lines(cell, cell.completed, source.n_params(cell), whose, source.measure.metric))
+    return DrawnRun(cell.budget_flops, source.n_params(cell), height, hover, None if cell.used else _omission(cell))
 
 
 def _omission(cell: RunCell) -> str:
@@ -89,7 +88,8 @@ def _cell_lines(
     if metric is not None:
         yield f"{heading(metric)} {shown(cell.metrics[metric])}"
     yield f"{cell.shape}, seed {cell.seed}"
-    yield f"{cell.n_steps} steps of {cell.batch_tokens} tokens, peak rate {two_digits(cell.learning_rate)}"
+    if cell.n_steps is not None:
+        yield f"{cell.n_steps} steps of {cell.batch_tokens} tokens, peak rate {two_digits(cell.learning_rate)}"
     yield ", ".join(_cost(result))
     if not cell.used:
         reason = shorten(cell.excluded or cell.role, _REASON_LENGTH, placeholder=" ...")

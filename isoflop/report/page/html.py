@@ -1,6 +1,7 @@
 """A summary as one HTML page that needs nothing else: plotly.js, data and figure inside, no network."""
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -8,6 +9,7 @@ from isoflop import __version__
 from isoflop.finding import Finding, Severity
 from isoflop.report.fit_wording import percent
 from isoflop.report.frontier_curves import confirmed_sizes, optimal_params, optimal_tokens
+from isoflop.report.growth_words import growth_table
 from isoflop.report.page.plotly_frontier import frontier_plot
 from isoflop.report.page.plotly_plot import Plot
 from isoflop.report.page.plotly_valleys import MOST_RUNS, valley_plot
@@ -31,15 +33,15 @@ _ROW_KIND = {
 }
 
 
-def render_html(summary: Summary, *, svg: str) -> str:
-    """The report as one HTML document; `svg` is the figure as an SVG document of ours.
+def render_html(summary: Summary, *, svg: str, growth: str | None = None) -> str:
+    """The report as one HTML document; `svg` and `growth` are figures as SVG documents of ours.
 
     A browser that runs scripts shows the plots, any other, and paper, the drawn figure.
     """
     panels = plots(summary)
     title = f"{'SIMULATED ' if summary.simulated else ''}{summary.title}"
     scripts = (MARK_LIVE, plotly_script(), page_script())
-    body = "\n".join(_body(summary, svg, panels))
+    body = "\n".join(_body(summary, svg, growth, panels))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{content_policy(scripts)}">\n'
@@ -50,7 +52,7 @@ def render_html(summary: Summary, *, svg: str) -> str:
     )
 
 
-def _body(summary: Summary, svg: str, panels: dict[str, Plot]) -> Iterator[str]:
+def _body(summary: Summary, svg: str, growth: str | None, panels: dict[str, Plot]) -> Iterator[str]:
     yield f"<h1>{_escape(summary.title)}</h1>"
     yield f'<p class="soft">{_escape(summary.scope)}</p>'
     if summary.simulated:
@@ -60,6 +62,7 @@ def _body(summary: Summary, svg: str, panels: dict[str, Plot]) -> Iterator[str]:
     yield '<h2 id="findings">Findings</h2>'
     yield _findings(summary.findings)
     yield from (_table(table) for table in summary.fit_tables)
+    yield from _growth(summary, growth)
     if summary.runs is not None:
         kinds = [_ROW_KIND.get(cell.standing, "left-out") for cell in summary.source.cells]
         yield _table(summary.runs, kinds)
@@ -90,6 +93,17 @@ def _figure(summary: Summary, svg: str, panels: dict[str, Plot]) -> str:
     # The XML prologue of a stand-alone SVG has no place inside HTML.
     drawn = f'<div class="drawn">{svg[svg.index("<svg") :]}</div>'
     return f'<figure>\n<div class="plots">{places}</div>\n{drawn}\n{_caption(summary, panels)}\n</figure>'
+
+
+def _growth(summary: Summary, svg: str | None) -> Iterator[str]:
+    """How a sweep that steered itself grew: its table and its figure, an image so that no id is on the page twice."""
+    table = growth_table(summary.rounds)
+    if table is None:
+        return
+    yield _table(table)
+    if svg is not None:
+        source = f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+        yield f'<p class="growth"><img src="{source}" alt="Interval of N_opt against FLOPs spent"></p>'
 
 
 def _caption(summary: Summary, panels: dict[str, Plot]) -> str:
