@@ -58,8 +58,8 @@ def main() -> None:
         mounted = f'mount -t tmpfs -o {DISK} none "$0" && exec "$@"'
         command = [*UNSHARE, "sh", "-c", mounted, str(folder), sys.executable, *sys.argv]
         code = subprocess.run(command, env={**os.environ, INSIDE: str(folder)}, check=False).returncode
-        if code:
-            sys.exit(code)
+        folder.rmdir()  # what was mounted on it is gone
+        sys.exit(code)
     shutil.rmtree(folder)
 
 
