@@ -9,7 +9,7 @@ QUICKSTART := sweeps/quickstart.toml
 # One process more than cores: half of the suite's time is waiting for the processes that it starts.
 PYTEST = $(BIN)/python -m pytest -n 3 $(PYTEST_ARGS)
 
-.PHONY: help quickstart test test-hf check gpu lint coverage clean
+.PHONY: help quickstart test test-hf test-track check gpu lint coverage clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -25,6 +25,9 @@ test: $(VENV)/.installed-test ## the whole suite: 9 minutes on two cores
 
 test-hf: $(VENV)-hf/.installed ## exported models in transformers, lm-evaluation-harness and gguf, offline: a minute; in an environment of its own
 	$(VENV)-hf/bin/python -m pytest tests/hf tests/corpus/test_corpus_hugging_face.py
+
+test-track: $(VENV)-track/.installed ## TensorBoard, Weights & Biases and MLflow, offline: half a minute; in an environment of its own
+	$(VENV)-track/bin/python -m pytest tests/track
 
 check: lint ## linters, types and the tests that are not slow: under 90 seconds there
 	$(PYTEST) -m "not slow"
@@ -55,5 +58,13 @@ $(VENV)-hf/.installed: pyproject.toml setup.py isoflop/train/native/step.cc cons
 	$(VENV)-hf/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test-hf]'
 	touch $@
 
+# Beside the packages of the other environment, which it reads: torch is not installed again.
+$(VENV)-track/.installed: $(VENV)/.installed-test
+	test -x $(VENV)-track/bin/pip || $(PYTHON) -m venv $(VENV)-track
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> `$(VENV)-track/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/other_environment.pth
+	$(VENV)-track/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt mlflow-skinny tensorboard wandb
+	touch $@
+
 clean: ## what the targets made here, but no sweep
-	rm -rf $(VENV) $(VENV)-hf build *.egg-info isoflop/train/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(VENV)-hf $(VENV)-track build *.egg-info isoflop/train/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

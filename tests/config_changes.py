@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from isoflop.plan.types import Plan
 from isoflop.rundir import RunDir
 from isoflop.sources.load import load_source
+from isoflop.spec import load_spec
 from isoflop.sweep.session import open_session
+from isoflop.track import wanted_trackers
 from tests.run_examples import OPTIMIZER
 from tests.store.store_examples import make_result
 
@@ -102,6 +104,9 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "run.stall_seconds": (77.0, "stall_seconds"),
     "run.devices_per_run": (2, "findings"),
     "fit.params": ("matmul", "sizes"),
+    "track.tensorboard": ("board", "trackers"),
+    "track.wandb": ("project", "trackers"),
+    "track.mlflow": ("file:runs", "trackers"),
     "goal": ({"target": 1e12, "within": 2.0, "max_hours": 3.0}, "goal"),
 }
 
@@ -143,6 +148,7 @@ class Observed:
     Attributes:
         cells: role, budget and id of every run.
         weights: how many runs' weights stay.
+        trackers: where else the sweep is shown.
     """
 
     label: str
@@ -154,6 +160,7 @@ class Observed:
     weights: int
     stall_seconds: float
     probes: bool
+    trackers: tuple[str, ...]
     goal: object
 
 
@@ -224,5 +231,6 @@ def observe(folder: Path, content: Content) -> Observed:
         weights=len(list(artifacts.glob("*/checkpoint/*.weights.safetensors"))),
         stall_seconds=engine._stall_seconds,
         probes=engine._probes,
+        trackers=tuple(f"{one.library} {one.place.name}" for one in wanted_trackers(load_spec(file).track, folder)),
         goal=session.growth.spec.goal,
     )

@@ -19,7 +19,7 @@ LAYERS = (
     {"counting", "run_spec", "spec", "step_library"},
     {"rundir", "corpus", "plan"},
     {"train", "store", "fit"},
-    {"engine", "sources", "decision", "status", "artifacts"},
+    {"engine", "sources", "decision", "status", "artifacts", "track"},
     {"sweep"},
     {"view"},
     {"report", "export"},

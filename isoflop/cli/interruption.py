@@ -3,8 +3,7 @@
 import contextlib
 import os
 import signal
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from isoflop.cli.boundary import EXIT_HUNG_UP, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED
@@ -20,8 +19,10 @@ if TYPE_CHECKING:
 
 # What workers have to checkpoint after SIGTERM or SIGHUP, seconds: the command ends within ten.
 TERM_SECONDS = 8.0
-# Of a terminal (ECMA-48, DEC private mode 25): the live picture hides the cursor.
-_SHOW_CURSOR, _HIDE_CURSOR = b"\x1b[?25h", b"\x1b[?25l"
+# Of a terminal (ECMA-48, DEC private modes 25 and 1049), to leave and to enter: the live picture hides the cursor.
+_CURSOR = (b"\x1b[?25h", b"\x1b[?25l")
+ALTERNATE_SCREEN = (b"\x1b[?1049l\x1b[?25h", b"\x1b[?1049h\x1b[?25l")
+_WORKERS_REST = b"\r\nPaused: workers rest after their step until `fg` or `bg`.\r\n"
 _CODES = {
     signal.SIGINT: EXIT_INTERRUPTED,
     signal.SIGTERM: EXIT_TERMINATED,
@@ -57,15 +58,27 @@ def answered_signals(engine: "Dispatcher") -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def suspension(console: "Console") -> Iterator[None]:
-    """A block in which Ctrl-Z leaves a terminal in order before it stops this process; workers see that and rest."""
+def suspension(
+    console: "Console",
+    *,
+    screen: tuple[bytes, bytes] = _CURSOR,
+    said: bytes = b"",
+    back: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """A block in which Ctrl-Z leaves a terminal in order before it stops this process; workers see that and rest.
+
+    `screen`: what to write to leave the terminal to the shell, with `said` after it, and to take it again, after which
+    `back` is called.
+    """
+    leave, enter = screen
 
     def suspend(number: int, frame: "FrameType | None") -> None:
-        _write(_SHOW_CURSOR + b"\r\nPaused: workers rest after their step until `fg` or `bg`.\r\n")
+        _write(leave + said, console)
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)  # returns when the process is continued
         signal.signal(signal.SIGTSTP, suspend)
-        _write(_HIDE_CURSOR)
+        _write(enter, console)
+        back()
 
     if not console.is_terminal or signal.getsignal(signal.SIGTSTP) != signal.SIG_DFL:
         yield  # nothing to put in order, or a shell without job control
@@ -77,10 +90,10 @@ def suspension(console: "Console") -> Iterator[None]:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
 
 
-def _write(data: bytes) -> None:
+def _write(data: bytes, console: "Console") -> None:
     """Past every buffer: the handler may have interrupted a write."""
     with contextlib.suppress(OSError):
-        os.write(sys.stderr.fileno(), data)
+        os.write(console.file.fileno(), data)
 
 
 def shown(events: "Iterator[Notice]", outline: "Outline", console: "Console", received: list[int]) -> None:
@@ -88,7 +101,7 @@ def shown(events: "Iterator[Notice]", outline: "Outline", console: "Console", re
     from isoflop.view.live import run_display
 
     told = False
-    with run_display(outline, console) as display, suspension(console):
+    with run_display(outline, console) as display, suspension(console, said=_WORKERS_REST):
         for event in events:
             display.show(event)
             if received and not told:

@@ -148,6 +148,15 @@ Artifacts = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+Events = Annotated[
+    str | None,
+    typer.Option(
+        "--events",
+        metavar="<file>",
+        help="Append every event of the sweep to this file as a line of JSON, for other programs; - for stdout, the "
+        "summary then being the last event.",
+    ),
+]
 SweepName = Annotated[
     str | None,
     typer.Option("--sweep", help="Sweep to read where a database holds several; applies to every database given."),

@@ -19,6 +19,7 @@ from isoflop.cli.options import (
     Database,
     Device,
     DeviceName,
+    Events,
     SweepFile,
     Workers,
 )
@@ -27,6 +28,7 @@ from isoflop.cli.replan import Replan, may_leave
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from isoflop.cli.listeners import Listeners
     from isoflop.decision.steering.goal import Goal
     from isoflop.store import SteeringRound
     from isoflop.sweep.confirm import ConfirmRequest
@@ -74,6 +76,7 @@ def run(
             "met or its hours are gone.",
         ),
     ] = False,
+    events: Events = None,
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
@@ -94,11 +97,14 @@ def run(
     One Ctrl-C stops the sweep after a checkpoint, a second one kills the workers. SIGTERM and a terminal that closes
     stop it after a checkpoint, within ten seconds. Ctrl-Z pauses it. A reader that ends (`| head`) stops nothing.
 
+    With --events every event is a line of JSON as it happens; nothing that happens to the file harms the sweep.
+
     Exits 3 when some runs did not complete, or with --until-goal when the goal was not met; 130, 143 or 129 when it was
     stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
     from isoflop.cli.again import train_again
     from isoflop.cli.console import stderr, stdout, tokenising
+    from isoflop.cli.listeners import listeners
     from isoflop.errors import IsoflopError
     from isoflop.report.confirmation_words import confirmations_document, told
     from isoflop.sweep.session import open_session
@@ -109,11 +115,16 @@ def run(
     request, wish = _confirm_request(sweep, confirm, neighbours), device_wish(devices, per_device, share_devices)
     goal = _goal(sweep, confirm) if until_goal else None
     limit = require_hours(max_hours)
+    if json and events == "-":
+        raise IsoflopError(
+            "--json and --events - both take standard output.",
+            hint="Leave --json out: the last event has what it prints. Or name a file for the events.",
+        )
     if again:
-        if retry or replan or request or until_goal or limit is not None:
+        if retry or replan or request or until_goal or events or limit is not None:
             raise IsoflopError(
                 "--again trains what it names and nothing else.",
-                hint="Leave out --retry, --replan, --max-hours, --confirm and --until-goal.",
+                hint="Leave out --retry, --replan, --max-hours, --confirm, --until-goal and --events.",
             )
         code = train_again(
             sweep,
@@ -126,36 +137,44 @@ def run(
             json=json,
         )
         raise typer.Exit(code)
-    with open_session(
-        sweep,
-        db,
-        artifacts,
-        device=device.value,
-        workers=workers,
-        retry=retry,
-        may_leave=may_leave(replan),
-        wish=wish,
-        progress=tokenising(),
-        confirm=request,
-        max_hours=limit,
-    ) as session:
-        _tell_what_changed(session)
-        _tell_what_is_predicted(session)
-        tell_of_devices(session.plan.sweep, session.busy, session.slots)
-        received, rounds = _train_until(goal, session, stderr()) if goal else (_train(session, stderr()), ())
-        outcome, confirmations = session.outcome(), session.confirmations()
-    complete = outcome.n_completed == outcome.n_planned
-    code = exit_code(received, complete=complete if goal is None else any(one.meets_goal for one in rounds[-1:]))
+    with listeners(sweep, events) as told_to:
+        opened = open_session(
+            sweep,
+            db,
+            artifacts,
+            device=device.value,
+            workers=workers,
+            retry=retry,
+            may_leave=may_leave(replan),
+            wish=wish,
+            progress=tokenising(),
+            confirm=request,
+            max_hours=limit,
+        )
+        with opened as session, told_to.stream.of(session):
+            _tell_what_changed(session)
+            _tell_what_is_predicted(session)
+            tell_of_devices(session.plan.sweep, session.busy, session.slots)
+            console = stderr()
+            received, rounds = (
+                _train_until(goal, session, console, told_to) if goal else (_train(session, console, told_to), ())
+            )
+            outcome, confirmations = session.outcome(), session.confirmations()
+        complete = outcome.n_completed == outcome.n_planned
+        code = exit_code(received, complete=complete if goal is None else any(one.meets_goal for one in rounds[-1:]))
+        judged = {"confirmations": confirmations_document(confirmations), "goal": _goal_document(rounds)}
+        document = {**run_document(outcome), **judged}
+        told_to.end(code, document, sweep=sweep, db=db, fit=not received)
     with output_of(code):
         if json:
-            judged = {"confirmations": confirmations_document(confirmations), "goal": _goal_document(rounds)}
-            print(dumps({**run_document(outcome), **judged}))
+            print(dumps(document))
         else:
-            print_run(outcome, stdout())
+            console = stderr() if told_to.stream.on_stdout else stdout()
+            print_run(outcome, console)
             for sentence in told(confirmations):
-                stdout().print(text(sentence))
+                console.print(text(sentence))
             for line in _last_line(rounds, simulated=outcome.simulated):
-                stdout().print(text(line))
+                console.print(text(line))
     raise typer.Exit(code)
 
 
@@ -244,29 +263,33 @@ def _tell_what_changed(session: "Session") -> None:
         print(f"{plan.sweep}: {said} of the plan; `isoflop plan` shows them.", file=sys.stderr)
 
 
-def _train_until(goal: "Goal", session: "Session", console: "Console") -> "tuple[list[int], tuple[SteeringRound, ...]]":
+def _train_until(
+    goal: "Goal", session: "Session", console: "Console", told_to: "Listeners"
+) -> "tuple[list[int], tuple[SteeringRound, ...]]":
     """Signals received, and the rounds of the sweep, once the goal is met, nothing more helps or a signal came."""
     from isoflop.report.growth_words import round_line
     from isoflop.sweep.steering import Steering
     from isoflop.wording import one_line
 
     steering = Steering(session, goal)
-    received = _train(session, console) if steering.may_train() else []
+    received = _train(session, console, told_to) if steering.may_train() else []
     while not received:
         decided = steering.next_round()
-        print(one_line(round_line(decided, simulated=session.plan.simulated)), file=sys.stderr, flush=True)
+        line = one_line(round_line(decided, simulated=session.plan.simulated))
+        print(line, file=sys.stderr, flush=True)
+        told_to.stream.round_decided(line)
         if decided.verdict.ends:
             break
-        received = _train(session, console)
+        received = _train(session, console, told_to)
     return received, steering.rounds
 
 
-def _train(session: "Session", console: "Console") -> list[int]:
-    """Signals received while the sweep was trained, and shown on `console`."""
+def _train(session: "Session", console: "Console", told_to: "Listeners") -> list[int]:
+    """Signals received while the sweep was trained, shown on `console` and told to whoever else listens."""
     from isoflop.wording import read_sentence
 
     with answered_signals(session.engine) as received:
-        if n_read := session.read_results():
+        if n_read := session.read_results(told_to.stream.notice):
             print(f"{session.plan.sweep}: {read_sentence(n_read)}", file=sys.stderr)
-        shown(session.events(), session.outline, console, received)
+        shown(told_to.passing(session, received), session.outline, console, received)
     return received

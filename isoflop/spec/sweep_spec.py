@@ -20,6 +20,7 @@ from isoflop.spec.problems import first_problem
 from isoflop.spec.recipe_spec import RecipeSpec
 from isoflop.spec.section import Budget, Section, at_default
 from isoflop.spec.toml_file import read_toml
+from isoflop.spec.track_spec import TrackSpec
 
 Keep = Literal["best-per-budget", "all", "none"]
 
@@ -34,7 +35,7 @@ _LATER_KEYS: Mapping[str, tuple[str, ...]] = {
 
 
 # Likewise of whole tables.
-_LATER_PARTS = ("command", "ladder", "goal")
+_LATER_PARTS = ("command", "ladder", "goal", "track")
 
 
 class EvaluationSpec(Section):
@@ -84,6 +85,7 @@ class SweepSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     run: RunPolicy = RunPolicy()
     fit: FitSpec = FitSpec()
+    track: TrackSpec = TrackSpec()
     command: CommandSpec | None = None
     ladder: tuple[LadderEntry, ...] = ()
     """Sizes that the program of [command] can train, [[ladder]] tables or the name of a TOML or CSV file of them."""
@@ -192,9 +194,9 @@ class SweepSpec(Section):
         return {key for key in _LATER_KEYS[part] if at_default(section, key)}
 
     def asks_the_same_as(self, other: "SweepSpec") -> bool:
-        """Whether both ask for the same runs and read them alike; care, probes and goal of the sweep may differ."""
+        """Whether both ask for the same runs and read them alike; care, probes, goal and trackers may differ."""
         evaluation = self.evaluation.model_copy(update={"probes": other.evaluation.probes})
-        update = {"run": other.run, "evaluation": evaluation, "goal": other.goal}
+        update = {"run": other.run, "evaluation": evaluation, "goal": other.goal, "track": other.track}
         return self._as_written().model_copy(update=update) == other._as_written()
 
     def _as_written(self) -> "SweepSpec":

@@ -202,8 +202,10 @@ class Session:
         """A person's reasons for leaving runs of the plan out of every fit, by run id."""
         return {run_id: reason for run_id, reason in self.store.exclusions().items() if run_id in self.plan.runs}
 
-    def read_results(self) -> int:
+    def read_results(self, tell: Callable[[Notice], None] = lambda notice: None) -> int:
         """Record the results that lie in the run directories, so that nothing is trained for them; how many those are.
+
+        Each is told to `tell`.
 
         Raises:
             IsoflopError: as of `events`.
@@ -213,7 +215,9 @@ class Session:
             for run_id in dirs_of_runs(self.engine.artifacts, pending) if pending else ():
                 result = RunDir(dir_of_run(self.engine.artifacts, run_id)).read_result(run_id)
                 if result is not None:
-                    self._record(RunFinished(result, None, time.monotonic()))
+                    found = RunFinished(result, None, time.monotonic())
+                    self._record(found)
+                    tell(found)
         return self._n_read
 
     def events(self) -> Iterator[Notice]:

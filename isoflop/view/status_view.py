@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 
 from isoflop.status.holder import Holder
 from isoflop.status.sweep_status import Failure, Next, Omission, SweepStatus
@@ -29,21 +29,30 @@ _BEGUN = {
 
 def print_status(status: SweepStatus, console: Console, *, arguments: Sequence[str]) -> None:
     """Nothing; `console` shows the status and what to type next, with the `arguments` that name the sweep."""
-    console.print(text(f"Status of {status.sweep} at {status.at:%Y-%m-%d %H:%M:%S} UTC", "bold"))
+    console.print(status_page(status, console, arguments=arguments))
+
+
+def status_page(status: SweepStatus, console: Console, *, arguments: Sequence[str]) -> Group:
+    """The same to be drawn, for the present width of `console`."""
+    return Group(*_page(status, console, arguments))
+
+
+def _page(status: SweepStatus, console: Console, arguments: Sequence[str]) -> Iterator[RenderableType]:
+    yield text(f"Status of {status.sweep} at {status.at:%Y-%m-%d %H:%M:%S} UTC", "bold")
     if status.simulated:
-        console.print(text(SIMULATED_SENTENCE, "bold magenta"))
-    for line in _headlines(status):
-        console.print(text(line))
-    _print_grid(status, console)
+        yield text(SIMULATED_SENTENCE, "bold magenta")
+    yield from map(text, _headlines(status))
+    yield from _grid(status, console)
     for table in _tables(status):
-        console.print(table_block(table, console))
+        yield table_block(table, console)
     if status.failures:
-        _print_failures(status.failures, console)
+        yield from _failed(status.failures)
     if status.omissions:
-        _print_omissions(status.omissions, console)
+        yield from _left_out(status.omissions)
     if status.findings:
-        console.print(findings_block(status.findings))
-    console.print(text(""), text(_next(status, arguments), "dim"), sep="\n")
+        yield findings_block(status.findings)
+    yield text("")
+    yield text(_next(status, arguments), "dim")
 
 
 def _headlines(status: SweepStatus) -> Iterator[str]:
@@ -95,12 +104,17 @@ def _abandoned(holder: Holder) -> str:
     return f"Process {gone.pid} on {gone.host}, which held it ({gone.typed}), is gone; finished runs are kept."
 
 
-def _print_grid(status: SweepStatus, console: Console) -> None:
+def _grid(status: SweepStatus, console: Console) -> Iterator[RenderableType]:
     shares = {work.run_id: done(cell, work) for work, cell in status.works}
-    console.print(text(""), text("Grid", "bold"), sep="\n")
+    yield from _title("Grid")
     for line in grid_lines(status.positions, shares, console.width):
-        console.print(line, crop=False, overflow="ignore")
-    console.print(text(legend(status.positions), "dim"))
+        line.overflow = "ignore"
+        yield line
+    yield text(legend(status.positions), "dim")
+
+
+def _title(title: str) -> tuple[RenderableType, ...]:
+    return text(""), text(title, "bold")
 
 
 def _tables(status: SweepStatus) -> Iterator[Table]:
@@ -159,17 +173,17 @@ def _stopped(works: Sequence[tuple[Work, RunCell]]) -> Table:
     return Table("Begun", columns, rows, note + _more(len(works)))
 
 
-def _print_failures(failures: Sequence[Failure], console: Console) -> None:
-    console.print(text(""), text("Failures", "bold"), sep="\n")
+def _failed(failures: Sequence[Failure]) -> Iterator[RenderableType]:
+    yield from _title("Failures")
     for failure in failures[:MOST_LISTED]:
         cell = failure.cell
         attempts = "1 attempt" if failure.n_attempts == 1 else f"{failure.n_attempts} attempts"
         place = f"{format_flops(cell.budget_flops)} FLOPs at {count(cell.n_params_total)}"
-        console.print(text(f"{failure.status} {cell.run_id}, {place}, {attempts}: {failure.reason}", "red"))
+        yield text(f"{failure.status} {cell.run_id}, {place}, {attempts}: {failure.reason}", "red")
         if failure.log_path is not None:
-            console.print(text(f"  log: {_near(failure.log_path)}", "dim"))
+            yield text(f"  log: {_near(failure.log_path)}", "dim")
     if more := _more(len(failures)).strip():
-        console.print(text(more, "dim"))
+        yield text(more, "dim")
 
 
 def _near(path: Path) -> str:
@@ -178,14 +192,14 @@ def _near(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _print_omissions(entries: Sequence[Omission], console: Console) -> None:
-    console.print(text(""), text("Left out", "bold"), sep="\n")
+def _left_out(entries: Sequence[Omission]) -> Iterator[RenderableType]:
+    yield from _title("Left out")
     for entry in entries[:MOST_LISTED]:
         place = f"{format_flops(entry.cell.budget_flops)} FLOPs at {count(entry.cell.n_params_total)}"
         name = f" {entry.cell.run_id}," if entry.cell.run_id else ""
-        console.print(text(f"{entry.state.words}{name} {place}: {entry.why}"))
+        yield text(f"{entry.state.words}{name} {place}: {entry.why}")
     if more := _more(len(entries)).strip():
-        console.print(text(more, "dim"))
+        yield text(more, "dim")
 
 
 def _more(number: int) -> str:
@@ -198,7 +212,7 @@ def _next(status: SweepStatus, arguments: Sequence[str]) -> str:
     failed = "; with --retry also failed runs" if status.failures else ""
     match status.next:
         case Next.WAIT:
-            return f"The sweep is running: `isoflop status {sweep}` shows it again."
+            return f"The sweep is running: `isoflop status {sweep} --watch` follows it."
         case Next.RUN:
             return f"Next: `isoflop run {sweep}` trains the remaining runs{failed}."
         case Next.RETRY:

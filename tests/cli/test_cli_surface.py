@@ -62,10 +62,11 @@ SURFACE = {
         "--neighbours",
         "--again",
         "--max-hours",
+        "--events",
         "--until-goal",
         "--json",
     },
-    "status": {"sweep", "--db", "--artifacts", "--json"},
+    "status": {"sweep", "--db", "--artifacts", "--watch", "--every", "--json"},
     "fit": {"sources", "--db", "--sweep", "--column", "--target", "--level", "--strict", "--json", "--compare", *FIT},
     "report": {"sources", "--out", "--db", "--sweep", "--column", "--target", "--level", "--bootstrap", "--json", *FIT},
     "evaluate": {

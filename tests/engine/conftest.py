@@ -91,7 +91,7 @@ class Sandbox:
         """Living workers and the runs they have claimed and not finished."""
         found = {}
         for claim in self.folder.glob("isoflop-artifacts/*/claim.json"):
-            with suppress(FileNotFoundError):  # its run has just ended
+            with suppress(FileNotFoundError, ValueError):  # its run has just ended, or a test cut it short
                 pid, run_id = json.loads(claim.read_text())["pid"], claim.parent.name
                 if alive(pid) and not (claim.parent / f"result-{run_id}.json").exists():
                     found[pid] = run_id

@@ -1,11 +1,11 @@
-"""Kills at seeded random instants: of workers, fork server and coordinator, and inside file writes."""
+"""Kills at random instants: of workers, fork server and coordinator, and inside file writes."""
 
 import os
 import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from tests.engine.conftest import Sandbox, alive, in_time
 from tests.faults.processes import (
@@ -21,9 +21,6 @@ from tests.faults.processes import (
 )
 from tests.faults.watching import Watch
 
-# What befalls the coordinator's lives, and how often in all; then what ends each of them.
-IN_LIFE = {"worker": 14, "server": 2, "claim": 7, "weights": 3, "result": 3, "checkpoint": 4}
-ENDINGS = {"coordinator": 1, "at start": 1, "job": 1, "transaction": 2, "group": 1, "after term": 1}
 # Temporary files of workers, by a part of their final names.
 WRITES = {"claim": "claim.json", "weights": ".weights.safetensors", "result": "result-"}
 # The engine gives a run up at its third death in one life of the coordinator.
@@ -34,7 +31,7 @@ STRIKE_SECONDS = 60.0
 
 
 class Assault:
-    """Kills processes of a sweep until the schedule is done, giving the same command again each time.
+    """Kills processes of a sweep, giving the same command again each time.
 
     A victim is frozen before it is killed: a kill counts only if it hits a living process, and as one inside a
     write only if the unfinished file is there at that moment.
@@ -58,26 +55,16 @@ class Assault:
         """Kills that hit a process with a file, or a transaction, half written."""
         return sum(inside for _, inside in self.kills)
 
-    def run(self) -> None:
-        """Kill according to the schedule."""
+    def run(self, lives: Iterable[Sequence[str]]) -> None:
+        """Have each of these kinds happen: several in each life of a coordinator, of which the last ends it."""
         self._open_sweep()
-        for life in self._lives():
+        for life in lives:
             for kind in life:
                 self._strike(kind)
         self._watch.close()
         self._settle()
         out, err = self.coordinator.communicate(timeout=120)
         assert self.coordinator.returncode == 0, f"{self.tally}\n{out}\n{err}"
-
-    def _lives(self) -> list[list[str]]:
-        in_life = [kind for kind, n in IN_LIFE.items() for _ in range(n)]
-        lives = [[kind] for kind, n in ENDINGS.items() for _ in range(n)]
-        self.random.shuffle(in_life)
-        self.random.shuffle(lives)
-        later = [life for life in lives if life != ["at start"]]
-        for number, kind in enumerate(in_life):
-            later[number % len(later)].insert(0, kind)
-        return lives
 
     def _open_sweep(self) -> None:
         self.sandbox = self.new_sweep()
@@ -156,7 +143,7 @@ class Assault:
         self._deaths[run] += 1
         self.kills.append((kind, inside))
 
-    def _kill_server(self) -> None:
+    def _kill_server(self, number: int = signal.SIGKILL) -> None:
         """The process that workers are forked from; to the engine each of its workers has died with it."""
         time.sleep(self.random.uniform(0, 0.6))
         server = fork_server(self.coordinator.pid)
@@ -167,9 +154,13 @@ class Assault:
             thaw(server)
             return
         self._deaths.update(self.sandbox.claimed().values())
-        kill_frozen(server)
+        if number == signal.SIGKILL:
+            kill_frozen(server)
+        else:
+            os.kill(server, number)
+            thaw(server)
         self._doom(sorted(workers))
-        self.kills.append(("server", False))
+        self.kills.append(("server" if number == signal.SIGKILL else "term server", False))
 
     def _kill_coordinator(self) -> None:
         time.sleep(self.random.uniform(0, 2.0))

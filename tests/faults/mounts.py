@@ -8,13 +8,13 @@ from pathlib import Path
 from tests.engine.conftest import Sandbox
 
 # Without root, a user namespace gives the right to mount inside it, where the machine allows one.
-_UNSHARE = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+UNSHARE = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
 _ENTER = ["nsenter", "--mount"] if os.geteuid() == 0 else ["nsenter", "--mount", "--user", "--preserve-credentials"]
 
 
 def why_no_mounts(folder: Path) -> str | None:
     """Why this process cannot mount; None if it can."""
-    command = [*_UNSHARE, "mount", "-t", "tmpfs", "none", str(folder)]
+    command = [*UNSHARE, "mount", "-t", "tmpfs", "none", str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -27,7 +27,7 @@ class Mounts:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
-        keeper = [*_UNSHARE, "sh", "-c", "echo ready; exec sleep 600"]
+        keeper = [*UNSHARE, "sh", "-c", "echo ready; exec sleep 600"]
         self._keeper = subprocess.Popen(keeper, stdout=subprocess.PIPE, text=True)
         assert self._keeper.stdout is not None and self._keeper.stdout.readline() == "ready\n"
 
