@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from isoflop.shape import ModelShape, Shape
+from isoflop.shape import CountedShape, ModelShape, Shape
 
 CooldownShape = Literal["linear", "one_minus_sqrt"]
 Trainer = Literal["builtin", "simulated", "command"]
@@ -20,7 +20,7 @@ NUMERICS_VERSION = 1
 
 # Fields added to RunSpec after its first release. At their default ("as before") they stay out of
 # the hash, so that older runs keep their ids. A dot leads into a part of the spec.
-LATER_FIELDS = frozenset({"optimizer.kind", "optimizer.momentum", "optimizer.writing_rate_scale"})
+LATER_FIELDS = frozenset({"optimizer.kind", "optimizer.momentum", "optimizer.writing_rate_scale", "factory"})
 
 RUN_ID_LENGTH = 12
 
@@ -68,6 +68,13 @@ class OptimizerSpec(_Frozen):
     grad_clip: PositiveFloat = Field(description="largest global gradient norm")
 
 
+class FactorySpec(_Frozen):
+    """Whose module is trained in place of our decoder."""
+
+    name: str = Field(description="package.module:function")
+    code_hash: str = Field(description="hash of the source file of package.module")
+
+
 class _Run(_Frozen):
     """Everything that determines one run. `run_id` is its hash: a changed spec is a different run."""
 
@@ -101,7 +108,8 @@ class RunSpec(_Run):
 
     trainer: Literal["builtin", "simulated"]
     numerics: PositiveInt = NUMERICS_VERSION
-    shape: ModelShape
+    # Left to right: every key of our shape is one of a counted shape, too.
+    shape: Annotated[CountedShape | ModelShape, Field(union_mode="left_to_right")]
     n_steps: PositiveInt
     batch_sequences: PositiveInt
     schedule: ScheduleSpec
@@ -110,6 +118,7 @@ class RunSpec(_Run):
     corpus_fingerprint: str
     tokenizer: str
     eval_tokens: PositiveInt = Field(description="held-out tokens of the final loss")
+    factory: FactorySpec | None = Field(None, description="of a module of the user's own")
 
     @property
     def batch_tokens(self) -> int:

@@ -111,7 +111,7 @@ class ModelShape:
 
     def as_dict(self) -> dict[str, Any]:
         """The seven numbers as a JSON object."""
-        return {name: getattr(self, name) for name in _NUMBERS}
+        return {name: getattr(self, name) for name in SHAPE_NUMBERS}
 
     def __str__(self) -> str:
         return f"{self.n_layers}x{self.width} (heads {self.n_heads}x{self.head_dim}, ff {self.d_ff})"
@@ -123,33 +123,24 @@ GROUPS = ("embedding", "attention", "mlp", "norm", "head")
 
 
 # What a shape is; what follows from it is kept beside once it was asked for: a plan asks ten times.
-_NUMBERS = tuple(number.name for number in fields(ModelShape))
+SHAPE_NUMBERS = tuple(number.name for number in fields(ModelShape))
 
 
 @dataclass(frozen=True)
-class LadderModel:
-    """A model that a program of the user's own builds, as the user's ladder counts it.
-
-    Attributes:
-        n_params_total: every parameter, or whichever the user counts.
-        flops_per_token: training FLOPs of one token, forward and backward.
-        arguments: what else the entry says; the program is handed it.
-        n_params_embedding, n_params_attention, n_params_mlp, n_params_norm, n_params_head: groups that add up to the
-            total; None where the ladder gives the total alone.
-    """
+class _ByGroup:
+    """Counts of a model that isoflop did not define: the total, and groups that add up to it or are None."""
 
     n_params_total: int
     flops_per_token: int
-    arguments: Mapping[str, Argument] = field(default_factory=dict, hash=False)
-    n_params_embedding: int | None = None
-    n_params_attention: int | None = None
-    n_params_mlp: int | None = None
-    n_params_norm: int | None = None
-    n_params_head: int | None = None
+    n_params_embedding: int | None = field(default=None, kw_only=True)
+    n_params_attention: int | None = field(default=None, kw_only=True)
+    n_params_mlp: int | None = field(default=None, kw_only=True)
+    n_params_norm: int | None = field(default=None, kw_only=True)
+    n_params_head: int | None = field(default=None, kw_only=True)
 
     @property
     def is_grouped(self) -> bool:
-        """Whether the ladder gives the groups."""
+        """Whether the groups are known."""
         return self.n_params_embedding is not None
 
     @property
@@ -180,6 +171,21 @@ class LadderModel:
             raise ValueError(f"{self} is not counted by group")
         return found
 
+
+@dataclass(frozen=True)
+class LadderModel(_ByGroup):
+    """A model that a program of the user's own builds, as the user's ladder counts it.
+
+    Attributes:
+        n_params_total: every parameter, or whichever the user counts.
+        flops_per_token: training FLOPs of one token, forward and backward.
+        arguments: what else the entry says; the program is handed it.
+        n_params_embedding, n_params_attention, n_params_mlp, n_params_norm, n_params_head: groups that add up to the
+            total; None where the ladder gives the total alone.
+    """
+
+    arguments: Mapping[str, Argument] = field(default_factory=dict, hash=False)
+
     def as_dict(self) -> dict[str, Any]:
         """The model as a JSON object."""
         return {**vars(self), "arguments": dict(self.arguments)}
@@ -188,5 +194,41 @@ class LadderModel:
         return " ".join(f"{name}={value}" for name, value in self.arguments.items()) or f"N={self.n_params_total}"
 
 
-Shape = ModelShape | LadderModel
-"""What a run trains: our decoder, or a model of a program's own."""
+@dataclass(frozen=True)
+class CountedShape(_ByGroup):
+    """A model that a factory of the user's own builds for seven numbers, as torch counts it.
+
+    Attributes:
+        n_params_total: every parameter, tied ones once.
+        flops_per_token: training FLOPs of one token, forward and backward.
+        n_layers, width, n_heads, head_dim, d_ff, vocab_size, context_length: what the factory is called with.
+        n_params_embedding, n_params_attention, n_params_mlp, n_params_norm, n_params_head: groups that add up to the
+            total; None where a parameter's name does not tell its group.
+    """
+
+    n_layers: int
+    width: int
+    n_heads: int
+    head_dim: int
+    d_ff: int
+    vocab_size: int
+    context_length: int
+
+    @property
+    def asked(self) -> ModelShape:
+        """The seven numbers, as the shape rule gave them; its own counts are those of our decoder."""
+        return ModelShape(**{name: getattr(self, name) for name in SHAPE_NUMBERS})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The model as a JSON object."""
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        return str(self.asked)
+
+
+TrainableShape = ModelShape | CountedShape
+"""What isoflop's own loop trains: our decoder, or a module that a factory of the user's own builds."""
+
+Shape = ModelShape | CountedShape | LadderModel
+"""What a run trains: one of these, or a model of a program's own."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from isoflop.plan.types import Plan
 from isoflop.rundir import RunDir
+from isoflop.shape import ModelShape
 from isoflop.sources.load import load_source
 from isoflop.spec import load_spec
 from isoflop.sweep.session import open_session
@@ -138,7 +139,7 @@ RUN_CHANGES: Mapping[str, object] = {
     "seed": 1,
     "eval_tokens": 256,
 }
-NOT_TRAINED = {"trainer", "numerics", "corpus_fingerprint", "tokenizer"}
+NOT_TRAINED = {"trainer", "numerics", "corpus_fingerprint", "tokenizer", "factory"}
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def leaves(kind: Any, prefix: str = "") -> Iterator[str]:
         yield from (f"{prefix}{field.name}" for field in fields(kind))
         return
     for name, field in kind.model_fields.items():
-        inner = field.annotation
+        inner = ModelShape if name == "shape" else field.annotation  # the other kind of shape is a factory's
         is_section = isinstance(inner, type) and (issubclass(inner, BaseModel) or is_dataclass(inner))
         yield from leaves(inner, f"{prefix}{name}.") if is_section else [f"{prefix}{name}"]
 

@@ -298,8 +298,8 @@ def test_no_finding_depends_on_the_unit_of_the_loss_or_of_n(factor: float, n_fac
 
 
 # 9. Keys of the configuration are accepted and never read (flops-fit). Unknown keys are errors: tests/test_spec.py.
-# Those of a program of the user's own are tried in tests/cli/test_cli_own_trainer.py.
-OF_PROGRAMS = {"command", "ladder"}
+# Those of a program, or a factory, of the user's own are tried in tests/program and tests/factory.
+OF_PROGRAMS = {"command", "ladder", "model.factory", "model.factory_hash", "model.counted"}
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from isoflop.spec import SweepSpec
     from isoflop.store import Store
     from isoflop.sweep.extend import Extension
-    from isoflop.sweep.planning import PlannedSweep
+    from isoflop.sweep.planning import PlannedSweep, SweepCorpus
     from isoflop.view.plan_costs import Price
     from isoflop.view.plan_view import NextRuns, PlanView
 
@@ -79,11 +79,11 @@ def plan(
     from functools import partial
 
     from isoflop.cli import measuring
-    from isoflop.cli.console import stderr, stdout, tokenising
+    from isoflop.cli.console import stderr, stdout
     from isoflop.store import open_store
     from isoflop.sweep.extend import planned_extras
     from isoflop.sweep.own_program import load_sweep
-    from isoflop.sweep.planning import plan_sweep, sweep_corpus
+    from isoflop.sweep.planning import plan_sweep
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
     from isoflop.view.plan_view import plan_document, print_plan
@@ -103,7 +103,7 @@ def plan(
     with ExitStack() as held:
         if write:  # before the corpus, which its builder may hold for long
             _hold(held, spec, sweep, db)
-        corpus = sweep_corpus(spec, sweep, artifacts, text_needed=False, write=write, progress=tokenising())
+        spec, corpus = _with_corpus(spec, sweep, artifacts, write=write)
         plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers, on=gpus)
         extra, extension = planned_extras(db, spec, drop_waiting=drop_suggested), None
         dropped = len(planned_extras(db, spec)) - len(extra) if drop_suggested else None
@@ -229,6 +229,16 @@ def _refuse(view: "PlanView", max_hours: float | None, show: "Callable[[PlanView
         except IsoflopError:
             show(view)
             raise
+
+
+def _with_corpus(spec: "SweepSpec", sweep: Path, artifacts: Path, *, write: bool) -> "tuple[SweepSpec, SweepCorpus]":
+    """The sweep and its corpus; of a factory with the sizes that it builds for the corpus's vocabulary."""
+    from isoflop.cli.console import tokenising
+    from isoflop.sweep.own_factory import counted_sweep
+    from isoflop.sweep.planning import sweep_corpus
+
+    corpus = sweep_corpus(spec, sweep, artifacts, text_needed=False, write=write, progress=tokenising())
+    return counted_sweep(spec, corpus.facts, sweep, artifacts, write=write), corpus
 
 
 def _hold(held: "ExitStack", spec: "SweepSpec", sweep: Path, db: Path) -> None:

@@ -9,7 +9,7 @@ from isoflop.fit.rows import TokenCost
 from isoflop.plan.neighbours import neighbours
 from isoflop.plan.recipe import DEFAULT_TUNED_FLOPS, Recipe, make_recipe
 from isoflop.plan.shapes import ShapeRule, shape_rule
-from isoflop.shape import ModelShape, ParamCount, Shape
+from isoflop.shape import LadderModel, ParamCount, Shape
 from isoflop.spec import ModelSpec, RecipeSpec, SweepSpec
 from isoflop.units import format_flops
 
@@ -66,7 +66,7 @@ class Buildable:
     @property
     def batch_tokens(self) -> int | None:
         """Tokens of a batch."""
-        if self.recipe is None or not isinstance(self.shape, ModelShape):
+        if self.recipe is None or isinstance(self.shape, LadderModel):
             return None
         return self.recipe.batch_sequences * self.shape.context_length
 
@@ -146,6 +146,6 @@ def _trained(family: Family, shape: Shape, budget_flops: float, n_opt: float, co
         flops_per_token=per_token,
         relative_to_optimum=n_params / n_opt,
         recipe=make_recipe(family.recipe, shape, n_tokens * shape.flops_per_token)
-        if isinstance(shape, ModelShape) and family.recipe is not None
+        if not isinstance(shape, LadderModel) and family.recipe is not None
         else None,
     )

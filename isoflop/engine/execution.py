@@ -11,6 +11,7 @@ from isoflop.engine.protocol import Slot
 from isoflop.plan.estimate import MeasuredMemory, compiling_pays, memory_bytes, micro_batch_sequences
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import Execution, JobFile, ProgramExecution, RunDir
+from isoflop.shape import ModelShape
 from isoflop.step_library import Instructions, supports, usable_instructions
 
 # Micro-batches that a recorded step may have: their passes are recorded one after the other, and a batch that needs
@@ -139,6 +140,7 @@ def _execution(
     instructions = _instructions(runs, slot)
     # Among ranks the step is taken operation by operation: a collective stands in its middle.
     graph = slot.kind == "cuda" and slot.n_devices == 1 and n_parts <= MOST_GRAPH_PARTS
+    graph = graph and all(run.factory is None for run in runs)  # a module of the user's own may do what none records
     return Execution(
         device_kind=slot.kind,
         dtype="bfloat16" if slot.bfloat16 else "float32",
@@ -153,7 +155,7 @@ def _execution(
 
 def _instructions(runs: Sequence[RunSpec], slot: Slot) -> Instructions:
     """What the job's step in C++ uses; "" where torch's is taken: not on a CPU, not built, not this shape."""
-    fits = all(run.trainer == "builtin" and supports(run.shape) for run in runs)
+    fits = all(run.trainer == "builtin" and isinstance(run.shape, ModelShape) and supports(run.shape) for run in runs)
     alone = slot.kind == "cpu" and slot.n_devices == 1
     return usable_instructions() if fits and alone and not slot.bfloat16 else ""
 

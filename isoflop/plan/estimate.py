@@ -10,7 +10,7 @@ from isoflop.plan.measurement import Measurement
 from isoflop.plan.pace import Basis, Pace, RunTime, Timing, count_bases, finishing_time, measured_scale
 from isoflop.plan.types import Plan, Role
 from isoflop.run_spec import AnyRun
-from isoflop.shape import ModelShape
+from isoflop.shape import TrainableShape
 from isoflop.spec import Keep
 
 # Names of this module's former parts, for those who know it as the one that estimates.
@@ -173,7 +173,7 @@ def makespan(seconds: Iterable[float], n_workers: int) -> float:
     return finishing_time(sorted(seconds, reverse=True), n_workers)
 
 
-def memory_bytes(shape: ModelShape, sequences: int = 1, *, among_ranks: bool = False) -> float:
+def memory_bytes(shape: TrainableShape, sequences: int = 1, *, among_ranks: bool = False) -> float:
     """Device memory to train `shape` with micro-batches of `sequences`, allocator overhead excluded.
 
     `among_ranks`: other processes train it too, so that the gradients stand there once more, in a row.
@@ -196,7 +196,7 @@ class MeasuredMemory:
 
 
 def micro_batch_sequences(
-    shape: ModelShape,
+    shape: TrainableShape,
     batch_sequences: int,
     memory_limit: float,
     *,

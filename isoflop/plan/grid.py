@@ -37,12 +37,17 @@ class BudgetGrid:
 
 def budget_grids(spec: SweepSpec, rule: ShapeRule) -> tuple[BudgetGrid, ...]:
     """One grid per budget, in ascending order of budget."""
+    return tuple(
+        _grid(rule, budget, centre, wanted)
+        for budget, centre, wanted in zip(spec.budgets, _centres(spec, rule), wanted_sizes(spec, rule), strict=True)
+    )
+
+
+def wanted_sizes(spec: SweepSpec, rule: ShapeRule) -> list[list[float]]:
+    """N of the sizes that each budget asks for, in ascending order of budget; whether they can be built is open."""
     centres = _centres(spec, rule)
     lattice = _lattice(spec, centres)
-    return tuple(
-        _grid(rule, budget, centre, _wanted(spec, centre, lattice))
-        for budget, centre in zip(spec.budgets, centres, strict=True)
-    )
+    return [_wanted(spec, centre, lattice) for centre in centres]
 
 
 def _centres(spec: SweepSpec, rule: ShapeRule) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
-from isoflop.shape import ModelShape, Shape
+from isoflop.shape import LadderModel, ModelShape, Shape, TrainableShape
 from isoflop.step_library import Instructions, usable_instructions
 
 
@@ -34,7 +34,7 @@ class StepCost:
     per_layer: float
     flops_per_second: float
 
-    def seconds(self, shape: ModelShape, n_steps: int, flops: float, speed: float = 1.0) -> float:
+    def seconds(self, shape: TrainableShape, n_steps: int, flops: float, speed: float = 1.0) -> float:
         """Training time of a run on one worker whose arithmetic is `speed` times as fast as what was measured."""
         return n_steps * (self.fixed + self.per_layer * shape.n_layers) + flops / (self.flops_per_second * speed)
 
@@ -49,6 +49,8 @@ ON_A_CORE: dict[Instructions, StepCost] = {
 # H200, see there. With the model's blocks compiled: within 16 % of 6x128 to 16x1024, too high for 4x64.
 ON_A_GPU = StepCost(0.1e-3, 0.33e-3, 1.5e14)
 ON_A_GPU_COMPILED = StepCost(0.1e-3, 0.25e-3, 4.0e14)
+# Launched operation by operation a step takes as long as its launches, as on a core: not measured on a GPU.
+ON_A_GPU_ONE_BY_ONE = StepCost(ON_A_CORE[""].fixed, ON_A_CORE[""].per_layer, 1.5e14)
 # Compiling takes a process 10 s the first time and 4 to 7 s again, whatever the depth. Steps of 4x64 to 16x1024 then
 # take 38 to 53 % less, so that from this many plain seconds on it is paid back.
 COMPILING_SECONDS, COMPILING_PAYS_SECONDS = 8.0, 30.0
@@ -60,8 +62,10 @@ def guess_seconds(shape: Shape, n_steps: int | None, flops: float, device_kind: 
     `speed` is the arithmetic of the device over that of the one that was measured. Of a program of the user's own
     nothing is known but its FLOPs, taken at the rate of torch's plain step.
     """
-    if not isinstance(shape, ModelShape) or not n_steps:
+    if isinstance(shape, LadderModel) or not n_steps:
         return flops / (_plain(device_kind).flops_per_second * speed)
+    if not isinstance(shape, ModelShape):  # of a factory: torch's step, operation by operation
+        return _one_by_one(device_kind).seconds(shape, n_steps, flops, speed)
     if device_kind == "cpu":
         return _on_this_core().seconds(shape, n_steps, flops, speed)
     plain = ON_A_GPU.seconds(shape, n_steps, flops)
@@ -73,8 +77,10 @@ def guess_seconds(shape: Shape, n_steps: int | None, flops: float, device_kind: 
 def guess_step_seconds(run: Planned, device_kind: str) -> float:
     """One step of a run, in whatever way its length has it computed; compiling is no part of it."""
     flops = run.planned_flops / steps_of(run)
-    if not isinstance(run.shape, ModelShape):
+    if isinstance(run.shape, LadderModel):
         return flops / _plain(device_kind).flops_per_second
+    if not isinstance(run.shape, ModelShape):
+        return _one_by_one(device_kind).seconds(run.shape, 1, flops)
     if device_kind == "cpu":
         return _on_this_core().seconds(run.shape, 1, flops)
     return (ON_A_GPU_COMPILED if compiling_pays(run) else ON_A_GPU).seconds(run.shape, 1, flops)
@@ -82,19 +88,24 @@ def guess_step_seconds(run: Planned, device_kind: str) -> float:
 
 def steps_of(run: Planned) -> int:
     """Optimizer steps; of a program of the user's own, whose steps nobody knows beforehand, tokens."""
-    if isinstance(run.shape, ModelShape) and run.n_steps:
+    if not isinstance(run.shape, LadderModel) and run.n_steps:
         return run.n_steps
     return max(1, round(run.planned_flops / run.shape.flops_per_token))
 
 
 def compiling_pays(run: Planned) -> bool:
-    """Whether a run trains long enough on a GPU for its blocks to be compiled."""
-    assert isinstance(run.shape, ModelShape)
+    """Whether a run trains long enough on a GPU for its blocks to be compiled; a factory's module never is."""
+    if not isinstance(run.shape, ModelShape):
+        return False
     return ON_A_GPU.seconds(run.shape, run.n_steps or 0, run.planned_flops) >= COMPILING_PAYS_SECONDS
 
 
 def _plain(device_kind: str) -> StepCost:
     return ON_A_CORE[""] if device_kind == "cpu" else ON_A_GPU
+
+
+def _one_by_one(device_kind: str) -> StepCost:
+    return ON_A_CORE[""] if device_kind == "cpu" else ON_A_GPU_ONE_BY_ONE
 
 
 @cache

@@ -13,8 +13,8 @@ from isoflop.plan.recipe import BUDGET_TOLERANCE, Recipe, make_recipe
 from isoflop.plan.recipe_findings import beyond_findings
 from isoflop.plan.shapes import ShapeRule, nearest_shape, shape_rule
 from isoflop.plan.types import Cell, DroppedCell, Extra, Limit, Plan, Role
-from isoflop.run_spec import LARGEST_COUNT, AnyRun, CommandRun, RunSpec
-from isoflop.shape import LadderModel, ModelShape, Shape
+from isoflop.run_spec import LARGEST_COUNT, AnyRun, CommandRun, FactorySpec, RunSpec
+from isoflop.shape import CountedShape, LadderModel, ModelShape, Shape
 from isoflop.spec import SweepSpec
 from isoflop.units import format_bytes, format_count, plural
 
@@ -70,13 +70,21 @@ def make_plan(
 def _as_now(asked: Extra, rule: ShapeRule, corpus: CorpusFacts) -> Extra | None:
     """A run asked for before, which may have been when the corpus had another tokenizer; None where it is no more.
 
-    A ladder may have lost the model, or count it otherwise.
+    A ladder, or a factory, may have lost the model, or count it otherwise.
     """
     if isinstance(asked.shape, ModelShape):
         return None if rule.ladder else replace(asked, shape=replace(asked.shape, vocab_size=corpus.vocab_size))
-    alike = (model for model in rule.ladder if model.arguments == asked.shape.arguments)
+    wanted = _named(asked.shape, corpus)
+    alike = (model for model in rule.ladder if _named(model, corpus) == wanted)
     model = next(alike, None)
     return None if model is None else replace(asked, shape=model)
+
+
+def _named(shape: Shape, corpus: CorpusFacts) -> object:
+    """What a model is asked for by, whatever its counts, with the vocabulary of the corpus."""
+    if isinstance(shape, LadderModel):
+        return shape.arguments
+    return replace(shape.asked if isinstance(shape, CountedShape) else shape, vocab_size=corpus.vocab_size)
 
 
 def _require_text(spec: SweepSpec, corpus: CorpusFacts) -> None:
@@ -99,7 +107,8 @@ def _unbuildable(rule: ShapeRule, grid: BudgetGrid) -> Iterator[DroppedCell]:
         has = format_count(shape.n_params(rule.count))
         reason = f"{format_count(size)} parameters cannot be built; the nearest shape has {has}"
         if rule.ladder:
-            reason = f"the ladder has no model of its own near {format_count(size)} parameters; the nearest has {has}"
+            whose = "the ladder" if rule.model.factory is None else "the factory"
+            reason = f"{whose} has no model of its own near {format_count(size)} parameters; the nearest has {has}"
         yield DroppedCell(grid.budget_flops, shape, reason, Limit.SHAPE)
 
 
@@ -199,7 +208,7 @@ def run_of(spec: SweepSpec, shape: Shape, budget: float, corpus: CorpusFacts, *,
             env=spec.command.env,
             code_hash=spec.command.code_hash,
         )
-    assert isinstance(shape, ModelShape)
+    assert not isinstance(shape, LadderModel)
     assert spec.trainer != "command"
     recipe = make_recipe(spec.recipe, shape, budget)
     assert recipe is not None  # why_not dropped the others
@@ -214,4 +223,7 @@ def run_of(spec: SweepSpec, shape: Shape, budget: float, corpus: CorpusFacts, *,
         corpus_fingerprint=corpus.fingerprint,
         tokenizer=corpus.tokenizer,
         eval_tokens=spec.evaluation.tokens,
+        factory=None
+        if spec.model.factory is None
+        else FactorySpec(name=spec.model.factory, code_hash=spec.model.factory_hash),
     )

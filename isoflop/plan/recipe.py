@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from isoflop.run_spec import OptimizerSpec, ScheduleSpec
-from isoflop.shape import ModelShape
+from isoflop.shape import TrainableShape
 from isoflop.spec import RecipeSpec
 
 # Planned FLOPs may miss the budget by this share at most.
@@ -27,7 +27,7 @@ class Recipe:
     optimizer: OptimizerSpec
 
 
-def make_recipe(spec: RecipeSpec, shape: ModelShape, budget_flops: float) -> Recipe | None:
+def make_recipe(spec: RecipeSpec, shape: TrainableShape, budget_flops: float) -> Recipe | None:
     """The recipe that spends `budget_flops` on `shape`; None if no number of whole steps meets the budget.
 
     Batch ~ D^batch_exponent; rate ~ sqrt(batch), by kind of weight as in `_rates`; rate x weight decay x steps
@@ -55,7 +55,7 @@ def make_recipe(spec: RecipeSpec, shape: ModelShape, budget_flops: float) -> Rec
     return Recipe(n_steps, batch_sequences, schedule, optimizer)
 
 
-def _rates(spec: RecipeSpec, shape: ModelShape, batch_scale: float) -> dict[str, float]:
+def _rates(spec: RecipeSpec, shape: TrainableShape, batch_scale: float) -> dict[str, float]:
     """The fields of `OptimizerSpec` that grow or fall with width W and depth L, and with the batch's `batch_scale`.
 
     Ratios to the base width and the base depth, by Yang et al. 2022, arXiv 2203.03466, table 8, and for depth Yang et
@@ -95,7 +95,7 @@ def batch_tokens_rule(spec: RecipeSpec, n_tokens: float) -> float:
     return spec.base_batch_tokens * math.pow(n_tokens / spec.base_tokens, spec.batch_exponent)
 
 
-def _steps_and_batch(spec: RecipeSpec, shape: ModelShape, budget_flops: float) -> tuple[int, int] | None:
+def _steps_and_batch(spec: RecipeSpec, shape: TrainableShape, budget_flops: float) -> tuple[int, int] | None:
     """Whole steps of whole sequences within the tolerance, the batch as near its rule as possible."""
     n_tokens = budget_flops / shape.flops_per_token
     ruled = max(1, round(batch_tokens_rule(spec, n_tokens) / shape.context_length))

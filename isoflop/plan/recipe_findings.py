@@ -69,7 +69,7 @@ def _beyond(spec: RecipeSpec, far: Sequence[Cell]) -> Finding:
     rates = ""
     if spec.optimizer == "adamw":
         ours = _span(at_largest, lambda run: run.optimizer.learning_rate * run.optimizer.hidden_rate_scale)
-        published = _span(at_largest, lambda run: published_rate(run.shape.n_params_non_embedding, run.n_tokens))
+        published = _span(at_largest, lambda run: published_rate(_n_of_rate(run), run.n_tokens))
         values |= {"hidden_learning_rate": ours, "published_learning_rate": published}
         rates = f", and peak rates of {_said(published, _rate)} where hidden matrices have {_said(ours, _rate)}"
     return Finding(
@@ -84,6 +84,11 @@ def _beyond(spec: RecipeSpec, far: Sequence[Cell]) -> Finding:
         "time.",
         values,
     )
+
+
+def _n_of_rate(run: RunSpec) -> int:
+    """N by which the published rate falls: non-embedding, or the total where groups are not known."""
+    return run.shape.n_params_non_embedding or run.shape.n_params_total
 
 
 def _span(runs: Sequence[RunSpec], value: Callable[[RunSpec], float]) -> list[float]:

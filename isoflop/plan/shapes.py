@@ -38,24 +38,27 @@ class ShapeRule:
     """What all shapes of a sweep share: the model section, the vocabulary and which parameters N counts.
 
     Attributes:
-        ladder: the models there are, by ascending N, in place of all that follows; empty for shapes of our decoder.
+        ladder: the models there are, in place of all that follows: of a program, or of a factory of the user's own;
+            empty for every shape of our decoder.
     """
 
     model: ModelSpec
     vocab_size: int
     count: ParamCount
-    ladder: tuple[LadderModel, ...] = ()
+    ladder: tuple[Shape, ...] = ()
 
 
 def shape_rule(spec: SweepSpec, vocab_size: int) -> ShapeRule:
     """The rule of a sweep whose models have that vocabulary."""
-    ladder = tuple(entry.model for entry in spec.ladder if entry.model is not None)
+    ladder: tuple[Shape, ...] = tuple(entry.model for entry in spec.ladder if entry.model is not None)
+    ladder = spec.model.counted or ladder
+    assert ladder or spec.model.factory is None, "sizes of a factory are counted before anything is planned"
     return ShapeRule(spec.model, vocab_size, spec.fit.params, ladder)
 
 
 def rule_with(spec: SweepSpec, shape: Shape) -> ShapeRule:
     """The rule of a sweep, with the vocabulary of one of its models."""
-    return shape_rule(spec, shape.vocab_size if isinstance(shape, ModelShape) else 0)
+    return shape_rule(spec, 0 if isinstance(shape, LadderModel) else shape.vocab_size)
 
 
 def nearest_shape(rule: ShapeRule, n_params: float) -> Shape:

@@ -6,7 +6,7 @@ from isoflop.decision.decide import Decision
 from isoflop.decision.overtraining import InferenceOptimum, SmallerModel
 from isoflop.decision.repeats import Repeats
 from isoflop.report.fit_wording import PARAM_COUNT, nats
-from isoflop.shape import ModelShape
+from isoflop.shape import LadderModel
 from isoflop.units import format_flops
 from isoflop.view.table import Column, Table
 from isoflop.wording import ABSENT, count, ratio, two_digits
@@ -62,7 +62,7 @@ def _buildable_row(built: Buildable) -> tuple[str, ...]:
     shape = built.shape
     ours = (
         (f"{shape.n_layers}x{shape.width}", f"{shape.n_heads}x{shape.head_dim}", str(shape.d_ff))
-        if isinstance(shape, ModelShape)
+        if not isinstance(shape, LadderModel)
         else (str(shape), ABSENT, ABSENT)
     )
     return (

@@ -84,7 +84,7 @@ class Assignment:
         device_name: what the engine calls the device.
         git_commit, git_dirty: state of the sweep's source tree, None outside a repository.
         probes: whether a trained model is asked the built-in probes.
-        program: of a sweep that a program of the user's own trains.
+        program: of a sweep that a program of the user's own trains, or whose models a factory of the user's own builds.
     """
 
     job_dir: Path
@@ -103,10 +103,10 @@ class Assignment:
 
 @dataclass(frozen=True)
 class ProgramPlace:
-    """Where and how long a program of the user's own may work.
+    """Where and how long a program of the user's own may work, or where a factory of the user's own lies.
 
     Attributes:
-        folder: it starts there.
+        folder: the program starts there, the factory is looked for there.
         seconds: after these it is stopped; None = never.
         grace_seconds: after these it is killed, once it was asked to stop.
     """

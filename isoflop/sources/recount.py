@@ -49,7 +49,7 @@ def under_convention(source: Source | Pool, params: ParamCount | None, flops: Fl
         return source
     if not has_shapes(source):
         raise IsoflopError(
-            "--params and --flops need the shapes of the models, which a table or a ladder does not have.",
+            "--params and --flops need the shapes of the models, which a table, a ladder or a factory does not give.",
             hint="Write n_params and budget_flops as you want them counted; runs that isoflop trains have every count.",
         )
     counted: dict[float, list[tuple[Row, float]]] = {}

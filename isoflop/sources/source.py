@@ -13,7 +13,7 @@ import numpy as np
 from isoflop.counting import Convention, FlopCount, flops_per_token
 from isoflop.finding import Finding
 from isoflop.result import CurvePoint
-from isoflop.shape import ModelShape, ParamCount
+from isoflop.shape import LadderModel, ParamCount
 from isoflop.sources.columns.header import TableColumns
 from isoflop.sources.columns.loss_scale import PLAIN, LossScale
 from isoflop.sources.measure import IN_NATS, Measure
@@ -231,7 +231,7 @@ class SweepSource(Source):
     def vocab_size(self) -> int | None:
         """Rows of the embedding of every fitted model; the sweep file may have come to say something else."""
         shape = next((row.cell.shape for row in self.rows if row.cell is not None), None)
-        return shape.vocab_size if isinstance(shape, ModelShape) else None
+        return None if shape is None or isinstance(shape, LadderModel) else shape.vocab_size
 
 
 @dataclass(frozen=True, kw_only=True)

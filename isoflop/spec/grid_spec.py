@@ -1,10 +1,14 @@
 """[grid] and [model]: which sizes each budget trains, and what they have in common."""
 
+import re
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from isoflop.shape import CountedShape
 from isoflop.spec.section import Positive, Section, Size
+
+_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class GridSpec(Section):
@@ -58,3 +62,17 @@ class ModelSpec(Section):
     """Size of an attention head in every shape. Default: by the shape rule, growing with width."""
     aspect_ratio: float | None = Field(None, ge=0.25, le=1e5)
     """Width per layer that the shape rule aims at. Default: the rule's own curve (docs/decisions.md)."""
+    factory: str | None = None
+    """`package.module:function` that builds an nn.Module of your own, which is trained in place of isoflop's decoder
+    (docs/own-trainer.md)."""
+    factory_hash: str = ""
+    """Hash of the factory's source file; isoflop fills it in."""
+    counted: tuple[CountedShape, ...] = ()
+    """The sizes that the factory was found to build; isoflop fills them in."""
+
+    @field_validator("factory")
+    @classmethod
+    def _a_module_and_a_function(cls, factory: str | None) -> str | None:
+        if factory is not None and not _FACTORY.fullmatch(factory):
+            raise ValueError('give "package.module:function", a module that can be imported and a function in it')
+        return factory

@@ -26,6 +26,7 @@ Keep = Literal["best-per-budget", "all", "none"]
 
 # Keys of a table that were added after the first sweeps were recorded: see `SweepSpec.to_json`.
 _LATER_KEYS: Mapping[str, tuple[str, ...]] = {
+    "model": ("factory", "factory_hash", "counted"),
     "corpus": LATER_CORPUS_KEYS,
     "recipe": ("optimizer", "momentum", "matrix_learning_rate"),
     "tokenizer": ("vocab_size", "path", "separator"),
@@ -123,6 +124,22 @@ class SweepSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_factory_and_what_it_bears(self) -> "SweepSpec":
+        if self.model.factory is None:
+            return self
+        if self.trainer != "builtin":
+            raise ValueError(f'model.factory belongs to trainer = "builtin", and this one is "{self.trainer}"')
+        decoder_only = {
+            f'recipe.optimizer = "{self.recipe.optimizer}"': self.recipe.optimizer != "adamw",
+            f"run.devices_per_run = {self.run.devices_per_run}": self.run.devices_per_run != 1,
+            "evaluation.probes": self.evaluation.probes,
+        }
+        idle = next((key for key, is_asked in decoder_only.items() if is_asked), None)
+        if idle is not None:
+            raise ValueError(f"{idle} knows isoflop's own decoder alone: leave it out, or leave out model.factory")
+        return self
+
+    @model_validator(mode="after")
     def _a_command_and_what_belongs_to_it(self) -> "SweepSpec":
         if self.trainer != "command":
             if self.command is not None or self.ladder:
@@ -200,7 +217,9 @@ class SweepSpec(Section):
         return self._as_written().model_copy(update=update) == other._as_written()
 
     def _as_written(self) -> "SweepSpec":
-        """The sweep without what isoflop found out about the program."""
+        """The sweep without what isoflop found out about the program or the factory."""
+        if self.model.factory is not None:
+            return self.model_copy(update={"model": self.model.model_copy(update={"factory_hash": "", "counted": ()})})
         if self.command is None:
             return self
         update: dict[str, object] = {"command": self.command.model_copy(update={"code_hash": ""})}

@@ -13,7 +13,7 @@ from isoflop.plan.measurement import Measurement
 from isoflop.plan.types import Cell, DroppedCell, Role
 from isoflop.result import Metric, RunResult, Status
 from isoflop.run_spec import AnyRun, RunSpec
-from isoflop.shape import LadderModel, ModelShape, Shape
+from isoflop.shape import CountedShape, LadderModel, ModelShape, Shape
 from isoflop.store.cell import BrokenResult, CompletedResult, EmptyCell, RunCell, SweepCell, cell_result
 from isoflop.store.known_runs import KnownRun
 
@@ -157,7 +157,9 @@ def shape_text(shape: Shape) -> str:
 def parse_shape(text: str) -> Shape:
     """The shape that its JSON describes."""
     content = json.loads(text)
-    return LadderModel(**content) if "arguments" in content else ModelShape(**content)
+    if "arguments" in content:
+        return LadderModel(**content)
+    return CountedShape(**content) if "n_params_total" in content else ModelShape(**content)
 
 
 def finite(row: Row) -> Row:

@@ -19,6 +19,7 @@ from isoflop.rundir.layout import sizes_dir
 from isoflop.spec import CommandSpec, LadderEntry, SweepSpec, load_spec
 from isoflop.spec.command_spec import filled, ladder_problem, placeholders_in
 from isoflop.spec.problems import first_problem
+from isoflop.sweep.own_factory import with_factory_hash
 from isoflop.train.program import find_program
 
 HASH_LENGTH = 16
@@ -31,12 +32,14 @@ _SHOWN = 200
 def load_sweep(file: Path, artifacts: Path, *, write: bool = True) -> SweepSpec:
     """The sweep in `file`; of a program of the user's own with the hash of its files, and every size counted.
 
+    Of a factory, with the hash of its file; its sizes wait for the vocabulary (`counted_sweep`).
+
     What a probe printed is remembered among the artifacts, unless nothing is to be written.
 
     Raises:
-        IsoflopError: as of `load_spec`; a file of the program is missing; a probe fails.
+        IsoflopError: as of `load_spec`; a file of the program, or the factory's module, is missing; a probe fails.
     """
-    spec = load_spec(file)
+    spec = with_factory_hash(load_spec(file), file)
     if spec.command is None:
         return spec
     folder = program_folder(spec.command, file)
@@ -65,11 +68,13 @@ def program_folder(command: CommandSpec, file: Path) -> Path:
 
 
 def program_place(spec: SweepSpec, file: Path) -> ProgramPlace | None:
-    """Where the sweep's program starts and how long it may work; None where isoflop trains.
+    """Where the sweep's program starts and how long it may work, or where its factory lies; None without either.
 
     Raises:
         IsoflopError: there is no such folder, or no such program.
     """
+    if spec.model.factory is not None:
+        return ProgramPlace(file.resolve().parent, None)
     if spec.command is None:
         return None
     folder = program_folder(spec.command, file)

@@ -28,6 +28,7 @@ from isoflop.rundir.layout import again_dir, dir_of_run
 from isoflop.spec import SweepSpec, load_spec
 from isoflop.store import read_snapshot, sweep_lock
 from isoflop.sweep.locks import lock_path
+from isoflop.sweep.own_program import program_place
 from isoflop.sweep.planning import corpora, sweep_corpus
 from isoflop.sweep.run_outcome import Outline
 from isoflop.sweep.trained_run import RunChoice, TrainedRun, trained_run
@@ -80,7 +81,7 @@ def open_repeats(
     with sweep_lock(lock_path(db, spec.name), spec.name):
         chosen = {
             trained.run.run_id: trained
-            for trained in (trained_run(sweep, db, artifacts, RunChoice(run=name)) for name in names)
+            for trained in (trained_run(sweep, db, artifacts, RunChoice(run=name), any_module=True) for name in names)
         }
         missing = [trained for trained in chosen.values() if not trained.has_weights]
         for trained in missing:
@@ -95,6 +96,7 @@ def open_repeats(
                 git=git_state(sweep.resolve().parent),
                 measured=artifacts.resolve(),
                 stall_seconds=spec.run.stall_seconds,
+                program=program_place(spec, sweep),
             )
             yield Repeats(tuple(chosen.values()), missing, engine, artifacts.resolve(), db, busy=found.busy)
 

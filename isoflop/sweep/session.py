@@ -36,6 +36,7 @@ from isoflop.sweep.extend import planned_extras
 from isoflop.sweep.forecast import forecast, known_of, measured_memory, pace_of, refuse_beyond, trials_of
 from isoflop.sweep.growth import Growth
 from isoflop.sweep.locks import lock_path
+from isoflop.sweep.own_factory import counted_sweep
 from isoflop.sweep.own_program import load_sweep, program_place
 from isoflop.sweep.planning import (
     NOT_SHOWN,
@@ -81,8 +82,9 @@ def open_session(
     with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
         if confirm is not None:
             refuse_early(store, spec, confirm)
-        extra = (*planned_extras(db, spec), *(stored_extras(store, spec, confirm) if confirm else ()))
         corpus = sweep_corpus(spec, sweep, artifacts, progress=progress)
+        spec = counted_sweep(spec, corpus.facts, sweep, artifacts)
+        extra = (*planned_extras(db, spec), *(stored_extras(store, spec, confirm) if confirm else ()))
         plan_with = partial(plan_sweep, spec, corpus, device=device, workers=workers, wish=wish)
         planned = plan_with(extra=tuple(dict.fromkeys(extra)))
         changes = changes_since(store, spec, planned.plan)

@@ -79,13 +79,19 @@ class TrainedRun:
         raise IsoflopError(f"The weights of run {self.run.run_id} are not on disk{why}.", hint=hint)
 
 
-def trained_run(file: Path, db: Path, artifacts: Path, choice: RunChoice) -> TrainedRun:
+def trained_run(file: Path, db: Path, artifacts: Path, choice: RunChoice, *, any_module: bool = False) -> TrainedRun:
     """The run of the sweep in `file` that `choice` means; its weights may be gone.
+
+    Of our decoder, unless `any_module` will do.
 
     Raises:
         IsoflopError: no such sweep or run, several runs that begin so, or one that did not complete or was simulated.
     """
-    return _of_sweep(file, db, artifacts, lambda cells, optima: [_chosen(cells, choice, optima, file)])[0]
+
+    def the_one(cells: Sequence[RunCell], optima: Collection[str]) -> list[RunCell]:
+        return [_chosen(cells, choice, optima, file)]
+
+    return _of_sweep(file, db, artifacts, the_one, any_module=any_module)[0]
 
 
 def trained_runs(file: Path, db: Path, artifacts: Path) -> list[TrainedRun]:
@@ -106,6 +112,8 @@ def _of_sweep(
     db: Path,
     artifacts: Path,
     choose: Callable[[Sequence[RunCell], Collection[str]], list[RunCell]],
+    *,
+    any_module: bool = False,
 ) -> list[TrainedRun]:
     """The runs that `choose` takes of all cells with a run, and of the ids of confirm runs at a predicted optimum."""
     name, quoted = load_spec(file).name, shlex.quote(str(file))
@@ -125,6 +133,12 @@ def _of_sweep(
             raise IsoflopError(
                 f"The sweep {name!r} is trained by a program of its own, whose models isoflop cannot read.",
                 hint="Use that program; the run directories keep the checkpoints that it wrote.",
+            )
+        if spec.model.factory is not None and not any_module:
+            raise IsoflopError(
+                f"The sweep {name!r} trains modules of {spec.model.factory!r}; isoflop reads its own decoder alone.",
+                hint='With run.keep = "all" weights stay in <artifacts>/<run id>/checkpoint: load them into the module '
+                "by safetensors.torch.load_file and load_state_dict.",
             )
         completed = [cell for cell in run_cells(cells) if cell.completed is not None]
         if not completed:

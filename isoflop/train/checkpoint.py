@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import write_atomically
 from isoflop.run_spec import RunSpec
+from isoflop.shape import ModelShape
 from isoflop.train.model import Decoder
 from isoflop.train.optimizer import state_shapes
 from isoflop.train.progress import Progress
@@ -28,7 +29,7 @@ class UnusableWeightsError(IsoflopError):
 
 def save_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, at: Progress) -> None:
     """Write model, optimizer state and counters to `path`."""
-    tensors = {f"model.{name}": weight.detach() for name, weight in model.named_parameters()}
+    tensors = {f"model.{name}": value for name, value in model_tensors(model).items()}
     for name, state in _named_state(model, optimizer).items():
         tensors |= {f"optimizer.{key}.{name}": value for key, value in state.items()}
     metadata = {"version": CHECKPOINT_VERSION, "run_id": run_id, "progress": json.dumps(asdict(at))}
@@ -36,9 +37,16 @@ def save_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.
     write_atomically(path, save(_on_cpu(tensors), metadata))
 
 
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What a model's state is, each tensor once under its first name: parameters and the buffers that it has kept."""
+    kept = model.state_dict(keep_vars=True)
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in kept}
+    return {name: value.detach() for name, value in (*model.named_parameters(), *buffers.items())}
+
+
 def save_weights(path: Path, run_id: str, model: nn.Module) -> None:
     """Write the final weights to `path`."""
-    tensors = {name: weight.detach() for name, weight in model.named_parameters()}
+    tensors = model_tensors(model)
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, save(_on_cpu(tensors), {"version": CHECKPOINT_VERSION, "run_id": run_id}))
 
@@ -66,6 +74,7 @@ def load_weights(path: Path, run: RunSpec, sweep_file: Path | None = None) -> De
         raise unusable(f"The weights {str(path)!r} are damaged: {error}.") from None
     except OSError as error:
         raise unusable(f"The weights {str(path)!r} cannot be read: {why_inaccessible(error, path)}.") from None
+    assert isinstance(run.shape, ModelShape), "of our decoder"
     model = Decoder(run.shape)
     try:
         model.load_state_dict(tensors)
@@ -88,17 +97,19 @@ def load_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (FileNotFoundError, SafetensorError):
         return None
-    names = dict(model.named_parameters())
+    own = model_tensors(model)
     group_of = {weight: group for group in optimizer.param_groups for weight in group["params"]}
+    names = {name: weight for name, weight in model.named_parameters() if weight in group_of}
     state = {name: state_shapes(group_of[weight], weight) for name, weight in names.items()}
-    expected = {f"model.{name}": weight.shape for name, weight in names.items()} | {
+    expected = {f"model.{name}": value.shape for name, value in own.items()} | {
         f"optimizer.{key}.{name}": shape for name, shapes in state.items() for key, shape in shapes.items()
     }
     if {key: tensor.shape for key, tensor in tensors.items()} != expected:
         return None
     with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(tensors[f"model.{name}"])
         for name, weight in names.items():
-            weight.copy_(tensors[f"model.{name}"])
             optimizer.state[weight] = {key: tensors[f"optimizer.{key}.{name}"].to(weight.device) for key in state[name]}
     progress = Progress(**json.loads(metadata["progress"]))
     progress.curve = [(int(step), int(n_tokens), float(loss)) for step, n_tokens, loss in progress.curve]
@@ -106,7 +117,7 @@ def load_checkpoint(path: Path, run_id: str, model: nn.Module, optimizer: torch.
 
 
 def _named_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Mapping[str, Any]]:
-    return {name: optimizer.state[weight] for name, weight in model.named_parameters()}
+    return {name: optimizer.state[weight] for name, weight in model.named_parameters() if weight in optimizer.state}
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
-from torch import Tensor
+from torch import Tensor, nn
 
 from isoflop.rundir import Execution
-from isoflop.train.model import Decoder
 from isoflop.train.precision import forward_context
 from isoflop.train.progress import HeldoutLoss
 
@@ -44,7 +43,7 @@ def heldout_loss(
     )
 
 
-def torch_losses(model: Decoder, execution: Execution) -> SequenceLosses:
+def torch_losses(model: nn.Module, execution: Execution) -> SequenceLosses:
     """What takes mean losses of sequences with torch, on the model's device."""
     device = next(model.parameters()).device
 

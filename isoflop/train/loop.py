@@ -5,23 +5,26 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
-from torch import Tensor
+from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from isoflop.corpus import Corpus, heldout_sequences
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Execution
 from isoflop.rundir.layout import checkpoint_path, weights_path
+from isoflop.shape import ModelShape
 from isoflop.train.batches import training_batches
 from isoflop.train.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from isoflop.train.divergence import average_loss, explosion, heldout_problem, step_problem
 from isoflop.train.evaluate import SequenceLosses, heldout_loss, torch_losses
+from isoflop.train.factory import checked, factory_groups, factory_module, step_seed
 from isoflop.train.model import Decoder, build_model
 from isoflop.train.native_step import NativeStep
-from isoflop.train.optimizer import build_optimizer, clip_gradients, rates, set_rate
+from isoflop.train.optimizer import build_optimizer, clip_gradients, factory_optimizer, rates, set_rate
 from isoflop.train.precision import compile_blocks, configure, forward_context
 from isoflop.train.progress import Ending, HeldoutLoss, Interrupted, Progress, StepUnavailable, Trained, Watcher
 from isoflop.train.ranks import Ranks
@@ -44,16 +47,19 @@ def train(
     checkpoints: Path,
     watcher: Watcher,
     ranks: Ranks | None = None,
+    folder: Path | None = None,
 ) -> Trained:
     """Train `run` to exactly its planned tokens, from its checkpoint if there is one, and evaluate it.
 
     Equal RunSpec, corpus and execution give equal bits on one machine, however often it was interrupted. Of several
-    `ranks` this is the first, which evaluates and writes; None for one process alone.
+    `ranks` this is the first, which evaluates and writes; None for one process alone. `folder` is where a factory of
+    the user's own is looked for.
 
     Raises:
+        IsoflopError: the factory is another than was planned.
         RankLost: another of the ranks has ended.
     """
-    training = Training(run, corpus, execution, configure(execution), watcher, ranks=ranks)
+    training = Training(run, corpus, execution, configure(execution), watcher, ranks=ranks, folder=folder)
     saved = checkpoint_path(checkpoints, run.run_id)
     training.resume(saved)
     try:
@@ -99,6 +105,19 @@ def _take_steps(training: "Training", saved: Path | None) -> str | None:
     return None
 
 
+def _decoder(run: RunSpec, execution: Execution, device: torch.device) -> tuple[nn.Module, torch.optim.Optimizer]:
+    assert isinstance(run.shape, ModelShape)
+    model = build_model(run.shape, run.seed).to(device)
+    if execution.compile:
+        compile_blocks(model)
+    return model, build_optimizer(model, run.optimizer)
+
+
+def _own_module(run: RunSpec, folder: Path | None, device: torch.device) -> tuple[nn.Module, torch.optim.Optimizer]:
+    module = factory_module(run, folder or Path.cwd()).to(device)
+    return module, factory_optimizer(factory_groups(module, run.optimizer), run.optimizer)
+
+
 class Training:
     """Model, optimizer, data and counters of one run on one device; `ranks` share its batches with other processes."""
 
@@ -111,13 +130,14 @@ class Training:
         watcher: Watcher,
         *,
         ranks: Ranks | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.run, self.corpus, self.execution, self.device, self.watcher = run, corpus, execution, device, watcher
         self.ranks = ranks
-        self.model: Decoder = build_model(run.shape, run.seed).to(device)
-        if execution.compile:
-            compile_blocks(self.model)
-        self.optimizer = build_optimizer(self.model, run.optimizer)
+        self.model, self.optimizer = (
+            _own_module(run, folder, device) if run.factory else _decoder(run, execution, device)
+        )
+        self.forward = checked(self.model, run) if run.factory else self.model
         self.weights = list(self.model.parameters())
         self.batches = training_batches(run, corpus, device)
         self.progress = Progress()
@@ -161,6 +181,8 @@ class Training:
         """Take one optimizer step, operation by operation, and count it; why the run cannot go on, or None."""
         started = time.perf_counter()
         at, run = self.progress, self.run
+        if run.factory is not None:
+            torch.manual_seed(step_seed(run, at.step))
         loss = self._accumulate(self.batches(at.step), self.between)
         if self.ranks is not None:
             loss = self.ranks.sum_up(self.weights, loss)
@@ -206,7 +228,7 @@ class Training:
 
     def _native(self) -> NativeStep:
         return NativeStep(
-            self.model,
+            cast(Decoder, self.model),
             self.optimizer,
             self.execution.instructions,
             grad_clip=self.run.optimizer.grad_clip,
@@ -232,7 +254,7 @@ class Training:
             if number:
                 between()
             with forward_context(self.execution):
-                logits = self.model(tokens[:, :-1])  # (m, T, V)
+                logits = self.forward(tokens[:, :-1])  # (m, T, V)
             loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
             loss = loss * (len(tokens) / len(sequences))
             loss.backward()  # type: ignore[no-untyped-call] # torch ships no type for it

@@ -27,8 +27,8 @@ def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimi
     Raises:
         IsoflopError: this torch has no Muon.
     """
-    groups = _groups(model, spec)
     adamw: dict[str, Any] = {"betas": (spec.beta1, spec.beta2), "eps": spec.epsilon, "fused": True}
+    groups = _groups(model, spec)
     if spec.kind == "sgd":
         return DecayedSGD(groups.values(), momentum=spec.momentum)
     if spec.kind == "adamw":
@@ -40,6 +40,17 @@ def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimi
         )
     matrices = [groups.pop("hidden"), groups.pop("writing")]
     return MuonAndAdamW(matrices, [*groups.values()], momentum=spec.momentum, adamw=adamw)
+
+
+def factory_optimizer(groups: Iterable[dict[str, Any]], spec: OptimizerSpec) -> torch.optim.Optimizer:
+    """AdamW of the `groups` of somebody's own module, each with "params", "lr" (its peak) and "weight_decay".
+
+    Every weight has its moments from the start: one that never gets a gradient is in checkpoints like the others.
+    """
+    known = [{**group, "peak_lr": group["lr"], "moments": ADAMW_MOMENTS} for group in groups]
+    optimizer = torch.optim.AdamW(known, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True)
+    ensure_state(optimizer)
+    return optimizer
 
 
 def _groups(model: nn.Module, spec: OptimizerSpec) -> dict[str, dict[str, Any]]:

@@ -212,7 +212,8 @@ def _train(run: RunSpec, assignment: Assignment, execution: Execution, reporter:
     corpus = load_corpus(assignment.corpora, run.corpus_fingerprint)
     checkpoints = RunDir(assignment.job_dir).checkpoint_dir
     with ranks_of(run, assignment, execution) as ranks:
-        trained = train(run, corpus, execution, checkpoints=checkpoints, watcher=reporter, ranks=ranks)
+        folder = assignment.program.folder if assignment.program else None
+        trained = train(run, corpus, execution, checkpoints=checkpoints, watcher=reporter, ranks=ranks, folder=folder)
     if assignment.probes and trained.ending is Ending.COMPLETED:
         from isoflop.train.abilities import probe_metrics
         from isoflop.train.checkpoint import load_weights

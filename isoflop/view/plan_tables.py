@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from isoflop.plan.types import Cell, DroppedCell, Plan, Role
 from isoflop.run_spec import RunSpec
-from isoflop.shape import ModelShape
+from isoflop.shape import LadderModel
 from isoflop.units import format_flops, format_seconds, plural
 from isoflop.view.table import Column, Table
 from isoflop.wording import ABSENT, count, ratio, two_digits
@@ -67,7 +67,7 @@ def _recipe(cell: Cell) -> tuple[str, ...]:
     run, shape = cell.run, cell.run.shape
     ours = (
         (f"{shape.n_layers}x{shape.width}/{shape.d_ff}", f"{shape.n_heads}x{shape.head_dim}")
-        if isinstance(shape, ModelShape)
+        if not isinstance(shape, LadderModel)
         else (str(shape), ABSENT)
     )
     recipe = (

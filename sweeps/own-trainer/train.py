@@ -12,7 +12,7 @@ import sysconfig
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
+import torch.nn.functional as F
 from torch import nn
 
 CONTEXT, VOCABULARY, EMBEDDING, BATCH = 8, 256, 12, 256
