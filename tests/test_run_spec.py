@@ -33,7 +33,7 @@ def test_what_was_recorded_before_a_field_was_added_is_the_same_run() -> None:
     content = RUN.model_dump(mode="json")
     for name in LATER_FIELDS:
         section, _, last = name.rpartition(".")
-        del content[section][last]
+        del (content[section] if section else content)[last]
     assert RunSpec.model_validate(content).run_id == RUN.run_id
     for changed in ({"kind": "sgd"}, {"momentum": 0.5}, {"writing_rate_scale": 0.5}):
         other = RUN.model_copy(update={"optimizer": OPTIMIZER.model_copy(update=changed)})

@@ -28,7 +28,7 @@ def ladder_of_factory(spec: SweepSpec, vocab_size: int, count: Count) -> tuple[C
 
     `count` says what the factory builds for shapes, None for those that it refuses.
     """
-    rule = _divisible(ShapeRule(spec.model.model_copy(update={"factory": None, "counted": ()}), vocab_size, "total"))
+    rule = ShapeRule(spec.model.model_copy(update={"factory": None, "counted": ()}), vocab_size, "total")
     smallest, largest = (math.log10(size) for size in (buildable(rule)[0][0], buildable(rule)[0][-1]))
     low, high = _range(spec, rule)
     known: dict[ModelShape, CountedShape | None] = {}
@@ -51,11 +51,10 @@ def ladder_of_factory(spec: SweepSpec, vocab_size: int, count: Count) -> tuple[C
     return ladder
 
 
-def _divisible(rule: ShapeRule) -> ShapeRule:
-    """The shapes whose heads divide the width into even parts, as most modules cut it."""
-    _, shapes = buildable(rule)
-    ours = (shape for shape in shapes if isinstance(shape, ModelShape))
-    return replace(rule, ladder=tuple(shape for shape in ours if shape.width % (2 * shape.n_heads) == 0))
+def _with_whole_heads(shape: ModelShape) -> ModelShape:
+    """The shape with heads that share out the width in even parts, as most modules cut it: at most as many."""
+    n_heads = next(number for number in range(shape.n_heads, 0, -1) if shape.width % (2 * number) == 0)
+    return replace(shape, n_heads=n_heads, head_dim=shape.width // n_heads)
 
 
 def _range(spec: SweepSpec, rule: ShapeRule) -> tuple[float, float]:
@@ -68,7 +67,7 @@ def _spread(rule: ShapeRule, low: float, high: float) -> list[ModelShape]:
     """Distinct shapes, at most PER_DECADE of them in a decade; at places that do not depend on the range."""
     places = range(math.floor(low * PER_DECADE), math.ceil(high * PER_DECADE) + 1)
     nearest = (nearest_shape(rule, 10 ** (place / PER_DECADE)) for place in places)
-    return [shape for shape in dict.fromkeys(nearest) if isinstance(shape, ModelShape)]
+    return list(dict.fromkeys(_with_whole_heads(shape) for shape in nearest if isinstance(shape, ModelShape)))
 
 
 def _by_size(shapes: Iterable[CountedShape]) -> tuple[CountedShape, ...]:

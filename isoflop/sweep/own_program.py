@@ -74,7 +74,7 @@ def program_place(spec: SweepSpec, file: Path) -> ProgramPlace | None:
         IsoflopError: there is no such folder, or no such program.
     """
     if spec.model.factory is not None:
-        return ProgramPlace(file.resolve().parent, None)
+        return ProgramPlace(file.resolve().parent, seconds=None, grace_seconds=0.0)
     if spec.command is None:
         return None
     folder = program_folder(spec.command, file)

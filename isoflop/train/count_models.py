@@ -6,7 +6,7 @@ A process of its own: plans load no torch, and whatever the factory does stays o
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,19 @@ def main() -> None:
     os.dup2(2, 1)  # what the user's code prints is none of the answer
     asked = json.load(sys.stdin)
     try:
-        said: dict[str, Any] = {"sizes": _counted(asked["factory"], Path(asked["folder"]), asked["shapes"])}
+        said: dict[str, Any] = {"sizes": counted_sizes(asked["factory"], Path(asked["folder"]), asked["shapes"])}
     except IsoflopError as error:
         said = {"problem": error.message, "hint": error.hint}
     with answer:
         json.dump(said, answer)
 
 
-def _counted(name: str, folder: Path, shapes: list[list[int]]) -> list[dict[str, Any]]:
+def counted_sizes(name: str, folder: Path, shapes: Iterable[Sequence[int]]) -> list[dict[str, Any]]:
+    """Counts of what the factory builds for each of `shapes`, the numbers of ModelShape; {"refused"} where it raised.
+
+    Raises:
+        IsoflopError: there is no such factory, or what it builds cannot be trained.
+    """
     factory = load_factory(factory_source(name, folder), folder)
     return [_size(factory, name, ModelShape(*numbers)) for numbers in shapes]
 
@@ -72,6 +77,7 @@ def forward_flops(module: nn.Module, name: str, shape: ModelShape) -> int:
         IsoflopError: the pass fails, or gives no logits.
     """
     tokens = torch.zeros(1, shape.context_length, dtype=torch.int64)
+    module.requires_grad_(requires_grad=False)  # the counter looks for the gradient of what a module returns
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         try:
             output = module(tokens)
