@@ -19,6 +19,7 @@ from isoflop.train.model import Decoder
 def build(**shape):
     return Decoder(ModelShape(**shape))
 """
+OWN = "own_models:build"
 # A model of one layer whose parts a test replaces.
 TOY = """
 import torch
@@ -38,7 +39,7 @@ def numbers(shape: ModelShape) -> list[int]:
     return list(shape.as_dict().values())
 
 
-def counted(folder: Path, text: str, name: str = "own_models:build", shapes: list[ModelShape] = SHAPES) -> list[dict]:
+def counted(folder: Path, text: str, name: str = OWN, shapes: list[ModelShape] = SHAPES) -> list[dict]:
     (folder / "own_models.py").write_text(dedent(text))
     return counted_sizes(name, folder, map(numbers, shapes))
 
@@ -110,17 +111,17 @@ def test_a_shape_that_the_factory_refuses_is_noted_with_its_words(tmp_path: Path
         ("own_models.inner:build", TOY, "there is no module 'own_models.inner'"),
         ("sys:exit", TOY, "the module 'sys' has no source file"),
         ("own_models:bild", TOY, "has no function 'bild'"),
-        ("own_models:build", "build = 3", "has something else than a function 'build'"),
-        ("own_models:build", "import none_such", "raised ModuleNotFoundError: No module named 'none_such'"),
-        ("own_models:build", "def build(:", "raised SyntaxError"),
-        ("own_models:build", "def build(**s): return None", "returned None, not an nn.Module"),
-        ("own_models:build", TOY.replace("nn.Embedding(vocab_size, width)", "None, None#"), "without a parameter to train"),
-        ("own_models:build", TOY.replace("Toy(width, vocab_size)", "Toy(width, vocab_size).half()"), "of torch.float16"),
-        ("own_models:build", TOY.replace("return self.head", "return 0, self.head"), "returned a value of type tuple"),
-        ("own_models:build", TOY.replace("(self.embed(tokens))", "(self.embed(tokens))[:, -1]"), "a tensor (1, 257)"),
-        ("own_models:build", TOY.replace("(self.embed(tokens))", "(self.embed(tokens)).long()"), "of torch.int64"),
-        ("own_models:build", TOY.replace("(self.embed(tokens))", "(self.embed(tokens[0].item()))"), "forward pass raised"),
-        ("own_models:build", TOY.replace("self.head(self.embed(tokens))", "self.head.bias.expand(1, 32, 257)"), "no FLOPs"),
+        (OWN, "build = 3", "has something else than a function 'build'"),
+        (OWN, "import none_such", "raised ModuleNotFoundError: No module named 'none_such'"),
+        (OWN, "def build(:", "raised SyntaxError"),
+        (OWN, "def build(**s): return None", "returned None, not an nn.Module"),
+        (OWN, TOY.replace("nn.Embedding(vocab_size, width)", "None, None#"), "without a parameter to train"),
+        (OWN, TOY.replace("Toy(width, vocab_size)", "Toy(width, vocab_size).half()"), "of torch.float16"),
+        (OWN, TOY.replace("return self.head", "return 0, self.head"), "returned a value of type tuple"),
+        (OWN, TOY.replace("(self.embed(tokens))", "(self.embed(tokens))[:, -1]"), "a tensor (1, 257)"),
+        (OWN, TOY.replace("(self.embed(tokens))", "(self.embed(tokens)).long()"), "of torch.int64"),
+        (OWN, TOY.replace("(self.embed(tokens))", "(self.embed(tokens[0].item()))"), "forward pass raised"),
+        (OWN, TOY.replace("self.head(self.embed(tokens))", "self.head.bias.expand(1, 32, 257)"), "no FLOPs"),
     ],
 )  # fmt: skip
 def test_a_factory_that_cannot_be_used_is_told_in_a_sentence(

@@ -91,14 +91,8 @@ def test_runs_of_a_factory_follow_the_recipe_of_their_shape_and_spend_the_budget
 
 def test_other_code_makes_other_runs_and_no_factory_the_runs_there_were() -> None:
     spec = counted(sweep(), lambda shape: shape.n_params_total)
-    by_code = [
-        set(
-            make_plan(
-                spec.model_copy(update={"model": spec.model.model_copy(update={"factory_hash": code})}), FACTS
-            ).runs
-        )
-        for code in ("a", "b")
-    ]
+    models = [spec.model.model_copy(update={"factory_hash": code}) for code in ("a", "b")]
+    by_code = [set(make_plan(spec.model_copy(update={"model": model}), FACTS).runs) for model in models]
     assert not by_code[0] & by_code[1]
     assert spec.asks_the_same_as(sweep())
     assert "factory" not in parse_spec({"name": "own", "budgets": [1e11]}, source="x").to_json()

@@ -1,4 +1,4 @@
-"""Modules of a factory under our loop: the same bits as our decoder where they are our decoder, and as uninterrupted."""
+"""Modules of a factory under our loop: where they are our decoder its bits, interrupted or not the same bits."""
 
 from pathlib import Path
 from textwrap import dedent
@@ -116,15 +116,30 @@ def with_groups(text: str) -> str:
 
 
 def test_a_module_may_say_its_own_rates(corpus: Corpus, tmp_path: Path) -> None:
-    run = make_run(corpus, n_steps=2, schedule=SHORT)
-    still = of_factory(tmp_path, with_groups(ONE_GROUP.replace("LR", "0.0")), run)
-    trained(still, corpus, tmp_path)
-    torch.manual_seed(run.seed)
-    fresh = torch.nn.Embedding(run.shape.vocab_size, 16).weight
-    assert torch.equal(load_file(weights_path(tmp_path / "state", still.run_id))["embed.weight"], fresh)
-    moved = of_factory(tmp_path, with_groups(ONE_GROUP.replace("LR", "recipe.learning_rate")), run)
-    trained(moved, corpus, tmp_path)
-    assert not torch.equal(load_file(weights_path(tmp_path / "state", moved.run_id))["embed.weight"], fresh)
+    """The rates of the rule said by the module itself give the bits of the rule; other rates give others."""
+    said = """
+    from isoflop.train.model import Decoder
+    class Own(Decoder):
+        def isoflop_param_groups(self, recipe):
+            hidden = [w for n, w in self.named_parameters() if w.dim() == 2 and n.startswith("layers")]
+            plain = [self.embed_tokens.weight] + [w for w in self.parameters() if w.dim() == 1]
+            rate = recipe.learning_rate * FACTOR
+            rates = [rate, rate * recipe.hidden_rate_scale, rate * recipe.head_rate_scale]
+            return [
+                {"params": plain, "lr": rates[0]},
+                {"params": hidden, "lr": rates[1], "weight_decay": recipe.decay_per_step / rates[1]},
+                {"params": [self.lm_head.weight], "lr": rates[2], "weight_decay": recipe.decay_per_step / rates[2]},
+            ]
+    def build(**shape):
+        made = build_model(ModelShape(**shape), seed=0)
+        made.__class__ = Own
+        return made
+    """
+    run = make_run(corpus, n_steps=6, schedule=SHORT)
+    texts = [OURS, *(dedent(OURS) + dedent(said).replace("FACTOR", factor) for factor in ("1", "2"))]
+    rule, own, doubled = (trained(of_factory(tmp_path, text, run), corpus, tmp_path).progress.curve for text in texts)
+    assert own == rule
+    assert doubled != rule
 
 
 @pytest.mark.parametrize(
@@ -141,7 +156,7 @@ def test_a_module_may_say_its_own_rates(corpus: Corpus, tmp_path: Path) -> None:
 )
 def test_groups_that_cannot_be_are_told(corpus: Corpus, tmp_path: Path, groups: str, sentence: str) -> None:
     run = of_factory(tmp_path, with_groups(groups), make_run(corpus))
-    with pytest.raises(IsoflopError, match="Odd.isoflop_param_groups") as raised:
+    with pytest.raises(IsoflopError, match=r"Odd\.isoflop_param_groups") as raised:
         trained(run, corpus, tmp_path)
     assert sentence in raised.value.message
 
