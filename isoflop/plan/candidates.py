@@ -47,7 +47,9 @@ def ladder_of_factory(spec: SweepSpec, vocab_size: int, count: Count) -> tuple[C
         short_above = wanted_high - math.log10(ladder[-1].n_params(n_is))
         if (short_below <= 0 or low <= smallest) and (short_above <= 0 or high >= largest):
             break
-        low, high = low - max(0.0, short_below), high + max(0.0, short_above)
+        # N of ours per N of theirs, in decades, so that the range is found in few rounds.
+        slope = max(1.0, (high - low) / math.log10(ladder[-1].n_params_total / ladder[0].n_params_total))
+        low, high = low - slope * max(0.0, short_below), high + slope * max(0.0, short_above)
     return ladder
 
 

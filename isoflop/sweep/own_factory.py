@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -17,15 +15,11 @@ from isoflop.rundir.layout import sizes_dir
 from isoflop.shape import GROUPS, SHAPE_NUMBERS, CountedShape, ModelShape
 from isoflop.spec import SweepSpec
 from isoflop.spec.command_spec import FEWEST_SIZES
+from isoflop.sweep.counting_process import CountingProcess
 from isoflop.train.factory_source import HASH_LENGTH, SEE_PAGE, factory_source
 
 # Raised when models are counted otherwise, so that nothing remembered is taken.
 COUNT_VERSION = 1
-# Counting takes some hundredths of a second for a model; a factory that loads weights or data takes longer.
-COUNTING_SECONDS = 600.0
-# The end of what the counting process printed, for a sentence.
-_SHOWN = 200
-
 Counts = dict[str, dict[str, Any]]
 
 
@@ -54,8 +48,9 @@ def counted_sweep(
     """
     if spec.model.factory is None:
         return spec
-    counter = _Counter(spec, file.resolve().parent, sizes_dir(artifacts), write=write)
-    ladder = ladder_of_factory(spec, corpus.vocab_size, counter.count)
+    with CountingProcess() as process:
+        counter = _Counter(spec, file.resolve().parent, sizes_dir(artifacts), process, write=write)
+        ladder = ladder_of_factory(spec, corpus.vocab_size, counter.count)
     untold = counter.untold(ladder)
     if len(ladder) < FEWEST_SIZES:
         raise counter.too_few(ladder)
@@ -71,9 +66,11 @@ def counted_sweep(
 class _Counter:
     """Counts of a factory's models, each taken once and remembered for this code and this torch."""
 
-    def __init__(self, spec: SweepSpec, folder: Path, remembered: Path, *, write: bool) -> None:
+    def __init__(
+        self, spec: SweepSpec, folder: Path, remembered: Path, process: CountingProcess, *, write: bool
+    ) -> None:
         assert spec.model.factory is not None
-        self._name, self._folder, self._write = spec.model.factory, folder, write
+        self._name, self._folder, self._process, self._write = spec.model.factory, folder, process, write
         of = json.dumps([self._name, spec.model.factory_hash, _torch_version(), COUNT_VERSION])
         self._path = remembered / f"{hashlib.sha256(of.encode()).hexdigest()[:HASH_LENGTH]}.json"
         self._known: Counts = _read(self._path)
@@ -86,7 +83,7 @@ class _Counter:
         """
         new = [shape for shape in shapes if _key(shape) not in self._known]
         if new:
-            sizes = _ask(self._name, self._folder, new)
+            sizes = self._process.ask(self._name, self._folder, new)
             self._known |= {_key(shape): size for shape, size in zip(new, sizes, strict=True)}
             if self._write:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,40 +117,6 @@ def _counted(shape: ModelShape, size: Mapping[str, Any]) -> CountedShape | None:
         return None
     groups = {f"n_params_{group}": size[f"n_params_{group}"] for group in GROUPS}
     return CountedShape(size["n_params_total"], size["flops_per_token"], **shape.as_dict(), **groups)
-
-
-def _ask(name: str, folder: Path, shapes: Sequence[ModelShape]) -> list[dict[str, Any]]:
-    """What a process that has torch counts.
-
-    Raises:
-        IsoflopError: the factory cannot be used, or the process came to grief.
-    """
-    asked = {"factory": name, "folder": str(folder), "shapes": [[*shape.as_dict().values()] for shape in shapes]}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "isoflop.train.count_models"],
-            input=json.dumps(asked).encode(),
-            capture_output=True,
-            timeout=COUNTING_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise _not_counted(name, f"did not end within {COUNTING_SECONDS:.0f} s") from None
-    try:
-        said = json.loads(done.stdout)
-    except ValueError:
-        end = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        said_last = f" ({end[0][:_SHOWN]})" if end else ""
-        raise _not_counted(name, f"ended with exit code {done.returncode}{said_last}") from None
-    if "problem" in said:
-        raise IsoflopError(said["problem"], hint=said["hint"])
-    return list(said["sizes"])
-
-
-def _not_counted(name: str, problem: str) -> IsoflopError:
-    return IsoflopError(
-        f"Counting the models of model.factory = {name!r} {problem}.", hint=f"Build one by hand to see. {SEE_PAGE}"
-    )
 
 
 def _key(shape: ModelShape) -> str:

@@ -1,4 +1,4 @@
-"""Sizes of the modules that a factory builds: `python -m isoflop.train.count_models`, JSON in and JSON out.
+"""Sizes of the modules that a factory builds: `python -m isoflop.train.count_models`, lines of JSON in and out.
 
 A process of its own: plans load no torch, and whatever the factory does stays outside of them.
 """
@@ -23,16 +23,16 @@ from isoflop.train.weight_names import group_of
 
 
 def main() -> None:
-    """Read {"factory", "folder", "shapes"} from standard input, and answer {"sizes"} or {"problem", "hint"}."""
-    answer = os.fdopen(os.dup(1), "w")
+    """Answer each line of standard input, {"factory", "folder", "shapes"}, by {"sizes"} or by {"problem", "hint"}."""
+    answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the user's code prints is none of the answer
-    asked = json.load(sys.stdin)
-    try:
-        said: dict[str, Any] = {"sizes": counted_sizes(asked["factory"], Path(asked["folder"]), asked["shapes"])}
-    except IsoflopError as error:
-        said = {"problem": error.message, "hint": error.hint}
-    with answer:
-        json.dump(said, answer)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            said: dict[str, Any] = {"sizes": counted_sizes(asked["factory"], Path(asked["folder"]), asked["shapes"])}
+        except IsoflopError as error:
+            said = {"problem": error.message, "hint": error.hint}
+        print(json.dumps(said), file=answers, flush=True)
 
 
 def counted_sizes(name: str, folder: Path, shapes: Iterable[Sequence[int]]) -> list[dict[str, Any]]:
