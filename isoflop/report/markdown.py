@@ -41,7 +41,7 @@ def _blocks(summary: Summary, figure: str, growth: str | None) -> Iterator[str]:
     for spec in summary.source.specs:
         yield "## Sweep as planned"
         # JSON puts no fence at the start of a line: strings hold no raw line breaks.
-        yield f"```json\n{spec.model_dump_json(indent=2)}\n```"
+        yield f"```json\n{spec.to_show()}\n```"
 
 
 def _table(table: Table) -> Iterator[str]:

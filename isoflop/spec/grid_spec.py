@@ -75,4 +75,6 @@ class ModelSpec(Section):
     def _a_module_and_a_function(cls, factory: str | None) -> str | None:
         if factory is not None and not _FACTORY.fullmatch(factory):
             raise ValueError('give "package.module:function", a module that can be imported and a function in it')
+        if factory is not None and ".py:" in factory:
+            raise ValueError(f'give the module, not its file: "{factory.replace(".py:", ":")}"')
         return factory

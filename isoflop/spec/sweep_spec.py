@@ -203,6 +203,11 @@ class SweepSpec(Section):
         unsaid: dict[str, Any] = {part: self._unsaid(part) for part in _LATER_KEYS}
         return self.model_dump_json(exclude={**unsaid, **dict.fromkeys(filter(self._is_unsaid, _LATER_PARTS), True)})
 
+    def to_show(self) -> str:
+        """The sweep as JSON for a reader, without the sizes that a factory was found to build: runs tell theirs."""
+        found = {"counted"} if self.model.factory is not None else set(_LATER_KEYS["model"])
+        return self.model_dump_json(indent=2, exclude={"model": found})
+
     def _is_unsaid(self, part: str) -> bool:
         return bool(getattr(self, part) == type(self).model_fields[part].default)
 

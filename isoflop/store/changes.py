@@ -108,7 +108,9 @@ def _changed_keys(store: Store, spec: SweepSpec) -> dict[str, tuple[object, obje
     except IsoflopError:
         return None
     old, new = dict(_dotted(stored.model_dump(mode="json"))), dict(_dotted(spec.model_dump(mode="json")))
-    return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
+    changed = {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
+    changed.pop("model.counted", None)  # what follows from the other keys, the text and the factory
+    return changed
 
 
 def _dotted(section: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

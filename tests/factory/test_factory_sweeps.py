@@ -90,11 +90,13 @@ def test_the_example_is_counted_once_and_trained_and_a_change_of_its_file_loses_
         stored = {cell.run_id: cell.shape for cell in run_cells(cells)}
         assert stored == {run_id: run.shape for run_id, run in runs.items()}
         assert all(store.run_spec(run_id) == run for run_id, run in runs.items())
+    assert '"factory": "models:gpt"' in spec.to_show()
+    assert "n_params_total" not in spec.to_show()
     with pytest.raises(IsoflopError, match="trains modules of 'models:gpt'"):
         trained_run(file, db, artifacts, RunChoice())
     assert trained_run(file, db, artifacts, RunChoice(), any_module=True).has_weights
     models.write_text(text + "# another")
-    with pytest.raises(IsoflopError, match="leaves behind 8 trained runs of 8"), session_of(file):
+    with pytest.raises(IsoflopError, match=r"leaves behind \d trained runs"), session_of(file):
         pass
 
 
@@ -130,9 +132,8 @@ def session_spec(file: Path) -> Any:
 def test_models_that_make_no_sweep_are_told(tmp_path: Path, text: str, params: str, sentence: str) -> None:
     (tmp_path / "own_models.py").write_text(text)
     file = tmp_path / "sweep.toml"
-    file.write_text(
-        'name = "own"\nbudgets = [1e12]\n[model]\nfactory = "own_models:build"\n[fit]\nparams = "%s"' % params
-    )
+    model = '[model]\nfactory = "own_models:build"\n'
+    file.write_text(f'name = "own"\nbudgets = [1e10]\n{model}[fit]\nparams = "{params}"\n')
     spec = load_sweep(file, tmp_path / "artifacts")
     with pytest.raises(IsoflopError) as raised:
         counted_sweep(spec, FACTS, file, tmp_path / "artifacts")
@@ -149,16 +150,13 @@ def test_models_that_make_no_sweep_are_told(tmp_path: Path, text: str, params: s
         ({"recipe": {"optimizer": "sgd"}}, 'recipe.optimizer = "sgd" knows isoflop\'s own decoder alone'),
         ({"run": {"devices_per_run": 2}}, "run.devices_per_run = 2 knows isoflop's own decoder alone"),
         ({"evaluation": {"probes": True}}, "evaluation.probes knows isoflop's own decoder alone"),
-        ({"model": {"factory": "models.py:build"}}, ""),
+        ({"model": {"factory": "models.py:build"}}, 'give the module, not its file: "models:build"'),
         ({"model": {"factory": "models"}}, 'give "package.module:function"'),
         ({"model": {"factory": 3}}, "it must be text, in quotes"),
     ],
 )  # fmt: skip
 def test_what_a_factory_does_not_bear_is_told(others: dict[str, object], sentence: str) -> None:
     content = {"name": "own", "budgets": [1e12], "model": {"factory": "models:build"}, **others}
-    if not sentence:
-        assert parse_spec(content, source="x").model.factory == "models.py:build"
-        return
     with pytest.raises(IsoflopError) as raised:
         parse_spec(content, source="x")
     assert sentence in raised.value.message

@@ -71,7 +71,7 @@ def _body(summary: Summary, svg: str, growth: str | None, panels: dict[str, Plot
     commands = "\n".join(_escape(command) for command in reproduction(summary))
     yield f"<h2>Commands to reproduce</h2>\n<pre>{commands}</pre>"
     for spec in summary.source.specs:
-        planned = spec.model_dump_json(indent=2)
+        planned = spec.to_show()
         yield f"<details><summary>Sweep as planned</summary><pre>{escape(planned)}</pre></details>"
     yield f"<footer>isoflop {_escape(__version__)}, {_escape(summary.generated_at)}</footer>"
 
