@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from isoflop.plan.estimate import Timing, guess_seconds, measured_scale
 from isoflop.plan.recipe import make_recipe
 from isoflop.plan.shapes import nearest_shape, rule_with
-from isoflop.shape import ModelShape, Shape
+from isoflop.shape import LadderModel, Shape
 from isoflop.spec import SweepSpec
 
 SECONDS_PER_HOUR = 3600.0
@@ -25,7 +25,7 @@ def run_hours(spec: SweepSpec, like: Shape, timings: Iterable[Timing], *, device
 
     def hours(budget_flops: float, n_params: float) -> float:
         shape = nearest_shape(rule, n_params)
-        recipe = make_recipe(spec.recipe, shape, budget_flops) if isinstance(shape, ModelShape) else None
+        recipe = None if isinstance(shape, LadderModel) else make_recipe(spec.recipe, shape, budget_flops)
         return per_second * guess_seconds(shape, recipe.n_steps if recipe else None, budget_flops, device_kind)
 
     return hours

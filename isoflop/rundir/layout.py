@@ -3,7 +3,7 @@
     <artifacts>/peaks/            the devices' measured rates
     <artifacts>/compiled/         what torch's compiler made for GPUs
     <artifacts>/measuring/        what `isoflop plan --measure` writes while it measures, under a lock
-    <artifacts>/sizes/            what probes of ladders printed
+    <artifacts>/sizes/            what probes of ladders printed, and what factories build
     <artifacts>/again/            runs that are trained once more, each as below, until their weights are had
     <artifacts>/<job_id>/
         job.json                  the job's RunSpecs and its `execution`
@@ -78,7 +78,7 @@ def compiled_dir(artifacts: Path) -> Path:
 
 
 def sizes_dir(artifacts: Path) -> Path:
-    """Where what probes of ladders printed is remembered."""
+    """Where what probes of ladders printed, and what factories build, is remembered."""
     return artifacts / "sizes"
 
 
