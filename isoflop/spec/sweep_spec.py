@@ -126,6 +126,8 @@ class SweepSpec(Section):
     @model_validator(mode="after")
     def _a_factory_and_what_it_bears(self) -> "SweepSpec":
         if self.model.factory is None:
+            if self.model.factory_hash or self.model.counted:
+                raise ValueError("model.factory_hash and model.counted are for isoflop to fill in: leave them out")
             return self
         if self.trainer != "builtin":
             raise ValueError(f'model.factory belongs to trainer = "builtin", and this one is "{self.trainer}"')

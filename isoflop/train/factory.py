@@ -67,7 +67,7 @@ def _imported(source: FactorySource) -> ModuleType:
     sys.modules[source.module] = module
     try:
         # Not by the loader, which may take an older compiled file of equal size and second.
-        exec(compile(source.code, str(source.path), "exec"), module.__dict__)  # noqa: S102 - the user's own code
+        exec(compile(source.code, str(source.path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the user's own code
     except BaseException:
         del sys.modules[source.module]
         raise

@@ -20,6 +20,7 @@ from isoflop.sweep.trained_run import RunChoice, trained_run
 from tests.factory.test_factory_counting import EXAMPLE, TOY
 from tests.factory.test_factory_ladder import FACTS
 from tests.program.program_examples import session_of
+from tests.test_layers import loaded_after
 
 SMALL = """
 name = "own-factory"
@@ -153,6 +154,7 @@ def test_models_that_make_no_sweep_are_told(tmp_path: Path, text: str, params: s
         ({"model": {"factory": "models.py:build"}}, 'give the module, not its file: "models:build"'),
         ({"model": {"factory": "models"}}, 'give "package.module:function"'),
         ({"model": {"factory": 3}}, "it must be text, in quotes"),
+        ({"model": {"factory_hash": "0123"}}, "model.factory_hash and model.counted are for isoflop to fill in"),
     ],
 )  # fmt: skip
 def test_what_a_factory_does_not_bear_is_told(others: dict[str, object], sentence: str) -> None:
@@ -161,6 +163,11 @@ def test_what_a_factory_does_not_bear_is_told(others: dict[str, object], sentenc
         parse_spec(content, source="x")
     assert sentence in raised.value.message
     assert raised.value.hint
+
+
+def test_a_factory_is_found_hashed_and_asked_for_its_sizes_without_torch() -> None:
+    code = "import isoflop.sweep.own_factory, isoflop.sweep.own_program, isoflop.train.factory_source"
+    assert "torch" not in loaded_after(code)
 
 
 def test_a_module_that_is_missing_is_told_before_anything_is_planned(tmp_path: Path) -> None:
