@@ -17,7 +17,7 @@ from isoflop.shape import CountedShape
 from isoflop.train.count_models import counted_sizes
 from isoflop.train.factory_source import factory_source
 from isoflop.train.loop import train
-from isoflop.train.progress import Ending, Trained
+from isoflop.train.progress import Ending, Progress, Trained
 from tests.train.conftest import CPU, StopAt, make_run, run_it
 
 OURS = """
@@ -63,8 +63,23 @@ def of_factory(folder: Path, text: str, run: RunSpec) -> RunSpec:
     return run.model_copy(update={"shape": CountedShape(**size, **run.shape.as_dict()), "factory": factory})
 
 
-def trained(run: RunSpec, corpus: Corpus, folder: Path, *, stop_at: int | None = None) -> Trained:
-    return train(run, corpus, CPU, checkpoints=folder / "state", watcher=StopAt(stop_at), folder=folder)
+class Noting(StopAt):
+    """Notes the steps that are taken."""
+
+    def __init__(self, step: int | None, taken: list[int]) -> None:
+        super().__init__(step)
+        self.taken = taken
+
+    def after_step(self, progress: Progress, loss: float) -> None:
+        super().after_step(progress, loss)
+        self.taken.append(progress.step)
+
+
+def trained(
+    run: RunSpec, corpus: Corpus, folder: Path, *, stop_at: int | None = None, taken: list[int] | None = None
+) -> Trained:
+    watcher = Noting(stop_at, [] if taken is None else taken)
+    return train(run, corpus, CPU, checkpoints=folder / "state", watcher=watcher, folder=folder)
 
 
 def test_our_decoder_from_a_factory_ends_with_the_bits_of_our_decoder(corpus: Corpus, tmp_path: Path) -> None:
@@ -85,10 +100,12 @@ def test_an_interrupted_module_ends_with_the_bits_of_one_that_was_not(corpus: Co
     again = tmp_path / "again"
     again.mkdir()
     (again / "own_models.py").write_text(ODD)
+    taken: list[int] = []
     for stop_at in (7, 20, None):
         torch.manual_seed(stop_at or 0)  # whatever else drew numbers meanwhile
-        part = trained(run, corpus, again, stop_at=stop_at)
+        part = trained(run, corpus, again, stop_at=stop_at, taken=taken)
         assert checkpoint_path(again / "state", run.run_id).exists()
+    assert taken == list(range(1, run.n_steps + 1))  # none is taken twice: every checkpoint was of use
     assert part.heldout == whole.heldout
     assert part.progress.curve == whole.progress.curve
     resumed = load_file(weights_path(again / "state", run.run_id))
