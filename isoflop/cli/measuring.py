@@ -147,8 +147,11 @@ def measure(
     *,
     done: Collection[str],
     seconds: float,
+    folder: Path,
 ) -> tuple[str, ...]:
     """Trials of the pending shapes, each recorded as it ends; sentences on those that found nothing.
+
+    `folder` is the sweep file's, where a factory of the user's own is looked for.
 
     Raises:
         IsoflopError: no process can be started, nothing can be written, or the devices are busy.
@@ -172,7 +175,12 @@ def measure(
     print(f"Measuring {plural(len(trials), 'shape')} on {len(slots)} x {slots[0].name}.", file=sys.stderr)
     begun, failed, artifacts = time.monotonic(), [], artifacts.resolve()
     with open_preflight(
-        slots, artifacts, corpora(artifacts), seconds=seconds, probes=spec.evaluation.probes
+        slots,
+        artifacts,
+        corpora(artifacts),
+        seconds=seconds,
+        probes=spec.evaluation.probes,
+        factory_folder=folder.resolve(),
     ) as preflight:
         for found in preflight.measure(trials):
             if isinstance(found, NotMeasured):

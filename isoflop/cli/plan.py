@@ -118,7 +118,7 @@ def plan(
         limit = None if extend else limit  # of extensions it bounds what is added
         if write and made.recordable:
             with open_store(db, write=True) as store:
-                options = _Options(artifacts, replan, measure_seconds if measure else None, limit, show)
+                options = _Options(sweep.parent, artifacts, replan, measure_seconds if measure else None, limit, show)
                 view = _recorded(asked, store, options)
         else:
             view = _compared(asked, db)
@@ -175,10 +175,12 @@ class _Options:
     """What is to happen before a plan is recorded.
 
     Attributes:
+        folder: of the sweep file.
         measure_seconds: that steps of a shape may take; None where nothing is measured.
         max_hours: device-hours that the pending runs may cost.
     """
 
+    folder: Path
     artifacts: Path
     replan: bool
     measure_seconds: float | None
@@ -206,7 +208,13 @@ def _recorded(asked: _Asked, store: "Store", options: _Options) -> "PlanView | N
         shown = True
     if options.measure_seconds is not None:
         failed = measuring.measure(
-            made, asked.spec, store, options.artifacts, done=view.done, seconds=options.measure_seconds
+            made,
+            asked.spec,
+            store,
+            options.artifacts,
+            done=view.done,
+            seconds=options.measure_seconds,
+            folder=options.folder,
         )
         view, shown = replace(_view(asked, store), not_measured=failed), False
     _refuse(view, options.max_hours, options.show)

@@ -60,9 +60,17 @@ class _AtWork:
 
 @contextlib.contextmanager
 def open_preflight(
-    slots: Sequence[Slot], artifacts: Path, corpora: Path, *, seconds: float, probes: bool
+    slots: Sequence[Slot],
+    artifacts: Path,
+    corpora: Path,
+    *,
+    seconds: float,
+    probes: bool,
+    factory_folder: Path | None = None,
 ) -> Iterator["Preflight"]:
     """Trials on `slots`, their devices held, one command at a time in a folder of artifacts.
+
+    A factory of the user's own is looked for in `factory_folder`.
 
     Raises:
         IsoflopError: another process trains on every device, or nothing can be written.
@@ -78,7 +86,12 @@ def open_preflight(
                 )
             _empty(folder)  # what a killed command left
             preflight = Preflight(
-                [slots[n] for n in sorted(usable)], artifacts, corpora, seconds=seconds, probes=probes
+                [slots[n] for n in sorted(usable)],
+                artifacts,
+                corpora,
+                seconds=seconds,
+                probes=probes,
+                factory_folder=factory_folder,
             )
             try:
                 yield preflight
@@ -101,9 +114,18 @@ def _empty(folder: Path) -> None:
 class Preflight:
     """Trials of shapes, one at a time on each slot; as many at once as runs will be, for they share the memory bus."""
 
-    def __init__(self, slots: Sequence[Slot], artifacts: Path, corpora: Path, *, seconds: float, probes: bool) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        artifacts: Path,
+        corpora: Path,
+        *,
+        seconds: float,
+        probes: bool,
+        factory_folder: Path | None = None,
+    ) -> None:
         self._slots, self._artifacts, self._corpora = slots, artifacts, corpora
-        self._seconds, self._probes = seconds, probes
+        self._seconds, self._probes, self._factory_folder = seconds, probes, factory_folder
         self._server = ForkServer(run_trial)
         self._at_work: dict[int, _AtWork] = {}
         self._number = 0
@@ -144,6 +166,7 @@ class Preflight:
             visible_device=slot.visible_device,
             seconds=self._seconds,
             probes=self._probes,
+            factory_folder=self._factory_folder,
         )
         begun = time.monotonic()
         process = self._server.start(trial, preload=_PRELOAD, stays=True)

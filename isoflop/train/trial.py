@@ -50,6 +50,7 @@ class Trial:
         seconds: that its steps may take in all.
         probes: whether a trained model is asked the built-in probes.
         visible_device: value of CUDA_VISIBLE_DEVICES; "" hides every GPU.
+        factory_folder: where a factory of the user's own is looked for.
     """
 
     run: RunSpec
@@ -61,6 +62,7 @@ class Trial:
     visible_device: str
     seconds: float
     probes: bool = False
+    factory_folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _times(trial: Trial, run_dir: RunDir, stop: Stop) -> TrialTimes:
         corpus = load_corpus(trial.corpora, run.corpus_fingerprint)
         device = configure(trial.execution)
         starting = _start(device)
-        training = Training(run, corpus, trial.execution, device, reporter)
+        training = Training(run, corpus, trial.execution, device, reporter, folder=trial.factory_folder)
         n_steps, per_step = _time_steps(training, trial.seconds)
         begun = time.perf_counter()
         eval_seconds = _time_evaluation(training, corpus, per_step)
