@@ -69,6 +69,11 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
 
 
+def format_hours(hours: float) -> str:
+    """Device-hours with at most three digits below a thousand: `0.0672`, `12.5`, `1250`."""
+    return f"{hours:.0f}" if hours >= 99.95 else f"{hours:.3g}"
+
+
 def format_device_hours(hours: float) -> str:
     """Time of one device: `0.0031 device-hours`, `12.5 device-hours`."""
     shown = f"{hours:.0f}" if hours >= 99.95 else f"{hours:.1f}" if hours >= 9.95 else f"{hours:.2g}"

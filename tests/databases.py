@@ -19,7 +19,11 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 def make_older(path: Path) -> None:
     """Take from a database the tables that came after the first release of it, as an older isoflop leaves it."""
     with opened(path) as db:
-        later = ("predictions", "m0003_predictions"), ("metrics", "m0004_metrics")
-        for table, migration in (*later, ("steering_rounds", "m0006_steering_rounds")):
+        for table, migration in (
+            ("predictions", "m0003_predictions"),
+            ("metrics", "m0004_metrics"),
+            ("steering_rounds", "m0006_steering_rounds"),
+            ("measurements", "m0007_measurements"),
+        ):
             db.execute(f"drop table {table}")
             db.execute("delete from _sqlite_migrations where name = ?", [migration])

@@ -1,10 +1,13 @@
 """`isoflop plan`: what a sweep would train, and what it would cost."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isoflop.cli.device_options import tell_of_devices
+from isoflop.cli.measuring import DEFAULT_SECONDS, MaxHours, Measure, MeasureSeconds, On, PlanPrice
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
     DEFAULT_DB,
@@ -19,12 +22,14 @@ from isoflop.cli.options import (
 from isoflop.cli.replan import Replan, may_leave
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import ExitStack
 
     from isoflop.spec import SweepSpec
     from isoflop.store import Store
     from isoflop.sweep.extend import Extension
     from isoflop.sweep.planning import PlannedSweep
+    from isoflop.view.plan_costs import Price
     from isoflop.view.plan_view import NextRuns, PlanView
 
 
@@ -48,14 +53,11 @@ def plan(
         str | None,
         typer.Option("--target", metavar="<FLOPs>", help="Budget (FLOPs) whose interval --extend should narrow."),
     ] = None,
-    max_hours: Annotated[
-        float | None,
-        typer.Option(
-            "--max-hours",
-            metavar="<hours>",
-            help="Device-hours that all runs without a result may take: --extend adds what fits into them.",
-        ),
-    ] = None,
+    measure: Measure = False,
+    measure_seconds: MeasureSeconds = DEFAULT_SECONDS,
+    max_hours: MaxHours = None,
+    on: On = None,
+    price: PlanPrice = None,
     drop_suggested: Annotated[
         bool,
         typer.Option(
@@ -70,32 +72,25 @@ def plan(
 
     Records the plan in the database. Planning again changes nothing unless the sweep file or the text changed; it then
     shows first what changed: runs kept, new and no longer asked for. A plan that would leave trained runs behind is
-    shown, and recorded only with --replan or a yes at the terminal. The time covers only runs that have no result yet.
+    shown, and recorded only with --replan or a yes at the terminal. The time covers only runs that have no result yet:
+    guessed at first, measured with --measure, and by the runs that have finished from then on.
     """
     from contextlib import ExitStack
     from functools import partial
 
+    from isoflop.cli import measuring
     from isoflop.cli.console import stderr, stdout, tokenising
-    from isoflop.errors import IsoflopError
     from isoflop.store import open_store
     from isoflop.sweep.extend import planned_extras
     from isoflop.sweep.own_program import load_sweep
     from isoflop.sweep.planning import plan_sweep, sweep_corpus
-    from isoflop.sweep.stakes import left_behind
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
     from isoflop.view.plan_view import plan_document, print_plan
 
-    for option, given in (("--target", target is not None), ("--max-hours", max_hours is not None)):
-        if given and not extend:
-            raise IsoflopError(
-                f"{option} has no effect without --extend.", hint="Give the number of runs to add: --extend 7."
-            )
-    if drop_suggested and extend:
-        raise IsoflopError(
-            "--drop-suggested and --extend exclude each other.",
-            hint="Drop first, then extend with a second command.",
-        )
+    _refuse_contradictions(target, extend=extend, drop_suggested=drop_suggested)
+    gpus = measuring.gpus_elsewhere(on, measure=measure, seconds=measure_seconds, device=device.value, workers=workers)
+    limit, cost = measuring.require_hours(max_hours), measuring.price_of(price, gpus)
 
     def show(view: "PlanView") -> None:
         if json:
@@ -103,34 +98,137 @@ def plan(
         else:
             print_plan(view, stdout())
 
-    spec, shown = load_sweep(sweep, artifacts, write=not dry_run), False
+    write = not dry_run and gpus is None
+    spec = load_sweep(sweep, artifacts, write=write)
     with ExitStack() as held:
-        if not dry_run:  # before the corpus, which its builder may hold for long
+        if write:  # before the corpus, which its builder may hold for long
             _hold(held, spec, sweep, db)
-        corpus = sweep_corpus(spec, sweep, artifacts, text_needed=False, write=not dry_run, progress=tokenising())
-        plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers)
+        corpus = sweep_corpus(spec, sweep, artifacts, text_needed=False, write=write, progress=tokenising())
+        plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers, on=gpus)
         extra, extension = planned_extras(db, spec, drop_waiting=drop_suggested), None
         dropped = len(planned_extras(db, spec)) - len(extra) if drop_suggested else None
         made = plan_with(extra=extra)
+        if measure:
+            measuring.refuse_to_measure(spec, made, dry_run=dry_run)
         if extend:
-            extension = _extension(spec, made, db, extend, target, max_hours)
+            extension = _extension(spec, made, db, extend, target, limit)
             made = plan_with(extra=extra + extension.extras)
-        if dry_run or not made.recordable:
-            view = _compared(spec, made, db, extension, dropped)
-        else:
+        tell_of_devices(spec.name, made.busy)
+        asked = _Asked(spec, made, extension, dropped, cost, in_full=measure or limit is not None)
+        limit = None if extend else limit  # of extensions it bounds what is added
+        if write and made.recordable:
             with open_store(db, write=True) as store:
-                view = _view(spec, made, store, extension, dropped)
-                lost = left_behind(store, made.plan, view.changes, artifacts)
-                if lost is not None and not replan:
-                    show(view)  # what there is to decide about
-                    if not may_leave(replan)(lost):
-                        raise lost.refusal()
-                    shown = True
-                store.save_plan(spec, made.plan)
-    if not shown:
+                options = _Options(artifacts, replan, measure_seconds if measure else None, limit, show)
+                view = _recorded(asked, store, options)
+        else:
+            view = _compared(asked, db)
+            _refuse(view, limit, show)
+    if view is not None:
         show(view)
-    if dry_run:
-        (stderr() if json else stdout()).print(text("Dry run: nothing was written.", "bold"))
+    if not write:
+        (stderr() if json else stdout()).print(text(_why_nothing_was_written(dry_run=dry_run), "bold"))
+
+
+def _refuse_contradictions(target: str | None, *, extend: int, drop_suggested: bool) -> None:
+    """Nothing, where the options on suggested runs go together.
+
+    Raises:
+        IsoflopError: they do not.
+    """
+    from isoflop.errors import IsoflopError
+
+    if target is not None and not extend:
+        raise IsoflopError(
+            "--target has no effect without --extend.", hint="Give the number of runs to add: --extend 7."
+        )
+    if drop_suggested and extend:
+        raise IsoflopError(
+            "--drop-suggested and --extend exclude each other.",
+            hint="Drop first, then extend with a second command.",
+        )
+
+
+def _why_nothing_was_written(*, dry_run: bool) -> str:
+    return f"{'Dry run' if dry_run else 'A plan for other devices'}: nothing was written."
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a view of a plan is of.
+
+    Attributes:
+        dropped: how many suggested runs the plan no longer has; None where nobody asked for that.
+        cost: of one device-hour; None where nobody asked for money.
+        in_full: whether costs are shown at length.
+    """
+
+    spec: "SweepSpec"
+    made: "PlannedSweep"
+    extension: "Extension | None"
+    dropped: int | None
+    cost: "Price | None"
+    in_full: bool
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What is to happen before a plan is recorded.
+
+    Attributes:
+        measure_seconds: that steps of a shape may take; None where nothing is measured.
+        max_hours: device-hours that the pending runs may cost.
+    """
+
+    artifacts: Path
+    replan: bool
+    measure_seconds: float | None
+    max_hours: float | None
+    show: "Callable[[PlanView], None]"
+
+
+def _recorded(asked: _Asked, store: "Store", options: _Options) -> "PlanView | None":
+    """The view of a plan that has been recorded in `store`; None where it has been shown already.
+
+    Raises:
+        IsoflopError: it would leave trained runs behind, or costs too much; or as of `measuring.measure`.
+    """
+    from dataclasses import replace
+
+    from isoflop.cli import measuring
+    from isoflop.sweep.stakes import left_behind
+
+    made, view, shown = asked.made, _view(asked, store), False
+    lost = left_behind(store, made.plan, view.changes, options.artifacts)
+    if lost is not None and not options.replan:
+        options.show(view)  # what there is to decide about
+        if not may_leave(options.replan)(lost):
+            raise lost.refusal()
+        shown = True
+    if options.measure_seconds is not None:
+        failed = measuring.measure(
+            made, asked.spec, store, options.artifacts, done=view.done, seconds=options.measure_seconds
+        )
+        view, shown = replace(_view(asked, store), not_measured=failed), False
+    _refuse(view, options.max_hours, options.show)
+    store.save_plan(asked.spec, made.plan)
+    return None if shown else view
+
+
+def _refuse(view: "PlanView", max_hours: float | None, show: "Callable[[PlanView], None]") -> None:
+    """Nothing, where the pending runs cost at most `max_hours` device-hours; else the plan is shown first.
+
+    Raises:
+        IsoflopError: they cost more.
+    """
+    from isoflop.errors import IsoflopError
+    from isoflop.sweep.forecast import refuse_beyond
+
+    if max_hours is not None:
+        try:
+            refuse_beyond(view.estimate, max_hours)
+        except IsoflopError:
+            show(view)
+            raise
 
 
 def _hold(held: "ExitStack", spec: "SweepSpec", sweep: Path, db: Path) -> None:
@@ -152,58 +250,55 @@ def _extension(
     from isoflop.store import read_snapshot
     from isoflop.sweep.extend import Request, extend_sweep
     from isoflop.sweep.planning import hours_of_runs
-    from isoflop.units import parse_quantity, require_positive
+    from isoflop.units import parse_quantity
 
     timings = read_snapshot(db, lambda store: store.throughput()) if db.exists() else ()
     request = Request(
         count=number,
         target=parse_quantity(target, what="--target in FLOPs") if target else None,
         hours=hours_of_runs(spec, made, timings),
-        max_hours=None if max_hours is None else require_positive(max_hours, "--max-hours"),
+        max_hours=max_hours,
     )
     return extend_sweep(db, spec, request, partial(made.can_train, spec))
 
 
-def _compared(
-    spec: "SweepSpec", made: "PlannedSweep", db: Path, extension: "Extension | None", dropped: int | None
-) -> "PlanView":
+def _compared(asked: _Asked, db: Path) -> "PlanView":
     """The view against a database that is left as it is, or is not there."""
     from isoflop.store import read_snapshot
 
     if not db.exists():
-        return _view(spec, made, None, extension, dropped)
-    return read_snapshot(db, lambda store: _view(spec, made, store, extension, dropped))
+        return _view(asked, None)
+    return read_snapshot(db, lambda store: _view(asked, store))
 
 
-def _view(
-    spec: "SweepSpec", made: "PlannedSweep", store: "Store | None", extension: "Extension | None", dropped: int | None
-) -> "PlanView":
+def _view(asked: _Asked, store: "Store | None") -> "PlanView":
     """What there is to say of a plan, before it is recorded in `store`."""
-    from isoflop.cli.device_options import tell_of_devices
     from isoflop.plan.estimate import disk_bytes
     from isoflop.store import changes_since
-    from isoflop.sweep.planning import cost, seconds_by_run
+    from isoflop.sweep.forecast import forecast, known_of, pace_of, seconds_by_run
     from isoflop.view.plan_view import PlanView
 
-    tell_of_devices(spec.name, made.busy)
+    made, spec = asked.made, asked.spec
     plan = made.plan
     exclusions = store.exclusions() if store else {}
     statuses = store.statuses() if store else {}
     done = {run_id: statuses[run_id] for run_id in plan.runs if run_id in statuses}
-    timings = store.throughput() if store else ()
-    seconds = seconds_by_run(made, timings)
+    pace = pace_of(made, known_of(store))
+    seconds = seconds_by_run(made, pace)
     return PlanView(
         plan=plan,
         corpus=None if plan.simulated or spec.command else made.corpus,
-        estimate=cost(made, timings, done=done),
+        estimate=forecast(made, pace, done=done),
         seconds=seconds,
         disk_bytes=disk_bytes(plan, spec.run.keep, n_workers=len(made.slots), seconds=seconds.values()),
         done=done,
         # Provisional run ids are new by nature and tell nothing.
         changes=changes_since(store, spec, plan) if store and made.recordable else None,
-        next_runs=_next_runs(extension) if extension else None,
-        dropped_suggestions=dropped,
+        next_runs=_next_runs(asked.extension) if asked.extension else None,
+        dropped_suggestions=asked.dropped,
         excluded={run_id: exclusions[run_id] for run_id in plan.runs if run_id in exclusions},
+        price=asked.cost,
+        costs_in_full=asked.in_full or asked.cost is not None,
     )
 
 

@@ -10,6 +10,7 @@ import typer
 from isoflop.cli.boundary import output_of
 from isoflop.cli.device_options import Devices, PerDevice, ShareDevices, device_wish, tell_of_devices
 from isoflop.cli.interruption import answered_signals, exit_code, shown
+from isoflop.cli.measuring import MaxHours, require_hours
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
     DEFAULT_DB,
@@ -66,6 +67,7 @@ def run(
             "one, which stays; may be repeated.",
         ),
     ] = None,
+    max_hours: MaxHours = None,
     until_goal: Annotated[
         bool,
         typer.Option(
@@ -112,16 +114,17 @@ def run(
 
     request, wish = _confirm_request(sweep, confirm, neighbours), device_wish(devices, per_device, share_devices)
     goal = _goal(sweep, confirm) if until_goal else None
+    limit = require_hours(max_hours)
     if json and events == "-":
         raise IsoflopError(
             "--json and --events - both take standard output.",
             hint="Leave --json out: the last event has what it prints. Or name a file for the events.",
         )
     if again:
-        if retry or replan or request or until_goal or events:
+        if retry or replan or request or until_goal or events or limit is not None:
             raise IsoflopError(
                 "--again trains what it names and nothing else.",
-                hint="Leave out --retry, --replan, --confirm, --until-goal and --events.",
+                hint="Leave out --retry, --replan, --max-hours, --confirm, --until-goal and --events.",
             )
         code = train_again(
             sweep,
@@ -146,6 +149,7 @@ def run(
             wish=wish,
             progress=tokenising(),
             confirm=request,
+            max_hours=limit,
         )
         with opened as session, told_to.stream.of(session):
             _tell_what_changed(session)

@@ -36,15 +36,25 @@ class CostRates:
                 f"The utilisation is {self.utilisation:g}.",
                 hint="Give the share of the peak that training reaches, from 0.001 to 1, such as 0.4.",
             )
-        if not 0 <= self.price_per_device_hour <= HIGHEST_PRICE:
-            raise IsoflopError(
-                f"The price of a device-hour is {self.price_per_device_hour:g}.",
-                hint="Give the price of one device for one hour, such as 2.5, or 0 for devices that are paid for.",
-            )
+        require_price(self.price_per_device_hour)
         if not 1 <= self.n_devices <= MOST_DEVICES:
             raise IsoflopError(
                 f"The number of devices is {self.n_devices}.", hint=f"Give a whole number from 1 to {MOST_DEVICES:.0e}."
             )
+
+
+def require_price(price: float) -> float:
+    """`price` of one device for one hour, which is a finite number that is not negative.
+
+    Raises:
+        IsoflopError: it is none.
+    """
+    if not 0 <= price <= HIGHEST_PRICE:
+        raise IsoflopError(
+            f"The price of a device-hour is {price:g}.",
+            hint="Give the price of one device for one hour, such as 2.5, or 0 for devices that are paid for.",
+        )
+    return price
 
 
 @dataclass(frozen=True)

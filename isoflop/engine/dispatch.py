@@ -9,7 +9,7 @@ from pathlib import Path
 
 from isoflop.engine.attempt import Attempt
 from isoflop.engine.device_health import DeviceHealth
-from isoflop.engine.execution import GitState
+from isoflop.engine.execution import GitState, MemoryOf, not_measured
 from isoflop.engine.notices import AttemptEnded, DeviceHeld, DeviceTakenOut, Notice, RunFinished
 from isoflop.engine.policy import RetryPolicy, Verdict, failed_result, no_device_left
 from isoflop.engine.protocol import Ended, Engine, Launch, Order, Slot, WorkerRef
@@ -34,6 +34,7 @@ class Dispatcher:
         program: of a sweep that a program of the user's own trains.
         stall_seconds: a worker without a sign of life for so long has hung.
         clock: seconds, for what is measured by this process alone; never jumps.
+        memory_of: what trials of jobs like it took, in place of what is guessed.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Dispatcher:
         program: ProgramPlace | None = None,
         stall_seconds: float = DEFAULT_STALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        memory_of: MemoryOf = not_measured,
     ) -> None:
         self.engine, self.slots, self.artifacts, self.corpora, self.git = engine, engine.slots, artifacts, corpora, git
         self._measured, self._probes, self._program = measured or artifacts, probes, program
@@ -60,6 +62,7 @@ class Dispatcher:
             lambda: self._policy.may_compile,
             unpacked=self._policy.unpacked,
             clock=clock,
+            memory_of=memory_of,
         )
         self._health = DeviceHealth(engine.slots)
         self._attempts: dict[int, Attempt] = {}

@@ -3,12 +3,12 @@
 import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.engine.protocol import Slot
-from isoflop.plan.estimate import compiling_pays, memory_bytes, micro_batch_sequences
+from isoflop.plan.estimate import MeasuredMemory, compiling_pays, memory_bytes, micro_batch_sequences
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import Execution, JobFile, ProgramExecution, RunDir
 from isoflop.step_library import Instructions, supports, usable_instructions
@@ -16,6 +16,13 @@ from isoflop.step_library import Instructions, supports, usable_instructions
 # Micro-batches that a recorded step may have: their passes are recorded one after the other, and a batch that needs
 # more belongs to a model whose kernels run longer than their launch.
 MOST_GRAPH_PARTS = 8
+
+MemoryOf = Callable[[Job, Slot], MeasuredMemory | None]
+"""What a trial of a job's shape and batch took on such a slot; None where there was none."""
+
+
+def not_measured(job: Job, slot: Slot) -> None:
+    """Nothing: no trial was made."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,15 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def job_file(job: Job, slot: Slot, run_dir: RunDir, *, at_most: int | None = None, may_compile: bool = True) -> JobFile:
+def job_file(
+    job: Job,
+    slot: Slot,
+    run_dir: RunDir,
+    *,
+    at_most: int | None = None,
+    may_compile: bool = True,
+    memory_of: MemoryOf = not_measured,
+) -> JobFile:
     """The job and its execution: the one it was begun with if `slot` can do that, else a new one.
 
     A new one passes at most `at_most` sequences through the model at once: what a like shape was found to fit with;
@@ -55,7 +70,7 @@ def job_file(job: Job, slot: Slot, run_dir: RunDir, *, at_most: int | None = Non
         return begun
     run_dir.discard_checkpoints()
     execution = (
-        _execution(job, slot, at_most, may_compile=may_compile)
+        _execution(job, slot, at_most, may_compile=may_compile, measured=memory_of(job, slot))
         if _ours(job)
         else ProgramExecution(device_kind=slot.kind, world_size=slot.n_devices)
     )
@@ -64,6 +79,11 @@ def job_file(job: Job, slot: Slot, run_dir: RunDir, *, at_most: int | None = Non
 
 def _can_go_on(execution: Execution | ProgramExecution, slot: Slot) -> bool:
     return (execution.device_kind, execution.world_size) == (slot.kind, slot.n_devices)
+
+
+def new_execution(job: Job, slot: Slot) -> Execution:
+    """How a job that nobody has begun is computed on `slot`."""
+    return _execution(job, slot, None, may_compile=True, measured=None)
 
 
 def shrink(run_dir: RunDir) -> tuple[int, int | None] | None:
@@ -110,9 +130,11 @@ def _begin_again(run_dir: RunDir, begun: JobFile, execution: Execution) -> None:
     run_dir.write_job(begun.model_copy(update={"execution": execution}))
 
 
-def _execution(job: Job, slot: Slot, at_most: int | None, *, may_compile: bool) -> Execution:
+def _execution(
+    job: Job, slot: Slot, at_most: int | None, *, may_compile: bool, measured: MeasuredMemory | None
+) -> Execution:
     runs = _ours(job)
-    micro_batch = min(_micro_batch(runs, slot), at_most or sys.maxsize)
+    micro_batch = min(_micro_batch(runs, slot, measured), at_most or sys.maxsize)
     n_parts = math.ceil(_sequences_of_a_rank(runs, slot) / micro_batch)
     instructions = _instructions(runs, slot)
     # Among ranks the step is taken operation by operation: a collective stands in its middle.
@@ -136,19 +158,29 @@ def _instructions(runs: Sequence[RunSpec], slot: Slot) -> Instructions:
     return usable_instructions() if fits and alone and not slot.bfloat16 else ""
 
 
-def memory_needed(job: Job, slot: Slot) -> float:
-    """Bytes of the slot's device that the job will take: its share, or what a single sequence needs if that is more."""
+def memory_needed(job: Job, slot: Slot, measured: MeasuredMemory | None = None) -> float:
+    """Bytes of the slot's device that the job will take: its share, or what a single sequence needs if that is more.
+
+    As `measured` by a trial, and what sequences more or fewer than the trial's are guessed to add.
+    """
     runs = _ours(job)
     if not runs:
         return slot.share_bytes * slot.n_ranks_in_memory  # nobody knows; its share is its own
-    shape = _largest(runs).shape
-    of_a_rank = memory_bytes(shape, _micro_batch(runs, slot), among_ranks=slot.n_devices > 1)
+    shape, sequences, among = _largest(runs).shape, _micro_batch(runs, slot, measured), slot.n_devices > 1
+    of_a_rank = memory_bytes(shape, sequences, among_ranks=among)
+    if measured is not None:
+        of_a_rank += measured.n_bytes - memory_bytes(shape, measured.sequences, among_ranks=among)
     return of_a_rank * slot.n_ranks_in_memory
 
 
-def _micro_batch(runs: Sequence[RunSpec], slot: Slot) -> int:
+def _micro_batch(runs: Sequence[RunSpec], slot: Slot, measured: MeasuredMemory | None = None) -> int:
+    """Sequences per forward pass. On a CPU by the guess alone: a trial must not change the bits of a loss there."""
     return micro_batch_sequences(
-        _largest(runs).shape, _sequences_of_a_rank(runs, slot), slot.share_bytes, among_ranks=slot.n_devices > 1
+        _largest(runs).shape,
+        _sequences_of_a_rank(runs, slot),
+        slot.share_bytes,
+        among_ranks=slot.n_devices > 1,
+        measured=measured if slot.kind == "cuda" else None,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from pathlib import Path
 
-from isoflop.engine.execution import job_file, memory_needed
+from isoflop.engine.execution import MemoryOf, job_file, memory_needed, not_measured
 from isoflop.engine.notices import Holder, RunFinished, Waiting
 from isoflop.engine.protocol import PATIENCE_SECONDS, Device, Slot
 from isoflop.plan.types import Cell, Role
@@ -73,6 +73,7 @@ class JobQueue:
         may_compile: whether torch's compiler may be asked for.
         unpacked: jobs, by id, that take a GPU for themselves.
         clock: seconds; never jumps.
+        memory_of: what trials of jobs like it took.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class JobQueue:
         *,
         unpacked: Container[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
+        memory_of: MemoryOf = not_measured,
     ) -> None:
+        self._memory_of = memory_of
         self._artifacts, self._slots, self._clock = artifacts, slots, clock
         self._sequences_at_once, self._may_compile, self._unpacked = sequences_at_once, may_compile, unpacked
         self._jobs: deque[Job] = deque()
@@ -176,7 +179,9 @@ class JobQueue:
         return (slot.device not in away_from or devices <= away_from) and self._has_room(job, slot, given)
 
     def _memory(self, job: Job, slot: Slot) -> float:
-        return slot.memory_bytes if job.job_id in self._unpacked else memory_needed(job, slot)
+        if job.job_id in self._unpacked:
+            return slot.memory_bytes
+        return memory_needed(job, slot, self._memory_of(job, slot))
 
     def _has_room(self, job: Job, slot: Slot, given: Mapping[Device, float]) -> bool:
         """Whether the device of `slot` has memory for `job` beside what runs there; alone, every job may try."""
@@ -202,7 +207,8 @@ class JobQueue:
         for run in job.runs:
             run_dir.set_unreadable_result_aside(run.run_id)
         at_most, may_compile = self._sequences_at_once(job), self._may_compile()
-        run_dir.write_job(job_file(job, slot, run_dir, at_most=at_most, may_compile=may_compile))
+        content = job_file(job, slot, run_dir, at_most=at_most, may_compile=may_compile, memory_of=self._memory_of)
+        run_dir.write_job(content)
         number = run_dir.last_attempt + 1
         run_dir.attempt_dir(number).mkdir()
         return number

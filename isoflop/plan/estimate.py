@@ -1,18 +1,26 @@
 """How long and how large: seconds, memory and disk of runs, before any of them starts."""
 
-import heapq
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Protocol
 
+from isoflop.plan.guess import Planned, compiling_pays, guess_seconds
+from isoflop.plan.measurement import Measurement
+from isoflop.plan.pace import Basis, Pace, RunTime, Timing, count_bases, finishing_time, measured_scale
 from isoflop.plan.types import Plan, Role
 from isoflop.run_spec import AnyRun
-from isoflop.shape import ModelShape, Shape
+from isoflop.shape import ModelShape
 from isoflop.spec import Keep
-from isoflop.step_library import Instructions, usable_instructions
+
+# Names of this module's former parts, for those who know it as the one that estimates.
+__all__ = [
+    "BudgetCost", "Estimate", "MeasuredMemory", "Planned", "Timing", "Unfinished", "compiling_pays", "disk_bytes",
+    "estimate", "estimate_of", "finishing_time", "guess_seconds", "makespan", "measured_scale", "memory_bytes",
+    "micro_batch_sequences", "n_events", "run_seconds", "seconds_left",
+]  # fmt: skip
+
+SECONDS_PER_HOUR = 3600.0
 
 # Weight, gradient and two Adam moments, float32 each; of SGD one moment, of Muon's matrices one and the update.
 BYTES_PER_PARAM = 16
@@ -34,33 +42,18 @@ BYTES_PER_TOKEN = 2
 ACTIVATION_WIDTHS, ACTIVATION_FFS, LOGIT_COPIES, BYTES_PER_ACTIVATION = 14, 4, 3, 4
 
 
-class Planned(Protocol):
-    """What is read of a run that is to be trained."""
+@dataclass(frozen=True)
+class BudgetCost:
+    """What the runs of a budget cost.
 
-    @property
-    def shape(self) -> Shape: ...  # noqa: D102
+    Attributes:
+        n_runs: without a result.
+        device_hours: of them together, each device of a run counted.
+    """
 
-    @property
-    def n_steps(self) -> int | None: ...  # noqa: D102
-
-    @property
-    def planned_flops(self) -> float: ...  # noqa: D102
-
-
-class Timing(Protocol):
-    """What is read of a finished run."""
-
-    @property
-    def shape(self) -> Shape: ...  # noqa: D102
-
-    @property
-    def n_steps(self) -> int: ...  # noqa: D102
-
-    @property
-    def achieved_flops(self) -> float: ...  # noqa: D102
-
-    @property
-    def seconds(self) -> float: ...  # noqa: D102
+    budget_flops: float
+    n_runs: int
+    device_hours: float
 
 
 @dataclass(frozen=True)
@@ -69,93 +62,56 @@ class Estimate:
 
     Attributes:
         seconds: wall time on these devices, process start excluded.
-        measured: True if scaled to finished runs on the same kind of device, else guessed.
+        measured: True if every run rests on finished runs or on trials on the same device, False if any is guessed.
         devices: names of the workers' devices.
+        device_hours: of all runs together, each device of a run counted.
+        bases: what the runs' times rest on, with the number of runs each.
+        by_budget: what each budget costs, in ascending order; a run of several counts at the smallest.
     """
 
     seconds: float
     measured: bool
     devices: tuple[str, ...]
+    device_hours: float = 0.0
+    bases: Mapping[Basis, int] = field(default_factory=dict)
+    by_budget: tuple[BudgetCost, ...] = ()
 
 
-@dataclass(frozen=True)
-class StepCost:
-    """What a training step costs where nothing has been measured.
-
-    Attributes:
-        fixed, per_layer: seconds of every step: launching its operations, moving its numbers.
-        flops_per_second: rate of the arithmetic beside.
-    """
-
-    fixed: float
-    per_layer: float
-    flops_per_second: float
-
-    def seconds(self, shape: ModelShape, n_steps: int, flops: float) -> float:
-        """Training time of a run on one worker."""
-        return n_steps * (self.fixed + self.per_layer * shape.n_layers) + flops / self.flops_per_second
-
-
-# One core of an AMD EPYC, float32: torch's step, and the one in C++ by its instruction set. See docs/benchmarks.md.
-ON_A_CORE: dict[Instructions, StepCost] = {
-    "": StepCost(0.8e-3, 1.0e-3, 5.0e10),
-    "avx2": StepCost(0.02e-3, 0.04e-3, 1.0e11),
-    "avx512": StepCost(0.02e-3, 0.04e-3, 1.6e11),
-}
-# A GPU of the H100/H200 class, bfloat16, the step replayed as a graph: within 35 % of what 2x14 to 12x768 took on an
-# H200, see there. With the model's blocks compiled: within 16 % of 6x128 to 16x1024, too high for 4x64.
-ON_A_GPU = StepCost(0.1e-3, 0.33e-3, 1.5e14)
-ON_A_GPU_COMPILED = StepCost(0.1e-3, 0.25e-3, 4.0e14)
-# Compiling takes a process 10 s the first time and 4 to 7 s again, whatever the depth. Steps of 4x64 to 16x1024 then
-# take 38 to 53 % less, so that from this many plain seconds on it is paid back.
-COMPILING_SECONDS, COMPILING_PAYS_SECONDS = 8.0, 30.0
-
-
-def guess_seconds(shape: Shape, n_steps: int | None, flops: float, device_kind: str) -> float:
-    """Training time of a run on one worker, from the constants above and what this machine can use.
-
-    Of a program of the user's own nothing is known but its FLOPs, taken at the rate of torch's plain step.
-    """
-    if not isinstance(shape, ModelShape) or not n_steps:
-        return flops / (ON_A_CORE[""] if device_kind == "cpu" else ON_A_GPU).flops_per_second
-    if device_kind == "cpu":
-        return _on_this_core().seconds(shape, n_steps, flops)
-    plain = ON_A_GPU.seconds(shape, n_steps, flops)
-    if plain < COMPILING_PAYS_SECONDS:
-        return plain
-    return COMPILING_SECONDS + ON_A_GPU_COMPILED.seconds(shape, n_steps, flops)
-
-
-def compiling_pays(run: Planned) -> bool:
-    """Whether a run trains long enough on a GPU for its blocks to be compiled."""
-    assert isinstance(run.shape, ModelShape)
-    return ON_A_GPU.seconds(run.shape, run.n_steps or 0, run.planned_flops) >= COMPILING_PAYS_SECONDS
-
-
-@cache
-def _on_this_core() -> StepCost:
-    return ON_A_CORE[usable_instructions()]
-
-
-def measured_scale(timings: Iterable[Timing], device_kind: str) -> float | None:
-    """Seconds measured per second guessed, the median of `timings`; None without any."""
-    ratios = [t.seconds / guess_seconds(t.shape, t.n_steps, t.achieved_flops, device_kind) for t in timings]
-    return median(ratios) if ratios else None
-
-
-def run_seconds(runs: Iterable[Planned], timings: Iterable[Timing], *, device_kind: str) -> list[float]:
+def run_seconds(
+    runs: Iterable[Planned],
+    timings: Iterable[Timing],
+    *,
+    device_kind: str,
+    measurements: Iterable[Measurement] = (),
+) -> list[float]:
     """Training time of each of `runs` on one worker, scaled to `timings` of the same kind of device if any."""
-    measured = measured_scale(timings, device_kind)
-    scale = 1.0 if measured is None else measured
-    return [scale * _guess(run, device_kind) for run in runs]
+    pace = Pace(timings, measurements, device_kind=device_kind)
+    return [pace.of(run).seconds for run in runs]
 
 
 def estimate(
     runs: Iterable[Planned], timings: Sequence[Timing], *, device_kind: str, devices: Sequence[str]
 ) -> Estimate:
-    """Time to train `runs` on one worker per device, scaled to `timings` of the same kind of device if any."""
-    seconds = run_seconds(runs, timings, device_kind=device_kind)
-    return Estimate(makespan(seconds, len(devices)), bool(timings), tuple(devices))
+    """Time to train `runs`, in the order in which they start, on one worker per device."""
+    pace = Pace(timings, device_kind=device_kind)
+    return estimate_of([pace.of(run) for run in runs], devices, if_none=pace.is_known)
+
+
+def estimate_of(
+    times: Sequence[RunTime], devices: Sequence[str], *, devices_per_run: float = 1.0, if_none: bool = False
+) -> Estimate:
+    """Time of runs that take `times`, in the order in which they start, on the workers of these devices.
+
+    `if_none` says whether nothing at all counts as measured.
+    """
+    seconds = [time.total for time in times]
+    return Estimate(
+        seconds=finishing_time(seconds, len(devices)),
+        measured=all(time.basis is not Basis.GUESSED for time in times) if times else if_none,
+        devices=tuple(devices),
+        device_hours=sum(seconds) * devices_per_run / SECONDS_PER_HOUR,
+        bases=count_bases(times),
+    )
 
 
 @dataclass(frozen=True)
@@ -174,16 +130,28 @@ class Unfinished:
 
 
 def seconds_left(
-    runs: Iterable[Unfinished], timings: Iterable[Timing], *, device_kind: str, n_workers: int
+    runs: Iterable[Unfinished],
+    timings: Iterable[Timing],
+    *,
+    device_kind: str,
+    n_workers: int,
+    measurements: Iterable[Measurement] = (),
 ) -> tuple[float, bool]:
     """Wall time that `runs` still take on `n_workers`, and whether it is measured: the one estimate of all views.
 
-    Scaled to `timings` of the same device; without any to the speed of the runs at work; without those guessed.
+    By `timings` and `measurements` of the same device, see `Pace`; without any by the speed of the runs at work;
+    without those guessed.
     """
     runs = list(runs)
-    scale = measured_scale(timings, device_kind) or _scale_at_work(runs, device_kind)
-    seconds = [_guess(one.run, device_kind) * (1.0 - one.done) for one in runs]
-    return makespan(seconds, n_workers) * (scale or 1.0), scale is not None
+    pace = Pace(timings, measurements, device_kind=device_kind)
+    times = [pace.of(one.run) for one in runs]
+    left = makespan(
+        (time.seconds * (1.0 - one.done) + time.beside for one, time in zip(runs, times, strict=True)), n_workers
+    )
+    if any(time.basis is not Basis.GUESSED for time in times):
+        return left, True
+    scale = _scale_at_work(runs, device_kind)
+    return left * (scale or 1.0), scale is not None
 
 
 def _scale_at_work(runs: Iterable[Unfinished], device_kind: str) -> float | None:
@@ -202,10 +170,7 @@ def _guess(run: Planned, device_kind: str) -> float:
 
 def makespan(seconds: Iterable[float], n_workers: int) -> float:
     """Wall time when each worker takes the longest job left."""
-    busy_until = [0.0] * n_workers
-    for duration in sorted(seconds, reverse=True):
-        heapq.heappush(busy_until, heapq.heappop(busy_until) + duration)
-    return max(busy_until)
+    return finishing_time(sorted(seconds, reverse=True), n_workers)
 
 
 def memory_bytes(shape: ModelShape, sequences: int = 1, *, among_ranks: bool = False) -> float:
@@ -222,12 +187,35 @@ def memory_bytes(shape: ModelShape, sequences: int = 1, *, among_ranks: bool = F
     return per_param * shape.n_params_total + activations
 
 
+@dataclass(frozen=True)
+class MeasuredMemory:
+    """Bytes that a trial took at most, of the whole process, with micro-batches of `sequences`."""
+
+    n_bytes: float
+    sequences: int
+
+
 def micro_batch_sequences(
-    shape: ModelShape, batch_sequences: int, memory_limit: float, *, among_ranks: bool = False
+    shape: ModelShape,
+    batch_sequences: int,
+    memory_limit: float,
+    *,
+    among_ranks: bool = False,
+    measured: MeasuredMemory | None = None,
 ) -> int:
-    """Sequences per forward pass that fit `memory_limit` bytes, at least 1; the batch in equal parts."""
+    """Sequences per forward pass that fit `memory_limit` bytes, at least 1; the batch in equal parts.
+
+    What was `measured` takes the place of the guess at its own micro-batch, and raises what each sequence more takes
+    where it was more than guessed.
+    """
     one, two = (memory_bytes(shape, sequences, among_ranks=among_ranks) for sequences in (1, 2))
-    fitting = max(1, int((memory_limit - one) / (two - one)) + 1)
+    more = two - one
+    if measured is not None:
+        guessed = memory_bytes(shape, measured.sequences, among_ranks=among_ranks)
+        more *= max(1.0, measured.n_bytes / guessed)
+        fitting = max(1, math.floor((memory_limit - measured.n_bytes) / more) + measured.sequences)
+    else:
+        fitting = max(1, int((memory_limit - one) / more) + 1)
     return math.ceil(batch_sequences / math.ceil(batch_sequences / fitting))
 
 

@@ -2,6 +2,7 @@
 
     <artifacts>/peaks/            the devices' measured rates
     <artifacts>/compiled/         what torch's compiler made for GPUs
+    <artifacts>/measuring/        what `isoflop plan --measure` writes while it measures, under a lock
     <artifacts>/sizes/            what probes of ladders printed
     <artifacts>/again/            runs that are trained once more, each as below, until their weights are had
     <artifacts>/<job_id>/
@@ -84,6 +85,11 @@ def sizes_dir(artifacts: Path) -> Path:
 def again_dir(artifacts: Path) -> Path:
     """Where runs are trained once more."""
     return artifacts / "again"
+
+
+def measuring_dir(artifacts: Path) -> Path:
+    """What trials of shapes write to, and what tells that one command makes them."""
+    return artifacts / "measuring"
 
 
 def checkpoint_path(checkpoints: Path, run_id: str) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.finding import Finding
 from isoflop.plan.file_findings import file_findings
+from isoflop.plan.measurement import Measurement
 from isoflop.result import Status
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import dir_of_run, dirs_of_runs
@@ -132,20 +133,20 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
         IsoflopError: not planned yet, or something that cannot be read.
     """
 
-    def read(store: Store) -> tuple[SweepSpec, tuple[SweepCell, ...], tuple[Timing, ...]]:
+    def read(store: Store) -> tuple[SweepSpec, tuple[SweepCell, ...], tuple[Timing, ...], tuple[Measurement, ...]]:
         if spec.name not in store.sweep_names():
             raise IsoflopError(
                 f"The sweep {spec.name!r} is not planned yet: the database {str(db)!r} does not have it.",
                 hint=f"`isoflop run {shlex.quote(str(file))}` plans and trains it; --db names another database.",
             )
-        return *store.planned_sweep(spec.name), store.throughput()
+        return *store.planned_sweep(spec.name), store.throughput(), store.measurements()
 
-    planned, cells, timings = read_snapshot(db, read)
+    planned, cells, timings, trials = read_snapshot(db, read)
     artifacts = artifacts.resolve()  # as a run names it in its logs
     try:
         runs = run_cells(cells)
         works = _works(runs, artifacts, silent_seconds=planned.run.stall_seconds)
-        left = None if planned.trainer == "simulated" else time_left(runs, works, timings, artifacts)
+        left = None if planned.trainer == "simulated" else time_left(runs, works, timings, artifacts, trials)
         failures = _failures(runs, artifacts)
     except OSError as error:
         raise IsoflopError(

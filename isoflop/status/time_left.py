@@ -6,6 +6,7 @@ from pathlib import Path
 
 from isoflop.hardware import cpu_name
 from isoflop.plan.estimate import Unfinished, seconds_left
+from isoflop.plan.measurement import Measurement
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import dir_of_run
 from isoflop.status.work import Activity, Work, share_done
@@ -18,8 +19,8 @@ class TimeLeft:
 
     Attributes:
         seconds: wall time, what running runs have done already subtracted.
-        measured: True if scaled to finished runs on the same device, or without any to the running ones; else
-            guessed.
+        measured: True if it rests on finished runs or trials on the same device, or without any on the running ones;
+            else guessed.
         n_workers: workers at work now; where none is, as many as left a run midway, at least one.
         at_work: whether they are at work now.
         device: its name; None where it is not known.
@@ -46,7 +47,11 @@ class _Device:
 
 
 def time_left(
-    cells: Sequence[RunCell], works: Mapping[str, Work], timings: Sequence[Timing], artifacts: Path
+    cells: Sequence[RunCell],
+    works: Mapping[str, Work],
+    timings: Sequence[Timing],
+    artifacts: Path,
+    measurements: Sequence[Measurement] = (),
 ) -> TimeLeft | None:
     """Time for the sweep's runs without a result; None where there are none, or nothing tells what they train on."""
     pending = {cell.run_id: cell for cell in cells if cell.result is None}
@@ -58,7 +63,8 @@ def time_left(
     n_running = sum(_has(work, Activity.RUNNING) for work in works.values())
     n_workers = n_running or max(1, len(works))
     unfinished = [_unfinished(cell, works.get(run_id)) for run_id, cell in left.items()]
-    seconds, measured = seconds_left(unfinished, own, device_kind=device.kind, n_workers=n_workers)
+    trials = [one for one in measurements if (one.device, one.device_kind) == (device.name, device.kind)]
+    seconds, measured = seconds_left(unfinished, own, device_kind=device.kind, n_workers=n_workers, measurements=trials)
     return TimeLeft(seconds, measured, n_workers, n_running > 0, device.name, device.kind)
 
 

@@ -3,11 +3,13 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from isoflop.plan.measurement import Measurement
 from isoflop.plan.types import Cell, DroppedCell, Role
 from isoflop.result import Metric, RunResult, Status
 from isoflop.run_spec import AnyRun, RunSpec
@@ -98,6 +100,20 @@ def stored_metric(row: Row) -> Metric:
     """The metric that a row of `metrics` describes."""
     known = {name: row[name] for name in Metric.model_fields}
     return Metric(**{**known, "higher_is_better": bool(row["higher_is_better"])})
+
+
+def measurement_row(measurement: Measurement) -> Row:
+    """The row of `measurements` for what a trial found."""
+    row = {field.name: getattr(measurement, field.name) for field in fields(measurement)}
+    execution = json.dumps(dict(measurement.execution), sort_keys=True, allow_nan=False)
+    return {**row, "shape": shape_text(measurement.shape), "execution": execution}
+
+
+def stored_measurement(row: Row) -> Measurement:
+    """The measurement that a row of `measurements` describes."""
+    known = {field.name: row[field.name] for field in fields(Measurement)}
+    execution = _parse_execution(row["execution"])
+    return Measurement(**{**known, "shape": parse_shape(row["shape"]), "execution": execution})
 
 
 def sweep_cell(row: Row, shape: Shape) -> SweepCell:

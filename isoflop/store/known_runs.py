@@ -12,7 +12,7 @@ class Timing:
 
     Attributes:
         shape: the model.
-        n_steps: optimizer steps taken.
+        n_steps: optimizer steps taken; 0 of a program of the user's own, as planned.
         achieved_flops: training FLOPs by the trainer's own counters.
         seconds: training and evaluation, process start excluded.
         device: name of the device.

@@ -264,10 +264,39 @@ create table steering_rounds (
 ) strict
 """
 
+# What steps of shapes took before runs of them were trained. Only ever inserted: the latest of equal ones counts.
+_MEASUREMENTS = """
+create table measurements (
+    id integer primary key,
+    device text not null,
+    device_kind text not null check (device_kind in ('cpu', 'cuda')),
+    host text not null,
+    n_at_once integer not null check (n_at_once > 0),
+    shape text not null,
+    batch_tokens integer not null check (batch_tokens > 0),
+    optimizer text not null,
+    execution text not null,
+    n_steps integer not null check (n_steps > 0),
+    seconds_per_step real not null check (seconds_per_step > 0 and seconds_per_step < 9e999),
+    eval_tokens integer not null check (eval_tokens > 0),
+    eval_seconds real not null check (eval_seconds >= 0 and eval_seconds < 9e999),
+    checkpoint_seconds real not null check (checkpoint_seconds >= 0 and checkpoint_seconds < 9e999),
+    beside_seconds real not null check (beside_seconds >= 0 and beside_seconds < 9e999),
+    memory_bytes real not null check (memory_bytes >= 0 and memory_bytes < 9e999),
+    isoflop_version text not null,
+    measured_at text not null
+) strict
+"""
+
 
 def m0006_steering_rounds(db: Database) -> None:
     """Rounds of sweeps that steer themselves, from before their runs were trained."""
     db.execute(_STEERING_ROUNDS)
+
+
+def m0007_measurements(db: Database) -> None:
+    """What steps of shapes took on a device before the sweep."""
+    db.execute(_MEASUREMENTS)
 
 
 ORDERED = (
@@ -277,6 +306,7 @@ ORDERED = (
     m0004_metrics,
     m0005_runs_of_programs,
     m0006_steering_rounds,
+    m0007_measurements,
 )
 
 migrations = Migrations("isoflop")

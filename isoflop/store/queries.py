@@ -38,10 +38,16 @@ group by cells.run_id order by min(cells.id)
 """
 
 TIMINGS = """
-select runs.shape, results.n_steps, results.achieved_flops, results.seconds, results.device
+select runs.shape, case runs.trainer when 'command' then 0 else results.n_steps end as n_steps,
+    results.achieved_flops, results.seconds, results.device
 from results join runs on runs.run_id = results.run_id
 where results.status = 'completed' and not results.simulated
 order by results.recorded_at desc, results.rowid desc limit ?
+"""
+
+# The oldest first, so that the last of equal ones is the latest.
+MEASUREMENTS = """
+select * from (select * from measurements order by id desc limit ?) order by id
 """
 
 # A result that goes leaves its trace; what the attempt's own record says is kept.

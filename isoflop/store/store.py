@@ -17,6 +17,7 @@ from typing import Self, TypeVar
 from sqlite_utils import Database
 
 from isoflop.errors import IsoflopError
+from isoflop.plan.measurement import Measurement
 from isoflop.plan.types import Plan
 from isoflop.result import CurvePoint, Metric, RunResult, Status
 from isoflop.run_spec import AnyRun
@@ -28,10 +29,12 @@ from isoflop.store.columns import (
     dropped_row,
     finite,
     known_run,
+    measurement_row,
     metric_row,
     parse_shape,
     result_row,
     run_row,
+    stored_measurement,
     stored_metric,
     sweep_cell,
     utc_now,
@@ -47,6 +50,7 @@ from isoflop.store.queries import (
     CURVES,
     KEEP_AS_ATTEMPT,
     KNOWN_RUNS,
+    MEASUREMENTS,
     METRICS,
     PENDING,
     PREDICTIONS,
@@ -61,6 +65,7 @@ _T = TypeVar("_T")
 
 # Enough to see every size of a sweep on every device; older runs tell of older code.
 NTIMINGS = 200
+NMEASUREMENTS = 2000
 
 # A copy of the file alone shall hold what was recorded so far; that waits for the disk, some 20 ms. Results
 # that come faster than anyone trains (a simulated sweep) wait for each other, so that it takes this share of the time.
@@ -377,6 +382,15 @@ class Store:
     def throughput(self) -> tuple[Timing, ...]:
         """What the latest 200 completed runs took, newest first. Simulated runs took nothing and are not among them."""
         return tuple(self._typed(lambda row: Timing(**{**row, "shape": parse_shape(row["shape"])}), TIMINGS, NTIMINGS))
+
+    def record_measurement(self, measurement: Measurement) -> None:
+        """Add what a trial found; it counts before all others of its shape, batch and device."""
+        with self._transaction():
+            self._insert("measurements", [measurement_row(measurement)])
+
+    def measurements(self) -> tuple[Measurement, ...]:
+        """What the latest 2000 trials found, the latest last."""
+        return tuple(self._typed(stored_measurement, MEASUREMENTS, NMEASUREMENTS))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """From a sweep file to a plan, as `plan` and `run` both need it."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,10 +23,12 @@ from isoflop.corpus_facts import CorpusFacts
 from isoflop.engine.local.busy_gpus import BusyGpu
 from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
 from isoflop.engine.local.devices import DeviceChoice, cpu_cores, find_devices
-from isoflop.engine.protocol import Slot
+from isoflop.engine.protocol import USABLE_MEMORY, Slot
 from isoflop.errors import IsoflopError
 from isoflop.finding import Finding
-from isoflop.plan.estimate import Estimate, estimate, run_seconds
+from isoflop.hardware import devices_name
+from isoflop.plan.estimate import estimate, guess_seconds
+from isoflop.plan.gpu_types import GpuChoice
 from isoflop.plan.planner import make_plan, why_not
 from isoflop.plan.rank_findings import slow_ranks
 from isoflop.plan.run_hours import RunHours, run_hours
@@ -35,7 +37,7 @@ from isoflop.run_spec import OWN_CORPUS
 from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
 from isoflop.store import Timing
-from isoflop.units import format_flops
+from isoflop.units import format_flops, plural
 
 # A simulated sweep reads no corpus; its plan is that of one no run can exhaust.
 NO_CORPUS = CorpusFacts(fingerprint="none", n_train_tokens=10**18, n_heldout_tokens=10**18, bytes_per_token=1.0)
@@ -52,6 +54,8 @@ class PlannedSweep:
     Attributes:
         corpus, memory_limit: what the plan rests on, see `make_plan`.
         recordable: False where the text was not at hand: its run ids are provisional and nothing may be recorded.
+        elsewhere: the devices are not of this machine, so that nothing measured here tells of them.
+        speed: of their arithmetic, over that of the GPU whose constants are guessed with.
         busy: GPUs that were left out because other programs compute on them.
     """
 
@@ -60,6 +64,8 @@ class PlannedSweep:
     corpus: CorpusFacts
     memory_limit: float | None
     recordable: bool = True
+    elsewhere: bool = False
+    speed: float = 1.0
     busy: tuple[BusyGpu, ...] = ()
 
     def can_train(self, spec: SweepSpec, shape: Shape, budget_flops: float) -> bool:
@@ -135,20 +141,29 @@ def plan_sweep(
     device: DeviceChoice,
     workers: int | None,
     extra: Sequence[Extra] = (),
+    on: GpuChoice | None = None,
     wish: DeviceWish = ANY_DEVICE,
 ) -> PlannedSweep:
     """The plan of `spec` on the devices it is guessed fastest on; `extra` stands beside the grid.
 
-    The choice rests on the plan alone, not on what has been measured so far: a sweep goes on where it began.
+    The choice rests on the plan alone, not on what has been measured so far: a sweep goes on where it began. With `on`
+    the devices are those, whatever this machine has.
 
     Raises:
         IsoflopError: no such devices, or no cell can be trained.
     """
+    if on is not None:
+        planned = replace(_planned(spec, corpus, _slots_elsewhere(on, spec), extra), elsewhere=True, speed=on.gpu.speed)
+        return _require_cells(spec, planned)
     simulated = spec.trainer == "simulated"
     on_cores = simulated and device == "auto" and wish.named is None and wish.per_device is None
     found = find_devices("cpu" if on_cores else device, workers, spec.devices_per_run, wish)
     planned = min((_planned(spec, corpus, slots, extra) for slots in found.options), key=_cells_lost_and_seconds)
     planned = replace(planned, busy=found.busy)
+    return _require_cells(spec, planned)
+
+
+def _require_cells(spec: SweepSpec, planned: PlannedSweep) -> PlannedSweep:
     if not planned.plan.cells:
         raise _nothing_to_train(spec, planned.plan.dropped)
     return planned
@@ -157,6 +172,21 @@ def plan_sweep(
 def plan_on(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
     """The plan on these slots: that of a sweep which grows while it is trained."""
     return _planned(spec, corpus, slots, extra)
+
+
+def _slots_elsewhere(on: GpuChoice, spec: SweepSpec) -> tuple[Slot, ...]:
+    """A slot for each group of GPUs that train a run together."""
+    per_run, gpu = spec.devices_per_run, on.gpu
+    if on.number < per_run:
+        raise IsoflopError(
+            f"A run takes {per_run} devices, but --on names {plural(on.number, 'GPU')}.",
+            hint=f"Give at least {per_run} GPUs: --on {gpu.name}:{per_run}.",
+        )
+    name, memory = devices_name(gpu.product, per_run), gpu.memory_bytes * USABLE_MEMORY
+    groups = (range(first, first + per_run) for first in range(0, on.number - per_run + 1, per_run))
+    return tuple(
+        Slot("cuda", name, ",".join(map(str, group)), memory, bfloat16=True, n_devices=per_run) for group in groups
+    )
 
 
 def text_is_here(spec: SweepSpec, file: Path) -> bool:
@@ -187,27 +217,18 @@ def _planned(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extr
 
 def _cells_lost_and_seconds(planned: PlannedSweep) -> tuple[int, float]:
     """Of the sweep without its confirm runs, which are trained where the runs were that predict them."""
-    confirming = [cell.run.run_id for cell in planned.plan.cells if cell.role is Role.CONFIRM]
-    return len(planned.plan.dropped), cost(planned, [], done=confirming).seconds
+    confirming = {cell.run.run_id for cell in planned.plan.cells if cell.role is Role.CONFIRM}
+    runs = planned.plan.runs.items()
+    others = [run for run_id, run in runs if run_id not in confirming and run.trainer != "simulated"]
+    longest_first = sorted(
+        others, key=lambda run: -guess_seconds(run.shape, run.n_steps, run.planned_flops, _kind(planned))
+    )
+    names = [slot.name for slot in planned.slots]
+    return len(planned.plan.dropped), estimate(longest_first, [], device_kind=_kind(planned), devices=names).seconds
 
 
-def cost(planned: PlannedSweep, timings: Iterable[Timing], *, done: Collection[str] = ()) -> Estimate:
-    """Time of the sweep without the `done` runs on its slots; measured if any of `timings` is of the same device.
-
-    A simulated sweep takes none.
-    """
-    slot, names = planned.slots[0], [slot.name for slot in planned.slots]
-    pending = [run for run_id, run in planned.plan.runs.items() if run_id not in done and run.trainer != "simulated"]
-    return estimate(pending, _own(planned, timings), device_kind=slot.kind, devices=names)
-
-
-def seconds_by_run(planned: PlannedSweep, timings: Iterable[Timing]) -> dict[str, float]:
-    """Time of every run of the plan on one slot, by id, guessed or scaled as in `cost`; empty where none is trained."""
-    if planned.plan.simulated:
-        return {}
-    runs = planned.plan.runs
-    own = _own(planned, timings)
-    return dict(zip(runs, run_seconds(runs.values(), own, device_kind=planned.slots[0].kind), strict=True))
+def _kind(planned: PlannedSweep) -> str:
+    return planned.slots[0].kind
 
 
 def hours_of_runs(spec: SweepSpec, planned: PlannedSweep, timings: Iterable[Timing]) -> RunHours | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from isoflop.plan.measurement import Measurement
 from isoflop.plan.types import Cell
 from isoflop.result import Status
 from isoflop.store import Timing
@@ -18,6 +19,7 @@ class Outline:
         devices: names of the workers' devices.
         device_kind: `cpu` or `cuda`.
         timings: what completed runs took so far, on any device, newest first.
+        measurements: trials on the workers' devices that tell of these runs, best last.
     """
 
     sweep: str
@@ -28,6 +30,7 @@ class Outline:
     devices: tuple[str, ...]
     device_kind: str
     timings: tuple[Timing, ...]
+    measurements: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True)

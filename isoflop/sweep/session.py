@@ -24,7 +24,6 @@ from isoflop.engine.local.open_files import ensure_open_files
 from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, RunFinished
 from isoflop.engine.queue import start_order
 from isoflop.errors import IsoflopError, why_inaccessible
-from isoflop.plan.estimate import guess_seconds
 from isoflop.plan.types import Extra, Plan
 from isoflop.result import Status
 from isoflop.run_spec import Job
@@ -34,6 +33,7 @@ from isoflop.status.work import read_work, share_done
 from isoflop.store import PlanChanges, SteeringRound, Store, changes_since, open_store, run_cells, sweep_lock
 from isoflop.sweep.confirm import ConfirmPlan, ConfirmRequest, plan_confirmation, refuse_early, stored_extras
 from isoflop.sweep.extend import planned_extras
+from isoflop.sweep.forecast import forecast, known_of, measured_memory, pace_of, refuse_beyond, trials_of
 from isoflop.sweep.growth import Growth
 from isoflop.sweep.locks import lock_path
 from isoflop.sweep.own_program import load_sweep, program_place
@@ -64,14 +64,16 @@ def open_session(
     wish: DeviceWish = ANY_DEVICE,
     progress: ProgressDisplay = NOT_SHOWN,
     confirm: ConfirmRequest | None = None,
+    max_hours: float | None = None,
 ) -> Iterator["Session"]:
     """A session with the sweep planned and locked; `progress` as of `sweep_corpus`.
 
     `may_leave` is asked where the plan would leave trained runs behind. `confirm` adds confirm runs to the sweep: their
-    predictions are stored with the plan, before anything is trained.
+    predictions are stored with the plan, before anything is trained. Nothing is recorded of a plan whose pending runs
+    cost more than `max_hours` device-hours.
 
     Raises:
-        IsoflopError: it may not, or as of `plan_sweep`, `plan_confirmation` and the store.
+        IsoflopError: it may not, they do, or as of `plan_sweep`, `plan_confirmation` and the store.
     """
     spec = load_sweep(sweep, artifacts)
     program = program_place(spec, sweep)
@@ -91,6 +93,10 @@ def open_session(
         if confirm is not None:
             added = plan_confirmation(store, spec, confirm, planned, changes=changes, artifacts=artifacts.resolve())
             planned = plan_with(extra=tuple(dict.fromkeys((*extra, *added.extras))))
+        known = known_of(store)
+        if max_hours is not None:
+            done = {*store.statuses(), *_with_result(planned.plan, artifacts)}
+            refuse_beyond(forecast(planned, pace_of(planned, known), done=done), max_hours)
         store.save_plan(spec, planned.plan, added.new)
         git = git_state(sweep.resolve().parent)
         ensure_open_files(len(planned.slots))
@@ -106,6 +112,7 @@ def open_session(
                     program=program,
                     probes=spec.evaluation.probes,
                     stall_seconds=spec.run.stall_seconds,
+                    memory_of=measured_memory(known.measurements),
                 )
 
             engine = new_engine()
@@ -178,6 +185,7 @@ class Session:
             devices=tuple(slot.name for slot in self.slots),
             device_kind=self.slots[0].kind,
             timings=self.store.throughput(),
+            measurements=tuple(trials_of(self.growth.planned, self.store.measurements())),
         )
 
     def _shares(self, pending: Iterable[str]) -> Iterator[tuple[str, float]]:
@@ -247,12 +255,8 @@ class Session:
                     raise
 
     def _jobs(self) -> list[Job]:
-        kind = self.slots[0].kind
-        return start_order(
-            self.plan.cells,
-            self.store.pending(self.plan.sweep),
-            seconds=lambda run: guess_seconds(run.shape, run.n_steps, run.planned_flops, kind),
-        )
+        pace = pace_of(self.growth.planned, known_of(self.store))
+        return start_order(self.plan.cells, self.store.pending(self.plan.sweep), seconds=lambda run: pace.of(run).total)
 
     def _record(self, event: Notice) -> None:
         match event:
@@ -339,6 +343,13 @@ class Session:
         if self._first_start is None or self._last_end is None or self._last_end <= self._first_start:
             return None
         return self._busy_seconds / (len(self.slots) * (self._last_end - self._first_start))
+
+
+def _with_result(plan: Plan, artifacts: Path) -> Iterator[str]:
+    """The runs of the plan whose result lies in their directory, though the database may not have it."""
+    for run_id, path in dirs_of_runs(artifacts, plan.runs).items():
+        if RunDir(path).result_path(run_id).exists():
+            yield run_id
 
 
 def _utc(seconds: float) -> str:

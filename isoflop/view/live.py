@@ -104,6 +104,7 @@ class SweepProgress:
             own,
             device_kind=self.outline.device_kind,
             n_workers=self._n_workers,
+            measurements=self.outline.measurements,
         )
 
     @property

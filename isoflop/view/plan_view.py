@@ -17,6 +17,7 @@ from isoflop.view.document import SCHEMA_VERSION
 from isoflop.view.drawing import findings_block, table_block, text
 from isoflop.view.plan_changes import changes_document, print_changes
 from isoflop.view.plan_corpus import corpus_document, corpus_lines
+from isoflop.view.plan_costs import Price, basis_words, cost_document, cost_lines, cost_table
 from isoflop.view.plan_tables import plan_tables
 from isoflop.view.table import Table
 from isoflop.wording import SIMULATED_SENTENCE, excluded_sentence, runs
@@ -51,6 +52,9 @@ class PlanView:
         next_runs: None where the plan was not extended.
         excluded: a person's reasons for leaving runs of the plan out of every fit, by run id.
         dropped_suggestions: how many suggested runs the plan no longer has; None where nobody asked for that.
+        price: of a device-hour; None where nobody asked for money.
+        costs_in_full: whether the page has device-hours and budgets' costs.
+        not_measured: sentences on shapes whose trial found nothing.
     """
 
     plan: Plan
@@ -63,6 +67,9 @@ class PlanView:
     next_runs: NextRuns | None
     excluded: Mapping[str, str]
     dropped_suggestions: int | None = None
+    price: Price | None = None
+    costs_in_full: bool = False
+    not_measured: Sequence[str] = ()
 
     @property
     def findings(self) -> Sequence[Finding]:
@@ -83,7 +90,9 @@ def plan_document(view: PlanView) -> dict[str, object]:
         "simulated": plan.simulated,
         "corpus": corpus_document(view.corpus) if view.corpus else None,
         "budgets": list(plan.budgets),
-        "runs": [_run(cell, view.excluded.get(cell.run.run_id)) for cell in plan.cells],
+        "runs": [
+            _run(cell, view.excluded.get(cell.run.run_id), view.seconds.get(cell.run.run_id)) for cell in plan.cells
+        ],
         "dropped": [
             {"budget_flops": cell.budget_flops, "shape": cell.shape.as_dict(), "reason": cell.reason}
             for cell in plan.dropped
@@ -96,6 +105,8 @@ def plan_document(view: PlanView) -> dict[str, object]:
             "disk_bytes": view.disk_bytes,
             "n_done": len(view.done),
             "n_pending": len(plan.runs) - len(view.done),
+            **cost_document(estimate, view.price),
+            "not_measured": list(view.not_measured),
         },
         "changes": changes_document(view.changes) if view.changes else None,
         "suggested": list(view.next_runs.suggested) if view.next_runs else [],
@@ -104,7 +115,7 @@ def plan_document(view: PlanView) -> dict[str, object]:
     }
 
 
-def _run(cell: Cell, excluded: str | None) -> dict[str, object]:
+def _run(cell: Cell, excluded: str | None, seconds: float | None) -> dict[str, object]:
     run, shape = cell.run, cell.run.shape
     ours = run if isinstance(run, RunSpec) else None
     return {
@@ -126,6 +137,7 @@ def _run(cell: Cell, excluded: str | None) -> dict[str, object]:
         "epochs": cell.epochs,
         "seed": run.seed,
         "excluded": excluded,
+        "seconds": seconds,
     }
 
 
@@ -139,6 +151,8 @@ def print_plan(view: PlanView, console: Console) -> None:
         print_changes(view.changes, console)
     for line in (*_totals(view), *_excluded(view), *_dropped_suggestions(view)):
         console.print(text(line))
+    if view.costs_in_full and view.estimate.by_budget:
+        console.print(table_block(cost_table(view.estimate, view.price), console))
     for table in plan_tables(plan, view.seconds):
         console.print(table_block(table, console))
     if view.next_runs:
@@ -154,6 +168,8 @@ def _totals(view: PlanView) -> Iterator[str]:
     if not plan.simulated:
         disk = f"{format_bytes(view.disk_bytes)} of disk"
         yield f"about {_time(view)}, {disk}" if len(view.done) < len(plan.runs) else disk
+        if view.costs_in_full:
+            yield from cost_lines(view.estimate, view.price)
     if view.corpus:
         yield from corpus_lines(view.corpus)
 
@@ -168,7 +184,7 @@ def _time(view: PlanView) -> str:
     estimate = view.estimate
     left = " for the remaining runs" if view.done else ""
     workers = f"{len(estimate.devices)} x {estimate.devices[0]}"
-    return f"{format_seconds(estimate.seconds)}{left} on {workers} ({'measured' if estimate.measured else 'guessed'})"
+    return f"{format_seconds(estimate.seconds)}{left} on {workers} ({basis_words(estimate)})"
 
 
 def _dropped_suggestions(view: PlanView) -> Iterator[str]:

@@ -39,7 +39,11 @@ SURFACE = {
         "--json",
         "--extend",
         "--target",
+        "--measure",
+        "--measure-seconds",
         "--max-hours",
+        "--on",
+        "--price",
         "--drop-suggested",
         "--replan",
     },
@@ -57,6 +61,7 @@ SURFACE = {
         "--confirm",
         "--neighbours",
         "--again",
+        "--max-hours",
         "--events",
         "--until-goal",
         "--json",
@@ -120,9 +125,12 @@ def test_json_of_plan(drawn: Path) -> None:
     assert set(document["runs"][0]) == {
         "run_id", "role", "budget_flops", "shape", "n_params_total", "n_params_non_embedding", "n_params_matmul",
         "n_tokens", "steps", "batch_tokens", "optimizer", "learning_rate", "flops_per_token", "planned_flops",
-        "tokens_per_param", "epochs", "seed", "excluded",
+        "tokens_per_param", "epochs", "seed", "excluded", "seconds",
     }  # fmt: skip
-    assert set(document["estimate"]) == {"seconds", "measured", "devices", "disk_bytes", "n_done", "n_pending"}
+    assert set(document["estimate"]) == {
+        "seconds", "measured", "devices", "disk_bytes", "n_done", "n_pending", "device_hours", "price",
+        "price_per_device_hour", "price_source", "by_budget", "rests_on", "not_measured",
+    }  # fmt: skip
     assert document["corpus"] is None  # no text is read for a simulated sweep
     assert document["budgets"] == [1e17, 3e17, 1e18]
     assert len(document["runs"]) == 21

@@ -8,8 +8,9 @@ import pytest
 
 from isoflop.corpus_facts import CorpusFacts
 from isoflop.errors import IsoflopError
-from isoflop.plan.estimate import ON_A_CORE, guess_seconds, memory_bytes
+from isoflop.plan.estimate import memory_bytes
 from isoflop.plan.grid_findings import KeptSizes, rate_findings
+from isoflop.plan.guess import ON_A_CORE, guess_seconds
 from isoflop.plan.neighbours import neighbours
 from isoflop.plan.planner import make_plan, run_of
 from isoflop.plan.recipe import batch_tokens_rule, make_recipe

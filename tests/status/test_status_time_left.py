@@ -1,11 +1,15 @@
 """How long a sweep still takes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from isoflop.hardware import cpu_name
 from isoflop.plan.types import Role
 from isoflop.rundir import JobFile, RunDir, own_claim
+from isoflop.store import open_store
+from tests.plan.test_plan_pace import trial
 from tests.report_examples import make_cell, make_result, save_sweep
 from tests.status.status_examples import CPU, begin, shown, status_of
 
@@ -38,3 +42,16 @@ def test_before_anything_has_finished_time_left_follows_the_speed_of_running_run
     left = status_of(tmp_path, spec).time_left
     assert left is not None and left.measured
     assert left.seconds == pytest.approx(1.5 * cells[0].run.n_tokens / 1000.0, rel=0.01)
+
+
+def test_trials_on_the_same_device_tell_the_time_left_before_anything_has_finished(tmp_path: Path) -> None:
+    cells = [make_cell(1e12, 64, seed=seed) for seed in range(2)]
+    spec, run = save_sweep(tmp_path / "x.db", cells, []), cells[0].run
+    begin(tmp_path, cells[0], own_claim(1), step=run.n_steps // 2)
+    here = trial(run, 0.5, device=cpu_name(), eval_seconds=0.0, beside_seconds=0.0)
+    with open_store(tmp_path / "x.db", write=True) as store:
+        store.record_measurement(here)
+        store.record_measurement(replace(here, device="Another", seconds_per_step=9.0))
+    left = status_of(tmp_path, spec).time_left
+    assert left is not None and left.measured
+    assert left.seconds == pytest.approx(1.5 * run.n_steps * 0.5, rel=0.01)

@@ -47,6 +47,7 @@ def test_a_new_store_has_strict_tables_foreign_keys_and_a_write_ahead_log(planne
     ours = [table for table in db.tables if table.name != migrations.migrations_table]
     assert {table.name for table in ours} == {
         "sweeps", "runs", "cells", "results", "attempts", "curves", "metrics", "exclusions", "predictions",
+        "measurements",
         "steering_rounds",
     }  # fmt: skip
     assert all(table.strict for table in ours)

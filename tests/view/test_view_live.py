@@ -13,6 +13,7 @@ from isoflop.store import Timing
 from isoflop.sweep.run_outcome import Outline
 from isoflop.view import live
 from isoflop.view.live import NEXT_RUN_SECONDS, SweepProgress, run_display
+from tests.plan.test_plan_pace import trial
 from tests.report_examples import make_cell, make_result, save_sweep
 from tests.status.status_examples import CPU, begin, dead_claim, status_of
 
@@ -102,6 +103,18 @@ def test_a_run_that_ends_here_is_measured_and_its_share_is_whole() -> None:
 
 
 PROVENANCE = make_result(ALIKE[0]).provenance.model_dump()
+
+
+def test_trials_tell_how_long_runs_take_before_any_has_ended_and_what_ends_corrects_them() -> None:
+    trials = (trial(ALIKE[0].run, 0.01, eval_seconds=5.0, beside_seconds=0.0),)
+    progress = SweepProgress(outline(ALIKE[:3], measurements=trials), Clock())
+    each = STEPS * 0.01 + 5.0
+    after(progress, started(ALIKE[0], 0), started(ALIKE[1], 1))
+    assert progress.seconds_left == pytest.approx(2 * each)
+    assert "(guessed)" not in progress.headline
+    result = make_result(ALIKE[0], seconds=2 * each, provenance={**PROVENANCE, "device": DEVICE})
+    after(progress, RunFinished(result, 0, 0.0))
+    assert progress.seconds_left == pytest.approx(2 * each)  # two runs on two workers, each twice as long
 
 
 def test_what_another_device_took_tells_nothing_here() -> None:

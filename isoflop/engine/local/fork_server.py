@@ -16,6 +16,7 @@ from isoflop.engine.local import server_start
 from isoflop.engine.local.worker_process import WorkerProcess
 from isoflop.errors import IsoflopError
 from isoflop.rundir import Assignment
+from isoflop.train.trial import Trial
 
 # A server that cannot stay alive this often has a cause that starting it again does not cure.
 MAX_DEATHS = 3
@@ -26,13 +27,13 @@ class ForkServer:
     """Starts workers; lives until this process ends, and is started again where something killed it."""
 
     def __init__(self, target: Callable[..., None]) -> None:
-        """`target` takes an Assignment, and the connection to this process where it is to stay."""
+        """`target` takes what `start` is given, and the connection to this process where it is to stay."""
         self._target = target
         self._context = multiprocessing.get_context("forkserver")
         self._deaths = 0
         self._starting = False
 
-    def start(self, assignment: Assignment, *, preload: list[str], stays: bool = False) -> WorkerProcess | None:
+    def start(self, assignment: Assignment | Trial, *, preload: list[str], stays: bool = False) -> WorkerProcess | None:
         """The worker of `assignment`, and of more where it `stays`; None if the server had died.
 
         Another server is started next time.

@@ -1,0 +1,185 @@
+"""What `isoflop plan` measures, and the options on time and money that `plan` and `run` share."""
+
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from isoflop.plan.gpu_types import GpuChoice
+    from isoflop.spec import SweepSpec
+    from isoflop.store import Store
+    from isoflop.sweep.planning import PlannedSweep
+    from isoflop.view.plan_costs import Price
+
+DEFAULT_SECONDS = 2.0
+
+Measure = Annotated[
+    bool,
+    typer.Option(
+        "--measure",
+        help="Time real steps of each pending shape on the devices here, so that the estimate is measured.",
+    ),
+]
+MeasureSeconds = Annotated[
+    float,
+    typer.Option("--measure-seconds", metavar="<seconds>", help="With --measure: most that the steps of a shape take."),
+]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(
+        "--max-hours",
+        metavar="<hours>",
+        help="Refuse a plan whose pending runs cost more device-hours.",
+    ),
+]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="<GPU:number>",
+        help="Guess for GPUs that are not here, such as h100:8, and record nothing.",
+    ),
+]
+PlanPrice = Annotated[
+    float | None,
+    typer.Option("--price", help="Price of one device for one hour, in any currency; with --on, a typical one."),
+]
+
+
+def require_hours(max_hours: float | None) -> float | None:
+    """`max_hours`, where it is a number of hours.
+
+    Raises:
+        IsoflopError: zero, negative, infinite or not a number.
+    """
+    from isoflop.errors import IsoflopError
+
+    if max_hours is not None and not 0 < max_hours < float("inf"):
+        raise IsoflopError(
+            f"--max-hours {max_hours:g} is no number of device-hours.", hint="Give a positive number such as 12 or 0.5."
+        )
+    return max_hours
+
+
+def gpus_elsewhere(
+    on: str | None, *, measure: bool, seconds: float, device: str, workers: int | None
+) -> "GpuChoice | None":
+    """The GPUs that `--on` means, if any.
+
+    Raises:
+        IsoflopError: no such type, or options that contradict each other.
+    """
+    from isoflop.errors import IsoflopError
+    from isoflop.plan.gpu_types import parse_gpus
+
+    if not 0 < seconds < float("inf"):
+        raise IsoflopError(
+            f"--measure-seconds {seconds:g} is no time to measure in.",
+            hint="Give a positive number of seconds such as 2.",
+        )
+    if seconds != DEFAULT_SECONDS and not measure:
+        raise IsoflopError("--measure-seconds has no effect without --measure.", hint="Add --measure.")
+    if on is None:
+        return None
+    if measure:
+        raise IsoflopError(
+            "--on plans for devices that are not here, --measure times those that are.", hint="Leave one of them out."
+        )
+    if device != "auto" or workers is not None:
+        raise IsoflopError(
+            "--on names the devices; --device and --workers are of this machine.",
+            hint="Leave --device and --workers out.",
+        )
+    return parse_gpus(on)
+
+
+def price_of(price: float | None, gpus: "GpuChoice | None") -> "Price | None":
+    """What a device-hour costs: `price`, or what such GPUs typically cost; None where neither is known.
+
+    Raises:
+        IsoflopError: a number that no device costs.
+    """
+    from isoflop.decision.cost import require_price
+    from isoflop.view.plan_costs import Price
+
+    if price is not None:
+        return Price(require_price(price), "--price")
+    return Price(gpus.gpu.price, "typical rental price, US dollars") if gpus else None
+
+
+def refuse_to_measure(spec: "SweepSpec", planned: "PlannedSweep", *, dry_run: bool) -> None:
+    """Nothing, where the sweep can be measured here.
+
+    Raises:
+        IsoflopError: nothing of it is trained, its text is not here, or nothing may be written.
+    """
+    from isoflop.errors import IsoflopError
+
+    if spec.trainer == "simulated":
+        raise IsoflopError("A simulated sweep trains nothing that could be measured.", hint="Leave --measure out.")
+    if spec.trainer == "command":
+        raise IsoflopError(
+            "A program of your own is not timed beforehand.",
+            hint="Leave --measure out: the estimate follows its runs once one has finished.",
+        )
+    if dry_run:
+        raise IsoflopError("--measure records what it finds, --dry-run nothing.", hint="Leave one of them out.")
+    if not planned.recordable:
+        raise IsoflopError(
+            "The text of the sweep is not here: its shapes cannot be measured.",
+            hint="Measure where the text is; `isoflop plan --on h100:8` guesses for other machines.",
+        )
+    if planned.slots[0].n_devices > 1:
+        raise IsoflopError(
+            f"--measure times runs of one device; run.devices_per_run is {planned.slots[0].n_devices}.",
+            hint="Leave --measure out: the estimate is scaled once a run has finished.",
+        )
+
+
+def measure(
+    planned: "PlannedSweep",
+    spec: "SweepSpec",
+    store: "Store",
+    artifacts: Path,
+    *,
+    done: Collection[str],
+    seconds: float,
+) -> tuple[str, ...]:
+    """Trials of the pending shapes, each recorded as it ends; sentences on those that found nothing.
+
+    Raises:
+        IsoflopError: no process can be started, nothing can be written, or the devices are busy.
+    """
+    import time
+
+    from isoflop.plan.trial_choice import choose_trials
+    from isoflop.run_spec import RunSpec
+    from isoflop.sweep.planning import corpora
+    from isoflop.sweep.preflight import NotMeasured, open_preflight
+    from isoflop.units import format_seconds, plural
+    from isoflop.wording import one_line
+
+    runs = planned.plan.runs.items()
+    pending = [run for run_id, run in runs if run_id not in done and isinstance(run, RunSpec)]
+    slots = planned.slots
+    trials = choose_trials(pending, device_kind=slots[0].kind, n_workers=len(slots), seconds=seconds)
+    if not trials:
+        print("Nothing to measure: every run has a result.", file=sys.stderr)
+        return ()
+    print(f"Measuring {plural(len(trials), 'shape')} on {len(slots)} x {slots[0].name}.", file=sys.stderr)
+    begun, failed, artifacts = time.monotonic(), [], artifacts.resolve()
+    with open_preflight(
+        slots, artifacts, corpora(artifacts), seconds=seconds, probes=spec.evaluation.probes
+    ) as preflight:
+        for found in preflight.measure(trials):
+            if isinstance(found, NotMeasured):
+                failed.append(one_line(found.sentence))
+                print(failed[-1], file=sys.stderr)
+            else:
+                store.record_measurement(found)
+    took = format_seconds(time.monotonic() - begun)
+    print(f"Measured {len(trials) - len(failed)} of {plural(len(trials), 'shape')} in {took}.", file=sys.stderr)
+    return tuple(failed)
