@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from isoflop.rundir.layout import dirs_of_runs
@@ -124,19 +124,19 @@ class Turmoil(Assault):
         self._start()
 
     def _kill_stop_worker(self) -> None:
-        self._rest("stop worker", self._victims())
+        self._rest("stop worker", self._victims)
 
     def _kill_stop_server(self) -> None:
-        server = fork_server(self.coordinator.pid)
-        self._rest("stop server", [] if server is None else [server])
+        self._rest("stop server", lambda: filter(None, [fork_server(self.coordinator.pid)]))
 
     def _kill_stop_coordinator(self) -> None:
-        self._rest("stop coordinator", [self.coordinator.pid])
+        self._rest("stop coordinator", lambda: [self.coordinator.pid])
 
-    def _rest(self, kind: str, among: "dict[int, str] | list[int]") -> None:
+    def _rest(self, kind: str, among: Callable[[], Iterable[int]]) -> None:
         """SIGSTOP to one of them for a while, then SIGCONT."""
         time.sleep(self.random.uniform(0, 0.4))
-        if among and freeze(pid := self.random.choice(sorted(among))):
+        found = sorted(among())
+        if found and freeze(pid := self.random.choice(found)):
             time.sleep(self.random.uniform(0, REST_SECONDS))
             thaw(pid)
             self.kills.append((kind, False))
