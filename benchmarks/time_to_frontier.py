@@ -38,7 +38,7 @@ SWEEP = Path(__file__).parent.parent / "sweeps" / "quickstart.toml"
 BATCHES, RATES = (256, 512, 1024), (1e-3, 3e-3, 1e-2)
 USUAL = (1024, 1e-3)
 # FLOPs of the script are raised by this factor until it has isoflop's loss, up to so many times its own.
-STEP, MOST = 1.6, 30.0
+STEP, MOST = 1.6, 8.0
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Being a good child process: dying with the parent, stopping when asked, showing where it hangs."""
 
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -7,7 +8,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from multiprocessing import forkserver
+from pathlib import Path
 from types import FrameType, TracebackType
 
 import psutil
@@ -93,6 +96,21 @@ def _watch(parent: int, coordinator: tuple[int, float | None], paused: threading
 def dump_stacks_when_asked() -> None:
     """Have DUMP_SIGNAL write the stack of every thread to this process's standard error."""
     faulthandler.register(DUMP_SIGNAL, file=sys.stderr, all_threads=True)
+
+
+@contextlib.contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Everything this process prints goes to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 class Stop:

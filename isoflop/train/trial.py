@@ -8,8 +8,6 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,7 +21,7 @@ from isoflop.run_spec import RunSpec
 from isoflop.rundir import Execution, JobFile, RunDir, own_claim
 from isoflop.rundir.events import started_event
 from isoflop.shape import TRAINING_PASSES
-from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked
+from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked, log_to
 from isoflop.train.progress import Interrupted, StepUnavailable
 from isoflop.train.reporter import Reporter
 from isoflop.train.worker import is_out_of_memory
@@ -101,21 +99,11 @@ def run_trial(trial: Trial, coordinator: Connection) -> None:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(trial.compiled)
     dump_stacks_when_asked()
     run_dir = RunDir(trial.folder)
-    with _log_to(run_dir.path / "log.txt"), Stop(paused) as stop:
+    with log_to(run_dir.log_path(1)), Stop(paused) as stop:
         answer = try_out(trial, run_dir, stop)
     if answer is not None:
         coordinator.send(answer)
     sys.exit(0)
-
-
-@contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """What libraries print goes to `path`, not to the terminal."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    yield
 
 
 def try_out(trial: Trial, run_dir: RunDir, stop: Stop) -> TrialTimes | TrialFailed | None:

@@ -12,10 +12,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from isoflop.corpus import load_corpus
 from isoflop.errors import IsoflopError, why_inaccessible
@@ -26,7 +25,7 @@ from isoflop.rundir import Assignment, Execution, ExitCode, ProgramExecution, Ru
 from isoflop.rundir.events import ObstacleEvent, result_event, started_event
 from isoflop.rundir.layout import weights_path
 from isoflop.train.outcome import make_result, one_device_name
-from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked
+from isoflop.train.process import Stop, die_with_parent, dump_stacks_when_asked, log_to
 from isoflop.train.progress import Ending, Interrupted, Progress, StepUnavailable, Trained
 from isoflop.train.reporter import Reporter
 
@@ -82,7 +81,7 @@ def _free_memory() -> None:
 def _run_assignment(assignment: Assignment, paused: threading.Event, *, stays: bool) -> ExitCode:
     """Work on one job, whatever it prints going to the attempt's log."""
     run_dir = RunDir(assignment.job_dir)
-    with _log_to(run_dir.log_path(assignment.attempt)), Stop(paused) as stop:
+    with log_to(run_dir.log_path(assignment.attempt)), Stop(paused) as stop:
         try:
             return _work(assignment, run_dir, stop, stays=stays)
         except IsoflopError as error:
@@ -101,21 +100,6 @@ def _report_obstacle(error: IsoflopError, run_dir: RunDir) -> ExitCode:
     with contextlib.suppress(OSError):
         run_dir.append_event(ObstacleEvent(error.message, error.hint))
     return ExitCode.OBSTACLE
-
-
-@contextlib.contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Everything this process prints goes to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
 
 
 def _work(assignment: Assignment, run_dir: RunDir, stop: Stop, *, stays: bool) -> ExitCode:
