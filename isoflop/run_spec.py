@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -158,6 +158,11 @@ class CommandRun(_Run):
     def planned_flops(self) -> float:
         """Training FLOPs, C: tokens times the model's FLOPs per token."""
         return float(self.n_tokens * self.shape.flops_per_token)
+
+
+def as_program(argv: Sequence[str]) -> str:
+    """The arguments as the database has them in a run's specification."""
+    return json.dumps(list(argv), separators=(",", ":"), ensure_ascii=False)
 
 
 AnyRun = RunSpec | CommandRun

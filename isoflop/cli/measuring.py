@@ -120,10 +120,10 @@ def refuse_to_measure(spec: "SweepSpec", planned: "PlannedSweep", *, dry_run: bo
 
     if spec.trainer == "simulated":
         raise IsoflopError("A simulated sweep trains nothing that could be measured.", hint="Leave --measure out.")
-    if spec.trainer == "command":
+    if spec.command is not None and spec.command.measure_tokens is None:
         raise IsoflopError(
-            "A program of your own is not timed beforehand.",
-            hint="Leave --measure out: the estimate follows its runs once one has finished.",
+            "The sweep file does not say with how many tokens its program can be timed.",
+            hint="Set command.measure_tokens, such as 100_000; without --measure the estimate follows finished runs.",
         )
     if dry_run:
         raise IsoflopError("--measure records what it finds, --dry-run nothing.", hint="Leave one of them out.")
@@ -132,7 +132,7 @@ def refuse_to_measure(spec: "SweepSpec", planned: "PlannedSweep", *, dry_run: bo
             "The text of the sweep is not here: its shapes cannot be measured.",
             hint="Measure where the text is; `isoflop plan --on h100:8` guesses for other machines.",
         )
-    if planned.slots[0].n_devices > 1:
+    if planned.slots[0].n_devices > 1 and spec.command is None:
         raise IsoflopError(
             f"--measure times runs of one device; run.devices_per_run is {planned.slots[0].n_devices}.",
             hint="Leave --measure out: the estimate is scaled once a run has finished.",
@@ -156,6 +156,8 @@ def measure(
     Raises:
         IsoflopError: no process can be started, nothing can be written, or the devices are busy.
     """
+    if spec.command is not None:
+        return _measure_program(planned, spec, store, artifacts, done=done, file=folder / "sweep.toml")
     import time
 
     from isoflop.plan.trial_choice import choose_trials
@@ -190,4 +192,30 @@ def measure(
                 store.record_measurement(found)
     took = format_seconds(time.monotonic() - begun)
     print(f"Measured {len(trials) - len(failed)} of {plural(len(trials), 'shape')} in {took}.", file=sys.stderr)
+    return tuple(failed)
+
+
+def _measure_program(
+    planned: "PlannedSweep", spec: "SweepSpec", store: "Store", artifacts: Path, *, done: Collection[str], file: Path
+) -> tuple[str, ...]:
+    """Short runs of the program, each recorded; sentences on those that told nothing."""
+    from isoflop.run_spec import CommandRun
+    from isoflop.sweep.own_program import program_place
+    from isoflop.sweep.program_trials import program_trials
+    from isoflop.wording import one_line
+
+    assert spec.command is not None
+    assert spec.command.measure_tokens is not None
+    place = program_place(spec, file)
+    assert place is not None
+    runs = (run for run_id, run in planned.plan.runs.items() if run_id not in done)
+    pending = [run for run in runs if isinstance(run, CommandRun)]
+    failed, tokens = list[str](), spec.command.measure_tokens
+    print(f"Timing the program on {len(planned.slots)} x {planned.slots[0].name}.", file=sys.stderr)
+    for found in program_trials(pending, planned.slots, artifacts.resolve(), place, tokens):
+        if isinstance(found, str):
+            failed.append(one_line(found))
+            print(failed[-1], file=sys.stderr)
+        else:
+            store.record_measurement(found)
     return tuple(failed)

@@ -270,7 +270,7 @@ def _extension(
     from isoflop.sweep.planning import hours_of_runs
     from isoflop.units import parse_quantity
 
-    timings = read_snapshot(db, lambda store: store.throughput()) if db.exists() else ()
+    timings = read_snapshot(db, lambda store: store.throughput(spec.program)) if db.exists() else ()
     request = Request(
         count=number,
         target=parse_quantity(target, what="--target in FLOPs") if target else None,
@@ -301,7 +301,7 @@ def _view(asked: _Asked, store: "Store | None") -> "PlanView":
     exclusions = store.exclusions() if store else {}
     statuses = store.statuses() if store else {}
     done = {run_id: statuses[run_id] for run_id in plan.runs if run_id in statuses}
-    pace = pace_of(made, known_of(store))
+    pace = pace_of(made, known_of(store, spec))
     seconds = seconds_by_run(made, pace)
     return PlanView(
         plan=plan,

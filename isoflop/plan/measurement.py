@@ -7,6 +7,8 @@ from isoflop.shape import Shape
 
 # Of a trial of a program of the user's own.
 NO_OPTIMIZER = ""
+# Names that program in its execution.
+PROGRAM = "program"
 
 
 @dataclass(frozen=True)

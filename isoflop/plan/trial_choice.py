@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from isoflop.plan.guess import guess_seconds, guess_step_seconds
 from isoflop.plan.pace import batch_tokens
 from isoflop.run_spec import RunSpec
+
+_Run = TypeVar("_Run")
 
 # Trials take about this share of what the runs are guessed to take, but on each worker at least and at most so long,
 # seconds.
@@ -31,7 +34,7 @@ def choose_trials(runs: Iterable[RunSpec], *, device_kind: str, n_workers: int, 
     return spread(distinct, fitting)
 
 
-def spread(runs: Sequence[RunSpec], number: int) -> list[RunSpec]:
+def spread(runs: Sequence[_Run], number: int) -> list[_Run]:
     """`number` of the runs, evenly over their order, both ends among them; all where there are no more."""
     if len(runs) <= number:
         return list(runs)

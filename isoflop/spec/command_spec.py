@@ -50,6 +50,9 @@ class CommandSpec(Section):
     probe: tuple[Word, ...] | None = None
     """Command that prints n_params and flops_per_token of a size as JSON, called once for each entry of the ladder that
     lacks them; its placeholders are the entry's arguments."""
+    measure_tokens: int | None = Field(None, ge=1, le=LARGEST_COUNT)
+    """Tokens of the short runs that `isoflop plan --measure` times the program with, and of others three times as long;
+    without it, it is not timed."""
     code: tuple[Word, ...] | None = None
     """Files that make up the program, relative to `cwd`: a run is another one when they change. By default those that
     `argv` names."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from isoflop.run_spec import Trainer
+from isoflop.run_spec import Trainer, as_program
 from isoflop.shape import ParamCount
 from isoflop.spec.command_spec import CommandSpec, LadderEntry, known_placeholders, ladder_problem, placeholders_in
 from isoflop.spec.corpus_spec import LATER_CORPUS_KEYS, CorpusSpec, TokenizerSpec
@@ -192,6 +192,11 @@ class SweepSpec(Section):
         ]
         if idle:
             raise ValueError(f'trainer = "command" has no use for {idle[0]}: the program decides')
+
+    @property
+    def program(self) -> str | None:
+        """What tells the program that trains the runs from others, its arguments as JSON; None where isoflop trains."""
+        return None if self.command is None else as_program(self.command.argv)
 
     @property
     def devices_per_run(self) -> int:

@@ -139,7 +139,7 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
                 f"The sweep {spec.name!r} is not planned yet: the database {str(db)!r} does not have it.",
                 hint=f"`isoflop run {shlex.quote(str(file))}` plans and trains it; --db names another database.",
             )
-        return *store.planned_sweep(spec.name), store.throughput(), store.measurements()
+        return *store.planned_sweep(spec.name), store.throughput(spec.program), store.measurements()
 
     planned, cells, timings, trials = read_snapshot(db, read)
     artifacts = artifacts.resolve()  # as a run names it in its logs

@@ -42,6 +42,7 @@ select runs.shape, case runs.trainer when 'command' then 0 else results.n_steps 
     results.achieved_flops, results.seconds, results.device
 from results join runs on runs.run_id = results.run_id
 where results.status = 'completed' and not results.simulated
+    and case runs.trainer when 'command' then json_extract(runs.spec_json, '$.argv') end is ?
 order by results.recorded_at desc, results.rowid desc limit ?
 """
 

@@ -379,9 +379,14 @@ class Store:
             found.setdefault(row.pop("run_id"), []).append(CurvePoint.model_construct(**row))
         return {run_id: tuple(points) for run_id, points in found.items()}
 
-    def throughput(self) -> tuple[Timing, ...]:
-        """What the latest 200 completed runs took, newest first. Simulated runs took nothing and are not among them."""
-        return tuple(self._typed(lambda row: Timing(**{**row, "shape": parse_shape(row["shape"])}), TIMINGS, NTIMINGS))
+    def throughput(self, program: str | None = None) -> tuple[Timing, ...]:
+        """What the latest 200 completed runs took, newest first; of those that a `program` trained, or else isoflop.
+
+        Simulated runs took nothing and are not among them.
+        """
+        return tuple(
+            self._typed(lambda row: Timing(**{**row, "shape": parse_shape(row["shape"])}), TIMINGS, program, NTIMINGS)
+        )
 
     def record_measurement(self, measurement: Measurement) -> None:
         """Add what a trial found; it counts before all others of its shape, batch and device."""

@@ -9,11 +9,12 @@ from isoflop.engine.protocol import Slot
 from isoflop.engine.queue import start_order
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import SECONDS_PER_HOUR, BudgetCost, Estimate, MeasuredMemory, estimate_of
-from isoflop.plan.measurement import NO_OPTIMIZER, Measurement
+from isoflop.plan.measurement import NO_OPTIMIZER, PROGRAM, Measurement
 from isoflop.plan.pace import Pace, RunTime, batch_tokens
 from isoflop.plan.types import Cell
-from isoflop.run_spec import Job, RunSpec
+from isoflop.run_spec import CommandRun, Job, RunSpec, as_program
 from isoflop.shape import Shape
+from isoflop.spec import SweepSpec
 from isoflop.store import Store, Timing
 from isoflop.sweep.planning import PlannedSweep
 from isoflop.units import format_flops, format_hours, plural
@@ -30,9 +31,9 @@ class Known:
     measurements: Sequence[Measurement] = ()
 
 
-def known_of(store: Store | None) -> Known:
-    """What `store` knows; nothing where there is none."""
-    return Known(store.throughput(), store.measurements()) if store else Known()
+def known_of(store: Store | None, spec: SweepSpec) -> Known:
+    """What `store` knows that bears on the sweep; nothing where there is none."""
+    return Known(store.throughput(spec.program), store.measurements()) if store else Known()
 
 
 def pace_of(planned: PlannedSweep, known: Known) -> Pace:
@@ -54,7 +55,8 @@ def trials_of(planned: PlannedSweep, measurements: Iterable[Measurement]) -> lis
     own.sort(key=lambda one: one.n_at_once == len(planned.slots))
     ours = [run for run in runs if isinstance(run, RunSpec)]
     if not ours or planned.plan.simulated:
-        return [one for one in own if runs and not planned.plan.simulated and one.optimizer == NO_OPTIMIZER]
+        programs = {as_program(run.argv) for run in runs if isinstance(run, CommandRun)}
+        return [one for one in own if one.optimizer == NO_OPTIMIZER and one.execution.get(PROGRAM) in programs]
     keyed = ours if own else []
     by_key: dict[tuple[Shape, int], RunSpec] = {(run.shape, batch_tokens(run)): run for run in keyed}
 

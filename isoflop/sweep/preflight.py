@@ -75,6 +75,21 @@ def open_preflight(
     Raises:
         IsoflopError: another process trains on every device, or nothing can be written.
     """
+    with measuring_alone(slots, artifacts) as usable:
+        preflight = Preflight(usable, artifacts, corpora, seconds=seconds, probes=probes, factory_folder=factory_folder)
+        try:
+            yield preflight
+        finally:
+            preflight.close()
+
+
+@contextlib.contextmanager
+def measuring_alone(slots: Sequence[Slot], artifacts: Path) -> Iterator[list[Slot]]:
+    """Those of `slots` that can be measured on, held, with an empty folder to write to that one command has at a time.
+
+    Raises:
+        IsoflopError: another process trains on every device, or nothing can be written.
+    """
     folder = measuring_dir(artifacts)
     try:
         with alone_at(folder / ".lock"), device_leases(slots, share=slots[0].kind == "cpu") as leases:
@@ -85,18 +100,9 @@ def open_preflight(
                     hint="Measure when it has ended, or leave --measure out.",
                 )
             _empty(folder)  # what a killed command left
-            preflight = Preflight(
-                [slots[n] for n in sorted(usable)],
-                artifacts,
-                corpora,
-                seconds=seconds,
-                probes=probes,
-                factory_folder=factory_folder,
-            )
             try:
-                yield preflight
+                yield [slots[n] for n in sorted(usable)]
             finally:
-                preflight.close()
                 _empty(folder)
     except OSError as error:
         raise IsoflopError(

@@ -95,7 +95,7 @@ def open_session(
         if confirm is not None:
             added = plan_confirmation(store, spec, confirm, planned, changes=changes, artifacts=artifacts.resolve())
             planned = plan_with(extra=tuple(dict.fromkeys((*extra, *added.extras))))
-        known = known_of(store)
+        known = known_of(store, spec)
         if max_hours is not None:
             done = {*store.statuses(), *_with_result(planned.plan, artifacts)}
             refuse_beyond(forecast(planned, pace_of(planned, known), done=done), max_hours)
@@ -186,7 +186,7 @@ class Session:
             shares=dict(self._shares(pending)),
             devices=tuple(slot.name for slot in self.slots),
             device_kind=self.slots[0].kind,
-            timings=self.store.throughput(),
+            timings=self.store.throughput(self.growth.spec.program),
             measurements=tuple(trials_of(self.growth.planned, self.store.measurements())),
         )
 
@@ -257,7 +257,7 @@ class Session:
                     raise
 
     def _jobs(self) -> list[Job]:
-        pace = pace_of(self.growth.planned, known_of(self.store))
+        pace = pace_of(self.growth.planned, known_of(self.store, self.growth.spec))
         return start_order(self.plan.cells, self.store.pending(self.plan.sweep), seconds=lambda run: pace.of(run).total)
 
     def _record(self, event: Notice) -> None:

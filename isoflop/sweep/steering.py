@@ -151,7 +151,7 @@ class Steering:
     @property
     def _run_hours(self) -> RunHours | None:
         growth = self._session.growth
-        return hours_of_runs(growth.spec, growth.planned, self._session.store.throughput())
+        return hours_of_runs(growth.spec, growth.planned, self._session.store.throughput(growth.spec.program))
 
     def _hours_of(self, cells: Sequence[RunCell]) -> float:
         hours, count = self._run_hours, self._session.growth.spec.fit.params

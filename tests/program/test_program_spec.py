@@ -129,6 +129,7 @@ COMMAND_CHANGES: Mapping[str, tuple[object, bool]] = {
     "grace_seconds": (9.0, False),
     "devices_per_run": (2, False),
     "probe": (["true", "{depth}"], False),
+    "measure_tokens": (9, False),
     "code": (["program.py"], True),
     "code_hash": ("0123", True),
 }

@@ -18,7 +18,7 @@ from isoflop.rundir import RunDir
 from isoflop.store import open_store
 from tests.commands import isoflop
 from tests.databases import opened
-from tests.program.program_examples import results_of, session_of, train, write_sweep
+from tests.program.program_examples import BUDGET, PER_PARAM, results_of, session_of, train, write_sweep
 
 EXAMPLES = Path(__file__).parent.parent.parent / "sweeps" / "own-trainer"
 
@@ -141,3 +141,33 @@ def test_a_change_of_the_program_half_way_is_refused_until_a_person_agrees(tmp_p
     (tmp_path / "program.py").write_text((tmp_path / "program.py").read_text() + "\n# another line\n")
     with pytest.raises(IsoflopError, match=r"leaves behind 4 trained runs of 4 .*command\.code_hash changed"):
         train(file)
+
+
+def test_a_program_is_timed_by_short_runs_of_some_sizes_and_its_own_runs_alone_tell_of_it(tmp_path: Path) -> None:
+    body = """
+    time.sleep(0.1 + n_tokens * 2e-6)
+    if did == "d": sys.exit(1)
+    report()
+    """
+    file = write_sweep(tmp_path, ["a", "b", "c", "d"], body, command={"measure_tokens": 50_000})
+    options = ("--device", "cpu", "--workers", "2", "--artifacts", "artifacts", "--json")
+    planned = isoflop("plan", file.name, "--measure", *options, folder=tmp_path)
+    assert "mode=d: a short run did not complete (the program exited with code 1; its log tells why)" in planned.stderr
+    estimate = json.loads(planned.stdout)["estimate"]
+    assert estimate["measured"] is True
+    alone = sum(0.1 + BUDGET / (PER_PARAM * 1000 * 2**n) * 2e-6 for n in range(4)) / 2
+    assert alone * 0.5 < estimate["seconds"] < alone * 3  # on a machine at work
+    with opened(tmp_path / "isoflop.db") as db:
+        per_token = [value for (value,) in db.execute("select seconds_per_step from measurements")]
+    assert len(per_token) == 3
+    assert all(1e-6 < value < 2e-5 for value in per_token)
+    assert not list((tmp_path / "artifacts" / "measuring").glob("*/"))
+    other = json.loads(isoflop("plan", write_other(tmp_path), *options, folder=tmp_path).stdout)["estimate"]
+    assert other["measured"] is False  # of another program nothing is known
+
+
+def write_other(folder: Path) -> str:
+    """A sweep of another program in the same folder."""
+    text = (folder / "sweep.toml").read_text().replace('name = "own"', 'name = "other"')
+    (folder / "other.toml").write_text(text.replace('"{mode}"', '"{mode}", "-v"'))
+    return "other.toml"
