@@ -1,7 +1,8 @@
 """[command] and [[ladder]]: a program of the user's own that trains the runs, and the sizes of its models."""
 
+import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -185,7 +186,15 @@ def _said(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def known_placeholders(ladder: Collection[LadderEntry]) -> tuple[str, ...]:
-    """What a command may name."""
-    own = next(iter(ladder)).arguments if ladder else OF_OUR_SHAPES
-    return (*PLACEHOLDERS, *own)
+def unknown_placeholder(command: CommandSpec, ladder: Sequence[LadderEntry]) -> str | None:
+    """What is wrong with the first name in braces that stands for nothing; None where each stands for something."""
+    own = tuple(ladder[0].arguments) if ladder else ()
+    known = (*PLACEHOLDERS, *(own if ladder else OF_OUR_SHAPES))
+    asked = [(name, known) for name in sorted(command.placeholders)]
+    asked += [(name, own) for name in placeholders_in(command.probe or ())]
+    for name, names in asked:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"did you mean {{{near[0]}}}?" if near else f"known: {', '.join(names)}"
+            return f"there is no placeholder {{{name}}}; {hint}"
+    return None

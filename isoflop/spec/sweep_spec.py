@@ -1,6 +1,5 @@
 """SweepSpec: the question a sweep asks, read from a TOML file. Parse once, use the type."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from isoflop.run_spec import Trainer, as_program
 from isoflop.shape import ParamCount
-from isoflop.spec.command_spec import CommandSpec, LadderEntry, known_placeholders, ladder_problem, placeholders_in
+from isoflop.spec.command_spec import CommandSpec, LadderEntry, ladder_problem, unknown_placeholder
 from isoflop.spec.corpus_spec import LATER_CORPUS_KEYS, CorpusSpec, TokenizerSpec
 from isoflop.spec.goal_spec import GoalSpec
 from isoflop.spec.grid_spec import GridSpec, ModelSpec
@@ -158,15 +157,8 @@ class SweepSpec(Section):
             raise ValueError(
                 f'fit.params = "{self.fit.params}" needs the groups n_params_... in every entry of the ladder'
             )
-        known = known_placeholders(self.ladder)
-        own = self.ladder[0].arguments if self.ladder else {}
-        asked = [(name, known) for name in sorted(self.command.placeholders)]
-        asked += [(name, tuple(own)) for name in placeholders_in(self.command.probe or ())]
-        for name, names in asked:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-                hint = f"did you mean {{{near[0]}}}?" if near else f"known: {', '.join(names)}"
-                raise ValueError(f"command: there is no placeholder {{{name}}}; {hint}")
+        if (unknown := unknown_placeholder(self.command, self.ladder)) is not None:
+            raise ValueError(f"command: {unknown}")
         return self
 
     def _refuse_what_a_command_ignores(self) -> None:
@@ -177,21 +169,19 @@ class SweepSpec(Section):
         """
         corpus = self.corpus.model_copy(update={"tokens": None})
         recipe = self.recipe.model_copy(update={"max_epochs": RecipeSpec().max_epochs})
-        idle = [
-            *(["[corpus] but for tokens"] if corpus != CorpusSpec() else []),
-            *(["[recipe] but for max_epochs"] if recipe != RecipeSpec() else []),
-            *(["[evaluation]"] if self.evaluation != EvaluationSpec() else []),
-            *(["run.devices_per_run (command.devices_per_run has)"] if self.run.devices_per_run != 1 else []),
-            *(["[model]"] if self.ladder and self.model != ModelSpec() else []),
-            *(["[tokenizer]"] if self.ladder and self.tokenizer != TokenizerSpec() else []),
-            *(
-                ["command.probe without a [[ladder]]"]
-                if not self.ladder and self.command and self.command.probe
-                else []
-            ),
-        ]
-        if idle:
-            raise ValueError(f'trainer = "command" has no use for {idle[0]}: the program decides')
+        has_ladder, probes = bool(self.ladder), self.command is not None and self.command.probe is not None
+        is_idle = {
+            "[corpus] but for tokens": corpus != CorpusSpec(),
+            "[recipe] but for max_epochs": recipe != RecipeSpec(),
+            "[evaluation]": self.evaluation != EvaluationSpec(),
+            "run.devices_per_run (command.devices_per_run has)": self.run.devices_per_run != 1,
+            "[model]": has_ladder and self.model != ModelSpec(),
+            "[tokenizer]": has_ladder and self.tokenizer != TokenizerSpec(),
+            "command.probe without a [[ladder]]": probes and not has_ladder,
+        }
+        idle = next((key for key, is_asked in is_idle.items() if is_asked), None)
+        if idle is not None:
+            raise ValueError(f'trainer = "command" has no use for {idle}: the program decides')
 
     @property
     def program(self) -> str | None:
