@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isoflop.cli.boundary import EXIT_USER_ERROR
@@ -22,17 +23,28 @@ STDOUT_NAME = "-"
 
 
 @contextlib.contextmanager
-def event_stream(where: str | None) -> Iterator["EventStream"]:
+def event_stream(where: str | None, db: Path) -> Iterator["EventStream"]:
     """The stream into the file `where` or, for `-`, to stdout; a stream to nowhere for None.
 
     Raises:
-        IsoflopError: `where` cannot be written.
+        IsoflopError: `where` cannot be written, or is a file of the database `db`.
     """
     if where is None:
         yield EventStream(None)
         return
+    if where != STDOUT_NAME and _is_of_database(Path(where), db):
+        raise IsoflopError(
+            f"--events {where} is a file of the database, and events in it would destroy it.",
+            hint="Name another file, or - for stdout.",
+        )
     with line_sink(where, "Events", warn) as sink:
         yield EventStream(sink, on_stdout=where == STDOUT_NAME)
+
+
+def _is_of_database(path: Path, db: Path) -> bool:
+    """Whether the path is the database or a file that SQLite keeps beside it, though neither may exist yet."""
+    path, db = path.resolve(), db.resolve()
+    return path == db or (path.parent == db.parent and path.name.startswith(f"{db.name}-"))
 
 
 class EventStream:

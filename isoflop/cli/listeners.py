@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def listeners(sweep: Path, events: str | None) -> Iterator["Listeners"]:
+def listeners(sweep: Path, events: str | None, db: Path) -> Iterator["Listeners"]:
     """Those that --events and the sweep file ask for.
 
     Raises:
         IsoflopError: as of `event_stream` and `tracking`.
     """
-    with event_stream(events) as stream, tracking(sweep) as tracker:
+    with event_stream(events, db) as stream, tracking(sweep) as tracker:
         yield Listeners(stream, tracker)
 
 

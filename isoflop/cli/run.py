@@ -1,7 +1,7 @@
 """`isoflop run`: train what is planned and not yet done."""
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,13 +24,12 @@ from isoflop.cli.options import (
     Workers,
 )
 from isoflop.cli.replan import Replan, may_leave
+from isoflop.cli.until_goal import goal_document, last_line, required_of, train_until
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from isoflop.cli.listeners import Listeners
-    from isoflop.decision.steering.goal import Goal
-    from isoflop.store import SteeringRound
     from isoflop.sweep.confirm import ConfirmRequest
     from isoflop.sweep.session import Session
 
@@ -113,8 +112,8 @@ def run(
     from isoflop.view.run_view import print_run, run_document
 
     request, wish = _confirm_request(sweep, confirm, neighbours), device_wish(devices, per_device, share_devices)
-    goal = _goal(sweep, confirm) if until_goal else None
     limit = require_hours(max_hours)
+    goal = required_of(sweep, confirm, limit) if until_goal else None
     if json and events == "-":
         raise IsoflopError(
             "--json and --events - both take standard output.",
@@ -137,7 +136,7 @@ def run(
             json=json,
         )
         raise typer.Exit(code)
-    with listeners(sweep, events) as told_to:
+    with listeners(sweep, events, db) as told_to:
         opened = open_session(
             sweep,
             db,
@@ -156,13 +155,12 @@ def run(
             _tell_what_is_predicted(session)
             tell_of_devices(session.plan.sweep, session.busy, session.slots)
             console = stderr()
-            received, rounds = (
-                _train_until(goal, session, console, told_to) if goal else (_train(session, console, told_to), ())
-            )
+            train = partial(_train, session, console, told_to)
+            received, rounds = train_until(goal, session, train, told_to.stream) if goal else (train(), ())
             outcome, confirmations = session.outcome(), session.confirmations()
         complete = outcome.n_completed == outcome.n_planned
         code = exit_code(received, complete=complete if goal is None else any(one.meets_goal for one in rounds[-1:]))
-        judged = {"confirmations": confirmations_document(confirmations), "goal": _goal_document(rounds)}
+        judged = {"confirmations": confirmations_document(confirmations), "goal": goal_document(rounds)}
         document = {**run_document(outcome), **judged}
         told_to.end(code, document, sweep=sweep, db=db, fit=not received)
     with output_of(code):
@@ -173,7 +171,7 @@ def run(
             print_run(outcome, console)
             for sentence in told(confirmations):
                 console.print(text(sentence))
-            for line in _last_line(rounds, simulated=outcome.simulated):
+            for line in last_line(rounds, simulated=outcome.simulated):
                 console.print(text(line))
     raise typer.Exit(code)
 
@@ -195,42 +193,6 @@ def _confirm_request(sweep: Path, confirm: str | None, neighbours: bool) -> "Con
             "--neighbours has no effect without --confirm.", hint="Give the budget of the confirm run: --confirm 1e13."
         )
     return None
-
-
-def _goal(sweep: Path, confirm: str | None) -> "Goal":
-    """What --until-goal is to reach.
-
-    Raises:
-        IsoflopError: the sweep file has no goal, or a confirm run is asked for at once.
-    """
-    from isoflop.errors import IsoflopError
-    from isoflop.spec import load_spec
-    from isoflop.sweep.steering import required_goal
-
-    if confirm is not None:
-        raise IsoflopError(
-            "--until-goal and --confirm exclude each other: a confirm run is predicted by a finished sweep.",
-            hint="Reach the goal first, then give --confirm.",
-        )
-    return required_goal(load_spec(sweep), sweep)
-
-
-def _goal_document(rounds: "Sequence[SteeringRound]") -> dict[str, object] | None:
-    """What --until-goal came to; loads nothing of the fit where nobody gave it."""
-    if not rounds:
-        return None
-    from isoflop.report.growth_words import goal_document
-
-    return goal_document(rounds)
-
-
-def _last_line(rounds: "Sequence[SteeringRound]", *, simulated: bool) -> list[str]:
-    """How --until-goal ended."""
-    if not rounds:
-        return []
-    from isoflop.report.growth_words import round_line
-
-    return [round_line(rounds[-1], simulated=simulated)]
 
 
 def _tell_what_is_predicted(session: "Session") -> None:
@@ -261,27 +223,6 @@ def _tell_what_changed(session: "Session") -> None:
     told = [(len(plan.dropped), "dropped cell"), (len(warnings), "warning")]
     if said := ", ".join(plural(number, noun) for number, noun in told if number):
         print(f"{plan.sweep}: {said} of the plan; `isoflop plan` shows them.", file=sys.stderr)
-
-
-def _train_until(
-    goal: "Goal", session: "Session", console: "Console", told_to: "Listeners"
-) -> "tuple[list[int], tuple[SteeringRound, ...]]":
-    """Signals received, and the rounds of the sweep, once the goal is met, nothing more helps or a signal came."""
-    from isoflop.report.growth_words import round_line
-    from isoflop.sweep.steering import Steering
-    from isoflop.wording import one_line
-
-    steering = Steering(session, goal)
-    received = _train(session, console, told_to) if steering.may_train() else []
-    while not received:
-        decided = steering.next_round()
-        line = one_line(round_line(decided, simulated=session.plan.simulated))
-        print(line, file=sys.stderr, flush=True)
-        told_to.stream.round_decided(line)
-        if decided.verdict.ends:
-            break
-        received = _train(session, console, told_to)
-    return received, steering.rounds
 
 
 def _train(session: "Session", console: "Console", told_to: "Listeners") -> list[int]:

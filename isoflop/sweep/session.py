@@ -205,13 +205,14 @@ class Session:
         return {run_id: reason for run_id, reason in self.store.exclusions().items() if run_id in self.plan.runs}
 
     def read_results(self, tell: Callable[[Notice], None] = lambda notice: None) -> int:
-        """Record the results that lie in the run directories, so that nothing is trained for them; how many those are.
+        """Record the results that lie in the run directories, so that nothing is trained for them; how many that adds.
 
         Each is told to `tell`.
 
         Raises:
             IsoflopError: as of `events`.
         """
+        before = self._n_read
         with self._explained():
             pending = self.store.pending(self.plan.sweep)
             for run_id in dirs_of_runs(self.engine.artifacts, pending) if pending else ():
@@ -220,7 +221,7 @@ class Session:
                     found = RunFinished(result, None, time.monotonic())
                     self._record(found)
                     tell(found)
-        return self._n_read
+        return self._n_read - before
 
     def events(self) -> Iterator[Notice]:
         """Train what is pending; every event is recorded before it is passed on.

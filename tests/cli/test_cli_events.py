@@ -97,12 +97,14 @@ def test_what_cannot_take_events_is_refused_before_anything_is_planned(folder: P
         (["."], "Is a directory"),
         (["pipe"], "nobody reads that pipe"),
         (["drawn.toml"], "holds something else than events"),
+        (["isoflop.db"], "is a file of the database"),
+        (["./isoflop.db-wal"], "is a file of the database"),
         (["-", "--json"], "both take standard output"),
         (["events", "--again", "abcd"], "--again trains what it names"),
     ):
         done = isoflop_here("run", "drawn.toml", "--events", *arguments, folder=folder, code=1)
         assert said in done.stderr and done.stderr.count("\n") == 2
-    assert not (folder / "isoflop.db").exists() and (folder / "drawn.toml").read_text() == SIMULATED
+    assert not list(folder.glob("isoflop.db*")) and (folder / "drawn.toml").read_text() == SIMULATED
 
 
 def test_a_pipe_that_is_full_gets_its_lines_later_each_whole() -> None:

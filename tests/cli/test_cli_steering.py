@@ -1,6 +1,8 @@
 """`run --until-goal`: rounds until the goal is met, recorded before their runs are trained, through any kill."""
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from isoflop.cli.event_stream import EventStream
+from isoflop.cli.until_goal import train_until
 from isoflop.store import SteeringRound, read_snapshot, run_cells
 from isoflop.sweep.session import open_session
 from isoflop.sweep.steering import Steering, required_goal
@@ -113,14 +117,35 @@ def test_a_sweep_killed_after_a_decision_goes_on_to_the_same_end(steered: Any, t
     assert all(one.is_as(other) for one, other in together)
 
 
+def test_each_round_tells_of_the_results_that_it_read_from_the_artifacts_itself(steered: Any, tmp_path: Path) -> None:
+    undisturbed, _ = steered
+    folder = shutil.copytree(undisturbed, tmp_path / "lost")
+    (folder / "isoflop.db").unlink()
+    said = isoflop("run", "grown.toml", "--until-goal", folder=folder).stderr
+    read = [int(number) for number in re.findall(r"(\d+) results? read from the artifacts", said)]
+    assert read == [21, *(len(one.new_runs) for one in rounds(undisturbed) if one.new_runs)]
+
+
+def test_a_goal_that_was_met_is_not_the_end_of_a_later_command_that_is_stopped(steered: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(steered[0], tmp_path / "stopped")
+    file, db, artifacts = folder / "grown.toml", folder / "isoflop.db", folder / "isoflop-artifacts"
+    with open_session(file, db, artifacts, device="cpu", workers=1, retry=False) as session:
+        goal = required_goal(session.growth.spec, file)
+        assert rounds(folder)[-1].meets_goal
+        received, said = train_until(goal, session, lambda: [signal.SIGINT], EventStream(None))
+    assert (received, said) == ([signal.SIGINT], ())
+
+
 def test_without_a_goal_there_is_nothing_to_steer_to(tmp_path: Path) -> None:
     done = isoflop("run", "grown.toml", "--until-goal", folder=write(tmp_path, goal=None), code=1)
     assert "has no table [goal]" in done.stderr and "Hint: Add [goal]" in done.stderr
     assert not (tmp_path / "isoflop.db").exists()
 
 
-@pytest.mark.parametrize("other", [("--confirm", "5e18"), ("--again", "abc")], ids=lambda option: option[0])
-def test_what_a_finished_sweep_is_for_is_not_asked_of_one_that_grows(tmp_path: Path, other: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "other", [("--confirm", "5e18"), ("--again", "abc"), ("--max-hours", "1")], ids=lambda option: option[0]
+)
+def test_what_looks_at_a_fixed_plan_is_not_asked_of_a_sweep_that_grows(tmp_path: Path, other: tuple[str, str]) -> None:
     done = isoflop("run", "grown.toml", "--until-goal", *other, folder=write(tmp_path), code=1)
     assert other[0] in done.stderr
 
