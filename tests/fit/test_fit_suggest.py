@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from isoflop.fit import fit_sweep
-from isoflop.fit.design.suggest import suggest_runs
+from isoflop.fit.design.suggest import budgets_ahead, suggest_runs
 from isoflop.fit.estimators.choice import choose
 from isoflop.fit.intervals import student_quantile
 from isoflop.fit.rows import sort_rows
@@ -280,3 +280,12 @@ def test_whoever_follows_the_advice_on_a_small_gain_is_not_sent_back(target, noi
         else:
             assert "more runs of this sweep do not lessen" in hint
             assert advice(columns, 56) is not None
+
+
+@pytest.mark.parametrize(
+    ("budgets", "ahead"), [((1e17, 3e17, 9e17), [2.7e18, 8.1e18]), ((1e12, 2e12, 4e12), [8e12, 1.6e13])]
+)
+def test_a_new_budget_is_the_number_that_a_person_would_write_for_it(
+    budgets: tuple[float, ...], ahead: list[float]
+) -> None:
+    assert budgets_ahead(np.array(budgets), 2) == ahead

@@ -201,7 +201,8 @@ def budgets_ahead(budgets: Array, number: int = _STEPS_AHEAD) -> list[float]:
     """The next budgets, FLOPs, each a step of `budgets`, ascending, farther; fewer where a float cannot hold them."""
     steps = np.diff(np.log10(budgets))
     step = float(np.median(steps)) if len(steps) else _DEFAULT_STEP
-    ahead = [float(budgets[-1] * 10 ** (step * count)) for count in range(1, number + 1)]
+    # rounded, or the 2.7e18 that follows 3e17 and 9e17 were another budget than the 2.7e18 of a sweep file
+    ahead = [float(f"{budgets[-1] * 10 ** (step * count):.12g}") for count in range(1, number + 1)]
     return [budget for budget in ahead if math.isfinite(budget)]
 
 
