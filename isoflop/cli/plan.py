@@ -200,7 +200,7 @@ def _recorded(asked: _Asked, store: "Store", options: _Options) -> "PlanView | N
     from isoflop.sweep.stakes import left_behind
 
     made, view, shown = asked.made, _view(asked, store), False
-    lost = left_behind(store, made.plan, view.changes, options.artifacts)
+    lost = left_behind(store, made.plan, view.changes, options.artifacts, dropped=bool(asked.dropped))
     if lost is not None and not options.replan:
         options.show(view)  # what there is to decide about
         if not may_leave(options.replan)(lost):

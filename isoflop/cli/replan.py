@@ -19,12 +19,12 @@ def may_leave(replan: bool) -> "Callable[[LeftBehind], bool]":
 
     def answer(lost: "LeftBehind") -> bool:
         from isoflop.errors import IsoflopError
-        from isoflop.sweep.stakes import NOTHING_WRITTEN, WAYS_ON
+        from isoflop.sweep.stakes import NOTHING_WRITTEN
 
         if replan or not _is_attended():
             return replan
         if not _ask(lost.sentence):  # which has just been read: not again
-            raise IsoflopError(NOTHING_WRITTEN, hint=WAYS_ON)
+            raise IsoflopError(NOTHING_WRITTEN, hint=lost.ways_on)
         return True
 
     return answer

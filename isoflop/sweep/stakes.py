@@ -17,6 +17,7 @@ WAYS_ON = (
     "Undo the change to keep these runs, give the changed sweep another name to keep both, or repeat the command "
     "with --replan."
 )
+WAYS_ON_OF_DROPPED = "`isoflop run` finishes these runs; --drop-suggested --replan gives them up."
 # Changed keys that a sentence names.
 _NAMED = 3
 
@@ -31,6 +32,7 @@ class LeftBehind:
         n_runs: runs of the plan so far.
         flops: training FLOPs spent on both.
         why: what changed, a few words.
+        ways_on: what can be done about it.
     """
 
     sweep: str
@@ -39,6 +41,7 @@ class LeftBehind:
     n_runs: int
     flops: float
     why: str
+    ways_on: str = WAYS_ON
 
     @property
     def sentence(self) -> str:
@@ -55,11 +58,15 @@ class LeftBehind:
 
     def refusal(self) -> IsoflopError:
         """The error of a plan that nobody agreed to."""
-        return IsoflopError(f"{self.sentence} {NOTHING_WRITTEN}", hint=WAYS_ON)
+        return IsoflopError(f"{self.sentence} {NOTHING_WRITTEN}", hint=self.ways_on)
 
 
-def left_behind(store: Store, plan: Plan, changes: PlanChanges | None, artifacts: Path) -> LeftBehind | None:
+def left_behind(
+    store: Store, plan: Plan, changes: PlanChanges | None, artifacts: Path, *, dropped: bool = False
+) -> LeftBehind | None:
     """What `plan` would leave behind in the database and in the run directories; None for nothing that was trained.
+
+    `dropped`: whether suggested runs were taken out of it because somebody asked for that.
 
     A run that another sweep asks for is left behind too: this sweep's fit loses it. Simulated runs were not trained.
     """
@@ -77,7 +84,8 @@ def left_behind(store: Store, plan: Plan, changes: PlanChanges | None, artifacts
         n_begun=len(begun),
         n_runs=len(runs),
         flops=sum(completed.values()) + sum(begun.values()),
-        why=why_changed(changes),
+        why=why_changed(changes, dropped=dropped),
+        ways_on=WAYS_ON if changes.keys or changes.corpus or not dropped else WAYS_ON_OF_DROPPED,
     )
 
 
@@ -90,9 +98,9 @@ def _begun(cells: Iterable[RunCell], artifacts: Path) -> Iterator[tuple[str, flo
             yield cell.run_id, float(at.n_tokens * cell.shape.flops_per_token) if at else 0.0
 
 
-def why_changed(changes: PlanChanges) -> str:
-    """Why the plan is another one: keys of the sweep file, the corpus, or what else decides."""
-    reasons = []
+def why_changed(changes: PlanChanges, *, dropped: bool = False) -> str:
+    """Why the plan is another one: keys of the sweep file, the corpus, runs `dropped`, or what else decides."""
+    reasons = ["--drop-suggested takes suggested runs out of it"] if dropped else []
     if changes.keys:
         reasons.append(f"{_listed(changes.keys)} changed in the sweep file")
     if changes.corpus is not None:

@@ -207,6 +207,22 @@ def test_runs_without_a_result_count_once_they_have_a_checkpoint(folder: Path) -
     assert "3 trained runs and 1 half-trained run of 18" in lost.sentence
 
 
+def test_a_suggested_run_that_has_begun_is_dropped_by_name_and_not_by_a_change_of_the_machine(folder: Path) -> None:
+    document = json.loads(isoflop("plan", "s.toml", "--extend", "1", "--json", folder=folder).stdout)
+    [begun] = [run["run_id"] for run in document["runs"] if run["role"] == "suggested"]
+    run_dir = RunDir(folder / "isoflop-artifacts" / begun)
+    run_dir.checkpoint_dir.mkdir(parents=True)
+    run_dir.write_claim(own_claim(1))
+    run_dir.append_event(ProgressEvent(0.0, begun, step=5, n_tokens=1000, loss=3.0, tokens_per_second=1.0))
+    (run_dir.checkpoint_dir / f"{begun}.safetensors").touch()
+    said = isoflop("plan", "s.toml", "--drop-suggested", folder=folder, code=1).stderr
+    assert "leaves behind 1 half-trained run of 19" in said and "--drop-suggested takes suggested runs out" in said
+    assert "this machine" not in said and "Undo the change" not in said
+    assert "`isoflop run` finishes these runs; --drop-suggested --replan gives them up." in said
+    isoflop("plan", "s.toml", "--drop-suggested", "--replan", folder=folder)
+    assert at_stake(folder) is None
+
+
 def test_a_simulated_sweep_was_not_trained_and_asks_nothing(finished: Path) -> None:
     (finished / "drawn.toml").write_text(SIMULATED.replace("1e17, 3e17, 1e18", "2e17"))
     assert isoflop("run", "drawn.toml", folder=finished).stdout.startswith("drawn: 7 completed")
