@@ -76,7 +76,20 @@ def growth_table(rounds: Sequence[SteeringRound]) -> Table | None:
         ),
         rows=tuple(_growth_row(one) for one in rounds),
         note=f"The goal: ends of the statistical interval of N_opt at {format_flops(last.target_flops)} FLOPs that "
-        f"differ by a factor of at most {last.within:g}. Every row was recorded before its runs were trained.",
+        f"differ by a factor of at most {last.within:g}. Every row was recorded before its runs were trained."
+        + _other_targets(rounds),
+    )
+
+
+def _other_targets(rounds: Sequence[SteeringRound]) -> str:
+    """Which rounds were towards another target than the last, as further sentences; empty for none."""
+    others: dict[float, list[str]] = {}
+    for one in rounds:
+        if one.target_flops != rounds[-1].target_flops:
+            others.setdefault(one.target_flops, []).append(str(one.round))
+    return "".join(
+        f" Of {'round' if len(numbers) == 1 else 'rounds'} {', '.join(numbers)}: at {format_flops(target)} FLOPs."
+        for target, numbers in others.items()
     )
 
 

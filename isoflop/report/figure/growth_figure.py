@@ -22,7 +22,7 @@ _ROOM = 0.08
 
 
 def render_growth(summary: Summary) -> Images:
-    """The figure of the rounds of `summary`, one at least; equal summaries give equal SVG text."""
+    """The figure of the rounds of `summary` towards its latest target; equal summaries give equal SVG text."""
     title = f"How {one_line(summary.source.label)} grew"
     with own_settings():
         figure = Figure(figsize=(7, 3.2), layout="constrained")
@@ -37,6 +37,7 @@ def render_growth(summary: Summary) -> Images:
 
 def _draw(ax: Axes, rounds: tuple[SteeringRound, ...]) -> None:
     last = rounds[-1]
+    rounds = tuple(one for one in rounds if one.target_flops == last.target_flops)
     known = [(one.flops_spent, one.span, one) for one in rounds if one.span is not None]
     spent = [flops for flops, _, _ in known]
     ax.plot(spent, [span for _, span, _ in known], color=INK, marker="o", markersize=4, linewidth=1.3)
@@ -66,8 +67,17 @@ def _label_factors(ax: Axes, factors: list[float]) -> None:
     room = max(_ROOM * (high - low), 0.01)
     ends = math.exp(max(low - room, 0.0)), math.exp(high + room)
     ax.set_ylim(*ends)
-    ticks = [factor for factor in _FACTORS if ends[0] <= factor <= ends[1]]
-    many = math.ceil(len(ticks) / _MOST_TICKS)
-    ax.yaxis.set_major_locator(FixedLocator(ticks[::many]) if len(ticks) >= _FEWEST_TICKS else MaxNLocator(5))
+    ticks = factor_ticks(*ends)
+    ax.yaxis.set_major_locator(FixedLocator(ticks) if len(ticks) >= _FEWEST_TICKS else MaxNLocator(5))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_locator(NullLocator())
+
+
+def factor_ticks(low: float, high: float) -> list[float]:
+    """Round factors between the ends of a logarithmic axis, ascending, each far enough from the one before."""
+    apart = math.log(high / low) / _MOST_TICKS
+    ticks: list[float] = []
+    for factor in _FACTORS:
+        if low <= factor <= high and (not ticks or math.log(factor / ticks[-1]) >= apart):
+            ticks.append(factor)
+    return ticks
