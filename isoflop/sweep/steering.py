@@ -50,8 +50,10 @@ class Steering:
     def may_train(self) -> bool:
         """Whether hours are left for what is planned; nothing planned, nothing asked.
 
+        Runs that a round decided on with the same hours are not weighed again: estimates change with every result.
+
         Raises:
-            IsoflopError: the grid of the sweep file takes more hours than the goal allows.
+            IsoflopError: what is planned takes more hours than the goal allows.
         """
         pending = set(self._session.store.pending(self._session.plan.sweep))
         if self.goal.max_hours is None or not pending:
@@ -61,13 +63,21 @@ class Steering:
         if left <= 0:
             return False
         needed = self._hours_of([cell for cell in cells if cell.run_id in pending])
-        if needed > left and not self.rounds:
+        if needed > left and not pending <= self._decided():
             raise IsoflopError(
                 f"The {plural(len(pending), 'planned run')} without a result would take about "
                 f"{format_device_hours(needed)}, and goal.max_hours leaves {format_device_hours(left)}.",
-                hint="Raise goal.max_hours, or begin with fewer or smaller budgets: the sweep adds what it needs.",
+                hint="Raise goal.max_hours, or begin with fewer or smaller budgets: the sweep adds what it needs."
+                if not self.rounds
+                else "Raise goal.max_hours, take budgets out of the sweep file, or waiting runs out of the plan with "
+                "`isoflop plan --drop-suggested`.",
             )
         return True
+
+    def _decided(self) -> set[str]:
+        """The runs of the latest round that added some, if the goal allowed the same hours then."""
+        grown = [one for one in self.rounds if one.verdict is Verdict.GROW][-1:]
+        return {run_id for one in grown if one.max_hours == self.goal.max_hours for run_id in one.new_runs}
 
     def next_round(self) -> SteeringRound:
         """What is next, in the database already; where it goes on, the session has the new runs to train.

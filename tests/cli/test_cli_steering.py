@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ import pytest
 
 from isoflop.cli.event_stream import EventStream
 from isoflop.cli.until_goal import train_until
+from isoflop.decision.steering.goal import Goal
+from isoflop.errors import IsoflopError
 from isoflop.store import SteeringRound, read_snapshot, run_cells
 from isoflop.sweep.session import open_session
 from isoflop.sweep.steering import Steering, required_goal
 from tests.commands import isoflop
 from tests.config_changes import BASE, answer, as_toml
 from tests.databases import opened
+from tests.store.test_store_rounds import make_round
 
 pytestmark = pytest.mark.slow
 
@@ -198,6 +202,26 @@ def test_a_grid_that_takes_more_hours_than_the_goal_allows_is_refused_before_it_
     assert "planned runs without a result would take about" in done.stderr
     assert "Raise goal.max_hours" in done.stderr
     assert rounds(timed) == ()
+
+
+@pytest.mark.parametrize(("same_hours", "n_decided"), [(False, 2), (True, 1)], ids=["fewer hours", "a larger grid"])
+def test_hours_bind_what_no_round_decided_on_with_them(timed: Path, same_hours: bool, n_decided: int) -> None:
+    with opened(timed / "isoflop.db") as db:
+        waiting = [run_id for (run_id,) in db.execute("select run_id from results order by run_id limit 2")]
+        db.execute("delete from results where run_id in (?, ?)", waiting)
+        ((seconds,),) = db.execute("select sum(seconds) from results")
+    limit = seconds / 3600 + 1e-9
+    file, db_path, artifacts = timed / "grown.toml", timed / "isoflop.db", timed / "isoflop-artifacts"
+    with open_session(file, db_path, artifacts, device="cpu", workers=1, retry=False) as session:
+        steering = Steering(session, Goal(1e12, 1.25, limit))
+        hours, new_runs = limit if same_hours else None, tuple(waiting[:n_decided])
+        decided = make_round(sweep="grown", max_hours=hours, new_runs=new_runs)
+        session.store.add_round(decided)
+        with pytest.raises(IsoflopError, match="planned runs without a result would take") as refused:
+            steering.may_train()
+        assert "--drop-suggested" in refused.value.hint
+        session.store.add_round(replace(decided, round=2, max_hours=limit, new_runs=tuple(waiting)))
+        assert steering.may_train()
 
 
 def test_suggested_runs_of_a_round_can_be_dropped_and_the_sweep_decides_anew(tmp_path: Path) -> None:
