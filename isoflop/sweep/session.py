@@ -31,6 +31,7 @@ from isoflop.rundir import RunDir
 from isoflop.rundir.layout import dir_of_run, dirs_of_runs
 from isoflop.status.work import read_work, share_done
 from isoflop.store import PlanChanges, SteeringRound, Store, changes_since, open_store, run_cells, sweep_lock
+from isoflop.sweep.busy_time import BusyTime
 from isoflop.sweep.confirm import ConfirmPlan, ConfirmRequest, plan_confirmation, refuse_early, stored_extras
 from isoflop.sweep.extend import planned_extras
 from isoflop.sweep.forecast import forecast, known_of, measured_memory, pace_of, refuse_beyond, trials_of
@@ -152,11 +153,7 @@ class Session:
     ) -> None:
         self.plan, self.changes, self.store, self.engine, self.slots = plan, changes, store, engine, engine.slots
         self.weights, self.confirming, self.busy = weights, confirming or ConfirmPlan(), busy
-        self._started: dict[int, float] = {}
-        self._busy_seconds = 0.0
-        self._first_start: float | None = None
-        self._last_end: float | None = None
-        self._result_at: dict[int, float] = {}
+        self._busy_time = BusyTime()
         self._spending = Spending(engine.artifacts)
         self._n_read = 0
         self._begun = time.monotonic()
@@ -264,9 +261,8 @@ class Session:
     def _record(self, event: Notice) -> None:
         match event:
             case AttemptStarted():
-                self._started[event.worker] = event.at
+                self._busy_time.begin(event)
                 self._spending.begin(event)
-                self._first_start = self._first_start or event.at
             case RunFinished():
                 recorded = self.store.record(event.result)
                 self.weights.take(event.result)
@@ -274,23 +270,14 @@ class Session:
                     self._n_read += recorded
                 else:
                     self._spending.finish(event.result)
-                    self._result_at[event.worker] = event.at
+                    self._busy_time.result(event.worker, event.at)
             case AttemptEnded():
-                self._busy_seconds += self._busy(event)
+                self._busy_time.end(event)
                 self._spending.end(event)
                 self._record_attempt(event)
                 self.weights.free()  # not before the worker has ended: it holds its directory
             case _:
                 pass
-
-    def _busy(self, event: AttemptEnded) -> float:
-        """Seconds from `started` to the attempt's last result, or to its end without one."""
-        ended = self._result_at.pop(event.worker, event.at)
-        started = self._started.pop(event.worker, None)
-        if started is None:
-            return 0.0
-        self._last_end = max(self._last_end or ended, ended)
-        return max(0.0, ended - started)
 
     def _record_attempt(self, event: AttemptEnded) -> None:
         for run_id in event.run_ids:
@@ -332,7 +319,7 @@ class Session:
             flops_spent=self._spending.flops,
             n_kept=sum(map(self._keeps_state, (cell.run_id for cell in cells.values() if cell.result is None))),
             n_read=self._n_read,
-            busy_share=self._busy_share(),
+            busy_share=self._busy_time.share(len(self.slots)),
         )
 
     def confirmations(self) -> tuple[Confirmation, ...]:
@@ -341,11 +328,6 @@ class Session:
 
     def _keeps_state(self, run_id: str) -> bool:
         return RunDir(dir_of_run(self.engine.artifacts, run_id)).keeps_state(run_id)
-
-    def _busy_share(self) -> float | None:
-        if self._first_start is None or self._last_end is None or self._last_end <= self._first_start:
-            return None
-        return self._busy_seconds / (len(self.slots) * (self._last_end - self._first_start))
 
 
 def _with_result(plan: Plan, artifacts: Path) -> Iterator[str]:
