@@ -21,6 +21,9 @@ from isoflop.sweep.planning import PlannedSweep, hours_of_runs
 from isoflop.sweep.session import Session
 from isoflop.units import format_device_hours, plural
 
+_NOTHING_NEW = "the runs that would come next are in the sweep already, at a budget that hardly differs"
+_FARTHER_APART = "Name budgets that differ by a factor of 1.5 or more in the sweep file."
+
 
 def required_goal(spec: SweepSpec, file: Path) -> Goal:
     """The goal of the sweep in `file`.
@@ -116,8 +119,10 @@ class Steering:
         self, decided: NextRound, means: Means, n_rows: int, before: set[str], planned: PlannedSweep
     ) -> SteeringRound:
         """The row of a decision; `before`: runs of the sweep that `planned` has more than."""
-        reading, added = decided.reading, tuple(run_id for run_id in planned.plan.runs if run_id not in before)
-        assert decided.verdict.ends or added, "a round without new runs would come again for ever"
+        added = tuple(run_id for run_id in planned.plan.runs if run_id not in before)
+        if not decided.verdict.ends and not added:  # it would come again for ever
+            decided = NextRound(Verdict.NO_GAIN, decided.reading, _NOTHING_NEW, _FARTHER_APART)
+        reading = decided.reading
         return SteeringRound(
             sweep=planned.plan.sweep,
             round=len(self.rounds) + 1,

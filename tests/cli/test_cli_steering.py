@@ -159,8 +159,9 @@ def test_what_looks_at_a_fixed_plan_is_not_asked_of_a_sweep_that_grows(tmp_path:
     [
         ({"grid": {"sizes": 3, "half_width": 0.5}}, "no_valley", "Set grid.sizes to 7"),
         ({"goal": {"target": 9e18, "within": 1.00001}}, "out_of_reach", "Set goal.within to"),
+        ({"budgets": [1e17, 1.0000001e17], "grid": {"sizes": 7}}, "no_gain", "Name budgets that differ"),
     ],
-    ids=["too few sizes", "out of reach"],
+    ids=["too few sizes", "out of reach", "budgets that hardly differ"],
 )
 def test_a_goal_that_cannot_be_met_ends_with_3_and_says_what_would_help(
     tmp_path: Path, changes: dict[str, Any], verdict: str, said: str
