@@ -69,6 +69,9 @@ def _measurement(
     if few is None or more is None or broken is not None:
         why = broken.reason if broken is not None else "it left no result"
         return f"{run.shape}: a short run did not complete ({why}); its time is read from other sizes, or guessed."
+    if more.n_tokens <= few.n_tokens:
+        asked = f"asked for {run.n_tokens} and {run.n_tokens * LONGER} tokens it trained on"
+        return f"{run.shape}: {asked} {few.n_tokens} and {more.n_tokens}: raise command.measure_tokens."
     per_token = (more.seconds - few.seconds) / (more.n_tokens - few.n_tokens)
     if per_token <= 0:
         return f"{run.shape}: {more.n_tokens} tokens took no longer than {few.n_tokens}: raise command.measure_tokens."

@@ -166,6 +166,15 @@ def test_a_program_is_timed_by_short_runs_of_some_sizes_and_its_own_runs_alone_t
     assert other["measured"] is False  # of another program nothing is known
 
 
+def test_short_runs_that_a_program_rounds_to_the_same_tokens_tell_nothing(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path, "abcd", "report(n_tokens=4096)", command={"measure_tokens": 1000})
+    options = ("--device", "cpu", "--workers", "2", "--artifacts", "artifacts", "--json")
+    planned = isoflop("plan", file.name, "--measure", *options, folder=tmp_path)
+    said = "mode=a: asked for 1000 and 3000 tokens it trained on 4096 and 4096: raise command.measure_tokens."
+    assert said in planned.stderr
+    assert json.loads(planned.stdout)["estimate"]["measured"] is False
+
+
 def write_other(folder: Path) -> str:
     """A sweep of another program in the same folder."""
     text = (folder / "sweep.toml").read_text().replace('name = "own"', 'name = "other"')
