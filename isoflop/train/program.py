@@ -49,7 +49,8 @@ def train_with_program(
 ) -> RunResult | ExitCode:
     """The result of the run, or how the worker is to end without one.
 
-    A result that an earlier attempt's program left, and nobody has read, is taken as it is.
+    A result that an earlier attempt's program left, and nobody has read, is taken as it is; one whose run is tried
+    again is not.
 
     Raises:
         IsoflopError: there is no such program; every other run would meet that too.
@@ -57,7 +58,8 @@ def train_with_program(
     assert assignment.program is not None
     _end_leftovers(run_dir)
     for attempt in range(assignment.attempt - 1, 0, -1):
-        if run_dir.program_result_path(attempt).is_file():
+        was_read = RunDir(run_dir.attempt_dir(attempt)).result_path(run.run_id).exists()
+        if not was_read and run_dir.program_result_path(attempt).is_file():
             reported = read_program_result(run_dir.program_result_path(attempt), run)
             if isinstance(reported, ProgramResult):
                 return _result(run, replace(assignment, attempt=attempt), execution, reported, seconds=0.0)

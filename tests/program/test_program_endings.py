@@ -13,6 +13,7 @@ from isoflop.engine.notices import AttemptEnded, AttemptStarted
 from isoflop.errors import IsoflopError
 from isoflop.processes import process_start
 from isoflop.result import Status
+from isoflop.run_spec import CommandRun, as_program
 from isoflop.rundir import RunDir
 from isoflop.store import Standing, open_store, run_cells
 from tests.program.program_examples import log_of, mode_of, results_of, session_of, train, write_sweep
@@ -76,6 +77,17 @@ def test_nothing_that_has_a_result_is_started_again_and_a_retry_starts_what_fail
     assert again["bad"].status is Status.COMPLETED
     assert again["good"] == first["good"]
     assert sorted((tmp_path / "count").read_text().split()) == ["bad", "bad", "fine", "good", "well"]
+
+
+def test_a_retry_starts_what_diverged_whatever_its_attempts_left(tmp_path: Path) -> None:
+    body = """
+    if int(os.environ["ISOFLOP_ATTEMPT"]) < 3: report(status="diverged", reason="the loss exploded", val_loss=None)
+    else: report()
+    """
+    file = write_sweep(tmp_path, "abcd", body)
+    assert {result.reason for result in train(file).values()} == {"the loss exploded"}
+    assert {result.attempt for result in train(file, retry=True).values()} == {2}
+    assert {(result.status, result.attempt) for result in train(file, retry=True).values()} == {(Status.COMPLETED, 3)}
 
 
 def test_a_program_that_takes_too_long_fails_and_its_children_end_with_it(tmp_path: Path) -> None:
@@ -168,6 +180,10 @@ def test_a_result_that_nobody_had_read_yet_is_taken_and_a_program_that_outlived_
     assert (results["one"].val_loss, results["one"].attempt) == (0.5, 1)
     assert not (tmp_path / "started-one").exists()
     assert (tmp_path / "started-two").exists()
+    run = runs["one"]
+    assert isinstance(run, CommandRun)
+    with open_store(tmp_path / "isoflop.db", write=False) as store:  # what took no time tells of none
+        assert len(store.throughput(as_program(run.argv))) == 3
 
 
 def test_a_program_whose_heart_stops_has_hung_and_is_tried_again(tmp_path: Path) -> None:
