@@ -26,10 +26,11 @@ from isoflop import __version__
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import temporary_name, write_atomically
 from isoflop.hardware import cpu_name, devices_name
-from isoflop.processes import is_running, process_start
+from isoflop.processes import is_running, kill_with_variable, process_start
 from isoflop.result import Provenance, RunResult, Status
 from isoflop.run_spec import CommandRun
 from isoflop.rundir import Assignment, ExitCode, ProgramExecution, ProgramPlace, RunDir
+from isoflop.rundir.layout import RUN_DIR_VARIABLE
 from isoflop.shape import LadderModel
 from isoflop.spec.command_spec import filled
 from isoflop.train.process import Stop
@@ -332,6 +333,8 @@ def _end_all(group: int) -> None:
 
 def _end_leftovers(run_dir: RunDir) -> None:
     """End what an earlier attempt's worker, killed, could not: two programs must not write one checkpoint."""
+    if run_dir.last_attempt > 1:
+        kill_with_variable(RUN_DIR_VARIABLE, {str(run_dir.path)})
     for attempt in range(1, run_dir.last_attempt + 1):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             known = json.loads(run_dir.program_process_path(attempt).read_bytes())

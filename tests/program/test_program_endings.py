@@ -1,6 +1,7 @@
 """How programs of the user's own end, and what becomes of their runs."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -170,13 +171,17 @@ def test_a_result_that_nobody_had_read_yet_is_taken_and_a_program_that_outlived_
     one.program_result_path(1).write_text(json.dumps(said))
     two.attempt_dir(1).mkdir(parents=True)
     left = subprocess.Popen(["sleep", "600"], process_group=0)
+    environment = {**os.environ, "ISOFLOP_RUN_DIR": str(two.path)}
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True, env=environment)
     try:
         note = {"pid": left.pid, "started": process_start(left.pid)}
         two.program_process_path(1).write_text(json.dumps(note))
         results = train(file)
         assert left.wait(timeout=10) == -signal.SIGKILL
+        assert child.wait(timeout=10) == -signal.SIGKILL
     finally:
         left.kill()
+        child.kill()
     assert (results["one"].val_loss, results["one"].attempt) == (0.5, 1)
     assert not (tmp_path / "started-one").exists()
     assert (tmp_path / "started-two").exists()
@@ -184,6 +189,30 @@ def test_a_result_that_nobody_had_read_yet_is_taken_and_a_program_that_outlived_
     assert isinstance(run, CommandRun)
     with open_store(tmp_path / "isoflop.db", write=False) as store:  # what took no time tells of none
         assert len(store.throughput(as_program(run.argv))) == 3
+
+
+def test_what_a_program_has_started_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+    body = """
+    if did == "a" and os.environ["ISOFLOP_ATTEMPT"] == "1":
+        children = [subprocess.Popen(["sleep", "600"], start_new_session=apart).pid for apart in (False, True)]
+        with open("children", "w") as file: print(*children, file=file)
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+    report()
+    """
+    file = write_sweep(tmp_path, "abcd", body)
+    ends = []
+    with session_of(file) as session:
+        for event in session.events():
+            if isinstance(event, AttemptEnded) and event.outcome == "died":
+                ends.append([int(pid) for pid in (tmp_path / "children").read_text().split()])
+                assert not [pid for pid in ends[-1] if lives(pid)]
+    assert len(ends) == 1
+
+
+def lives(pid: int) -> bool:
+    """Whether the process is there; one that has ended may wait for whoever is to read its exit code."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_program_whose_heart_stops_has_hung_and_is_tried_again(tmp_path: Path) -> None:
