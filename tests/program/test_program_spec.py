@@ -223,10 +223,29 @@ def test_a_probe_is_asked_once_for_each_size_and_its_answers_checked(tmp_path: P
         (tmp_path / "odd").write_text(odd)
         (tmp_path / "code").write_text(str(code))
         (tmp_path / "count.sh").write_text(f"{script}\n# {odd}{code}")  # another program is asked again
-        for remembered in (tmp_path / "artifacts" / "sizes").iterdir():
-            remembered.unlink()
         with pytest.raises(IsoflopError, match=said):
             loaded()
+
+
+def test_a_probe_of_files_that_are_not_known_is_asked_again_after_an_answer_that_cannot_be(tmp_path: Path) -> None:
+    answers = (
+        '{"n_params": 9, "flops_per_token": 9}',
+        '{"n_params": $((N << $1)), "flops_per_token": $((6 * N << $1))}',
+    )
+    folders = [tmp_path / name for name in ("one", "two")]
+    content = with_command(argv=["true"], probe=["sh", "-c", ". ./count.sh", "sh", "{depth}"])
+    ladder = "".join(f"[[ladder]]\ndepth = {n}\n" for n in range(4))
+    body = as_toml({name: part for name, part in content.items() if name != "ladder"}) + ladder
+    found = []
+    for folder, size in zip(folders, (1000, 2000), strict=True):
+        folder.mkdir()
+        (folder / "sweep.toml").write_text(body)
+        (folder / "count.sh").write_text(f"cat <<END\n{answers[0]}\nEND\n")
+        with pytest.raises(IsoflopError, match="entry 1 of the ladder cannot be"):
+            load_sweep(folder / "sweep.toml", tmp_path / "artifacts")
+        (folder / "count.sh").write_text(f"N={size}\ncat <<END\n{answers[1]}\nEND\n")
+        found.append(load_sweep(folder / "sweep.toml", tmp_path / "artifacts").ladder[0].n_params)
+    assert found == [1000, 2000]
 
 
 def test_a_size_without_a_model_of_its_own_is_named(tmp_path: Path) -> None:
