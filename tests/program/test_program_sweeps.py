@@ -175,6 +175,15 @@ def test_short_runs_that_a_program_rounds_to_the_same_tokens_tell_nothing(tmp_pa
     assert json.loads(planned.stdout)["estimate"]["measured"] is False
 
 
+def test_short_runs_that_take_equally_long_tell_nothing(tmp_path: Path) -> None:
+    body = "time.sleep(1.0 + n_tokens * 1e-5); report()"  # 0.02 s apart, less than a start varies by
+    file = write_sweep(tmp_path, "abcd", body, command={"measure_tokens": 1000})
+    options = ("--device", "cpu", "--workers", "4", "--artifacts", "artifacts", "--json")
+    planned = isoflop("plan", file.name, "--measure", *options, folder=tmp_path)
+    assert planned.stderr.count("too close to tell what a token takes: raise command.measure_tokens.") == 4
+    assert json.loads(planned.stdout)["estimate"]["measured"] is False
+
+
 def write_other(folder: Path) -> str:
     """A sweep of another program in the same folder."""
     text = (folder / "sweep.toml").read_text().replace('name = "own"', 'name = "other"')
