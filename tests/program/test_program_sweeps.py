@@ -139,7 +139,10 @@ def test_a_change_of_the_program_half_way_is_refused_until_a_person_agrees(tmp_p
     file = write_sweep(tmp_path, ["a", "b", "c", "d"], "report()")
     train(file)
     (tmp_path / "program.py").write_text((tmp_path / "program.py").read_text() + "\n# another line\n")
-    with pytest.raises(IsoflopError, match=r"leaves behind 4 trained runs of 4 .*command\.code_hash changed"):
+    with pytest.raises(
+        IsoflopError,
+        match=r"leaves behind 4 trained runs of 4 .*: the program's files changed \(command\.code_hash\)\. Nothing",
+    ):
         train(file)
 
 
