@@ -70,8 +70,10 @@ def train_with_program(
     reported = read_program_result(run_dir.program_result_path(assignment.attempt), run)
     if isinstance(reported, ProgramResult) and not ended.too_late:
         return _result(run, assignment, execution, reported, seconds)
-    if ended.code == ExitCode.CHECKPOINTED or ended.asked:
+    if ended.asked:
         return ExitCode.CHECKPOINTED
+    if ended.code == ExitCode.CHECKPOINTED and not ended.too_late:
+        _die_alike(signal.SIGTERM)  # nobody asked: what does so at every start must not be started for ever
     if ended.code == ExitCode.OUT_OF_MEMORY:
         return ExitCode.OUT_OF_MEMORY
     if ended.code < 0 and not ended.too_late:

@@ -26,8 +26,10 @@ elif did == "other": report(run_id="0123456789ab")
 elif did == "nan": report(val_loss=float("nan"))
 elif did == "misspelt": report(val_los=2.0)
 elif did == "garbled": open(out, "w").write("{")
+elif did == "list": open(out, "w").write("[1, 2]")
 elif did == "unmeasured": report(achieved_flops=None)
 elif did == "short": report(achieved_flops=result["achieved_flops"] * 0.99)
+elif did == "nothing": report(n_tokens=0, achieved_flops=0)
 elif did == "diverged": report(status="diverged", val_loss=None, reason="loss above 1e3 at step 7")
 elif did == "contradiction": report(status="diverged", reason="it did")
 elif did == "full": sys.exit(77)
@@ -42,6 +44,7 @@ REASONS = {
     "nan": "the program's result: val_loss = nan is not possible: it must be a finite number.",
     "misspelt": "the program's result has an unknown key 'val_los'. Did you mean 'val_loss'?",
     "garbled": "the program's result is not JSON",
+    "list": "the program's result is JSON, but no object with keys",
     "unmeasured": "the program's result lacks the key 'achieved_flops'.",
     "contradiction": "the program's result: a diverged run has reason and no val_loss",
     "full": "ran out of memory",
@@ -49,7 +52,7 @@ REASONS = {
 
 
 def test_every_ending_becomes_what_the_page_says(tmp_path: Path) -> None:
-    modes = [*REASONS, "short", "diverged", "last"]
+    modes = [*REASONS, "short", "nothing", "diverged", "last"]
     file = write_sweep(tmp_path, modes, BODY)
     results = train(file)
     assert {mode: result.reason for mode, result in results.items() if result.status is Status.FAILED} == REASONS
@@ -60,7 +63,7 @@ def test_every_ending_becomes_what_the_page_says(tmp_path: Path) -> None:
     assert log_of(file, last).startswith("begun last")
     with open_store(tmp_path / "isoflop.db", write=False) as store:
         standings = {cell.shape.as_dict()["arguments"]["mode"]: cell.standing for cell in run_cells(store.cells("own"))}
-    assert standings["short"] is Standing.OFF_PLAN
+    assert standings["short"] is standings["nothing"] is Standing.OFF_PLAN
     assert standings["last"] is Standing.USED
 
 
@@ -189,6 +192,15 @@ def test_a_result_that_nobody_had_read_yet_is_taken_and_a_program_that_outlived_
     assert isinstance(run, CommandRun)
     with open_store(tmp_path / "isoflop.db", write=False) as store:  # what took no time tells of none
         assert len(store.throughput(as_program(run.argv))) == 3
+
+
+def test_a_program_that_says_at_every_start_that_it_was_asked_to_stop_is_not_started_for_ever(tmp_path: Path) -> None:
+    body = """
+    if int(os.environ["ISOFLOP_ATTEMPT"]) > 5: sys.exit(3)
+    sys.exit(75) if did == "a" else report()
+    """
+    result = train(write_sweep(tmp_path, "abcd", body))["a"]
+    assert (result.status, result.attempt) == (Status.FAILED, 3)
 
 
 def test_what_a_program_has_started_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
