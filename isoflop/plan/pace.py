@@ -120,7 +120,7 @@ class Pace:
 
     def _scales(self, timings: Iterable[Timing]) -> dict[Hashable, float]:
         ratios: dict[Hashable, list[float]] = defaultdict(list)
-        for timing in timings:
+        for timing in filter(_tells, timings):
             run = _Finished(timing.shape, timing.n_steps, timing.achieved_flops)
             ratio = timing.seconds / self._unscaled(run).seconds
             for key in _keys(run):
@@ -186,6 +186,11 @@ class _Between:
         return lambda number: (1 - share) * number(low) + share * number(high)
 
 
+def _tells(timing: Timing) -> bool:
+    """Whether it tells what others take: not without FLOPs, nor with a result read after its worker was killed."""
+    return timing.seconds > 0 and timing.achieved_flops > 0
+
+
 def count_bases(times: Iterable[RunTime]) -> Mapping[Basis, int]:
     """How many of the times rest on what; kinds without any are left out."""
     found = [time.basis for time in times]
@@ -194,7 +199,8 @@ def count_bases(times: Iterable[RunTime]) -> Mapping[Basis, int]:
 
 def measured_scale(timings: Iterable[Timing], device_kind: str) -> float | None:
     """Seconds measured per second guessed, the median of `timings`; None without any."""
-    ratios = [t.seconds / guess_seconds(t.shape, t.n_steps, t.achieved_flops, device_kind) for t in timings]
+    telling = filter(_tells, timings)
+    ratios = [t.seconds / guess_seconds(t.shape, t.n_steps, t.achieved_flops, device_kind) for t in telling]
     return median(ratios) if ratios else None
 
 

@@ -36,6 +36,8 @@ RESULT_NAME = re.compile(rf"result-({RUN_ID})\.json")
 OWN_NAMES = re.compile(
     rf"job\.json|claim\.json|\.lock|heartbeat|keep|events\.jsonl|checkpoint|attempt-\d+|{RESULT_NAME.pattern}"
 )
+# The variable that tells a program of the user's own, and all that it starts, the job's directory.
+RUN_DIR_VARIABLE = "ISOFLOP_RUN_DIR"
 _STATE_SUFFIX, _WEIGHTS_SUFFIX = ".safetensors", ".weights.safetensors"
 
 

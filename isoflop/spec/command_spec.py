@@ -1,6 +1,7 @@
 """[command] and [[ladder]]: a program of the user's own that trains the runs, and the sizes of its models."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -110,9 +111,11 @@ class LadderEntry(BaseModel):
 
     @model_validator(mode="after")
     def _counts_agree(self) -> "LadderEntry":
-        for name in self.arguments:
+        for name, value in self.arguments.items():
             if not _NAME.fullmatch(name) or name in PLACEHOLDERS:
                 raise ValueError(f"{name!r} cannot be an argument: it is no word, or isoflop's own placeholder")
+            if (isinstance(value, float) and not math.isfinite(value)) or (isinstance(value, str) and "\0" in value):
+                raise ValueError(f"{name} = {value!r} cannot be an argument: give a finite number, or text without NUL")
         groups = self._groups()
         if any(groups) and None in groups:
             raise ValueError(f"give all of the groups or none: {', '.join(f'n_params_{group}' for group in GROUPS)}")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,32 @@ def _from_csv(path: Path) -> list[dict[str, Any]]:
         if path.stat().st_size > LARGEST_FILE:
             raise IsoflopError(f"{str(path)!r} is too large for a ladder.", hint=f"Give {_LAYOUT}")
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [
-                {name.strip(): _value(cell) for name, cell in row.items() if name and cell and cell.strip()}
-                for row in csv.DictReader(file, restval="", restkey="")
-            ]
+            rows = list(_rows(csv.reader(file)))
     except (OSError, ValueError, csv.Error) as error:
         why = why_inaccessible(error, path) if isinstance(error, OSError) else str(error)
         raise IsoflopError(f"Cannot read the ladder {str(path)!r}: {why}.", hint=f"Give {_LAYOUT}") from None
     return [row for row in rows if row]
+
+
+def _rows(lines: Iterable[list[str]]) -> Iterator[dict[str, Any]]:
+    """A row below the names of the columns by these names.
+
+    Raises:
+        ValueError: two columns have one name, or a cell has no column.
+    """
+    names: list[str] | None = None
+    for number, line in enumerate(lines, start=1):
+        cells = [cell.strip() for cell in line]
+        if names is None:
+            names = cells if any(cells) else None
+            if names and (twice := next((name for name in names if name and names.count(name) > 1), None)):
+                raise ValueError(f"two of its columns are called {twice!r}")
+            continue
+        if stray := next(
+            (cell for place, cell in enumerate(cells) if cell and not "".join(names[place : place + 1])), None
+        ):
+            raise ValueError(f"{stray!r} in line {number} has no column")
+        yield {name: _value(cell) for name, cell in zip(names, cells, strict=False) if cell}
 
 
 def _value(cell: str) -> Any:
@@ -49,7 +68,7 @@ def _value(cell: str) -> Any:
     try:
         found = json.loads(cell)
     except (ValueError, RecursionError):
-        return cell.strip()
+        return cell
     if isinstance(found, float) and found.is_integer():
         return int(found)
-    return found if isinstance(found, bool | int | float) else cell.strip()
+    return found if isinstance(found, bool | int | float) else cell

@@ -37,11 +37,13 @@ where cells.sweep = ? and cells.run_id is not null and results.run_id is null
 group by cells.run_id order by min(cells.id)
 """
 
+# A result that a program had left before its worker was killed has no time, and some report no FLOPs.
 TIMINGS = """
 select runs.shape, case runs.trainer when 'command' then 0 else results.n_steps end as n_steps,
     results.achieved_flops, results.seconds, results.device
 from results join runs on runs.run_id = results.run_id
-where results.status = 'completed' and not results.simulated
+where results.status = 'completed' and not results.simulated and results.seconds > 0
+    and results.achieved_flops > 0
     and case runs.trainer when 'command' then json_extract(runs.spec_json, '$.argv') end is ?
 order by results.recorded_at desc, results.rowid desc limit ?
 """

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,12 @@ def _code_hash(command: CommandSpec, folder: Path) -> str:
     Raises:
         IsoflopError: one that `code` names cannot be read.
     """
+    return _hash_of(_code(command, folder), folder)
+
+
+def _hash_of(names: Iterable[str], folder: Path) -> str:
     digest = hashlib.sha256()
-    files = list(_code(command, folder))
+    files = list(names)
     for name in files:
         try:
             content = (folder / name).read_bytes()
@@ -111,8 +115,13 @@ def _code(command: CommandSpec, folder: Path) -> Iterator[str]:
     if command.code is not None:
         yield from sorted(set(command.code))
         return
-    words = (word for word in command.argv if not any(placeholders_in([word])))
-    yield from sorted({word for word in words if not Path(word).is_absolute() and (folder / word).is_file()})
+    yield from _files_among(command.argv, folder)
+
+
+def _files_among(words: Iterable[str], folder: Path) -> list[str]:
+    """Those of the words that name files by paths relative to `folder`."""
+    plain = {word for word in words if not any(placeholders_in([word])) and not Path(word).is_absolute()}
+    return sorted(word for word in plain if (folder / word).is_file())
 
 
 def _counted(
@@ -121,14 +130,26 @@ def _counted(
     """The entry with what the probe says of it, which is asked once for each size and version of the program."""
     assert command.probe is not None
     argv = [filled(word, entry.arguments) for word in command.probe]
-    asked = json.dumps([argv, command.code_hash, sorted(command.env.items())])
+    own = _hash_of(_files_among(command.probe, folder), folder)
+    asked = json.dumps([argv, command.code_hash, own, str(folder), sorted(command.env.items())])
     path = remembered / f"{hashlib.sha256(asked.encode()).hexdigest()[:HASH_LENGTH]}.json"
     said = _remembered(path)
-    if said is None:
-        said = _ask(argv, command, folder, number)
-        if write:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(said).encode())
+    if said is not None:
+        return _entry(entry, number, said)
+    said = _ask(argv, command, folder, number)
+    counted = _entry(entry, number, said)
+    if write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(said).encode())
+    return counted
+
+
+def _entry(entry: LadderEntry, number: int, said: Mapping[str, Any]) -> LadderEntry:
+    """The entry with what the probe said of it.
+
+    Raises:
+        IsoflopError: that cannot be.
+    """
     try:
         counted = LadderEntry.model_validate({**entry.arguments, **said})
     except ValidationError as error:

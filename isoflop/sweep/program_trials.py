@@ -27,6 +27,8 @@ from isoflop.sweep.preflight import measuring_alone
 MOST_SIZES = 4
 # Tokens of the longer run of a size over those of the shorter.
 LONGER = 3
+# The longer run takes this share more than the shorter, or the difference is what starting a process varies by.
+LEAST_GROWTH = 0.1
 # A trial that takes longer is stopped, seconds.
 MOST_SECONDS = 300.0
 
@@ -69,9 +71,13 @@ def _measurement(
     if few is None or more is None or broken is not None:
         why = broken.reason if broken is not None else "it left no result"
         return f"{run.shape}: a short run did not complete ({why}); its time is read from other sizes, or guessed."
+    if more.n_tokens <= few.n_tokens:
+        asked = f"asked for {run.n_tokens} and {run.n_tokens * LONGER} tokens it trained on"
+        return f"{run.shape}: {asked} {few.n_tokens} and {more.n_tokens}: raise command.measure_tokens."
+    if more.seconds - few.seconds < LEAST_GROWTH * few.seconds:
+        took = f"{more.n_tokens} tokens took {more.seconds:.2g} s, {few.n_tokens} took {few.seconds:.2g} s"
+        return f"{run.shape}: {took}, too close to tell what a token takes: raise command.measure_tokens."
     per_token = (more.seconds - few.seconds) / (more.n_tokens - few.n_tokens)
-    if per_token <= 0:
-        return f"{run.shape}: {more.n_tokens} tokens took no longer than {few.n_tokens}: raise command.measure_tokens."
     slot = slots[0]
     return Measurement(
         device=slot.name,

@@ -21,6 +21,9 @@ WAYS_ON_OF_DROPPED = "`isoflop run` finishes these runs; --drop-suggested --repl
 # Changed keys that a sentence names.
 _NAMED = 3
 
+# Keys that isoflop fills in, and what has changed where they have.
+_CODE = {"command.code_hash": "the program's files", "model.factory_hash": "the factory's file"}
+
 
 @dataclass(frozen=True)
 class LeftBehind:
@@ -101,8 +104,10 @@ def _begun(cells: Iterable[RunCell], artifacts: Path) -> Iterator[tuple[str, flo
 def why_changed(changes: PlanChanges, *, dropped: bool = False) -> str:
     """Why the plan is another one: keys of the sweep file, the corpus, runs `dropped`, or what else decides."""
     reasons = ["--drop-suggested takes suggested runs out of it"] if dropped else []
-    if changes.keys:
-        reasons.append(f"{_listed(changes.keys)} changed in the sweep file")
+    keys = {name: change for name, change in (changes.keys or {}).items() if name not in _CODE}
+    if keys:
+        reasons.append(f"{_listed(keys)} changed in the sweep file")
+    reasons += [f"{what} changed ({name})" for name, what in _CODE.items() if name in (changes.keys or {})]
     if changes.corpus is not None:
         reasons.append(f"the corpus changed (fingerprint {changes.corpus[0]} -> {changes.corpus[1]})")
     return " and ".join(reasons) or "this machine or this version of isoflop plans other runs for the same sweep file"

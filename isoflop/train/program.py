@@ -26,10 +26,11 @@ from isoflop import __version__
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import temporary_name, write_atomically
 from isoflop.hardware import cpu_name, devices_name
-from isoflop.processes import is_running, process_start
+from isoflop.processes import is_running, kill_with_variable, process_start
 from isoflop.result import Provenance, RunResult, Status
 from isoflop.run_spec import CommandRun
 from isoflop.rundir import Assignment, ExitCode, ProgramExecution, ProgramPlace, RunDir
+from isoflop.rundir.layout import RUN_DIR_VARIABLE
 from isoflop.shape import LadderModel
 from isoflop.spec.command_spec import filled
 from isoflop.train.process import Stop
@@ -49,7 +50,8 @@ def train_with_program(
 ) -> RunResult | ExitCode:
     """The result of the run, or how the worker is to end without one.
 
-    A result that an earlier attempt's program left, and nobody has read, is taken as it is.
+    A result that an earlier attempt's program left, and nobody has read, is taken as it is; one whose run is tried
+    again is not.
 
     Raises:
         IsoflopError: there is no such program; every other run would meet that too.
@@ -57,7 +59,8 @@ def train_with_program(
     assert assignment.program is not None
     _end_leftovers(run_dir)
     for attempt in range(assignment.attempt - 1, 0, -1):
-        if run_dir.program_result_path(attempt).is_file():
+        was_read = RunDir(run_dir.attempt_dir(attempt)).result_path(run.run_id).exists()
+        if not was_read and run_dir.program_result_path(attempt).is_file():
             reported = read_program_result(run_dir.program_result_path(attempt), run)
             if isinstance(reported, ProgramResult):
                 return _result(run, replace(assignment, attempt=attempt), execution, reported, seconds=0.0)
@@ -67,8 +70,10 @@ def train_with_program(
     reported = read_program_result(run_dir.program_result_path(assignment.attempt), run)
     if isinstance(reported, ProgramResult) and not ended.too_late:
         return _result(run, assignment, execution, reported, seconds)
-    if ended.code == ExitCode.CHECKPOINTED or ended.asked:
+    if ended.asked:
         return ExitCode.CHECKPOINTED
+    if ended.code == ExitCode.CHECKPOINTED and not ended.too_late:
+        _die_alike(signal.SIGTERM)  # nobody asked: what does so at every start must not be started for ever
     if ended.code == ExitCode.OUT_OF_MEMORY:
         return ExitCode.OUT_OF_MEMORY
     if ended.code < 0 and not ended.too_late:
@@ -330,6 +335,8 @@ def _end_all(group: int) -> None:
 
 def _end_leftovers(run_dir: RunDir) -> None:
     """End what an earlier attempt's worker, killed, could not: two programs must not write one checkpoint."""
+    if run_dir.last_attempt > 1:
+        kill_with_variable(RUN_DIR_VARIABLE, {str(run_dir.path)})
     for attempt in range(1, run_dir.last_attempt + 1):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             known = json.loads(run_dir.program_process_path(attempt).read_bytes())

@@ -68,6 +68,8 @@ def _problem(error: ValidationError) -> str:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return "the program's result is not JSON"
+    if not first["loc"] and first["type"] != "value_error":
+        return "the program's result is JSON, but no object with keys"
     if first["type"] == "value_error" and not first["loc"]:
         return f"the program's result: {first['msg'].removeprefix('Value error, ')}"
     told = first_problem(error, ProgramResult, source=_SOURCE)

@@ -1,6 +1,7 @@
 """How programs of the user's own end, and what becomes of their runs."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from isoflop.engine.notices import AttemptEnded, AttemptStarted
 from isoflop.errors import IsoflopError
 from isoflop.processes import process_start
 from isoflop.result import Status
+from isoflop.run_spec import CommandRun, as_program
 from isoflop.rundir import RunDir
 from isoflop.store import Standing, open_store, run_cells
 from tests.program.program_examples import log_of, mode_of, results_of, session_of, train, write_sweep
@@ -24,8 +26,10 @@ elif did == "other": report(run_id="0123456789ab")
 elif did == "nan": report(val_loss=float("nan"))
 elif did == "misspelt": report(val_los=2.0)
 elif did == "garbled": open(out, "w").write("{")
+elif did == "list": open(out, "w").write("[1, 2]")
 elif did == "unmeasured": report(achieved_flops=None)
 elif did == "short": report(achieved_flops=result["achieved_flops"] * 0.99)
+elif did == "nothing": report(n_tokens=0, achieved_flops=0)
 elif did == "diverged": report(status="diverged", val_loss=None, reason="loss above 1e3 at step 7")
 elif did == "contradiction": report(status="diverged", reason="it did")
 elif did == "full": sys.exit(77)
@@ -40,6 +44,7 @@ REASONS = {
     "nan": "the program's result: val_loss = nan is not possible: it must be a finite number.",
     "misspelt": "the program's result has an unknown key 'val_los'. Did you mean 'val_loss'?",
     "garbled": "the program's result is not JSON",
+    "list": "the program's result is JSON, but no object with keys",
     "unmeasured": "the program's result lacks the key 'achieved_flops'.",
     "contradiction": "the program's result: a diverged run has reason and no val_loss",
     "full": "ran out of memory",
@@ -47,7 +52,7 @@ REASONS = {
 
 
 def test_every_ending_becomes_what_the_page_says(tmp_path: Path) -> None:
-    modes = [*REASONS, "short", "diverged", "last"]
+    modes = [*REASONS, "short", "nothing", "diverged", "last"]
     file = write_sweep(tmp_path, modes, BODY)
     results = train(file)
     assert {mode: result.reason for mode, result in results.items() if result.status is Status.FAILED} == REASONS
@@ -58,7 +63,7 @@ def test_every_ending_becomes_what_the_page_says(tmp_path: Path) -> None:
     assert log_of(file, last).startswith("begun last")
     with open_store(tmp_path / "isoflop.db", write=False) as store:
         standings = {cell.shape.as_dict()["arguments"]["mode"]: cell.standing for cell in run_cells(store.cells("own"))}
-    assert standings["short"] is Standing.OFF_PLAN
+    assert standings["short"] is standings["nothing"] is Standing.OFF_PLAN
     assert standings["last"] is Standing.USED
 
 
@@ -76,6 +81,17 @@ def test_nothing_that_has_a_result_is_started_again_and_a_retry_starts_what_fail
     assert again["bad"].status is Status.COMPLETED
     assert again["good"] == first["good"]
     assert sorted((tmp_path / "count").read_text().split()) == ["bad", "bad", "fine", "good", "well"]
+
+
+def test_a_retry_starts_what_diverged_whatever_its_attempts_left(tmp_path: Path) -> None:
+    body = """
+    if int(os.environ["ISOFLOP_ATTEMPT"]) < 3: report(status="diverged", reason="the loss exploded", val_loss=None)
+    else: report()
+    """
+    file = write_sweep(tmp_path, "abcd", body)
+    assert {result.reason for result in train(file).values()} == {"the loss exploded"}
+    assert {result.attempt for result in train(file, retry=True).values()} == {2}
+    assert {(result.status, result.attempt) for result in train(file, retry=True).values()} == {(Status.COMPLETED, 3)}
 
 
 def test_a_program_that_takes_too_long_fails_and_its_children_end_with_it(tmp_path: Path) -> None:
@@ -158,16 +174,57 @@ def test_a_result_that_nobody_had_read_yet_is_taken_and_a_program_that_outlived_
     one.program_result_path(1).write_text(json.dumps(said))
     two.attempt_dir(1).mkdir(parents=True)
     left = subprocess.Popen(["sleep", "600"], process_group=0)
+    environment = {**os.environ, "ISOFLOP_RUN_DIR": str(two.path)}
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True, env=environment)
     try:
         note = {"pid": left.pid, "started": process_start(left.pid)}
         two.program_process_path(1).write_text(json.dumps(note))
         results = train(file)
         assert left.wait(timeout=10) == -signal.SIGKILL
+        assert child.wait(timeout=10) == -signal.SIGKILL
     finally:
         left.kill()
+        child.kill()
     assert (results["one"].val_loss, results["one"].attempt) == (0.5, 1)
     assert not (tmp_path / "started-one").exists()
     assert (tmp_path / "started-two").exists()
+    run = runs["one"]
+    assert isinstance(run, CommandRun)
+    with open_store(tmp_path / "isoflop.db", write=False) as store:  # what took no time tells of none
+        assert len(store.throughput(as_program(run.argv))) == 3
+
+
+def test_a_program_that_says_at_every_start_that_it_was_asked_to_stop_is_not_started_for_ever(tmp_path: Path) -> None:
+    body = """
+    if int(os.environ["ISOFLOP_ATTEMPT"]) > 5: sys.exit(3)
+    sys.exit(75) if did == "a" else report()
+    """
+    result = train(write_sweep(tmp_path, "abcd", body))["a"]
+    assert (result.status, result.attempt) == (Status.FAILED, 3)
+
+
+def test_what_a_program_has_started_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+    body = """
+    if did == "a" and os.environ["ISOFLOP_ATTEMPT"] == "1":
+        children = [subprocess.Popen(["sleep", "600"], start_new_session=apart).pid for apart in (False, True)]
+        with open("children", "w") as file: print(*children, file=file)
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+    report()
+    """
+    file = write_sweep(tmp_path, "abcd", body)
+    ends = []
+    with session_of(file) as session:
+        for event in session.events():
+            if isinstance(event, AttemptEnded) and event.outcome == "died":
+                ends.append([int(pid) for pid in (tmp_path / "children").read_text().split()])
+                assert not [pid for pid in ends[-1] if lives(pid)]
+    assert len(ends) == 1
+
+
+def lives(pid: int) -> bool:
+    """Whether the process is there; one that has ended may wait for whoever is to read its exit code."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_program_whose_heart_stops_has_hung_and_is_tried_again(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def with_command(**keys: object) -> dict[str, Any]:
         (with_ladder({**SIZES[0], "seed": 2}, *SIZES[1:]), "'seed' cannot be an argument"),
         (with_ladder({**SIZES[0], "n_params_mlp": 2}, *SIZES[1:]), "give all of the groups or none"),
         (with_ladder({**SIZES[0], "depth": [1]}, *SIZES[1:]), "entry 1 of ladder"),
+        (with_ladder({**SIZES[0], "depth": float("nan")}, *SIZES[1:]), "depth = nan cannot be an argument"),
+        (with_ladder({**SIZES[0], "depth": "a\0b"}, *SIZES[1:]), r"depth = 'a\x00b' cannot be an argument"),
         (with_command(argv=["true", "{dept}"]), "there is no placeholder {dept}; did you mean {depth}?"),
         (with_command(argv=["true"], env={"A": "{result}"}), "did you mean {result_path}?"),
         (with_command(probe=["count", "{n_params}"]), "there is no placeholder {n_params}"),
@@ -105,6 +107,9 @@ def test_a_ladder_may_be_a_file_of_its_own(tmp_path: Path, name: str) -> None:
         ("x.json", "{}", "is neither a .toml nor a .csv file"),
         ("x.csv", "", "There is no ladder in"),
         ("x.csv", "n_params,depth\n,\n", "There is no ladder in"),
+        ("x.csv", "n_params,depth,depth\n1,2,3\n", "two of its columns are called 'depth'"),
+        ("x.csv", "n_params,depth\n1,2,3\n", "'3' in line 2 has no column"),
+        ("x.csv", "n_params,,depth\n1,2,3\n", "'2' in line 2 has no column"),
         ("x.toml", "a = 1", "There is no ladder in"),
     ],
 )
@@ -114,6 +119,13 @@ def test_a_ladder_that_cannot_be_read_is_told(tmp_path: Path, name: str, content
     (tmp_path / "sweep.toml").write_text(as_toml({**BASE, "ladder": name}))
     with pytest.raises(IsoflopError, match=said):
         load_spec(tmp_path / "sweep.toml")
+
+
+def test_a_ladder_from_a_spreadsheet_may_have_a_mark_blank_lines_and_empty_columns(tmp_path: Path) -> None:
+    lines = [",".join([*SIZES[0], ""]), *(",".join([*map(str, size.values()), " "]) for size in SIZES)]
+    (tmp_path / "x.csv").write_text("\n\n,,\n".join(["\ufeff", *lines]), encoding="utf-8", newline="\r\n")
+    (tmp_path / "x.toml").write_text(as_toml({**BASE, "ladder": "x.csv"}))
+    assert load_spec(tmp_path / "x.toml").ladder == parse_spec(BASE, source="x").ladder
 
 
 def ids(spec: SweepSpec) -> list[str]:
@@ -211,10 +223,29 @@ def test_a_probe_is_asked_once_for_each_size_and_its_answers_checked(tmp_path: P
         (tmp_path / "odd").write_text(odd)
         (tmp_path / "code").write_text(str(code))
         (tmp_path / "count.sh").write_text(f"{script}\n# {odd}{code}")  # another program is asked again
-        for remembered in (tmp_path / "artifacts" / "sizes").iterdir():
-            remembered.unlink()
         with pytest.raises(IsoflopError, match=said):
             loaded()
+
+
+def test_a_probe_of_files_that_are_not_known_is_asked_again_after_an_answer_that_cannot_be(tmp_path: Path) -> None:
+    answers = (
+        '{"n_params": 9, "flops_per_token": 9}',
+        '{"n_params": $((N << $1)), "flops_per_token": $((6 * N << $1))}',
+    )
+    folders = [tmp_path / name for name in ("one", "two")]
+    content = with_command(argv=["true"], probe=["sh", "-c", ". ./count.sh", "sh", "{depth}"])
+    ladder = "".join(f"[[ladder]]\ndepth = {n}\n" for n in range(4))
+    body = as_toml({name: part for name, part in content.items() if name != "ladder"}) + ladder
+    found = []
+    for folder, size in zip(folders, (1000, 2000), strict=True):
+        folder.mkdir()
+        (folder / "sweep.toml").write_text(body)
+        (folder / "count.sh").write_text(f"cat <<END\n{answers[0]}\nEND\n")
+        with pytest.raises(IsoflopError, match="entry 1 of the ladder cannot be"):
+            load_sweep(folder / "sweep.toml", tmp_path / "artifacts")
+        (folder / "count.sh").write_text(f"N={size}\ncat <<END\n{answers[1]}\nEND\n")
+        found.append(load_sweep(folder / "sweep.toml", tmp_path / "artifacts").ladder[0].n_params)
+    assert found == [1000, 2000]
 
 
 def test_a_size_without_a_model_of_its_own_is_named(tmp_path: Path) -> None:

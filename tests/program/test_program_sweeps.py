@@ -139,7 +139,10 @@ def test_a_change_of_the_program_half_way_is_refused_until_a_person_agrees(tmp_p
     file = write_sweep(tmp_path, ["a", "b", "c", "d"], "report()")
     train(file)
     (tmp_path / "program.py").write_text((tmp_path / "program.py").read_text() + "\n# another line\n")
-    with pytest.raises(IsoflopError, match=r"leaves behind 4 trained runs of 4 .*command\.code_hash changed"):
+    with pytest.raises(
+        IsoflopError,
+        match=r"leaves behind 4 trained runs of 4 .*: the program's files changed \(command\.code_hash\)\. Nothing",
+    ):
         train(file)
 
 
@@ -164,6 +167,24 @@ def test_a_program_is_timed_by_short_runs_of_some_sizes_and_its_own_runs_alone_t
     assert not list((tmp_path / "artifacts" / "measuring").glob("*/"))
     other = json.loads(isoflop("plan", write_other(tmp_path), *options, folder=tmp_path).stdout)["estimate"]
     assert other["measured"] is False  # of another program nothing is known
+
+
+def test_short_runs_that_a_program_rounds_to_the_same_tokens_tell_nothing(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path, "abcd", "report(n_tokens=4096)", command={"measure_tokens": 1000})
+    options = ("--device", "cpu", "--workers", "2", "--artifacts", "artifacts", "--json")
+    planned = isoflop("plan", file.name, "--measure", *options, folder=tmp_path)
+    said = "mode=a: asked for 1000 and 3000 tokens it trained on 4096 and 4096: raise command.measure_tokens."
+    assert said in planned.stderr
+    assert json.loads(planned.stdout)["estimate"]["measured"] is False
+
+
+def test_short_runs_that_take_equally_long_tell_nothing(tmp_path: Path) -> None:
+    body = "time.sleep(1.0 + n_tokens * 1e-5); report()"  # 0.02 s apart, less than a start varies by
+    file = write_sweep(tmp_path, "abcd", body, command={"measure_tokens": 1000})
+    options = ("--device", "cpu", "--workers", "4", "--artifacts", "artifacts", "--json")
+    planned = isoflop("plan", file.name, "--measure", *options, folder=tmp_path)
+    assert planned.stderr.count("too close to tell what a token takes: raise command.measure_tokens.") == 4
+    assert json.loads(planned.stdout)["estimate"]["measured"] is False
 
 
 def write_other(folder: Path) -> str:

@@ -4,7 +4,7 @@ On a GPU a process takes one job after the other: starting CUDA costs as long as
 """
 
 import signal
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from multiprocessing.connection import wait
 
@@ -13,7 +13,9 @@ from isoflop.engine.local.leases import DeviceLeases
 from isoflop.engine.local.worker_process import WorkerProcess, kernel_kills
 from isoflop.engine.protocol import PATIENCE_SECONDS, Capacity, Ended, Launch, Order, Slot, WorkerRef
 from isoflop.errors import IsoflopError
+from isoflop.processes import kill_with_variable
 from isoflop.rundir import Assignment, DeviceKind
+from isoflop.rundir.layout import RUN_DIR_VARIABLE
 from isoflop.train.worker import run_assignments
 
 _SIGNALS = {Order.CHECKPOINT: signal.SIGTERM, Order.DUMP: signal.SIGUSR1, Order.KILL: signal.SIGKILL}
@@ -37,6 +39,7 @@ class LocalEngine:
         self._server = ForkServer(run_assignments)
         self._workers: dict[WorkerRef, WorkerProcess] = {}
         self._device_of: dict[WorkerRef, str] = {}
+        self._program_dirs: dict[WorkerRef, str] = {}  # of those that have a program of the user's own train
         self._idle: dict[str, list[WorkerProcess]] = {}  # by visible device
         self._numbers = count(1)
         self._kernel_kills = kernel_kills()
@@ -63,6 +66,8 @@ class LocalEngine:
         worker = WorkerRef(f"{next(self._numbers)}:{process.pid}")
         self._workers[worker] = process
         self._device_of[worker] = launch.assignment.visible_device
+        if launch.assignment.program is not None:
+            self._program_dirs[worker] = str(launch.assignment.job_dir)
         return worker
 
     def _idle_process(self, assignment: Assignment) -> WorkerProcess | None:
@@ -88,7 +93,17 @@ class LocalEngine:
         ended = {worker: process for worker, process in self._workers.items() if not process.is_alive()}
         for worker in ended:
             del self._workers[worker], self._device_of[worker]
+        self._end_programs(answered, ended)
         return answered | {worker: self._how_it_ended(process.exit_code) for worker, process in ended.items()}
+
+    def _end_programs(self, answered: Iterable[WorkerRef], ended: Mapping[WorkerRef, WorkerProcess]) -> None:
+        """End what the programs of workers that were killed have started: they could not do so themselves."""
+        for worker in answered:
+            self._program_dirs.pop(worker, None)
+        dirs = {worker: self._program_dirs.pop(worker) for worker in ended if worker in self._program_dirs}
+        left = {path for worker, path in dirs.items() if (code := ended[worker].exit_code) is None or code < 0}
+        if left:
+            kill_with_variable(RUN_DIR_VARIABLE, left)
 
     def _take_answers(self) -> Iterator[tuple[WorkerRef, Ended]]:
         """The workers whose process lives on; it waits for a job from now on, or ends where none will come."""
