@@ -21,6 +21,8 @@ from isoflop.shape import Shape
 
 # A worker that dies without a result (killed, hung) is tried again from its checkpoint this often in all.
 MAX_DEATHS = 3
+# One that somebody else asks to stop, as a program can its own worker, goes on from a checkpoint this often in all.
+MAX_STOPS = 10
 _ANOTHER = "another process trains it"
 # By what a job's steps were to be taken with.
 _UNAVAILABLE = {
@@ -54,6 +56,7 @@ class RetryPolicy:
 
     def __init__(self) -> None:
         self._deaths: Counter[str] = Counter()
+        self._stops: Counter[str] = Counter()
         self._fitting: dict[Shape, int] = {}
         self.may_compile = True
         self.unpacked: set[str] = set()
@@ -74,6 +77,8 @@ class RetryPolicy:
             obstacle = attempt.obstacle or _unknown_obstacle(attempt)
             return Verdict("interrupted", obstacle.message, obstacle)
         if stopping or ended.exit_code in _INTERRUPTED:
+            if not stopping and ended.exit_code == ExitCode.CHECKPOINTED and self._is_stopped_again(attempt.job):
+                return Verdict("given_up", f"the worker was told to stop {MAX_STOPS} times, and not by isoflop")
             return Verdict("interrupted", _INTERRUPTED.get(ended.exit_code, ended.how))
         if device_failed:
             return Verdict("died", f"the worker {attempt.hung or f'{_how(ended)} without a result'}")
@@ -82,6 +87,11 @@ class RetryPolicy:
     def forgive(self, job_ids: Iterable[str]) -> None:
         """Take one death of each of these jobs back: it was their device's."""
         self._deaths.subtract(job_id for job_id in job_ids if self._deaths[job_id])
+
+    def _is_stopped_again(self, job: Job) -> bool:
+        """Whether others have stopped the job's workers too often for it to come to an end."""
+        self._stops[job.job_id] += 1
+        return self._stops[job.job_id] >= MAX_STOPS
 
     def _without_result(self, attempt: Attempt, ended: Ended) -> Verdict:
         """What a worker's end means that nobody asked for: another attempt, changed where that helps, or none."""

@@ -251,3 +251,15 @@ def test_a_program_that_is_not_there_is_told_before_anything_is_spent(tmp_path: 
     with pytest.raises(IsoflopError, match=r"Cannot start the program './no-such-program' of \[command\]"):
         train(file)
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_a_program_that_stops_its_own_worker_is_not_started_for_ever(tmp_path: Path) -> None:
+    body = """
+    if did == "mad":
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(60)
+    report()
+    """
+    results = train(write_sweep(tmp_path, ["mad", "one", "two", "three"], body))
+    assert results["mad"].reason == "the worker was told to stop 10 times, and not by isoflop"
+    assert results["one"].status is Status.COMPLETED
