@@ -20,7 +20,7 @@ quickstart: $(VENV)/.installed ## install, train 140 small transformers, write a
 	$(BIN)/isoflop fit $(QUICKSTART)
 	$(BIN)/isoflop report $(QUICKSTART) --out report
 
-test: $(VENV)/.installed-test ## the whole suite: 9 minutes on two cores
+test: $(VENV)/.installed-test ## the whole suite
 	$(PYTEST)
 
 test-hf: $(VENV)-hf/.installed ## exported models in transformers, lm-evaluation-harness and gguf, offline: a minute; in an environment of its own
