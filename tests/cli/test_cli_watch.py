@@ -24,6 +24,8 @@ from tests.cli.test_cli_status import SWEEP, make_sweep
 from tests.commands import isoflop
 
 SECONDS = 60
+# Readline, which pytest imports, exports the size of its own terminal; rich believes that before the real one.
+SHELL = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
 LEAVE = "\x1b[?1049l"
 
 
@@ -41,7 +43,7 @@ class Terminal:
             stderr=inside,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads here
-            env={**os.environ, "TERM": "xterm"},
+            env={**SHELL, "TERM": "xterm"},
         )
         os.close(inside)
         self._raw = b""

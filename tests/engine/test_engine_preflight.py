@@ -65,8 +65,9 @@ def test_a_trial_that_is_killed_is_said_and_the_others_count(sandbox: Sandbox) -
 
 
 def test_ctrl_c_ends_the_trials_and_a_killed_command_leaves_none_either(sandbox: Sandbox) -> None:
-    sweep = sandbox.folder / "tiny.toml"  # of so many shapes that measuring takes seconds
-    sweep.write_text(sweep.read_text().replace("sizes = 3", "sizes = 12").replace("0.3", "0.8"))
+    sweep = sandbox.folder / "tiny.toml"  # of shapes that are measured in ten seconds and more
+    text = sweep.read_text().replace("sizes = 3", "sizes = 12").replace("0.3", "0.8")
+    sweep.write_text(text.replace("[6e8, 1.2e9]", "[6e12, 1.2e13]").replace("12e3", "1e6"))
     process = sandbox.start(*MEASURE)
     trials = seen_at_work(sandbox)
     assert kill(process, signal.SIGINT) == 130
