@@ -160,7 +160,10 @@ def measure(
         return _measure_program(planned, spec, store, artifacts, done=done, file=folder / "sweep.toml")
     import time
 
-    from isoflop.plan.trial_choice import choose_trials
+    from isoflop.plan.measurement import Measurement
+    from isoflop.plan.pace import batch_tokens
+    from isoflop.plan.packing import PACKED_TRIALS
+    from isoflop.plan.trial_choice import choose_trials, spread
     from isoflop.run_spec import RunSpec
     from isoflop.sweep.planning import corpora
     from isoflop.sweep.preflight import NotMeasured, open_preflight
@@ -184,14 +187,24 @@ def measure(
         probes=spec.evaluation.probes,
         factory_folder=folder.resolve(),
     ) as preflight:
-        for found in preflight.measure(trials):
+        alone: dict[object, Measurement] = {}
+
+        def note(found: Measurement | NotMeasured) -> None:
             if isinstance(found, NotMeasured):
                 failed.append(one_line(found.sentence))
                 print(failed[-1], file=sys.stderr)
             else:
                 store.record_measurement(found)
+                alone.setdefault((found.shape, found.batch_tokens), found)
+
+        for found in preflight.measure(trials):
+            note(found)
+        if slots[0].kind == "cuda":
+            ways = ((run, alone.get((run.shape, batch_tokens(run)))) for run in spread(trials, PACKED_TRIALS))
+            for found in preflight.measure_packed((run, one) for run, one in ways if one is not None):
+                note(found)
     took = format_seconds(time.monotonic() - begun)
-    print(f"Measured {len(trials) - len(failed)} of {plural(len(trials), 'shape')} in {took}.", file=sys.stderr)
+    print(f"Measured {len(alone)} of {plural(len(trials), 'shape')} in {took}.", file=sys.stderr)
     return tuple(failed)
 
 

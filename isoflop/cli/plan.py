@@ -114,7 +114,7 @@ def plan(
             extension = _extension(spec, made, db, extend, target, limit)
             made = plan_with(extra=extra + extension.extras)
         tell_of_devices(spec.name, made.busy)
-        asked = _Asked(spec, made, extension, dropped, cost, in_full=measure or limit is not None)
+        asked = _Asked(spec, made, workers, extension, dropped, cost, in_full=measure or limit is not None)
         limit = None if extend else limit  # of extensions it bounds what is added
         if write and made.recordable:
             with open_store(db, write=True) as store:
@@ -157,6 +157,7 @@ class _Asked:
     """What a view of a plan is of.
 
     Attributes:
+        workers: runs at once that were asked for.
         dropped: how many suggested runs the plan no longer has; None where nobody asked for that.
         cost: of one device-hour; None where nobody asked for money.
         in_full: whether costs are shown at length.
@@ -164,6 +165,7 @@ class _Asked:
 
     spec: "SweepSpec"
     made: "PlannedSweep"
+    workers: int | None
     extension: "Extension | None"
     dropped: int | None
     cost: "Price | None"
@@ -291,17 +293,19 @@ def _compared(asked: _Asked, db: Path) -> "PlanView":
 
 def _view(asked: _Asked, store: "Store | None") -> "PlanView":
     """What there is to say of a plan, before it is recorded in `store`."""
+    from isoflop.engine.local.device_wish import ANY_DEVICE
     from isoflop.plan.estimate import disk_bytes
     from isoflop.store import changes_since
-    from isoflop.sweep.forecast import forecast, known_of, pace_of, seconds_by_run
+    from isoflop.sweep.forecast import forecast, known_of, pace_of, packed_as_measured, seconds_by_run
     from isoflop.view.plan_view import PlanView
 
-    made, spec = asked.made, asked.spec
+    spec, known = asked.spec, known_of(store, asked.spec)
+    made = packed_as_measured(asked.made, known, workers=asked.workers, wish=ANY_DEVICE)
     plan = made.plan
     exclusions = store.exclusions() if store else {}
     statuses = store.statuses() if store else {}
     done = {run_id: statuses[run_id] for run_id in plan.runs if run_id in statuses}
-    pace = pace_of(made, known_of(store, spec))
+    pace = pace_of(made, known)
     seconds = seconds_by_run(made, pace)
     return PlanView(
         plan=plan,

@@ -185,7 +185,7 @@ class Dispatcher:
         return Attempt(
             number=ready.number,
             slot=ready.slot,
-            device=_shared_name(self.slots[ready.slot]),
+            device=self.slots[ready.slot].worker_name,
             job=ready.job,
             run_dir=ready.run_dir,
             worker=worker,
@@ -260,11 +260,6 @@ class Dispatcher:
 def _full_name(slot: Slot) -> str:
     """Tells a GPU from the others of its model."""
     return f"{slot.name} ({slot.visible_device})"
-
-
-def _shared_name(slot: Slot) -> str:
-    """Says of a GPU with several runs at once that its time, and what it reaches of its peak, are shared."""
-    return f"{slot.name}, 1 of {slot.n_packed} runs at once" if slot.n_packed > 1 else slot.name
 
 
 def _ended(attempt: Attempt, verdict: Verdict) -> AttemptEnded:

@@ -60,6 +60,11 @@ class Slot:
         return self.memory_bytes / self.n_sharing
 
     @property
+    def worker_name(self) -> str:
+        """The device's name; of a GPU with several runs at once it says that its time and peak are shared."""
+        return f"{self.name}, 1 of {self.n_packed} runs at once" if self.n_packed > 1 else self.name
+
+    @property
     def device(self) -> Device:
         """Its device: the slots of one have the same."""
         return self.kind, self.visible_device

@@ -19,6 +19,7 @@ class Measurement:
         device, device_kind: its name; `cpu` or `cuda`.
         host: where that was.
         n_at_once: trials at work on the machine at the time, this one included.
+        n_packed: of those, trials of this shape on this very device; its memory and times are of one of them.
         batch_tokens: of a step; 1 for a program of the user's own, whose steps are its tokens.
         optimizer: its kind.
         execution: how it was computed, as in job.json.
@@ -48,6 +49,7 @@ class Measurement:
     memory_bytes: float
     isoflop_version: str
     measured_at: str
+    n_packed: int = 1
 
     @property
     def flops_per_step(self) -> float:

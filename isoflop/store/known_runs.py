@@ -16,6 +16,7 @@ class Timing:
         achieved_flops: training FLOPs by the trainer's own counters.
         seconds: training and evaluation, process start excluded.
         device: name of the device.
+        worker: the same, but of a GPU that trained several runs at once it says so.
     """
 
     shape: Shape
@@ -23,6 +24,7 @@ class Timing:
     achieved_flops: float
     seconds: float
     device: str
+    worker: str = ""
 
 
 @dataclass(frozen=True)

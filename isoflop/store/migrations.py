@@ -272,6 +272,7 @@ create table measurements (
     device_kind text not null check (device_kind in ('cpu', 'cuda')),
     host text not null,
     n_at_once integer not null check (n_at_once > 0),
+    n_packed integer not null check (n_packed > 0),
     shape text not null,
     batch_tokens integer not null check (batch_tokens > 0),
     optimizer text not null,

@@ -40,8 +40,9 @@ group by cells.run_id order by min(cells.id)
 # A result that a program had left before its worker was killed has no time, and some report no FLOPs.
 TIMINGS = """
 select runs.shape, case runs.trainer when 'command' then 0 else results.n_steps end as n_steps,
-    results.achieved_flops, results.seconds, results.device
+    results.achieved_flops, results.seconds, results.device, coalesce(attempts.device, results.device) as worker
 from results join runs on runs.run_id = results.run_id
+    left join attempts on attempts.run_id = results.run_id and attempts.attempt = results.attempt
 where results.status = 'completed' and not results.simulated and results.seconds > 0
     and results.achieved_flops > 0
     and case runs.trainer when 'command' then json_extract(runs.spec_json, '$.argv') end is ?

@@ -5,12 +5,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from isoflop.engine.execution import MemoryOf, new_execution
+from isoflop.engine.local.device_wish import DeviceWish
+from isoflop.engine.local.devices import packed
 from isoflop.engine.protocol import Slot
 from isoflop.engine.queue import start_order
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import SECONDS_PER_HOUR, BudgetCost, Estimate, MeasuredMemory, estimate_of
 from isoflop.plan.measurement import NO_OPTIMIZER, PROGRAM, Measurement
 from isoflop.plan.pace import Pace, RunTime, batch_tokens
+from isoflop.plan.packing import Packing
 from isoflop.plan.types import Cell
 from isoflop.run_spec import CommandRun, Job, RunSpec, as_program
 from isoflop.shape import Shape
@@ -41,18 +44,51 @@ def pace_of(planned: PlannedSweep, known: Known) -> Pace:
     slot = planned.slots[0]
     if planned.elsewhere:
         return Pace(device_kind=slot.kind, speed=planned.speed)
-    timings = [timing for timing in known.timings if timing.device == slot.name]
-    return Pace(timings, trials_of(planned, known.measurements), device_kind=slot.kind)
+    timings = [timing for timing in known.timings if timing.worker == slot.worker_name]
+    trials = trials_of(planned, known.measurements)
+    # Runs that share a device share its arithmetic; what each waits for it waits for beside the others.
+    return Pace(timings, trials, device_kind=slot.kind, speed=1.0 / slot.n_packed)
+
+
+def packed_as_measured(planned: PlannedSweep, known: Known, *, workers: int | None, wish: DeviceWish) -> PlannedSweep:
+    """The sweep with as many runs at once on each GPU as trials have shown to pay, where nobody asked for a number."""
+    slot = planned.slots[0]
+    asked = workers is not None or wish.per_device is not None
+    if asked or planned.elsewhere or planned.plan.simulated or slot.kind == "cpu" or slot.n_devices > 1:
+        return planned
+    trials = _alike(planned, known.measurements)
+    if not any(one.n_packed > 1 for one in trials):
+        return planned
+    pace = pace_of(planned, known)
+    runs = [run for run in planned.plan.runs.values() if isinstance(run, RunSpec)]
+    number = Packing(trials).best((run.planned_flops / run.n_steps, pace.of(run).seconds) for run in runs)
+    return replace(planned, slots=packed(planned.slots, number))
 
 
 def trials_of(planned: PlannedSweep, measurements: Iterable[Measurement]) -> list[Measurement]:
     """The trials that tell of the sweep's runs on its slots, best last: as many at once, then the latest.
 
-    Only those that were computed as the runs will be; held-out losses scaled to the tokens of the runs'.
+    Only those that were computed as the runs will be; held-out losses scaled to the tokens of the runs', and times to
+    what they are beside others on a device that is packed.
     """
+    number, alike = planned.slots[0].n_packed, _alike(planned, measurements)
+    alone = [one for one in alike if one.n_packed == 1]
+    if number == 1:
+        return alone
+    packing = Packing(alike)
+    return [_slower(one, packing.slowdown(number, one.flops_per_step)) for one in alone]
+
+
+def _slower(one: Measurement, by: float) -> Measurement:
+    return replace(one, seconds_per_step=one.seconds_per_step * by, eval_seconds=one.eval_seconds * by)
+
+
+def _alike(planned: PlannedSweep, measurements: Iterable[Measurement]) -> list[Measurement]:
+    """The trials alone and together that were computed as the sweep's runs will be, best last."""
     slot, runs = planned.slots[0], list(planned.plan.runs.values())
+    n_at_once = len(planned.slots) // slot.n_packed
     own = [one for one in measurements if (one.device, one.device_kind) == (slot.name, slot.kind)]
-    own.sort(key=lambda one: one.n_at_once == len(planned.slots))
+    own.sort(key=lambda one: one.n_at_once == n_at_once)
     ours = [run for run in runs if isinstance(run, RunSpec)]
     if not ours or planned.plan.simulated:
         programs = {as_program(run.argv) for run in runs if isinstance(run, CommandRun)}
@@ -77,7 +113,7 @@ def measured_memory(measurements: Iterable[Measurement]) -> MemoryOf:
             one.memory_bytes, int(str(one.execution["micro_batch_sequences"]))
         )
         for one in measurements
-        if one.optimizer != NO_OPTIMIZER
+        if one.optimizer != NO_OPTIMIZER and one.n_packed == 1
     }
 
     def of(job: Job, slot: Slot) -> MeasuredMemory | None:
@@ -94,7 +130,7 @@ def forecast(planned: PlannedSweep, pace: Pace, *, done: Collection[str] = ()) -
     times = {cell.run.run_id: pace.of(cell.run) for cell in cells}
     jobs = start_order(cells, times, lambda run: times[run.run_id].total)
     in_order = [times[run.run_id] for job in jobs for run in job.runs]
-    names, per_run = [slot.name for slot in slots], slots[0].n_devices / slots[0].n_packed
+    names, per_run = [slot.worker_name for slot in slots], slots[0].n_devices / slots[0].n_packed
     made = estimate_of(in_order, names, devices_per_run=per_run, if_none=pace.is_known)
     return replace(made, by_budget=_by_budget(cells, times, per_run))
 

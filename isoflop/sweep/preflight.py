@@ -7,8 +7,8 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -23,6 +23,7 @@ from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import alone_at
 from isoflop.plan.measurement import Measurement
 from isoflop.plan.pace import batch_tokens
+from isoflop.plan.packing import LEAST_GAIN, TRIED
 from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import Execution
 from isoflop.rundir.layout import compiled_dir, measuring_dir
@@ -39,18 +40,22 @@ class NotMeasured:
 
     run: RunSpec
     reason: str
+    n_packed: int = 1
 
     @property
     def sentence(self) -> str:
         """What happened, and what the estimate does without it."""
         shape = self.run.shape
         size = f"{shape.n_layers}x{shape.width}/{shape.d_ff} at batches of {self.run.batch_tokens} tokens"
+        if self.n_packed > 1:
+            return f"{size}, {self.n_packed} at once on a device: its trial {self.reason}; no gain is assumed."
         return f"{size}: its trial {self.reason}; its time is read from the other shapes, its memory guessed."
 
 
 @dataclass
 class _AtWork:
     run: RunSpec
+    slot: Slot
     execution: Execution
     process: WorkerProcess
     begun: float
@@ -144,22 +149,66 @@ class Preflight:
         """
         waiting = deque(runs)
         while waiting or self._at_work:
-            for number in range(len(self._slots)):
-                if waiting and number not in self._at_work and self._has_room(waiting[0], self._slots[number]):
-                    self._start(waiting, number)
+            for number, slot in enumerate(self._slots):
+                if waiting and number not in self._at_work and self._has_room(waiting[0], slot):
+                    started = self._start(waiting[0], slot)
+                    if started is not None:
+                        self._at_work[number] = started
+                        waiting.popleft()
             self._wait()
             for number in list(self._at_work):
                 if (found := self._look_at(number)) is not None:
                     yield found
+
+    def measure_packed(self, alone: Iterable[tuple[RunSpec, Measurement]]) -> Iterator[Measurement | NotMeasured]:
+        """What runs take with two and more of each at once on one device, while more pay and memory suffices.
+
+        `alone` is what they took with a device to themselves.
+
+        Raises:
+            IsoflopError: no process can be started.
+        """
+        for run, measured in alone:
+            each = measured.seconds_per_step
+            for number in TRIED:
+                if number * measured.memory_bytes > self._slots[0].memory_bytes:
+                    break
+                found = self._together(run, number)
+                yield found
+                if isinstance(found, NotMeasured) or found.seconds_per_step / number * LEAST_GAIN > each:
+                    break
+                each = found.seconds_per_step / number
+
+    def _together(self, run: RunSpec, number: int) -> Measurement | NotMeasured:
+        """What a run takes with `number` of it at once on the first device; nothing else may be at work."""
+        slot = replace(self._slots[0], n_packed=number)
+        self._number += 1
+        meeting = measuring_dir(self._artifacts) / f"{self._number}"
+        meeting.mkdir()
+        for at in range(number):
+            while (started := self._start(run, slot, meeting=(meeting, number))) is None:
+                pass  # the fork server had died, and the next start begins another
+            self._at_work[at] = started
+        found: list[Measurement] = []
+        while self._at_work:
+            self._wait()
+            for at in list(self._at_work):
+                one = self._look_at(at)
+                if isinstance(one, NotMeasured):
+                    self._kill()
+                    return replace(one, n_packed=number)
+                if one is not None:
+                    found.append(one)
+        per_step = sum(one.seconds_per_step for one in found) / number
+        return replace(found[0], seconds_per_step=per_step, memory_bytes=max(one.memory_bytes for one in found))
 
     def _has_room(self, run: RunSpec, slot: Slot) -> bool:
         """Whether the device has memory for it beside what runs there; alone, every shape may try."""
         beside = [one.memory for n, one in self._at_work.items() if self._slots[n].device == slot.device]
         return not beside or sum(beside) + memory_needed(Job((run,)), slot) <= slot.memory_bytes
 
-    def _start(self, waiting: deque[RunSpec], number: int) -> None:
-        """Start the trial of the first that waits; it stays there where the fork server had died."""
-        run, slot = waiting[0], self._slots[number]
+    def _start(self, run: RunSpec, slot: Slot, meeting: tuple[Path, int] | None = None) -> _AtWork | None:
+        """Start the trial of a run; None where the fork server had died."""
         self._number += 1
         execution = new_execution(Job((run,)), slot)
         trial = Trial(
@@ -173,15 +222,15 @@ class Preflight:
             seconds=self._seconds,
             probes=self._probes,
             factory_folder=self._factory_folder,
+            meeting=meeting,
         )
         begun = time.monotonic()
         process = self._server.start(trial, preload=_PRELOAD, stays=True)
         if self._number == 1:
             begun = time.monotonic()  # before that, the process that workers are forked from loaded torch
-        if process is not None:
-            self._at_work[number] = _AtWork(
-                waiting.popleft(), execution, process, begun, memory_needed(Job((run,)), slot)
-            )
+        if process is None:
+            return None
+        return _AtWork(run, slot, execution, process, begun, memory_needed(Job((run,)), slot))
 
     def _wait(self) -> None:
         signs = [sign for one in self._at_work.values() for sign in (one.process.sentinel, one.process.connection)]
@@ -203,15 +252,16 @@ class Preflight:
         del self._at_work[number]
         took = time.monotonic() - one.begun
         if isinstance(one.answer, TrialTimes):
-            return self._measurement(one, one.answer, self._slots[number], took)
+            return self._measurement(one, one.answer, took)
         return NotMeasured(one.run, one.answer.reason if one.answer else _how_it_ended(one.process.exit_code))
 
-    def _measurement(self, one: _AtWork, times: TrialTimes, slot: Slot, took: float) -> Measurement:
+    def _measurement(self, one: _AtWork, times: TrialTimes, took: float) -> Measurement:
         return Measurement(
-            device=slot.name,
-            device_kind=slot.kind,
+            device=one.slot.name,
+            device_kind=one.slot.kind,
             host=socket.gethostname(),
-            n_at_once=len(self._slots),
+            n_at_once=one.slot.n_packed if one.slot.n_packed > 1 else len(self._slots),
+            n_packed=one.slot.n_packed,
             shape=one.run.shape,
             batch_tokens=batch_tokens(one.run),
             optimizer=one.run.optimizer.kind,
@@ -229,9 +279,13 @@ class Preflight:
 
     def close(self) -> None:
         """Kill what still runs: nothing of it is of use."""
+        self._kill()
+        self._server.abort()
+
+    def _kill(self) -> None:
         for one in self._at_work.values():
             one.process.send(signal.SIGKILL)
-        self._server.abort()
+        self._at_work.clear()
 
 
 def _how_it_ended(code: int | None) -> str:

@@ -34,7 +34,15 @@ from isoflop.store import PlanChanges, SteeringRound, Store, changes_since, open
 from isoflop.sweep.busy_time import BusyTime
 from isoflop.sweep.confirm import ConfirmPlan, ConfirmRequest, plan_confirmation, refuse_early, stored_extras
 from isoflop.sweep.extend import planned_extras
-from isoflop.sweep.forecast import forecast, known_of, measured_memory, pace_of, refuse_beyond, trials_of
+from isoflop.sweep.forecast import (
+    forecast,
+    known_of,
+    measured_memory,
+    pace_of,
+    packed_as_measured,
+    refuse_beyond,
+    trials_of,
+)
 from isoflop.sweep.growth import Growth
 from isoflop.sweep.locks import lock_path
 from isoflop.sweep.own_factory import counted_sweep
@@ -97,6 +105,7 @@ def open_session(
             added = plan_confirmation(store, spec, confirm, planned, changes=changes, artifacts=artifacts.resolve())
             planned = plan_with(extra=tuple(dict.fromkeys((*extra, *added.extras))))
         known = known_of(store, spec)
+        planned = packed_as_measured(planned, known, workers=workers, wish=wish)
         if max_hours is not None:
             done = {*store.statuses(), *_with_result(planned.plan, artifacts)}
             refuse_beyond(forecast(planned, pace_of(planned, known), done=done), max_hours)
@@ -175,6 +184,7 @@ class Session:
     def outline(self) -> Outline:
         """What a display needs to know before the first event."""
         pending = set(self.store.pending(self.plan.sweep))
+        timings = self.store.throughput(self.growth.spec.program)
         return Outline(
             sweep=self.plan.sweep,
             simulated=self.plan.simulated,
@@ -183,7 +193,7 @@ class Session:
             shares=dict(self._shares(pending)),
             devices=tuple(slot.name for slot in self.slots),
             device_kind=self.slots[0].kind,
-            timings=self.store.throughput(self.growth.spec.program),
+            timings=tuple(one for one in timings if one.worker == self.slots[0].worker_name),
             measurements=tuple(trials_of(self.growth.planned, self.store.measurements())),
         )
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from isoflop.result import CurvePoint
 from isoflop.run_spec import LARGEST_COUNT, CommandRun
@@ -11,10 +11,13 @@ from isoflop.spec.problems import first_problem
 
 # A curve of as many points is a log.
 LARGEST_RESULT = 64 << 20
+# Of a reason, which is shown in a line: what is longer, as a whole traceback is, is cut and stays in the log.
+LONGEST_REASON = 500
 _SOURCE = "the program's result"
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+# Strict: `true` is no number, though Python takes it for 1.
+Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT, strict=True)]
 
 
 class ProgramResult(BaseModel):
@@ -26,13 +29,18 @@ class ProgramResult(BaseModel):
     status: Literal["completed", "diverged"]
     n_tokens: Count = Field(description="training tokens consumed, counted by the program")
     achieved_flops: Finite = Field(ge=0, description="training FLOPs, from the program's own counters")
-    val_loss: Finite | None = Field(None, description="nats per token, held-out; exactly when completed")
+    val_loss: Finite | None = Field(None, ge=0, description="nats per token, held-out; exactly when completed")
     reason: str | None = Field(None, min_length=1, description="why it diverged; exactly then")
-    val_loss_se: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    val_loss_se: Finite | None = Field(None, ge=0)
     bits_per_byte: Finite | None = None
     n_val_tokens: Count | None = None
     n_steps: Count = 0
     curve: tuple[CurvePoint, ...] = ()
+
+    @field_validator("reason")
+    @classmethod
+    def _cut(cls, reason: str | None) -> str | None:
+        return reason if reason is None or len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} [...]"
 
     @model_validator(mode="after")
     def _loss_exactly_when_completed(self) -> Self:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 FEWEST_STEPS, SHORTEST_SECONDS = 20, 0.4
 # How long the held-out loss is timed, about, seconds; and tokens of one pass over the model, which is the least.
 EVAL_SECONDS = 0.3
+# How long trials wait for each other: others may still start a GPU, or compile.
+MEETING_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Trial:
         probes: whether a trained model is asked the built-in probes.
         visible_device: value of CUDA_VISIBLE_DEVICES; "" hides every GPU.
         factory_folder: where a factory of the user's own is looked for.
+        meeting: folder where trials wait for each other before their steps are timed, and how many they are.
     """
 
     run: RunSpec
@@ -61,6 +64,7 @@ class Trial:
     seconds: float
     probes: bool = False
     factory_folder: Path | None = None
+    meeting: tuple[Path, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def _times(trial: Trial, run_dir: RunDir, stop: Stop) -> TrialTimes:
         device = configure(trial.execution)
         starting = _start(device)
         training = Training(run, corpus, trial.execution, device, reporter, folder=trial.factory_folder)
-        n_steps, per_step = _time_steps(training, trial.seconds)
+        n_steps, per_step = _time_steps(training, trial)
         begun = time.perf_counter()
         eval_seconds = _time_evaluation(training, corpus, per_step)
         evaluated = time.perf_counter()
@@ -169,19 +173,36 @@ def _start(device: "torch.device") -> float:
     return 0.0
 
 
-def _time_steps(training: "Training", seconds: float) -> tuple[int, float]:
+def _time_steps(training: "Training", trial: Trial) -> tuple[int, float]:
     """How many steps were timed, and seconds per step; the first, which also sets things up, only where it is alone."""
-    at, whole = training.progress, training.run.n_steps
+    at, whole, seconds = training.progress, training.run.n_steps, trial.seconds
     training.n_at_once = 1  # a step of a large model may take longer than all of them should
     begun = time.perf_counter()
     _advance(training)
     first, single = at.step, time.perf_counter() - begun
+    if trial.meeting is not None:
+        _meet(*trial.meeting, training)
     begun, took = time.perf_counter(), 0.0
     while at.step < whole and took < seconds and (at.step - first < FEWEST_STEPS or took < SHORTEST_SECONDS):
         _advance(training)
         took = time.perf_counter() - begun
     n_steps = at.step - first
     return (n_steps, took / n_steps) if n_steps else (first, single / first)
+
+
+def _meet(folder: Path, number: int, training: "Training") -> None:
+    """Come to `folder` and wait there for the others.
+
+    Raises:
+        TimeoutError: not all came: one that has failed never does.
+    """
+    until = time.monotonic() + MEETING_SECONDS
+    (folder / str(os.getpid())).touch()
+    while sum(1 for _ in folder.iterdir()) < number:
+        if time.monotonic() > until:
+            raise TimeoutError("not all trials that share the device came to be timed")
+        training.between()
+        time.sleep(0.005)
 
 
 def _advance(training: "Training") -> None:

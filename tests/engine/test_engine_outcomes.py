@@ -5,6 +5,9 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
+from isoflop.train.worker import is_device_error
 from tests.engine.conftest import SWEEP, Sandbox
 
 ONE_BUDGET = SWEEP.replace("[6e8, 1.2e9]", "[6e8]")
@@ -125,3 +128,17 @@ def test_a_run_of_two_cells_is_retried_once(sandbox: Sandbox) -> None:
     out, _ = sandbox.run("run", "tiny.toml", "--retry", "--json", code=3)
     assert json.loads(out)["runs"]["diverged"] == 1
     assert sandbox.rows("select outcome from attempts order by attempt")[0] == ("diverged",)
+
+
+@pytest.mark.parametrize(
+    ("error", "of_the_device"),
+    [
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be"), True),
+        (RuntimeError("CUDA error: unspecified launch failure"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("CUDA error: said by somebody else"), False),
+    ],
+)
+def test_what_cuda_says_of_the_gpu_is_told_from_errors_of_the_run(error: Exception, of_the_device: bool) -> None:
+    assert is_device_error(error) is of_the_device

@@ -13,12 +13,14 @@ import pytest
 from isoflop.engine.execution import job_file, memory_needed, new_execution
 from isoflop.engine.protocol import Slot
 from isoflop.plan.estimate import MeasuredMemory, memory_bytes
+from isoflop.plan.measurement import Measurement
 from isoflop.plan.planner import make_plan
-from isoflop.run_spec import Job
+from isoflop.run_spec import Job, RunSpec
 from isoflop.rundir import RunDir
-from isoflop.spec import parse_spec
+from isoflop.spec import load_spec, parse_spec
 from isoflop.sweep.forecast import measured_memory, trials_of
-from isoflop.sweep.planning import PlannedSweep
+from isoflop.sweep.planning import PlannedSweep, corpora, plan_sweep, sweep_corpus
+from isoflop.sweep.preflight import NotMeasured, open_preflight
 from tests.engine.conftest import Sandbox, alive, kill
 from tests.plan.test_plan_grid import LARGE_CORPUS
 from tests.plan.test_plan_pace import RUNS, trial
@@ -147,3 +149,23 @@ def test_trials_that_were_computed_otherwise_do_not_count_and_as_many_at_once_co
     found = trials_of(planned, [both, alone, *others])
     assert [one.seconds_per_step for one in found] == [0.1, 0.2]
     assert found[-1].eval_seconds == pytest.approx(0.5)
+
+
+def test_runs_that_share_a_device_are_timed_at_the_same_moment(sandbox: Sandbox) -> None:
+    """On a core, which nothing is packed on but which shows it: two at once there take turns."""
+    sandbox.run("plan", "tiny.toml", "--device", "cpu")
+    sweep, artifacts = sandbox.folder / "tiny.toml", sandbox.folder / "isoflop-artifacts"
+    corpus = sweep_corpus(load_spec(sweep), sweep, artifacts)
+    planned = plan_sweep(load_spec(sweep), corpus, device="cpu", workers=1)
+    run = next(run for run in planned.plan.runs.values() if isinstance(run, RunSpec))
+    with open_preflight(planned.slots, artifacts, corpora(artifacts), seconds=1.0, probes=False) as preflight:
+        [alone] = preflight.measure([run])
+        assert isinstance(alone, Measurement) and alone.n_packed == 1
+        small = replace(alone, memory_bytes=planned.slots[0].memory_bytes / 3)
+        two, *more = preflight.measure_packed([(run, replace(small, seconds_per_step=1e9))])
+        assert isinstance(two, Measurement) and not more, "memory suffices for two"
+        assert (two.n_packed, two.n_at_once, two.shape) == (2, 2, run.shape) and two.n_steps > 1
+        full = replace(alone, memory_bytes=planned.slots[0].memory_bytes / 1.5)
+        assert not list(preflight.measure_packed([(run, full)]))
+        [lost] = preflight.measure_packed([(run.model_copy(update={"corpus_fingerprint": "0" * 16}), small)])
+        assert isinstance(lost, NotMeasured) and "2 at once on a device: its trial met an obstacle" in lost.sentence

@@ -48,7 +48,7 @@ def write_sweep(
         sys.executable, "-S", "-E", "program.py", "{mode}", "{run_id}", "{n_tokens}", "{flops_per_token}",
         "{result_path}",
     ]  # fmt: skip
-    sizes = [1000 * 2**number for number in range(len(modes))]
+    sizes = [round(1000 * 1.7**number) for number in range(len(modes))]
     content = {
         "name": "own",
         "budgets": [BUDGET],

@@ -24,6 +24,8 @@ if did == "silent": pass
 elif did == "crash": sys.exit(3)
 elif did == "other": report(run_id="0123456789ab")
 elif did == "nan": report(val_loss=float("nan"))
+elif did == "true": report(val_loss=True)
+elif did == "negative": report(val_loss=-1.5)
 elif did == "misspelt": report(val_los=2.0)
 elif did == "garbled": open(out, "w").write("{")
 elif did == "list": open(out, "w").write("[1, 2]")
@@ -31,6 +33,7 @@ elif did == "unmeasured": report(achieved_flops=None)
 elif did == "short": report(achieved_flops=result["achieved_flops"] * 0.99)
 elif did == "nothing": report(n_tokens=0, achieved_flops=0)
 elif did == "diverged": report(status="diverged", val_loss=None, reason="loss above 1e3 at step 7")
+elif did == "talkative": report(status="diverged", val_loss=None, reason="Traceback " + 1000 * "x")
 elif did == "contradiction": report(status="diverged", reason="it did")
 elif did == "full": sys.exit(77)
 elif did == "last":
@@ -42,6 +45,8 @@ REASONS = {
     "crash": "the program exited with code 3; its log tells why",
     "other": "the program's result is of run '0123456789ab', not of this one",
     "nan": "the program's result: val_loss = nan is not possible: it must be a finite number.",
+    "true": "the program's result: val_loss = True is not possible: it must be a number.",
+    "negative": "the program's result: val_loss = -1.5 is not possible: it must be at least 0.",
     "misspelt": "the program's result has an unknown key 'val_los'. Did you mean 'val_loss'?",
     "garbled": "the program's result is not JSON",
     "list": "the program's result is JSON, but no object with keys",
@@ -52,12 +57,13 @@ REASONS = {
 
 
 def test_every_ending_becomes_what_the_page_says(tmp_path: Path) -> None:
-    modes = [*REASONS, "short", "nothing", "diverged", "last"]
+    modes = [*REASONS, "short", "nothing", "diverged", "talkative", "last"]
     file = write_sweep(tmp_path, modes, BODY)
     results = train(file)
     assert {mode: result.reason for mode, result in results.items() if result.status is Status.FAILED} == REASONS
     assert results["diverged"].status is Status.DIVERGED
     assert results["diverged"].reason == "loss above 1e3 at step 7"
+    assert results["talkative"].reason == "Traceback " + 490 * "x" + " [...]"
     last = results["last"]  # whatever the exit code
     assert (last.val_loss_se, last.bits_per_byte, last.n_steps, len(last.curve)) == (0.01, 3.0, 40, 1)
     assert log_of(file, last).startswith("begun last")

@@ -88,7 +88,7 @@ def test_a_program_is_handed_what_the_page_says(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (told["cwd"], told["stdin"]) == (str(tmp_path / "work"), "")
     expected = {
-        "MINE": "depth c of 4000", "ISOFLOP_MODE": "c", "ISOFLOP_RUN_ID": run_id, "ISOFLOP_N_PARAMS": "4000",
+        "MINE": "depth c of 2890", "ISOFLOP_MODE": "c", "ISOFLOP_RUN_ID": run_id, "ISOFLOP_N_PARAMS": "2890",
         "ISOFLOP_N_TOKENS": str(run.n_tokens), "ISOFLOP_SEED": "0", "ISOFLOP_ATTEMPT": "1", "ISOFLOP_N_DEVICES": "1",
         "ISOFLOP_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": "", "ISOFLOP_HEARTBEAT_PATH": str(run_dir.heartbeat_path),
     }  # fmt: skip

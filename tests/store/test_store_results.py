@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -224,9 +225,12 @@ def test_timings_are_those_of_completed_runs_that_were_trained(store: Store) -> 
     store.record(make_result(diverged, "diverged"))
     store.record(make_result(trained, n_steps=251))
     expected = Timing(
-        shape=trained.shape, n_steps=251, achieved_flops=trained.planned_flops, seconds=12.5, device="cpu"
+        shape=trained.shape, n_steps=251, achieved_flops=trained.planned_flops, seconds=12.5, device="cpu", worker="cpu"
     )
     assert store.throughput() == (expected,)
+    of_attempt = {"host": "h", "started_at": "", "ended_at": "", "outcome": "done", "reason": None, "log_path": ""}
+    store.record_attempt(trained.run_id, 1, device="cpu, 1 of 2 runs at once", **of_attempt)
+    assert store.throughput() == (replace(expected, worker="cpu, 1 of 2 runs at once"),)
 
 
 def test_only_the_latest_200_timings_are_given_newest_first(store: Store) -> None:
