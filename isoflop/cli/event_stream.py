@@ -17,6 +17,7 @@ from isoflop.errors import IsoflopError
 if TYPE_CHECKING:
     from isoflop.engine.notices import Notice
     from isoflop.plan.types import Cell, Plan
+    from isoflop.store import SteeringRound
     from isoflop.sweep.session import Session
 
 STDOUT_NAME = "-"
@@ -92,9 +93,12 @@ class EventStream:
             self._cells = {cell.run.run_id: cell for cell in reversed(self._plan.cells)}
         self._tell(notice_document(notice, self._cells))
 
-    def round_decided(self, sentence: str) -> None:
+    def round_decided(self, decided: "SteeringRound", sentence: str) -> None:
         """Tell what a sweep that steers itself does next, and why."""
-        self._tell({"event": "round_decided", "sentence": sentence})
+        from isoflop.report.growth_words import rounds_document
+
+        if self._sink is not None:
+            self._tell({"event": "round_decided", "sentence": sentence, "round": rounds_document([decided])[0]})
 
     def end(self, code: int, summary: Mapping[str, object]) -> None:
         """Tell how the command ends, with what `isoflop run --json` prints."""

@@ -269,14 +269,14 @@ def _extension(
 
     from isoflop.store import read_snapshot
     from isoflop.sweep.extend import Request, extend_sweep
-    from isoflop.sweep.planning import hours_of_runs
+    from isoflop.sweep.forecast import Known, hours_of_runs, known_of
     from isoflop.units import parse_quantity
 
-    timings = read_snapshot(db, lambda store: store.throughput(spec.program)) if db.exists() else ()
+    known = read_snapshot(db, lambda store: known_of(store, spec)) if db.exists() else Known()
     request = Request(
         count=number,
         target=parse_quantity(target, what="--target in FLOPs") if target else None,
-        hours=hours_of_runs(spec, made, timings),
+        hours=hours_of_runs(spec, made, known),
         max_hours=max_hours,
     )
     return extend_sweep(db, spec, request, partial(made.can_train, spec))

@@ -53,7 +53,7 @@ def train_until(
         decided = steering.next_round()
         line = one_line(round_line(decided, simulated=session.plan.simulated))
         print(line, file=sys.stderr, flush=True)
-        stream.round_decided(line)
+        stream.round_decided(decided, line)
         if decided.verdict.ends:
             return received, steering.rounds
         received = train()

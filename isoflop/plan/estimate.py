@@ -7,7 +7,7 @@ from statistics import median
 
 from isoflop.plan.guess import Planned, compiling_pays, guess_seconds
 from isoflop.plan.measurement import Measurement
-from isoflop.plan.pace import Basis, Pace, RunTime, Timing, count_bases, finishing_time, measured_scale
+from isoflop.plan.pace import Basis, Pace, RunTime, Timing, count_bases, finishing_time
 from isoflop.plan.types import Plan, Role
 from isoflop.run_spec import AnyRun
 from isoflop.shape import TrainableShape
@@ -16,7 +16,7 @@ from isoflop.spec import Keep
 # Names of this module's former parts, for those who know it as the one that estimates.
 __all__ = [
     "BudgetCost", "Estimate", "MeasuredMemory", "Planned", "Timing", "Unfinished", "compiling_pays", "disk_bytes",
-    "estimate", "estimate_of", "finishing_time", "guess_seconds", "makespan", "measured_scale", "memory_bytes",
+    "estimate", "estimate_of", "finishing_time", "guess_seconds", "makespan", "memory_bytes",
     "micro_batch_sequences", "n_events", "run_seconds", "seconds_left",
 ]  # fmt: skip
 

@@ -197,13 +197,6 @@ def count_bases(times: Iterable[RunTime]) -> Mapping[Basis, int]:
     return {basis: found.count(basis) for basis in Basis if basis in found}
 
 
-def measured_scale(timings: Iterable[Timing], device_kind: str) -> float | None:
-    """Seconds measured per second guessed, the median of `timings`; None without any."""
-    telling = filter(_tells, timings)
-    ratios = [t.seconds / guess_seconds(t.shape, t.n_steps, t.achieved_flops, device_kind) for t in telling]
-    return median(ratios) if ratios else None
-
-
 def finishing_time(seconds: Sequence[float], n_workers: int) -> float:
     """Wall time when each worker that becomes free takes the next job, in the order given.
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from isoflop.plan.pace import Pace
 from isoflop.plan.run_hours import RunHours, run_hours
 from isoflop.sources.source import Pool, Source
 from isoflop.store import Timing, run_cells
@@ -27,7 +28,8 @@ def source_hours(source: Source | Pool) -> RunHours | None:
         for cell, result in done
         if result.device == device
     ]
-    return run_hours(sweep.spec, done[0][0].shape, timings, device_kind=kind)
+    pace = Pace(timings, device_kind=kind)
+    return run_hours(sweep.spec, done[0][0].shape, pace, devices_per_run=sweep.spec.devices_per_run)
 
 
 def waiting_runs(source: Source | Pool) -> tuple[tuple[float, float], ...]:

@@ -14,6 +14,7 @@ from isoflop.plan.estimate import SECONDS_PER_HOUR, BudgetCost, Estimate, Measur
 from isoflop.plan.measurement import NO_OPTIMIZER, PROGRAM, Measurement
 from isoflop.plan.pace import Pace, RunTime, batch_tokens
 from isoflop.plan.packing import Packing
+from isoflop.plan.run_hours import RunHours, run_hours
 from isoflop.plan.types import Cell
 from isoflop.run_spec import CommandRun, Job, RunSpec, as_program
 from isoflop.shape import Shape
@@ -155,6 +156,15 @@ def seconds_by_run(planned: PlannedSweep, pace: Pace) -> dict[str, float]:
     if planned.plan.simulated:
         return {}
     return {run_id: pace.of(run).seconds for run_id, run in planned.plan.runs.items()}
+
+
+def hours_of_runs(spec: SweepSpec, planned: PlannedSweep, known: Known) -> RunHours | None:
+    """Device-hours of runs beside the plan, estimated as those of the plan are; None where no model is trained."""
+    if planned.plan.simulated:
+        return None
+    pace, slot = pace_of(planned, known), planned.slots[0]
+    per_run = slot.n_devices / slot.n_packed
+    return run_hours(spec, planned.plan.cells[0].run.shape, pace, devices_per_run=per_run)
 
 
 def refuse_beyond(estimate: Estimate, max_hours: float) -> None:

@@ -1,6 +1,6 @@
 """From a sweep file to a plan, as `plan` and `run` both need it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,12 +31,10 @@ from isoflop.plan.estimate import estimate, guess_seconds
 from isoflop.plan.gpu_types import GpuChoice
 from isoflop.plan.planner import make_plan, why_not
 from isoflop.plan.rank_findings import slow_ranks
-from isoflop.plan.run_hours import RunHours, run_hours
 from isoflop.plan.types import DroppedCell, Extra, Limit, Plan, Role
 from isoflop.run_spec import OWN_CORPUS
 from isoflop.shape import Shape
 from isoflop.spec import SweepSpec
-from isoflop.store import Timing
 from isoflop.units import format_flops, plural
 
 # A simulated sweep reads no corpus; its plan is that of one no run can exhaust.
@@ -229,17 +227,6 @@ def _cells_lost_and_seconds(planned: PlannedSweep) -> tuple[int, float]:
 
 def _kind(planned: PlannedSweep) -> str:
     return planned.slots[0].kind
-
-
-def hours_of_runs(spec: SweepSpec, planned: PlannedSweep, timings: Iterable[Timing]) -> RunHours | None:
-    """Device-hours of runs beside the plan, estimated as those of the plan are; None where no model is trained."""
-    if planned.plan.simulated:
-        return None
-    return run_hours(spec, planned.plan.cells[0].run.shape, _own(planned, timings), device_kind=planned.slots[0].kind)
-
-
-def _own(planned: PlannedSweep, timings: Iterable[Timing]) -> list[Timing]:
-    return [timing for timing in timings if timing.device == planned.slots[0].name]
 
 
 def corpora(artifacts: Path) -> Path:

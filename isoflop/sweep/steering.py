@@ -17,7 +17,8 @@ from isoflop.sources.load import load_source
 from isoflop.spec import SweepSpec
 from isoflop.store import RunCell, SteeringRound, Verdict, run_cells
 from isoflop.sweep.extend import nearest_trainable, with_new_seeds
-from isoflop.sweep.planning import PlannedSweep, hours_of_runs
+from isoflop.sweep.forecast import hours_of_runs, known_of
+from isoflop.sweep.planning import PlannedSweep
 from isoflop.sweep.session import Session
 from isoflop.units import format_device_hours, plural
 
@@ -166,7 +167,7 @@ class Steering:
     @property
     def _run_hours(self) -> RunHours | None:
         growth = self._session.growth
-        return hours_of_runs(growth.spec, growth.planned, self._session.store.throughput(growth.spec.program))
+        return hours_of_runs(growth.spec, growth.planned, known_of(self._session.store, growth.spec))
 
     def _hours_of(self, cells: Sequence[RunCell]) -> float:
         hours, count = self._run_hours, self._session.growth.spec.fit.params

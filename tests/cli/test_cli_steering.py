@@ -56,7 +56,7 @@ def asked_again(folder: Path) -> dict[str, Any]:
 def steered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A sweep that has come to its goal, and what the command said."""
     folder = write(tmp_path_factory.mktemp("steered"))
-    return folder, isoflop("run", "grown.toml", "--until-goal", folder=folder)
+    return folder, isoflop("run", "grown.toml", "--until-goal", "--events", "events.jsonl", folder=folder)
 
 
 def test_a_sweep_goes_on_until_its_goal_is_met_and_says_a_line_a_round(steered: Any) -> None:
@@ -69,6 +69,11 @@ def test_a_sweep_goes_on_until_its_goal_is_met_and_says_a_line_a_round(steered: 
     last = found[-1]
     assert last.span is not None and last.span <= 1.08
     assert [one.round for one in found] == list(range(1, len(found) + 1))
+    events = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    told = [event for event in events if event["event"] == "round_decided"]
+    assert [(one["sentence"], one["round"]["verdict"]) for one in told] == [
+        (line, one.verdict.value) for line, one in zip(said, found, strict=True)
+    ]
     assert all(before.flops_spent < after.flops_spent for before, after in pairwise(found))
     assert last.flops_spent == pytest.approx(found[0].flops_spent + sum(one.new_flops for one in found), rel=1e-9)
 

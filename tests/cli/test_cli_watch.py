@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import pty
@@ -18,8 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from isoflop.cli.watch import _lasting
+from isoflop.cli.watch import _lasting, watch_lines, watch_screen
+from isoflop.errors import IsoflopError
+from isoflop.spec import load_spec
+from isoflop.status.sweep_status import SweepStatus, read_status
 from tests.cli.test_cli_status import SWEEP, make_sweep
 from tests.commands import isoflop
 
@@ -176,3 +181,59 @@ def test_what_passes_by_itself_is_no_change() -> None:
     later = {"at": "later", "estimate": None, "begun": [{**run, "heartbeat_seconds": 9.0}], "counts": {}}
     assert _lasting(document) == _lasting(later)
     assert _lasting(document) != _lasting({**later, "begun": [{**run, "step": 2}]})
+
+
+def status_of(folder: Path) -> SweepStatus:
+    file = folder / "demo.toml"
+    return read_status(
+        load_spec(file), file, db=folder / "isoflop.db", lock=folder / "lock", artifacts=folder / "isoflop-artifacts"
+    )
+
+
+class Looks:
+    """Gives one look after the other, and at the end what Ctrl-C does."""
+
+    def __init__(self, *looks: SweepStatus | IsoflopError) -> None:
+        self.left = [*looks, KeyboardInterrupt()]
+
+    def __call__(self) -> SweepStatus:
+        look = self.left.pop(0)
+        if isinstance(look, BaseException):
+            raise look
+        return look
+
+
+NOT_PLANNED = IsoflopError("There is no database 'isoflop.db'.", hint="Plan first.")
+
+
+def test_equal_looks_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_sweep(tmp_path)
+    status = status_of(tmp_path)
+    (tmp_path / "isoflop.db").rename(tmp_path / "another.db")
+    watch_lines(Looks(NOT_PLANNED, NOT_PLANNED, status, status, NOT_PLANNED), "demo", seconds=0.0)
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert ["problem" in one for one in said] == [True, False, True]
+    assert said[0]["problem"] == {"message": NOT_PLANNED.message, "hint": "Plan first."}
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_screen_shows_each_look_and_at_the_end_the_last_one_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_sweep(tmp_path)
+    status = status_of(tmp_path)
+    file = Screen()
+    monkeypatch.setattr(sys, "stdout", file)
+    console = Console(file=file, force_terminal=True, width=100, height=12, color_system=None, _environ={})
+    watch_screen(Looks(NOT_PLANNED, status, status), console, seconds=0.01, arguments=["demo.toml"])
+    before, _, left = file.getvalue().partition(LEAVE)
+    assert "There is no database" in before and "Plan first." in before
+    assert "more lines, printed at the end. Read every 0.01 s. Ctrl-C ends." in before
+    assert "Next: `isoflop run demo.toml`" not in before and "Next: `isoflop run demo.toml`" in left
+    refused = Console(file=io.StringIO(), force_terminal=False)
+    with pytest.raises(IsoflopError, match="--watch redraws a terminal"):
+        watch_screen(Looks(status), refused, seconds=1.0, arguments=[])

@@ -14,16 +14,17 @@ from isoflop.plan.estimate import (
     estimate,
     guess_seconds,
     makespan,
-    measured_scale,
     memory_bytes,
     micro_batch_sequences,
     n_events,
 )
+from isoflop.plan.pace import Pace
 from isoflop.plan.planner import make_plan
+from isoflop.plan.run_hours import run_hours
 from isoflop.plan.types import Plan, Role
 from isoflop.run_spec import RunSpec
 from isoflop.shape import ModelShape
-from isoflop.spec import Keep, parse_spec
+from isoflop.spec import Keep, SweepSpec, parse_spec
 from isoflop.train import reporter
 
 SHAPE = ModelShape(n_layers=4, width=64, n_heads=4, head_dim=16, d_ff=176, vocab_size=257, context_length=128)
@@ -44,9 +45,13 @@ class Work:
     planned_flops: float
 
 
-def small_plan(trainer: str = "builtin") -> Plan:
+def small_spec(trainer: str = "builtin") -> SweepSpec:
     sweep = {"name": "s", "trainer": trainer, "budgets": [1e11, 2e11, 4e11, 8e11], "model": {"context_length": 128}}
-    spec = parse_spec(sweep, source="t")
+    return parse_spec(sweep, source="t")
+
+
+def small_plan(trainer: str = "builtin") -> Plan:
+    spec = small_spec(trainer)
     corpus = CorpusFacts(fingerprint="0" * 16, n_train_tokens=10**8, n_heldout_tokens=10**6, bytes_per_token=1.0)
     return make_plan(spec, corpus)
 
@@ -151,11 +156,15 @@ def test_what_is_estimated_need_not_be_a_run_but_look_like_one() -> None:
     assert len({each.seconds for each in both}) == 1
 
 
-def test_without_any_timing_there_is_no_scale() -> None:
-    assert measured_scale([], "cpu") is None
-    run = next(iter(small_plan().runs.values()))
+def test_hours_of_runs_beside_the_plan_are_those_that_the_plan_would_have() -> None:
+    plan = small_plan()
+    run = next(run for run in plan.runs.values() if isinstance(run, RunSpec))
     timings = [Timing(run.shape, run.n_steps, run.planned_flops, factor * seconds(run)) for factor in (1, 2, 9)]
-    assert measured_scale(timings, "cpu") == pytest.approx(2.0)
+    for pace, factor in ((Pace(device_kind="cpu"), 1.0), (Pace(timings, device_kind="cpu"), 2.0)):
+        hours = run_hours(small_spec(), run.shape, pace, devices_per_run=4)
+        for cell in plan.cells:
+            expected = factor * 4 * seconds(cell.run) / 3600
+            assert hours(cell.budget_flops, cell.run.shape.n_params_total) == pytest.approx(expected, rel=0.01)
 
 
 def test_a_simulated_sweep_takes_its_small_files_alone() -> None:

@@ -16,7 +16,7 @@ from isoflop.plan.estimate import (
     seconds_left,
 )
 from isoflop.plan.measurement import Measurement
-from isoflop.plan.pace import Basis, Pace, RunTime, batch_tokens, finishing_time, measured_scale
+from isoflop.plan.pace import Basis, Pace, RunTime, batch_tokens, finishing_time
 from isoflop.plan.planner import make_plan
 from isoflop.plan.trial_choice import choose_trials, spread
 from isoflop.run_spec import RunSpec
@@ -76,7 +76,7 @@ def test_a_run_that_reports_no_flops_or_took_no_time_tells_nothing_of_others() -
     odd = [replace(told, achieved_flops=0.0), replace(told, seconds=0.0)]
     assert Pace(odd, device_kind="cpu").of(run) == guessed
     assert Pace([*odd, told], device_kind="cpu").of(run).seconds == pytest.approx(7.0)
-    assert measured_scale(odd, "cpu") is None
+    assert not Pace(odd, device_kind="cpu").is_known
 
 
 def test_a_run_that_was_tried_takes_its_steps_and_its_evaluation_and_what_lies_beside() -> None:
