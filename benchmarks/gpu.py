@@ -2,8 +2,8 @@
 
     python benchmarks/gpu.py [--out gpu] [--rehearse] [PART ...]
 
-Parts, each with a time box, each failing alone: tests, sweep, steps, losses, packing, memory. What was measured stays
-in the folder, a JSON line each: the same command goes on where it was. At the end it writes gpu.json, and gpu.md with
+Parts, each with a time box, each failing alone: tests, sweep, foresight, steps, losses, packing, memory. What was
+measured stays in the folder, a JSON line each: the same command goes on where it was. At the end it writes gpu.json, and gpu.md with
 tables for docs/benchmarks.md. `--rehearse` takes the same road on a CPU, in sizes that show only that the code runs.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 # Seconds on a card of the H100 class, with room.
-BOXES = {"tests": 70, "sweep": 110, "steps": 150, "losses": 110, "packing": 110, "memory": 100}
+BOXES = {"tests": 70, "sweep": 110, "foresight": 100, "steps": 150, "losses": 110, "packing": 110, "memory": 100}
 REHEARSAL_BOX = 120
 
 

@@ -31,6 +31,7 @@ from isoflop.rundir import ExitCode, RunDir, own_claim
 from isoflop.rundir.events import ProgressEvent, result_event, started_event
 from isoflop.spec import load_spec
 from isoflop.store import open_store
+from isoflop.sweep.growth import Growth
 from isoflop.sweep.planning import plan_sweep, sweep_corpus
 from isoflop.sweep.session import Session
 from isoflop.train.outcome import make_result
@@ -210,7 +211,8 @@ def dispatched(sweep: Path, db: Path, artifacts: Path, *, n_workers: int, n_runs
         store.save_plan(spec, planned.plan)
         dispatcher = Dispatcher(engine, artifacts=artifacts, corpora=artifacts, git=GitState(None, None))
         weights = WeightKeeper(store, spec.name, spec.run.keep, artifacts)
-        session = Session(planned.plan, None, store, dispatcher, weights)
+        growth = Growth(spec, planned, lambda extra: planned, lambda: dispatcher)
+        session = Session(growth, None, store, dispatcher, weights)
         finished, begun, used = 0, time.monotonic(), time.process_time()
         with run_display(session.outline, Console(file=io.StringIO())) as display:
             for notice in session.events():

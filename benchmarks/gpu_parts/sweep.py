@@ -78,12 +78,13 @@ def _workers_gone(artifacts: Path) -> float:
 
 def _equal(setting: Setting) -> dict[str, Any]:
     """Whether every run ended with the same loss to the last bit, killed or not."""
-    losses = [_losses(setting.out / name) for name in ("killed", "whole")]
+    losses = [losses_of(setting.out / name) for name in ("killed", "whole")]
     differing = [run_id for run_id, loss in losses[0].items() if losses[1].get(run_id) != loss]
     return {"runs": len(losses[1]), "differing": differing, "losses": losses[1]}
 
 
-def _losses(folder: Path) -> dict[str, float]:
+def losses_of(folder: Path) -> dict[str, float]:
+    """The loss of every run with a result, by id."""
     results = (json.loads(path.read_text()) for path in folder.glob("isoflop-artifacts/*/result-*.json"))
     return {result["run_id"]: result["val_loss"] for result in results}
 

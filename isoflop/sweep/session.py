@@ -15,7 +15,6 @@ from isoflop.artifacts.weights import WeightKeeper
 from isoflop.decision.confirmation import Confirmation, judge
 from isoflop.engine.dispatch import DEFAULT_STALL_SECONDS, Dispatcher
 from isoflop.engine.execution import git_state
-from isoflop.engine.local.busy_gpus import BusyGpu
 from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
 from isoflop.engine.local.devices import DeviceChoice
 from isoflop.engine.local.leases import device_leases
@@ -129,8 +128,8 @@ def open_session(
 
             engine = new_engine()
             weights = WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts)
-            session = Session(planned.plan, changes, store, engine, weights, confirming=added, busy=planned.busy)
-            session.growth = Growth(spec, planned, partial(plan_on, spec, corpus, planned.slots), new_engine)
+            growth = Growth(spec, planned, partial(plan_on, spec, corpus, planned.slots), new_engine)
+            session = Session(growth, changes, store, engine, weights, confirming=added)
             if retry:
                 session.retry()
             yield session
@@ -143,25 +142,23 @@ class Session:
         changes: how the plan differs from the one before, but for confirm runs that are added now; None for a sweep
             that was not planned before.
         confirming: the confirm runs that were asked for.
-        growth: what more runs are planned with.
+        growth: what it was planned with, and more runs are.
         busy: GPUs that were left out because other programs compute on them.
     """
 
-    growth: Growth
-
     def __init__(
         self,
-        plan: Plan,
+        growth: Growth,
         changes: PlanChanges | None,
         store: Store,
         engine: Dispatcher,
         weights: WeightKeeper,
         *,
         confirming: ConfirmPlan | None = None,
-        busy: tuple[BusyGpu, ...] = (),
     ) -> None:
-        self.plan, self.changes, self.store, self.engine, self.slots = plan, changes, store, engine, engine.slots
-        self.weights, self.confirming, self.busy = weights, confirming or ConfirmPlan(), busy
+        self.growth, self.plan, self.busy = growth, growth.planned.plan, growth.planned.busy
+        self.changes, self.store, self.engine, self.slots = changes, store, engine, engine.slots
+        self.weights, self.confirming = weights, confirming or ConfirmPlan()
         self._busy_time = BusyTime()
         self._spending = Spending(engine.artifacts)
         self._n_read = 0

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from many_workers import dispatched
+from scale import sweep_file
 
 from isoflop.result import RunResult
 from isoflop.store import open_store
@@ -180,6 +182,16 @@ def test_what_another_sweep_has_trained_is_done_too(trained: Path) -> None:
     (trained / "trained.toml").write_text(content.replace('"trained"', '"other"'))
     shown = plan(trained, "--dry-run")
     assert f"1 of {len(runs)} runs done" in shown
+
+
+@pytest.mark.slow
+def test_the_program_that_dispatches_to_many_workers_runs(tmp_path: Path) -> None:
+    (tmp_path / "scale.toml").write_text(sweep_file(3, 5))
+    files = (tmp_path / "scale.toml", tmp_path / "isoflop.db", tmp_path / "artifacts")
+    cost = dispatched(*files, n_workers=4, n_runs=8, seconds=0.3)
+    assert cost.n_runs >= 8 and cost.most == 4 and cost.cpu > 0
+    with open_store(tmp_path / "isoflop.db", write=False) as store:
+        assert len(store.statuses()) == cost.n_runs
 
 
 @pytest.mark.slow

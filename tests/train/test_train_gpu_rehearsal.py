@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ["sweep", "steps", "losses", "packing", "memory"]  # the tests are run by whoever runs this one
+PARTS = ["sweep", "foresight", "steps", "losses", "packing", "memory"]  # the tests are run by whoever runs this one
 
 
 @pytest.mark.slow
@@ -21,6 +21,7 @@ def test_every_part_runs_on_a_cpu_says_so_and_is_not_run_twice(tmp_path: Path) -
     assert set(document["parts"]) == set(PARTS)
     assert not [row for rows in document["parts"].values() for row in rows if "error" in row]
     assert document["parts"]["sweep"][2]["differing"] == []
+    assert document["parts"]["foresight"][3]["differing"] == []
     assert "no figure counts" in (tmp_path / "gpu.md").read_text()
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert again.stdout.count("measured before") == len(PARTS)
