@@ -68,8 +68,8 @@ def describe(rows: list[dict[str, Any]]) -> list[str]:
     if foretold := found.get("foretold"):
         seconds, taken, devices = foretold["foretold_seconds"], foretold["taken_seconds"], foretold["devices"]
         lines.append(
-            f"`plan --measure` took {foretold['measuring_seconds']:.1f} s and foretold {seconds:.1f} s on {len(devices)} "
-            f"x {devices[0]}; the sweep took {taken:.1f} s ({seconds / taken - 1:+.1%})."
+            f"`plan --measure` took {foretold['measuring_seconds']:.1f} s and foretold {seconds:.1f} s on "
+            f"{len(devices)} x {devices[0]}; the sweep took {taken:.1f} s ({seconds / taken - 1:+.1%})."
         )
     if (packed := found.get("packed")) and (alone := found.get("alone")):
         lines.append(f"Several runs at once: {packed['seconds']:.1f} s; one alone: {alone['seconds']:.1f} s.")
