@@ -3,7 +3,7 @@
     python benchmarks/gpu.py [--out gpu] [--rehearse] [PART ...]
 
 Parts, each with a time box, each failing alone: tests, sweep, foresight, steps, losses, packing, memory. What was
-measured stays in the folder, a JSON line each: the same command goes on where it was. At the end it writes gpu.json, and
+measured stays in the folder, a JSON line each: the same command goes on where it was. At the end it writes gpu.json and
 gpu.md with tables for docs/benchmarks.md. `--rehearse` takes the same road on a CPU, in sizes that show only that the
 code runs.
 """
