@@ -173,13 +173,22 @@ class Frontier:
     """What the fit reads off a grid.
 
     Attributes:
+        exponent_a: None where the grid gives no frontier: its floors do not lie among its sizes.
         interval: of the exponent a, 90 %, statistical.
         best: lowest loss of each budget, nats.
     """
 
-    exponent_a: float
-    interval: tuple[float, float]
+    exponent_a: float | None
+    interval: tuple[float, float] | None
     best: dict[float, float]
+
+    @property
+    def words(self) -> str:
+        """`0.484 (0.441 to 0.527)`."""
+        if self.exponent_a is None:
+            return "none"
+        low, high = self.interval or (math.nan, math.nan)
+        return f"{self.exponent_a:.3f} ({low:.3f} to {high:.3f})"
 
 
 Row = tuple[float, float, float, float]
@@ -189,10 +198,11 @@ def fitted(rows: Sequence[Row]) -> Frontier:
     """The recommended exponent and the lowest losses, by the fit that both are read with."""
     fit = fit_sweep(*map(np.array, zip(*rows, strict=True)))
     found = fit.estimators.recommended
-    assert found is not None
     budgets = sorted({row[0] for row in rows})
     best = {budget: min(row[3] for row in rows if row[0] == budget) for budget in budgets}
-    return Frontier(found.estimate.exponent_a, found.estimate.exponent_a_ci or (math.nan, math.nan), best)
+    if found is None:
+        return Frontier(None, None, best)
+    return Frontier(found.estimate.exponent_a, found.estimate.exponent_a_ci, best)
 
 
 def with_isoflop(seeds: int, budgets: Sequence[float], folder: Path) -> tuple[float, list[Row]]:
@@ -336,10 +346,8 @@ def table(
         label = f"script, {name} (batch {one.batch_tokens}, rate {one.rate:g})"
         lines.append((label, one.n_runs, one.seconds, one.frontier))
     for label, number, took, found in lines:
-        low, high = found.interval
         losses = " | ".join(f"{loss:.3f}" for loss in found.best.values())
-        exponent = f"{found.exponent_a:.3f} ({low:.3f} to {high:.3f})"
-        yield f"| {label} | {number} | {took:.0f} | {took / seconds:.2f} | {exponent} | {losses} |"
+        yield f"| {label} | {number} | {took:.0f} | {took / seconds:.2f} | {found.words} | {losses} |"
     yield ""
     for name, one in answers.items():
         factors = ", ".join(f"{'' if each.reached else 'more than '}{each.factor:.1f}" for each in one.equal.values())

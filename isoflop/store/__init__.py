@@ -10,9 +10,9 @@ from isoflop.store.cell import (
     SweepCell,
     run_cells,
 )
-from isoflop.store.changes import PlanChanges, PlannedRun, changes_since
+from isoflop.store.changes import PlanChanges, changes_since
 from isoflop.store.connect import refuse_no_file
-from isoflop.store.known_runs import KnownRun, Timing
+from isoflop.store.known_runs import KnownRun, PlannedRun, Timing
 from isoflop.store.lock import LockContent, is_held, read_lock, sweep_lock
 from isoflop.store.prediction import ConfirmPlace, Prediction, hash_of_rows
 from isoflop.store.snapshot import read_snapshot

@@ -5,28 +5,9 @@ from dataclasses import dataclass, replace
 
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Plan
-from isoflop.result import Status
 from isoflop.spec import SweepSpec
-from isoflop.store.cell import run_cells
+from isoflop.store.known_runs import PlannedRun
 from isoflop.store.store import Store
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run in the plan of before or of now.
-
-    Attributes:
-        budget_flops: the smallest budget that asks for it.
-        n_params: every parameter.
-        n_tokens: planned training tokens.
-        status: of its recorded result; None without one.
-    """
-
-    run_id: str
-    budget_flops: float
-    n_params: int
-    n_tokens: int
-    status: Status | None
 
 
 @dataclass(frozen=True)
@@ -59,9 +40,8 @@ def changes_since(store: Store, spec: SweepSpec, plan: Plan) -> PlanChanges | No
     if spec.name not in store.sweep_names():
         return None
     before: dict[str, PlannedRun] = {}
-    for cell in run_cells(store.cells(spec.name)):  # by ascending budget
-        size = (cell.n_params_total, cell.n_tokens)
-        before.setdefault(cell.run_id, PlannedRun(cell.run_id, cell.budget_flops, *size, cell.status))
+    for run in store.planned_runs(spec.name):  # by ascending budget
+        before.setdefault(run.run_id, run)
     changes = compare_plans(before, _planned(store, plan, before), _changed_keys(store, spec))
     return replace(changes, corpus=_changed_corpus(store, plan, changes))
 

@@ -15,7 +15,7 @@ from isoflop.result import Metric, RunResult, Status
 from isoflop.run_spec import AnyRun, RunSpec
 from isoflop.shape import CountedShape, LadderModel, ModelShape, Shape
 from isoflop.store.cell import BrokenResult, CompletedResult, EmptyCell, RunCell, SweepCell, cell_result
-from isoflop.store.known_runs import KnownRun
+from isoflop.store.known_runs import KnownRun, PlannedRun
 
 Row = dict[str, Any]
 
@@ -140,6 +140,11 @@ def known_run(row: Row) -> KnownRun:
     """The run that a joined row of `runs` and `results` describes."""
     status = Status(row["status"]) if row["status"] is not None else None
     return KnownRun(**{**row, "asked_for": bool(row["asked_for"]), "status": status})
+
+
+def planned_run(row: Row) -> PlannedRun:
+    """The run that a joined row of `cells`, `runs` and `results` describes."""
+    return PlannedRun(**{**row, "status": None if row["status"] is None else Status(row["status"])})
 
 
 # A sweep of ten thousand runs has a handful of different ones.

@@ -42,3 +42,21 @@ class KnownRun:
     corpus_fingerprint: str
     status: Status | None
     finished_at: str | None
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run in the plan of before or of now.
+
+    Attributes:
+        budget_flops: the smallest budget that asks for it.
+        n_params: every parameter.
+        n_tokens: planned training tokens.
+        status: of its recorded result; None without one.
+    """
+
+    run_id: str
+    budget_flops: float
+    n_params: int
+    n_tokens: int
+    status: Status | None

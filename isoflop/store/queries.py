@@ -81,6 +81,12 @@ select runs.run_id, runs.corpus_fingerprint, results.status, results.finished_at
 from runs left join results on results.run_id = runs.run_id
 """
 
+PLANNED_RUNS = """
+select cells.run_id, cells.budget_flops, runs.n_params_total as n_params, runs.n_tokens, results.status
+from cells join runs on runs.run_id = cells.run_id left join results on results.run_id = cells.run_id
+where cells.sweep = ? order by cells.budget_flops, runs.n_params_total, runs.seed
+"""
+
 # What a run says in its columns and again in its specification. SQLite reads decimals to about 17 digits.
 ALTERED_RUN = """
 select run_id from runs where case when json_valid(spec_json) and json_valid(shape) then

@@ -32,6 +32,7 @@ from isoflop.store.columns import (
     measurement_row,
     metric_row,
     parse_shape,
+    planned_run,
     result_row,
     run_row,
     stored_measurement,
@@ -41,7 +42,7 @@ from isoflop.store.columns import (
 )
 from isoflop.store.connect import checkpoint, connect, explained, file_identity, transaction
 from isoflop.store.damage import as_written, checked_run, refuse_altered_sweep, refuse_cut_curves
-from isoflop.store.known_runs import KnownRun, Timing
+from isoflop.store.known_runs import KnownRun, PlannedRun, Timing
 from isoflop.store.missing_cells import refuse_missing_cells
 from isoflop.store.prediction import Prediction, parse_prediction
 from isoflop.store.queries import (
@@ -53,6 +54,7 @@ from isoflop.store.queries import (
     MEASUREMENTS,
     METRICS,
     PENDING,
+    PLANNED_RUNS,
     PREDICTIONS,
     ROUNDS,
     RUNS_STARTING_WITH,
@@ -129,11 +131,22 @@ class Store:
             self._save_spec(spec)
             known = {row["run_id"] for row in self._rows("select run_id from runs")}
             self._insert("runs", (run_row(run) for run_id, run in plan.runs.items() if run_id not in known))
-            self._db.table("cells").delete_where("sweep = ?", [plan.sweep])
-            self._insert("cells", (cell_row(plan.sweep, cell) for cell in plan.cells))
-            self._insert("cells", (dropped_row(plan.sweep, cell) for cell in plan.dropped))
+            self._save_cells(plan)
             self._insert("predictions", (prediction.as_row() for prediction in predictions))
             self._insert("steering_rounds", (one.as_row() for one in rounds))
+
+    def _save_cells(self, plan: Plan) -> None:
+        """Put the plan's cells in place of those of before, unless they are the same, as mostly."""
+        planned = [cell_row(plan.sweep, cell) for cell in plan.cells]
+        dropped = [dropped_row(plan.sweep, cell) for cell in plan.dropped]
+        before = self._rows("select * from cells where sweep = ? order by id", plan.sweep)
+        if len(before) == len(planned) + len(dropped) and all(
+            row.items() <= old.items() for row, old in zip(chain(planned, dropped), before, strict=True)
+        ):
+            return
+        self._db.table("cells").delete_where("sweep = ?", [plan.sweep])
+        self._insert("cells", planned)
+        self._insert("cells", dropped)
 
     def add_round(self, one: SteeringRound) -> None:
         """Note a decision that leaves the plan as it is."""
@@ -364,6 +377,10 @@ class Store:
     def known_runs(self) -> dict[str, KnownRun]:
         """Every run that was ever planned here, by id."""
         return {run.run_id: run for run in self._typed(known_run, KNOWN_RUNS)}
+
+    def planned_runs(self, sweep: str) -> tuple[PlannedRun, ...]:
+        """The runs that the sweep asks for, once for each budget, by ascending budget."""
+        return tuple(self._typed(planned_run, PLANNED_RUNS, sweep))
 
     def curves(self, sweep: str) -> dict[str, tuple[CurvePoint, ...]]:
         """The training losses of the sweep's runs with a result, by id, each by step.

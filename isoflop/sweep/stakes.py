@@ -73,7 +73,7 @@ def left_behind(
 
     A run that another sweep asks for is left behind too: this sweep's fit loses it. Simulated runs were not trained.
     """
-    if changes is None or plan.simulated:
+    if changes is None or not changes.no_longer_asked_for or plan.simulated:
         return None
     runs = {cell.run_id: cell for cell in run_cells(store.cells(plan.sweep))}
     gone = [runs[run.run_id] for run in changes.no_longer_asked_for]
