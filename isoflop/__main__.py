@@ -27,7 +27,7 @@ def main() -> None:
     prepare()
     # The cells of a large sweep are millions of objects that all live on: looking through them for cycles every 700 new
     # ones takes a seventh of `plan` of 100,000 cells.
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(200_000, 50, 1000)
     signal.signal(signal.SIGINT, answer)
     app(prog_name="isoflop")
 

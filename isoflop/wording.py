@@ -17,6 +17,8 @@ _NAMED_EXCLUDED = 3
 
 def one_line(text: str) -> str:
     """`text` on one line, control characters replaced by blanks: names and reasons come from strangers."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else " " for character in text)
 
 

@@ -92,8 +92,8 @@ def _grid(rule: ShapeRule, budget: float, centre: float, wanted: list[float]) ->
     possible = [size for size in wanted if sizes[0] / SIZE_TOLERANCE <= size <= sizes[-1] * SIZE_TOLERANCE]
     if rule.ladder:
         possible = _on_the_ladder(rule, possible, wanted)
-    shapes = dict.fromkeys(nearest_shape(rule, size) for size in sorted(possible))
-    return BudgetGrid(budget, centre, tuple(shapes), tuple(size for size in wanted if size not in possible))
+    shapes, kept = dict.fromkeys(nearest_shape(rule, size) for size in sorted(possible)), set(possible)
+    return BudgetGrid(budget, centre, tuple(shapes), tuple(size for size in wanted if size not in kept))
 
 
 def _on_the_ladder(rule: ShapeRule, possible: list[float], wanted: list[float]) -> list[float]:

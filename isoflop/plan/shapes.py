@@ -68,8 +68,17 @@ def nearest_shape(rule: ShapeRule, n_params: float) -> Shape:
     high = bisect_left(sizes, n_params * (1 + NEAR))
     near = range(max(0, low - 1), min(len(sizes), high + 1))
 
-    off = _off_proportions(rule)
-    return shapes[min(near, key=lambda index: abs(math.log(sizes[index] / n_params)) + PROPORTION_WEIGHT * off[index])]
+    off, logs, at = _off_proportions(rule), _log_sizes(rule), math.log(n_params)
+    rough = [abs(logs[index] - at) + PROPORTION_WEIGHT * off[index] for index in near]
+    # The difference of two logarithms is not the logarithm of a ratio to the last digit, which decides a tie.
+    least = min(rough) + 1e-9
+    close = [index for index, score in zip(near, rough, strict=True) if score <= least]
+    return shapes[min(close, key=lambda index: abs(math.log(sizes[index] / n_params)) + PROPORTION_WEIGHT * off[index])]
+
+
+@lru_cache(maxsize=8)
+def _log_sizes(rule: ShapeRule) -> tuple[float, ...]:
+    return tuple(map(math.log, buildable(rule)[0]))
 
 
 @lru_cache(maxsize=8)

@@ -11,10 +11,29 @@ from isoflop.units import format_flops, format_seconds
 from isoflop.view.table import Column, Table
 from isoflop.wording import ABSENT, SIMULATED_SENTENCE, count, runs, two_digits
 
+# Rows of runs that a page has: a browser shows no more of them well.
+MOST_ROWS = 5000
+
+
+def listed_cells(cells: Sequence[SweepCell]) -> Sequence[SweepCell]:
+    """Those of the cells that a page lists, in their order: all, or of very many those that a person should look at.
+
+    Those are runs that are not fitted, then cells that were dropped, then the others, cheapest first.
+    """
+    if len(cells) <= MOST_ROWS:
+        return cells
+    ranks = {Standing.USED: 2, Standing.DROPPED: 1}
+    first = sorted(range(len(cells)), key=lambda place: ranks.get(cells[place].standing, 0))[:MOST_ROWS]
+    return [cells[place] for place in sorted(first)]
+
 
 def run_table(cells: Sequence[SweepCell]) -> Table:
     """One row per cell, also those that are not fitted, with the reason; of several sweeps, with the sweep."""
     several = len({cell.sweep for cell in cells}) > 1
+    listed = listed_cells(cells)
+    left_out = ""
+    if len(listed) < len(cells):
+        left_out = f" {len(listed)} of {len(cells)} rows; `isoflop status SWEEP --json` has all."
     return Table(
         title="Runs",
         columns=(
@@ -38,11 +57,11 @@ def run_table(cells: Sequence[SweepCell]) -> Table:
             Column("tokens/s"),
             Column("of peak"),
         ),
-        rows=tuple((*((cell.sweep,) if several else ()), *_run_row(cell)) for cell in cells),
+        rows=tuple((*((cell.sweep,) if several else ()), *_run_row(cell)) for cell in listed),
         note="N: every parameter. Batch: tokens per step. Rate: peak learning rate of embedding and norm gains; the "
         "rate of matrices follows width and depth. Loss: held-out, nats per token, with its standard error, and bits "
         "per byte. Of peak: model FLOPs utilisation, training FLOPs per second over the rate of a large matrix "
-        "product on the same device.",
+        f"product on the same device.{left_out}",
     )
 
 

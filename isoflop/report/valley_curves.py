@@ -32,6 +32,7 @@ class HasBudget(Protocol):
 
 
 _Run = TypeVar("_Run", bound=HasBudget)
+_Row = TypeVar("_Row")
 
 
 def by_budget(runs: Iterable[_Run]) -> dict[float, list[_Run]]:
@@ -40,6 +41,11 @@ def by_budget(runs: Iterable[_Run]) -> dict[float, list[_Run]]:
     for run in runs:
         groups.setdefault(run.budget_flops, []).append(run)
     return dict(sorted(groups.items()))
+
+
+def thinned(rows: Sequence[_Row], most: int) -> Sequence[_Row]:
+    """At most `most` of `rows`, evenly chosen."""
+    return rows[:: math.ceil(len(rows) / most)] if len(rows) > most else rows
 
 
 def budget_colors(budgets: Iterable[float]) -> dict[float, str]:

@@ -162,7 +162,7 @@ class _Rows(ABC):
         """
         points: list[tuple[float, float, float, float]] = []
         curves = {run_id: curve for part in self.sweeps for run_id, curve in part.curves.items()}
-        for _, cell, count in self.runs:
+        for _, cell, count in self.runs if curves else ():
             n_params, per_token = float(cell.shape.n_params(count)), flops_per_token(cell.shape, self.flop_count, count)
             on_the_way = curves.get(cell.run_id, ())[:-1]
             points += [(per_token * at.n_tokens, n_params, float(at.n_tokens), at.loss) for at in on_the_way]

@@ -1,9 +1,10 @@
 """The cells of a sweep as the database has them: a size that the plan dropped, or a run with a result or none."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cache, cached_property
+from operator import itemgetter
 from typing import Any, ClassVar, Self
 
 from isoflop.plan.types import Role
@@ -41,12 +42,13 @@ class _Record:
     @classmethod
     def of(cls, known: Mapping[str, Any]) -> Self:
         """The record whose fields are among `known`, by their names."""
-        return cls(**{name: known[name] for name in cls._names()})
+        return cls(*cls._values()(known))
 
     @classmethod
     @cache
-    def _names(cls) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(cls))
+    def _values(cls) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+        """Takes the values of the fields out of a mapping, in their order."""
+        return itemgetter(*(field.name for field in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -221,12 +223,12 @@ class RunCell(_Place):
         """How the run ended; None while it is pending."""
         return self.result.status if self.result else None
 
-    @property
+    @cached_property
     def completed(self) -> CompletedResult | None:
         """The result of a run that completed, whatever it is to the fit."""
         return self.result if isinstance(self.result, CompletedResult) else None
 
-    @property
+    @cached_property
     def used(self) -> CompletedResult | None:
         """The result of a run that enters the fit."""
         return self.completed if self.standing is Standing.USED else None

@@ -117,23 +117,23 @@ def stored_measurement(row: Row) -> Measurement:
 
 
 def sweep_cell(row: Row, shape: Shape) -> SweepCell:
-    """The cell that a joined row of `cells`, `runs` and `results` describes."""
+    """The cell that a joined row of `cells`, `runs` and `results` describes; the row is used up."""
+    row["shape"] = shape
     if row["run_id"] is None:
-        return EmptyCell.of({**row, "shape": shape})
+        return EmptyCell.of(row)
     result = _result(row) if row["status"] else None
-    return RunCell.of({**row, "shape": shape, "role": Role(row["role"]), "result": result, "metrics": {}})
+    row.update(role=Role(row["role"]), result=result, metrics={})
+    return RunCell.of(row)
 
 
 def _result(row: Row) -> CompletedResult | BrokenResult:
-    return cell_result(
-        {
-            **row,
-            "status": Status(row["status"]),
-            "simulated": bool(row["simulated"]),
-            "git_dirty": None if row["git_dirty"] is None else bool(row["git_dirty"]),
-            "execution": _parse_execution(row["execution"] or "{}"),
-        }
+    row.update(
+        status=Status(row["status"]),
+        simulated=bool(row["simulated"]),
+        git_dirty=None if row["git_dirty"] is None else bool(row["git_dirty"]),
+        execution=_parse_execution(row["execution"] or "{}"),
     )
+    return cell_result(row)
 
 
 def known_run(row: Row) -> KnownRun:

@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 
 from isoflop.plan.types import DroppedCell, Role
+from isoflop.report import run_tables
+from isoflop.report.page.html import render_html
 from isoflop.report.run_tables import run_table
 from isoflop.rundir import Execution
 from isoflop.sources.load import load_source
@@ -153,3 +155,20 @@ def test_a_run_in_two_places_was_paid_for_once(tmp_path):
 def test_simulated_rows_are_called_that_and_those_of_a_file_are_not_called_measured():
     assert SIMULATED in dict(summary_of(points_of(1e12, simulated=True)).provenance.rows)["simulated"]
     assert dict(summary_of(points_of(1e12)).provenance.rows)["simulated"] == "unknown: external data"
+
+
+def test_of_very_many_runs_those_are_listed_that_a_person_should_look_at(db, monkeypatch):
+    cells = [make_cell(1e12, 32, seed=seed) for seed in range(9)]
+    results = [make_result(cell) for cell in cells[:8]]
+    dropped = [DroppedCell(1e12, cells[0].run.shape, "too few steps")]
+    save_sweep(db, cells, results, dropped=dropped, excluded={cells[5].run.run_id: "the disk was failing"})
+    whole = runs_of(db)
+    monkeypatch.setattr(run_tables, "MOST_ROWS", 4)
+    short = runs_of(db)
+    assert len(whole.rows) == 10 and "rows; `isoflop" not in whole.note
+    assert [row[4] for row in short.rows].count("used") == 1 and len(short.rows) == 4
+    assert {row[4] for row in short.rows} == {"used", "excluded", "pending", "dropped"}
+    assert [row for row in whole.rows if row in short.rows] == list(short.rows), "in their order"
+    assert short.note.endswith("4 of 10 rows; `isoflop status SWEEP --json` has all.")
+    page = render_html(summary_of(load_source(str(db), db=db, sweep=None)), svg="<svg></svg>")
+    assert page.count(">used</td>") == 1

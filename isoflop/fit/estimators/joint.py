@@ -163,7 +163,7 @@ def _cost_on(ridge: Line, rows: Rows, otherwise: TokenCost) -> _CostNear:
     _, first = np.unique(np.stack([rows.budget_flops, rows.n_params, rows.n_tokens]), axis=1, return_index=True)
     rows = rows.take(np.sort(first))
     log_n = np.log10(rows.n_params)
-    away = (log_n - [ridge.at(log_c)[0] for log_c in np.log10(rows.budget_flops)]) ** 2
+    away = (log_n - (ridge.middle + ridge.slope * (np.log10(rows.budget_flops) - ridge.log_c_mean))) ** 2
     weights = np.exp((away.min() - away) / (2 * COST_REACH**2))
     cost, middle = read_cost(rows, weights), float(np.average(log_n, weights=weights))
     cost = otherwise if cost is SIX else cost

@@ -17,26 +17,33 @@ from isoflop.report.valley_curves import (
     is_inside,
     parabola,
     shown_interval,
+    thinned,
 )
 from isoflop.sources.columns.loss_scale import LossScale
 from isoflop.sources.source import Row
 
 # With more runs than this the SVG holds their markers as an image: two megabytes per ten thousand otherwise.
 MOST_VECTORS = 5_000
+# With more of them markers, and curves, hide each other, and drawing them takes seconds.
+MOST_DRAWN, MOST_CURVES = 10_000, 100
 
 
 def draw_valleys(ax: Axes, fit: SweepFit, points: Sequence[Row], *, scale: LossScale) -> None:
     """Nothing; `ax` shows the rows and the parabola of each budget: hollow and dashed without a floor inside."""
     groups, profiles = by_budget(points), {profile.budget_flops: profile for profile in fit.profiles}
     colors = budget_colors(groups)
-    many = len(points) > MOST_VECTORS
+    many, drawn = len(points) > MOST_VECTORS, thinned(points, MOST_DRAWN)
     if len(groups) <= LEGEND_BUDGETS:
-        for budget, rows in groups.items():
+        for budget, rows in by_budget(drawn).items():
             _draw_runs(ax, rows, profiles, colors, label=budget_label(budget, profiles.get(budget)), rasterized=many)
         ax.legend(title="training FLOPs", loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     else:
-        _draw_runs(ax, points, profiles, colors, label="runs", rasterized=many)
-    for budget, profile in profiles.items():
+        _draw_runs(ax, drawn, profiles, colors, label="runs", rasterized=many)
+    curves = thinned(list(profiles.items()), MOST_CURVES)
+    shown = [(len(drawn), len(points), "runs"), (len(curves), len(profiles), "valleys")]
+    if said := [f"{some} of {every} {what}" for some, every, what in shown if some < every]:
+        ax.text(0.99, 0.98, f"{' and '.join(said)} drawn", transform=ax.transAxes, ha="right", va="top", fontsize=8)
+    for budget, profile in curves:
         sizes = [row.n_params for row in groups[budget]]
         _draw_parabola(ax, profile, sizes, colors[budget])
         _draw_floor(ax, profile, sizes, colors[budget])

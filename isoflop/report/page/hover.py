@@ -1,6 +1,7 @@
 """What a pointer on the interactive figure is told. Lines are joined by `<br>`; names and reasons are escaped."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from html import escape
 from textwrap import shorten
 from typing import NamedTuple
@@ -22,13 +23,21 @@ _REASON_LENGTH = 60
 
 
 class DrawnRun(NamedTuple):
-    """A completed run as a point: where it lies, what it says, and why it is not in the fit if it is not."""
+    """A completed run as a point: where it lies, what it says, and why it is not in the fit if it is not.
+
+    `lines` are made only for those that are drawn.
+    """
 
     budget_flops: float
     n_params: float
     loss: float
-    hover: str
+    lines: Callable[[], Iterable[str]]
     omission: str | None
+
+    @property
+    def hover(self) -> str:
+        """What it says."""
+        return hover_text(self.lines())
 
 
 def drawn_runs(source: Source | Pool) -> list[DrawnRun]:
@@ -42,20 +51,22 @@ def _of_source(source: Source, whose: str) -> Iterator[DrawnRun]:
         found = ((cell, source.measure.of(cell)) for cell in run_cells(source.cells))
         return (_from_cell(cell, measured[0], source, whose) for cell, measured in found if measured)
     name = plain(scale_of_losses(source).what)
-    return (_from_row(f"<b>row {number}</b>{whose}", row, name) for number, row in enumerate(source.rows, start=1))
+    return (
+        DrawnRun(row.budget_flops, row.n_params, row.loss, partial(_row_lines, number, whose, row, name), None)
+        for number, row in enumerate(source.rows, start=1)
+    )
 
 
-def _from_row(heading: str, row: Row, name: str) -> DrawnRun:
+def _row_lines(number: int, whose: str, row: Row, name: str) -> Iterable[str]:
     error = f" ± {two_digits(row.loss_se)}" if row.loss_se is not None else ""
     known = {"trunk": row.trunk, "seed": row.seed}
-    lines = (
-        heading,
+    return (
+        f"<b>row {number}</b>{whose}",
         _size(row.budget_flops, row.n_params, row.n_tokens),
         f"{name} {row.loss:.6g}{error}",
         _as_read(row, name),
         ", ".join(f"{what} {plain(value)}" for what, value in known.items() if value is not None),
     )
-    return DrawnRun(row.budget_flops, row.n_params, row.loss, hover_text(lines), None)
 
 
 def _as_read(row: Row, name: str) -> str:
@@ -67,8 +78,9 @@ def _as_read(row: Row, name: str) -> str:
 
 def _from_cell(cell: RunCell, height: float, source: SweepSource, whose: str) -> DrawnRun:
     assert cell.completed is not None
-    hover = hover_text(_cell_lines(cell, cell.completed, source.n_params(cell), whose, source.measure.metric))
-    return DrawnRun(cell.budget_flops, source.n_params(cell), height, hover, None if cell.used else _omission(cell))
+    n_params = source.n_params(cell)
+    lines = partial(_cell_lines, cell, cell.completed, n_params, whose, source.measure.metric)
+    return DrawnRun(cell.budget_flops, n_params, height, lines, None if cell.used else _omission(cell))
 
 
 def _omission(cell: RunCell) -> str:

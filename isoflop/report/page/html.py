@@ -15,6 +15,7 @@ from isoflop.report.page.plotly_plot import Plot
 from isoflop.report.page.plotly_valleys import MOST_RUNS, valley_plot
 from isoflop.report.page.scripts import MARK_LIVE, content_policy, page_script, page_style, plot_data, plotly_script
 from isoflop.report.reproduce import reproduction
+from isoflop.report.run_tables import listed_cells
 from isoflop.report.summary import Summary
 from isoflop.store import Standing
 from isoflop.view.table import Table
@@ -64,7 +65,7 @@ def _body(summary: Summary, svg: str, growth: str | None, panels: dict[str, Plot
     yield from (_table(table) for table in summary.fit_tables)
     yield from _growth(summary, growth)
     if summary.runs is not None:
-        kinds = [_ROW_KIND.get(cell.standing, "left-out") for cell in summary.source.cells]
+        kinds = [_ROW_KIND.get(cell.standing, "left-out") for cell in listed_cells(summary.source.cells)]
         yield _table(summary.runs, kinds)
     yield from (_table(table) for table in summary.metrics)
     yield _table(summary.provenance)

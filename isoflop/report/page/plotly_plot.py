@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from isoflop.report.ticks import tick_choices
 from isoflop.wording import SIMULATED
@@ -11,7 +11,6 @@ from isoflop.wording import SIMULATED
 Trace = dict[str, Any]
 Plot = dict[str, Any]
 
-_Row = TypeVar("_Row")
 
 # Every digit more makes the page larger, and six are finer than any screen.
 _DIGITS = 6
@@ -79,11 +78,6 @@ def plot(
         "layout": _rounded(layout),
         "ticks": _rounded({"xaxis": xaxis.ticks(), "yaxis": yaxis.ticks()}),
     }
-
-
-def thinned(rows: Sequence[_Row], most: int) -> Sequence[_Row]:
-    """At most `most` of `rows`, evenly chosen."""
-    return rows[:: math.ceil(len(rows) / most)] if len(rows) > most else rows
 
 
 def error_bars(middles: Sequence[float], bounds: Sequence[tuple[float, float] | None]) -> dict[str, Any]:

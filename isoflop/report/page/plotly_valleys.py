@@ -7,7 +7,7 @@ from typing import Any
 from isoflop.fit.results.profile import Profile
 from isoflop.report.loss_words import scale_of_losses, valley_title
 from isoflop.report.page.hover import DrawnRun, drawn_runs, floor_text
-from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot, thinned
+from isoflop.report.page.plotly_plot import Axis, Plot, Trace, error_bars, plot
 from isoflop.report.summary import Summary
 from isoflop.report.ticks import count_tick, log_ticks
 from isoflop.report.valley_curves import (
@@ -19,6 +19,7 @@ from isoflop.report.valley_curves import (
     parabola,
     scale_color,
     shown_interval,
+    thinned,
 )
 from isoflop.units import format_flops
 

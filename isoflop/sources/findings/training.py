@@ -90,6 +90,8 @@ def _noise(fit: SweepFit) -> float:
 
 def _gains(cells: Sequence[RunCell], measure: Measure) -> dict[float, dict[int, float]]:
     """By budget and N, what the best probe of a size gains over the grid's run, as measured; at least zero."""
+    if not any(cell.role is Role.PROBE for cell in cells):
+        return {}
     grid: dict[tuple[float, int], float] = {}
     for cell in cells:
         if cell.used and (found := measure.of(cell)):
