@@ -43,14 +43,16 @@ def under_convention(source: Source | Pool, params: ParamCount | None, flops: Fl
     the count at its floor: the power law between N and the count, through the runs of the group, read at N_opt.
 
     Raises:
-        IsoflopError: the rows come from a table, whose shapes nobody knows.
+        IsoflopError: the rows come from a table, whose shapes nobody knows, or from models that are not counted so far.
     """
     if params is None and flops is FlopCount.EXACT:
         return source
-    if not has_shapes(source):
+    if not (has_shapes(source) or (_has_groups(source) and flops is not FlopCount.NO_ATTENTION)):
         raise IsoflopError(
-            "--params and --flops need the shapes of the models, which a table, a ladder or a factory does not give.",
-            hint="Write n_params and budget_flops as you want them counted; runs that isoflop trains have every count.",
+            "--params and --flops need every model counted by group, and --flops no-attention its shape; a table gives "
+            "neither, a ladder or a factory no shape.",
+            hint="Give n_params_embedding and the other groups in the ladder, or write n_params and budget_flops as "
+            "you want them counted; runs of isoflop's own decoder have every count.",
         )
     counted: dict[float, list[tuple[Row, float]]] = {}
     for row, cell, own in source.runs:
@@ -88,6 +90,13 @@ def has_shapes(source: Source | Pool) -> bool:
     """Whether every row is a run whose shape is known: our decoder's, of which everything can be counted."""
     ours = all(row.cell is not None and isinstance(row.cell.shape, ModelShape) for row in source.rows)
     return ours and len(source.sweeps) == len(source.each)
+
+
+def _has_groups(source: Source | Pool) -> bool:
+    """Whether every row is a run whose model is counted by group, if only by its author."""
+    shapes = [row.cell.shape if row.cell else None for row in source.rows]
+    known = all(isinstance(shape, ModelShape) or (shape is not None and shape.is_grouped) for shape in shapes)
+    return known and len(source.sweeps) == len(source.each)
 
 
 def _fit(

@@ -245,7 +245,7 @@ def test_conventions_are_the_same_runs_counted_otherwise(drawn: Path) -> None:
 @pytest.mark.parametrize("option", [("--params", "total"), ("--flops", "6nd")], ids=lambda option: option[0])
 def test_a_table_has_no_shapes_to_count_otherwise(tmp_path: Path, option: tuple[str, str]) -> None:
     done = isoflop("fit", str(DATA / "llama3.csv"), *option, folder=tmp_path, code=1)
-    assert done.stderr.startswith("Error: --params and --flops need the shapes of the models")
+    assert done.stderr.startswith("Error: --params and --flops need every model counted by group")
 
 
 def test_a_comparison_is_the_difference_of_the_fits(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from isoflop.counting import FlopCount
+from isoflop.errors import IsoflopError
+from isoflop.shape import GROUPS, LadderModel
 from isoflop.sources.load import load_sources
 from isoflop.sources.recount import under_convention
 from tests.report_examples import WIDTHS, grid, make_cell, make_result, save_sweep
@@ -104,3 +106,32 @@ def test_exact_flops_leave_the_budgets_as_planned(tmp_path):
     cells = grid(BUDGET)
     source, _, _ = recounted(tmp_path, [on_valley(cell, 4.5) for cell in cells], cells, FlopCount.EXACT)
     assert set(budgets_of(source)) == {BUDGET}
+
+
+def by_its_author(shape, **changes):
+    """Our shape as a ladder with groups counts it."""
+    groups = {f"n_params_{group}": getattr(shape, f"n_params_{group}") for group in GROUPS}
+    return LadderModel(shape.n_params_total, shape.flops_per_token, **{**groups, **changes})
+
+
+def with_ladder(source, **changes):
+    def of(cell):
+        return dataclasses.replace(cell, shape=by_its_author(cell.shape, **changes))
+
+    rows = tuple(row._replace(cell=of(row.cell)) for row in source.rows)
+    return dataclasses.replace(source, rows=rows, cells=tuple(map(of, source.cells)))
+
+
+@pytest.mark.parametrize("params", ["total", "non_embedding", "matmul"])
+@pytest.mark.parametrize("flops", [FlopCount.EXACT, FlopCount.SIX_ND])
+def test_a_ladder_with_groups_is_recounted_as_the_shapes_that_it_counts(tmp_path, params, flops):
+    path, cells = tmp_path / "demo.db", grid(BUDGET)
+    save_sweep(path, cells, [on_valley(cell, 4.5) for cell in cells])
+    source = load_sources([str(path)], db=path, sweep=None)
+    ours, theirs = (under_convention(one, params, flops) for one in (source, with_ladder(source)))
+    assert theirs.columns_of_fit == ours.columns_of_fit
+    with pytest.raises(IsoflopError, match="need every model counted by group, and --flops no-attention its shape"):
+        under_convention(with_ladder(source), params, FlopCount.NO_ATTENTION)
+    alone = with_ladder(source, **{f"n_params_{group}": None for group in GROUPS})
+    with pytest.raises(IsoflopError, match="need every model counted by group"):
+        under_convention(alone, params, flops)
