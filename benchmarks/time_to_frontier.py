@@ -37,7 +37,7 @@ from isoflop.spec import load_spec
 SWEEP = Path(__file__).parent.parent / "sweeps" / "quickstart.toml"
 BATCHES, RATES = (256, 512, 1024), (1e-3, 3e-3, 1e-2)
 USUAL = (1024, 1e-3)
-# FLOPs of the script are raised by this factor until it has isoflop's loss, up to so many times its own.
+# FLOPs of the script are raised by this factor until it has isoflop's loss, the last time from at most so many times.
 STEP, MOST = 1.6, 8.0
 
 

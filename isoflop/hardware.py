@@ -1,8 +1,11 @@
 """Names of this machine's parts."""
 
 import platform
+import re
 from functools import cache
 from pathlib import Path
+
+_SHARED = re.compile(r", 1 of (\d+) runs at once$")
 
 
 @cache
@@ -14,6 +17,17 @@ def cpu_name() -> str:
 def devices_name(name: str, number: int) -> str:
     """The name of what one run trains on: `name`, or `name (2 together)` for several such devices or cores."""
     return name if number == 1 else f"{name} ({number} together)"
+
+
+def shared_name(name: str, number: int) -> str:
+    """The name of a device that trains `number` runs at once: time, and share of the peak, are of one of them."""
+    return f"{name}, 1 of {number} runs at once" if number > 1 else name
+
+
+def n_sharing(name: str) -> int:
+    """Runs at once on a device that `shared_name` named."""
+    found = _SHARED.search(name)
+    return int(found[1]) if found else 1
 
 
 @cache

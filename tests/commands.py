@@ -1,6 +1,7 @@
 """The command given by a test: in the test's own process, or, where that matters, by a fresh interpreter."""
 
 import contextlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,11 @@ from tempfile import TemporaryFile
 from isoflop.cli import app
 
 Done = subprocess.CompletedProcess[str]
+
+
+def heed_ctrl_c() -> None:
+    """In a new process: SIGINT ends it, which whoever runs the suite in the background may have had ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def isoflop(*arguments: str, folder: Path, code: int = 0) -> Done:

@@ -57,6 +57,7 @@ def _document(process: Any) -> dict[str, Any]:
 def _equal(*folders: Path) -> dict[str, Any]:
     """Runs whose losses differ in a bit between one alone and several at once."""
     losses = [losses_of(folder) for folder in folders]
+    assert losses[0] and all(one.keys() == losses[0].keys() for one in losses), "a sweep did not come to its end"
     differing = [run_id for run_id, loss in losses[0].items() if any(one.get(run_id) != loss for one in losses)]
     return {"runs": len(losses[0]), "differing": differing}
 

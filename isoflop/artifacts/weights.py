@@ -1,13 +1,12 @@
 """Frees weights that no sweep keeps: after each result, and once over all runs at the end."""
 
-import shutil
 from pathlib import Path
 
 from isoflop.artifacts.directory_locks import alone_in
 from isoflop.artifacts.other_databases import OtherDatabases, notes, read_other_databases
 from isoflop.artifacts.retention import Ranking, leaves_weights, weights_any_keeps
 from isoflop.errors import IsoflopError
-from isoflop.result import RunResult
+from isoflop.result import RunResult, Status
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import dir_of_run
 from isoflop.spec import Keep
@@ -52,7 +51,9 @@ class WeightKeeper:
         others = self._read_others()
         if others is None:
             return
-        ended = {cell.run_id for cell in run_cells(self._store.cells(self._sweep)) if cell.result is not None}
+        cells = run_cells(self._store.cells(self._sweep))
+        # What failed may go on from what its program left, with --retry.
+        ended = {cell.run_id for cell in cells if cell.status not in (None, Status.FAILED)}
         kept = weights_any_keeps(self._store, self._store.sweeps_asking_for(ended)) | others.weights
         for run_id in sorted(ended - kept):
             free_weights(self._artifacts, run_id)
@@ -83,6 +84,5 @@ def free_weights(artifacts: Path, run_id: str) -> bool:
     with alone_in(run_dir.path) as alone:
         if alone:
             weights.unlink(missing_ok=True)
-            if program.is_dir() and not program.is_symlink():
-                shutil.rmtree(program)
+            run_dir.forget_program(run_id)
         return alone

@@ -111,7 +111,7 @@ def plan(
         if measure:
             measuring.refuse_to_measure(spec, made, dry_run=dry_run)
         if extend:
-            extension = _extension(spec, made, db, extend, target, limit)
+            extension = _extension(spec, made, db, extend, target, limit, workers)
             made = plan_with(extra=extra + extension.extras)
         tell_of_devices(spec.name, made.busy)
         asked = _Asked(spec, made, workers, extension, dropped, cost, in_full=measure or limit is not None)
@@ -262,21 +262,29 @@ def _hold(held: "ExitStack", spec: "SweepSpec", sweep: Path, db: Path) -> None:
 
 
 def _extension(
-    spec: "SweepSpec", made: "PlannedSweep", db: Path, number: int, target: str | None, max_hours: float | None
+    spec: "SweepSpec",
+    made: "PlannedSweep",
+    db: Path,
+    number: int,
+    target: str | None,
+    max_hours: float | None,
+    workers: int | None,
 ) -> "Extension":
     """The runs that --extend adds to the plan `made`."""
     from functools import partial
 
+    from isoflop.engine.local.device_wish import ANY_DEVICE
     from isoflop.store import read_snapshot
     from isoflop.sweep.extend import Request, extend_sweep
-    from isoflop.sweep.forecast import Known, hours_of_runs, known_of
+    from isoflop.sweep.forecast import Known, hours_of_runs, known_of, packed_as_measured
     from isoflop.units import parse_quantity
 
     known = read_snapshot(db, lambda store: known_of(store, spec)) if db.exists() else Known()
+    packed = packed_as_measured(made, known, workers=workers, wish=ANY_DEVICE)
     request = Request(
         count=number,
         target=parse_quantity(target, what="--target in FLOPs") if target else None,
-        hours=hours_of_runs(spec, made, known),
+        hours=hours_of_runs(spec, packed, known),
         max_hours=max_hours,
     )
     return extend_sweep(db, spec, request, partial(made.can_train, spec))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from isoflop.engine.attempt import Attempt
 from isoflop.engine.protocol import Device, Ended, Slot
+from isoflop.run_spec import CommandRun
 from isoflop.rundir import ExitCode
 
 # So many crashes in a row, each of another run, take a device out.
@@ -53,6 +54,8 @@ class DeviceHealth:
         """Whether a worker that left no result may have crashed by fault of its GPU: by an error, or as hung."""
         if self._slots[attempt.slot].kind == "cpu" or not attempt.missing:
             return False
+        if any(isinstance(run, CommandRun) for run in attempt.missing):
+            return False  # its own errors look alike, and happen in every run
         by_itself = ended.exit_code is not None and ended.exit_code not in _NO_CRASH and not ended.out_of_memory
         return attempt.hung is not None or by_itself
 

@@ -167,7 +167,7 @@ def memory_needed(job: Job, slot: Slot, measured: MeasuredMemory | None = None) 
     """
     runs = _ours(job)
     if not runs:
-        return slot.share_bytes * slot.n_ranks_in_memory  # nobody knows; its share is its own
+        return slot.share_bytes / slot.n_packed * slot.n_ranks_in_memory  # nobody knows; its share is its own
     shape, sequences, among = _largest(runs).shape, _micro_batch(runs, slot, measured), slot.n_devices > 1
     of_a_rank = memory_bytes(shape, sequences, among_ranks=among)
     if measured is not None:

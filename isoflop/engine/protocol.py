@@ -10,6 +10,7 @@ from enum import Enum
 from typing import NewType, Protocol
 
 from isoflop.engine.notices import DeviceHeld
+from isoflop.hardware import shared_name
 from isoflop.rundir import Assignment, DeviceKind
 
 # Of a device's memory, the share a run may plan for; the rest is the context's and the allocator's.
@@ -62,7 +63,7 @@ class Slot:
     @property
     def worker_name(self) -> str:
         """The device's name; of a GPU with several runs at once it says that its time and peak are shared."""
-        return f"{self.name}, 1 of {self.n_packed} runs at once" if self.n_packed > 1 else self.name
+        return shared_name(self.name, self.n_packed)
 
     @property
     def device(self) -> Device:

@@ -17,7 +17,7 @@ from isoflop.spec import Keep
 __all__ = [
     "BudgetCost", "Estimate", "MeasuredMemory", "Planned", "Timing", "Unfinished", "compiling_pays", "disk_bytes",
     "estimate", "estimate_of", "finishing_time", "guess_seconds", "makespan", "memory_bytes",
-    "micro_batch_sequences", "n_events", "run_seconds", "seconds_left",
+    "micro_batch_sequences", "n_events", "seconds_left",
 ]  # fmt: skip
 
 SECONDS_PER_HOUR = 3600.0
@@ -61,7 +61,7 @@ class Estimate:
     """Time of a sweep.
 
     Attributes:
-        seconds: wall time on these devices, process start excluded.
+        seconds: wall time on these devices, from the first process to the last result.
         measured: True if every run rests on finished runs or on trials on the same device, False if any is guessed.
         devices: names of the workers' devices.
         device_hours: of all runs together, each device of a run counted.
@@ -75,18 +75,6 @@ class Estimate:
     device_hours: float = 0.0
     bases: Mapping[Basis, int] = field(default_factory=dict)
     by_budget: tuple[BudgetCost, ...] = ()
-
-
-def run_seconds(
-    runs: Iterable[Planned],
-    timings: Iterable[Timing],
-    *,
-    device_kind: str,
-    measurements: Iterable[Measurement] = (),
-) -> list[float]:
-    """Training time of each of `runs` on one worker, scaled to `timings` of the same kind of device if any."""
-    pace = Pace(timings, measurements, device_kind=device_kind)
-    return [pace.of(run).seconds for run in runs]
 
 
 def estimate(

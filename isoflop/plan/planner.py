@@ -74,10 +74,11 @@ def _as_now(asked: Extra, rule: ShapeRule, corpus: CorpusFacts) -> Extra | None:
     """
     if isinstance(asked.shape, ModelShape):
         return None if rule.ladder else replace(asked, shape=replace(asked.shape, vocab_size=corpus.vocab_size))
+    if asked.shape in rule.ladder:
+        return asked
     wanted = _named(asked.shape, corpus)
-    alike = (model for model in rule.ladder if _named(model, corpus) == wanted)
-    model = next(alike, None)
-    return None if model is None else replace(asked, shape=model)
+    alike = [model for model in rule.ladder if _named(model, corpus) == wanted]
+    return replace(asked, shape=alike[0]) if wanted and len(alike) == 1 else None
 
 
 def _named(shape: Shape, corpus: CorpusFacts) -> object:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from isoflop.fit.intervals import Interval
 from isoflop.report.fit_wording import interval
 from isoflop.store import SteeringRound, Verdict
-from isoflop.units import format_device_hours, format_flops, plural
+from isoflop.units import format_device_hours, format_flops, format_hours, plural
 from isoflop.view.table import Column, Table
 from isoflop.wording import ABSENT, SIMULATED, count
 
@@ -39,7 +39,7 @@ def _ends(one: SteeringRound) -> Interval | None:
 
 def _spent(one: SteeringRound) -> str:
     hours = format_device_hours(one.hours_spent)
-    left = "" if one.max_hours is None else f", {max(one.max_hours - one.hours_spent, 0.0):.2g} left"
+    left = "" if one.max_hours is None else f", {format_hours(max(one.max_hours - one.hours_spent, 0.0))} left"
     return f"{format_flops(one.flops_spent)} FLOPs and {hours} spent{left}"
 
 
@@ -98,7 +98,7 @@ def _growth_row(one: SteeringRound) -> tuple[str, ...]:
         str(one.round),
         str(one.n_rows),
         format_flops(one.flops_spent),
-        f"{one.hours_spent:.2g}",
+        format_hours(one.hours_spent),
         count(one.n_opt),
         interval(_ends(one)),
         ABSENT if one.span is None else f"{one.span:.3g}",

@@ -100,6 +100,12 @@ class RunDir(JobPaths):
             if not program.is_symlink():
                 shutil.rmtree(program)
 
+    def forget_program(self, run_id: str) -> None:
+        """Delete what a program of the user's own would go on from."""
+        program = self.program_dir(run_id)
+        if program.is_dir() and not program.is_symlink():
+            shutil.rmtree(program)
+
     def set_result_aside(self, run_id: str) -> None:
         """Move an outcome into its attempt's folder, so that the run can be tried again."""
         result = self.read_result(run_id)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from isoflop.hardware import n_sharing
 from isoflop.plan.pace import Pace
 from isoflop.plan.run_hours import RunHours, run_hours
 from isoflop.sources.source import Pool, Source
@@ -19,17 +20,18 @@ def source_hours(source: Source | Pool) -> RunHours | None:
     done = [
         (cell, cell.completed) for cell in run_cells(sweep.cells) if cell.completed and not cell.completed.simulated
     ]
-    kinds = Counter((result.device, str(result.execution.get("device_kind"))) for _, result in done)
+    kinds = Counter((result.worker, str(result.execution.get("device_kind"))) for _, result in done)
     if not kinds:
         return None
     (device, kind), _ = kinds.most_common(1)[0]
     timings = [
         Timing(cell.shape, cell.n_steps or 0, result.achieved_flops, result.seconds, device)
         for cell, result in done
-        if result.device == device
+        if result.worker == device
     ]
     pace = Pace(timings, device_kind=kind)
-    return run_hours(sweep.spec, done[0][0].shape, pace, devices_per_run=sweep.spec.devices_per_run)
+    per_run = sweep.spec.devices_per_run / n_sharing(device)
+    return run_hours(sweep.spec, done[0][0].shape, pace, devices_per_run=per_run)
 
 
 def waiting_runs(source: Source | Pool) -> tuple[tuple[float, float], ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.finding import Finding
 from isoflop.plan.file_findings import file_findings
-from isoflop.plan.measurement import Measurement
+from isoflop.plan.measurement import NO_OPTIMIZER, PROGRAM, Measurement
 from isoflop.result import Status
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import dir_of_run, dirs_of_runs
@@ -141,7 +141,8 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
             )
         return *store.planned_sweep(spec.name), store.throughput(spec.program), store.measurements()
 
-    planned, cells, timings, trials = read_snapshot(db, read)
+    planned, cells, timings, known = read_snapshot(db, read)
+    trials = [one for one in known if _tells(one, planned)]
     artifacts = artifacts.resolve()  # as a run names it in its logs
     try:
         runs = run_cells(cells)
@@ -155,6 +156,12 @@ def read_status(spec: SweepSpec, file: Path, *, db: Path, lock: Path, artifacts:
         ) from error
     findings = file_findings(planned, spec, file)
     return _status(planned, cells, works, failures=failures, left=left, holder=read_holder(lock), findings=findings)
+
+
+def _tells(one: Measurement, spec: SweepSpec) -> bool:
+    """Whether a trial is of runs as the sweep has them, with the device to itself."""
+    optimizer = spec.recipe.optimizer if spec.command is None else NO_OPTIMIZER
+    return one.n_packed == 1 and one.optimizer == optimizer and one.execution.get(PROGRAM) == spec.program
 
 
 def _status(

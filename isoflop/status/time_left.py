@@ -44,6 +44,7 @@ class TimeLeft:
 class _Device:
     kind: str
     name: str | None
+    worker: str | None
 
 
 def time_left(
@@ -59,7 +60,7 @@ def time_left(
     device = _device(cells, works, artifacts)
     if not left or device is None:
         return None
-    own = [timing for timing in timings if timing.device == device.name]
+    own = [timing for timing in timings if timing.worker == device.worker]
     n_running = sum(_has(work, Activity.RUNNING) for work in works.values())
     n_workers = n_running or max(1, len(works))
     unfinished = [_unfinished(cell, works.get(run_id)) for run_id, cell in left.items()]
@@ -69,7 +70,7 @@ def time_left(
 
 
 def done(cell: RunCell, work: Work | None) -> float:
-    """Share of a pending run that need not be done again, by steps."""
+    """Share of a pending run that need not be done again, by tokens."""
     return share_done(cell.n_tokens, work)
 
 
@@ -89,7 +90,8 @@ def _device(cells: Sequence[RunCell], works: Mapping[str, Work], artifacts: Path
     finished = [(cell.completed, cell.run_id) for cell in cells if cell.completed is not None]
     last, run_id = max(finished, key=lambda one: one[0].finished_at, default=(None, ""))
     job = RunDir(dir_of_run(artifacts, run_id)).read_job() if last is not None else None
-    last_device = _Device(job.execution.device_kind, last.device) if job and last is not None else None
+    last_device = _Device(job.execution.device_kind, last.device, last.worker) if job and last is not None else None
     if last_device is not None and kinds[:1] in ([], [last_device.kind]):
         return last_device
-    return _Device(kinds[0], cpu_name() if kinds[0] == "cpu" else None) if kinds else None
+    name = cpu_name() if kinds[:1] == ["cpu"] else None
+    return _Device(kinds[0], name, name) if kinds else None

@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from operator import itemgetter
 from typing import Any, ClassVar, Self
 
+from isoflop.hardware import n_sharing
 from isoflop.plan.types import Role
 from isoflop.result import Metric, RunResult, Status
 from isoflop.shape import Shape
@@ -66,6 +67,7 @@ class CellResult(_Record):
         execution: what may change a bit of the result, as the worker was told.
         simulated: true when no model was trained.
         host, device, git_commit, git_dirty, isoflop_version, torch_version, finished_at: where the result comes from.
+        worker: the device; of a GPU that trained several runs at once it says so.
     """
 
     status: Status
@@ -84,6 +86,12 @@ class CellResult(_Record):
     isoflop_version: str
     torch_version: str | None
     finished_at: str
+    worker: str
+
+    @property
+    def device_seconds(self) -> float:
+        """Of the device: `seconds`, shared among the runs that it trained at once."""
+        return self.seconds / n_sharing(self.worker)
 
     @property
     def arithmetic(self) -> str:
@@ -252,6 +260,7 @@ class RunCell(_Place):
     def with_result(self, result: RunResult) -> "RunCell":
         """The cell as it is once `result` is recorded."""
         known = {**dict(result), **dict(result.provenance), "achieved_tokens": result.n_tokens}
+        known["worker"] = result.provenance.device
         metrics = {metric.name: metric for metric in result.metrics}
         return replace(self, result=cell_result(known), metrics=metrics)
 

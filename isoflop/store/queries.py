@@ -9,10 +9,12 @@ select cells.sweep, cells.budget_flops, cells.role, cells.drop_reason, cells.run
     results.achieved_flops, results.spent_flops, results.seconds, results.tokens_per_second,
     results.model_flops_utilisation, results.n_tokens as achieved_tokens, results.simulated, results.host,
     results.device, results.git_commit, results.git_dirty, results.isoflop_version, results.torch_version,
-    results.finished_at, latest.log_path, coalesce(latest.n_attempts, 0) as n_attempts, exclusions.reason as excluded
+    results.finished_at, coalesce(own.device, results.device) as worker, latest.log_path,
+    coalesce(latest.n_attempts, 0) as n_attempts, exclusions.reason as excluded
 from cells
 left join runs on runs.run_id = cells.run_id
 left join results on results.run_id = cells.run_id
+left join attempts as own on own.run_id = results.run_id and own.attempt = results.attempt
 left join exclusions on exclusions.run_id = cells.run_id
 left join (
     select run_id, log_path, count(*) as n_attempts, max(attempt) from attempts group by run_id

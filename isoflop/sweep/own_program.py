@@ -56,6 +56,12 @@ def load_sweep(file: Path, artifacts: Path, *, write: bool = True) -> SweepSpec:
         ladder = tuple(several.map(counted, range(1, len(spec.ladder) + 1), spec.ladder))
     if (problem := ladder_problem(ladder, probed=False)) is not None:
         raise IsoflopError(f"As command.probe counts them, the ladder cannot be used: {problem}.", hint=_SEE_PROBE)
+    if spec.fit.params != "total" and any(entry.model and not entry.model.is_grouped for entry in ladder):
+        raise IsoflopError(
+            f'fit.params = "{spec.fit.params}" needs parameters by group, and command.probe does not print them.',
+            hint="Print n_params_embedding, n_params_attention, n_params_mlp, n_params_norm and n_params_head; or "
+            "leave out fit.params.",
+        )
     return spec.model_copy(update={"ladder": ladder})
 
 
@@ -121,7 +127,7 @@ def _code(command: CommandSpec, folder: Path) -> Iterator[str]:
 def _files_among(words: Iterable[str], folder: Path) -> list[str]:
     """Those of the words that name files by paths relative to `folder`."""
     plain = {word for word in words if not any(placeholders_in([word])) and not Path(word).is_absolute()}
-    return sorted(word for word in plain if (folder / word).is_file())
+    return sorted(word for word in plain if os.path.isfile(folder / word))  # noqa: PTH113 - of a word too long, False
 
 
 def _counted(

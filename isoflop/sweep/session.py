@@ -59,6 +59,9 @@ from isoflop.sweep.run_outcome import Incomplete, Outline, RunOutcome
 from isoflop.sweep.spent import Spending
 from isoflop.sweep.stakes import LeftBehind, left_behind
 
+# What --retry makes pending again.
+_RETRIED = (Status.DIVERGED, Status.FAILED)
+
 
 @contextlib.contextmanager
 def open_session(
@@ -107,6 +110,7 @@ def open_session(
         planned = packed_as_measured(planned, known, workers=workers, wish=wish)
         if max_hours is not None:
             done = {*store.statuses(), *_with_result(planned.plan, artifacts)}
+            done -= {run_id for run_id, status in store.statuses().items() if retry and status in _RETRIED}
             refuse_beyond(forecast(planned, pace_of(planned, known), done=done), max_hours)
         store.save_plan(spec, planned.plan, added.new)
         git = git_state(sweep.resolve().parent)
@@ -164,15 +168,15 @@ class Session:
         self._n_read = 0
         self._begun = time.monotonic()
 
-    def grow(self, extras: Sequence[Extra], decide: Callable[[PlannedSweep], SteeringRound]) -> None:
-        """Add `extras` to the sweep, with what `decide` says of the plan that has them, in one transaction.
+    def planned_with(self, extras: Sequence[Extra]) -> PlannedSweep:
+        """The sweep with `extras` beside what it has."""
+        known = planned_extras(self.store.path, self.growth.spec)
+        return self.growth.plan_with(tuple(dict.fromkeys((*known, *extras))))
 
-        `events` then trains them.
-        """
+    def grow(self, planned: PlannedSweep, decided: SteeringRound) -> None:
+        """Make `planned` the sweep's plan, with the decision that led to it, in one transaction; `events` trains it."""
         growth = self.growth
-        known = planned_extras(self.store.path, growth.spec)
-        planned = growth.plan_with(tuple(dict.fromkeys((*known, *extras))))
-        self.store.save_plan(growth.spec, planned.plan, rounds=[decide(planned)])
+        self.store.save_plan(growth.spec, planned.plan, rounds=[decided])
         self.growth = replace(growth, planned=planned)
         self.plan, self.engine = planned.plan, growth.new_engine()
         self.weights = WeightKeeper(self.store, planned.plan.sweep, growth.spec.run.keep, self.engine.artifacts)
@@ -304,8 +308,11 @@ class Session:
         """Make every diverged or failed run of the sweep pending again; what it was stays among the attempts."""
         status = {cell.run_id: cell.status for cell in run_cells(self.store.cells(self.plan.sweep))}
         for run_id in self.plan.runs:
-            if status[run_id] in (Status.DIVERGED, Status.FAILED):
-                RunDir(dir_of_run(self.engine.artifacts, run_id)).set_result_aside(run_id)
+            if status[run_id] in _RETRIED:
+                run_dir = RunDir(dir_of_run(self.engine.artifacts, run_id))
+                if status[run_id] is Status.DIVERGED:
+                    run_dir.forget_program(run_id)  # from there it would diverge again
+                run_dir.set_result_aside(run_id)
                 self.store.supersede(run_id)
 
     def outcome(self) -> RunOutcome:
@@ -324,7 +331,7 @@ class Session:
             ),
             seconds=time.monotonic() - self._begun,
             flops_spent=self._spending.flops,
-            n_kept=sum(map(self._keeps_state, (cell.run_id for cell in cells.values() if cell.result is None))),
+            n_kept=sum(map(self.keeps_state, (cell.run_id for cell in cells.values() if cell.result is None))),
             n_read=self._n_read,
             busy_share=self._busy_time.share(len(self.slots)),
         )
@@ -333,7 +340,8 @@ class Session:
         """The confirm runs of the sweep against what was predicted for them."""
         return judge(self.store.predictions(self.plan.sweep), self.store.cells(self.plan.sweep))
 
-    def _keeps_state(self, run_id: str) -> bool:
+    def keeps_state(self, run_id: str) -> bool:
+        """Whether the run has a checkpoint to go on from."""
         return RunDir(dir_of_run(self.engine.artifacts, run_id)).keeps_state(run_id)
 
 

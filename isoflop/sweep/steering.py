@@ -1,6 +1,6 @@
 """A sweep that steers itself: between two trainings it is fitted, decides, and plans what it decided on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -67,7 +67,7 @@ class Steering:
         if left <= 0:
             return False
         needed = self._hours_of([cell for cell in cells if cell.run_id in pending])
-        if needed > left and not pending <= self._decided():
+        if needed > left and not pending <= self._decided() and not self._is_resumed(pending):
             raise IsoflopError(
                 f"The {plural(len(pending), 'planned run')} without a result would take about "
                 f"{format_device_hours(needed)}, and goal.max_hours leaves {format_device_hours(left)}.",
@@ -77,6 +77,10 @@ class Steering:
                 "`isoflop plan --drop-suggested`.",
             )
         return True
+
+    def _is_resumed(self, pending: Iterable[str]) -> bool:
+        """Whether the first grid was weighed before and is under way: a killed command goes on."""
+        return not self.rounds and any(map(self._session.keeps_state, pending))
 
     def _decided(self) -> set[str]:
         """The runs of the latest round that added some, if the goal allowed the same hours then."""
@@ -105,8 +109,12 @@ class Steering:
         if decided.verdict.ends:
             return self._ended(as_round(planned))
         wanted = [(budget, nearest_shape(rule, n_params)) for budget, n_params in decided.runs]
-        session.grow(with_new_seeds(wanted, cells, spec), as_round)
-        return self.rounds[-1]
+        grown = session.planned_with(with_new_seeds(wanted, cells, spec))
+        found = as_round(grown)
+        if found.verdict.ends:
+            return self._ended(found)
+        session.grow(grown, found)
+        return found
 
     def _ended(self, found: SteeringRound) -> SteeringRound:
         """The round as it is stored: an end that was found before is not stored again."""
@@ -183,5 +191,5 @@ def _flops_spent(cell: RunCell) -> float:
 
 def _hours_spent(cells: Sequence[RunCell], spec: SweepSpec) -> float:
     """Device-hours of all results; what was lost with a killed worker is in none."""
-    seconds = sum(cell.result.seconds for cell in cells if cell.result and not cell.result.simulated)
+    seconds = sum(cell.result.device_seconds for cell in cells if cell.result and not cell.result.simulated)
     return seconds * spec.devices_per_run / SECONDS_PER_HOUR

@@ -90,6 +90,9 @@ def _watch(parent: int, coordinator: tuple[int, float | None], paused: threading
         time.sleep(LOOK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(ORPHAN_SECONDS)
+    for child in psutil.Process().children(recursive=True):  # of a program of the user's own
+        with contextlib.suppress(psutil.Error):
+            child.kill()
     os._exit(ExitCode.ORPHANED)
 
 

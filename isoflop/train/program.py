@@ -66,7 +66,7 @@ def train_with_program(
                 return _result(run, replace(assignment, attempt=attempt), execution, reported, seconds=0.0)
     started = time.monotonic()
     ended = _Program(run, assignment, execution, run_dir, stop).work()
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - started - ended.rested
     reported = read_program_result(run_dir.program_result_path(assignment.attempt), run)
     if isinstance(reported, ProgramResult) and not ended.too_late:
         return _result(run, assignment, execution, reported, seconds)
@@ -91,11 +91,13 @@ class _Ended:
         code: negative for a signal.
         asked: whether it was told to stop, by whoever stops the sweep.
         reason: why it was stopped for good.
+        rested: seconds for which it was stopped with the sweep (Ctrl-Z), which count for nothing.
     """
 
     code: int
     asked: bool = False
     reason: str | None = None
+    rested: float = 0.0
 
     @property
     def too_late(self) -> bool:
@@ -126,6 +128,8 @@ class _Program:
         _adopt_orphans()
         process = self._start()
         try:
+            note = {"pid": process.pid, "started": _start_of(process.pid)}
+            write_atomically(self._run_dir.program_process_path(self._attempt), json.dumps(note).encode())
             return self._watch(process)
         finally:
             _end_all(process.pid)
@@ -136,7 +140,7 @@ class _Program:
         try:
             with warnings.catch_warnings():  # the worker's other thread only sleeps and looks
                 warnings.simplefilter("ignore", DeprecationWarning)
-                process = subprocess.Popen(  # noqa: S603 - it is what the user asks for, and no shell reads it
+                return subprocess.Popen(  # noqa: S603 - it is what the user asks for, and no shell reads it
                     [program, *self._argv[1:]],
                     cwd=self._place.folder,
                     env=self._environment,
@@ -146,19 +150,18 @@ class _Program:
                 )
         except OSError as error:
             raise _not_started(self._argv[0], error, self._place.folder) from None
-        note = {"pid": process.pid, "started": _start_of(process.pid)}
-        write_atomically(self._run_dir.program_process_path(self._attempt), json.dumps(note).encode())
-        return process
 
     def _watch(self, process: subprocess.Popen[bytes]) -> _Ended:
-        begun, rested, asked_at, reason = time.monotonic(), False, None, None
+        begun, rested, rests_since, asked_at, reason = time.monotonic(), 0.0, None, None, None
         while (code := process.poll()) is None:
             now = time.monotonic()
-            self._beat(now)
-            if self._stop.paused.is_set() != rested and asked_at is None:
-                rested = not rested
-                _signal_group(process.pid, signal.SIGSTOP if rested else signal.SIGCONT)
-            if asked_at is None and self._place.seconds is not None and now - begun > self._place.seconds:
+            self._beat(now, rests=rests_since is not None)
+            if self._stop.paused.is_set() != (rests_since is not None) and asked_at is None:
+                rested += 0.0 if rests_since is None else now - rests_since
+                rests_since = now if rests_since is None else None
+                _signal_group(process.pid, signal.SIGCONT if rests_since is None else signal.SIGSTOP)
+            worked = (now if rests_since is None else rests_since) - begun - rested
+            if asked_at is None and self._place.seconds is not None and worked > self._place.seconds:
                 reason = f"took longer than command.seconds = {self._place.seconds:g}"
             if asked_at is None and (self._stop.asked() or reason is not None):
                 asked_at = now
@@ -168,13 +171,13 @@ class _Program:
                 _signal_group(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_SECONDS)
-        return _Ended(code, asked=asked_at is not None and reason is None, reason=reason)
+        return _Ended(code, asked=asked_at is not None and reason is None, reason=reason, rested=rested)
 
-    def _beat(self, now: float) -> None:
-        """Say that the program lives, until it has once said so itself: from then on its silence counts."""
-        if self._beats_itself or now < self._next_beat:
+    def _beat(self, now: float, *, rests: bool) -> None:
+        """Say that the program lives, until it has once said so itself: then its silence counts, unless it rests."""
+        if now < self._next_beat or (self._beats_itself and not rests):
             return
-        if self._beaten is not None and self._mark() not in (self._beaten, None):
+        if not self._beats_itself and self._beaten is not None and self._mark() not in (self._beaten, None):
             self._beats_itself = True
             return
         self._run_dir.beat(0)

@@ -43,7 +43,6 @@ def run_assignments(assignment: Assignment, engine: Connection | None = None) ->
     """
     paused = die_with_parent(assignment.coordinator_pid)
     os.environ["CUDA_VISIBLE_DEVICES"] = assignment.visible_device.partition(",")[0]  # the others are other ranks'
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(assignment.compiled)
     dump_stacks_when_asked()
     stays = engine is not None
     streams = [os.dup(number) for number in (1, 2)]
@@ -160,6 +159,7 @@ def _trained_here(
     is for the engine to answer with a smaller micro-batch, a fast step that is not to be had with the plain one, a
     device that fails with another.
     """
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(assignment.compiled)
     reporter = Reporter(run, run_dir, stop)
     try:
         trained = _train(run, assignment, execution, reporter)

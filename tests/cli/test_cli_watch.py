@@ -26,12 +26,18 @@ from isoflop.errors import IsoflopError
 from isoflop.spec import load_spec
 from isoflop.status.sweep_status import SweepStatus, read_status
 from tests.cli.test_cli_status import SWEEP, make_sweep
-from tests.commands import isoflop
+from tests.commands import heed_ctrl_c, isoflop
 
 SECONDS = 60
 # Readline, which pytest imports, exports the size of its own terminal; rich believes that before the real one.
 SHELL = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
 LEAVE = "\x1b[?1049l"
+
+
+def _at_the_terminal() -> None:
+    """In the new process: what is typed there reaches it, Ctrl-C too."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    heed_ctrl_c()
 
 
 class Terminal:
@@ -47,7 +53,7 @@ class Terminal:
             stdout=inside,
             stderr=inside,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads here
+            preexec_fn=_at_the_terminal,  # noqa: PLW1509 - no threads here
             env={**SHELL, "TERM": "xterm"},
         )
         os.close(inside)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from isoflop.step_library import usable_instructions
+from tests.commands import heed_ctrl_c
 
 SWEEP = """
 name = "tiny"
@@ -62,6 +63,7 @@ class Sandbox:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - no threads here
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
         _started.append(process)

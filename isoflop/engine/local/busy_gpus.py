@@ -9,6 +9,7 @@ import psutil
 from isoflop.engine.local.nvidia import nvidia_smi
 from isoflop.engine.local.server_start import PARENT
 from isoflop.engine.protocol import USABLE_MEMORY, Slot
+from isoflop.rundir.layout import RUN_DIR_VARIABLE
 
 # Of a GPU's memory. A context without data takes up to 0.5 GB, which is 5 % of a small card.
 BUSY_SHARE = 0.05
@@ -64,7 +65,7 @@ def _taken(processes: Sequence[tuple[int, float | None]], used: float) -> tuple[
 def _is_ours(pid: int) -> bool:
     """Whether an isoflop of this user has started the process: another sweep's worker, or one about to end."""
     try:
-        return PARENT in psutil.Process(pid).environ()
+        return not {PARENT, RUN_DIR_VARIABLE}.isdisjoint(psutil.Process(pid).environ())
     except psutil.NoSuchProcess:
         return True  # it has ended meanwhile
     except (psutil.Error, OSError):

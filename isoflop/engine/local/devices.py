@@ -86,9 +86,10 @@ def _gpu_slots(
             hint="Leave out --per-device: GPUs that train one run together train no other.",
         )
     slots = packed(groups, wish.per_device or 1)
-    if wish.named and workers not in (None, len(slots)):
+    if (wish.named or (wish.per_device or 1) > 1) and groups and workers not in (None, len(slots)):
+        option = "--devices" if wish.named else f"--per-device {wish.per_device}"
         raise IsoflopError(
-            f"--devices gives {plural(len(slots), 'worker')}, and --workers {workers} asks for another number.",
+            f"{option} gives {plural(len(slots), 'worker')}, and --workers {workers} asks for another number.",
             hint="Leave out --workers; --per-device has several runs on each GPU.",
         )
     return slots[:workers], busy
