@@ -181,7 +181,7 @@ def test_packed_gpus_have_as_many_slots_and_the_first_runs_go_to_different_ones(
     [alone, _] = find_devices("auto", None).options
     assert [slot.share_bytes for slot in slots[:2]] == [slot.share_bytes for slot in alone], "computed as if alone"
     assert len(find_devices("cuda", 3, wish=DeviceWish(per_device=2)).options[0]) == 3
-    with pytest.raises(IsoflopError, match=r"contradicts run\.devices_per_run = 2"):
+    with pytest.raises(IsoflopError, match=r"contradicts devices_per_run = 2"):
         find_devices("cuda", None, 2, DeviceWish(per_device=2))
 
 
