@@ -55,6 +55,23 @@ def test_a_bad_value_is_named_with_a_hint(change: dict[str, object], said: str, 
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"trainer": "command"},
+        {"command": {}},
+        {"command": {"argv": ["true", "{none}"]}, "trainer": "command"},
+        {"ladder": [{"n_params": 1}]},
+        {"model": {"factory": "a:b"}, "trainer": "simulated"},
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_sweep_of_an_own_trainer_is_sent_to_its_own_page(change: dict[str, object]) -> None:
+    with pytest.raises(IsoflopError) as caught:
+        parse_spec({**MINIMAL, **change}, source="x.toml")
+    assert caught.value.hint == "docs/own-trainer.md in the sources of isoflop describes such sweeps."
+
+
+@pytest.mark.parametrize(
     ("section", "key", "value", "reason"),
     [
         (None, "grid", 3, "a table"),

@@ -50,8 +50,8 @@ def run(
         typer.Option(
             "--confirm",
             metavar="<FLOPs>",
-            help="Also train the size that the finished sweep predicts to be best for this many FLOPs, 3 to 10 times "
-            "its largest budget, and compare its loss with the prediction.",
+            help="Also train the size that the finished sweep predicts to be best for this many FLOPs, and "
+            "compare its loss with the prediction; 3 to 10 times the sweep's largest budget is a good distance.",
         ),
     ] = None,
     neighbours: Annotated[
@@ -71,7 +71,7 @@ def run(
         bool,
         typer.Option(
             "--until-goal",
-            help="Go on by itself: fit, add the runs that tell most, train them, until the [goal] of the sweep file is "
+            help="Go on by itself: fit, add the runs that tell most, train them, until \\[goal] of the sweep file is "
             "met or its hours are gone.",
         ),
     ] = False,
@@ -79,6 +79,9 @@ def run(
     json: AsJson = False,
 ) -> None:
     """Train every planned run that has no result yet, one process per GPU or per CPU core.
+
+    After `plan --measure` several runs may share a GPU without being told to, where the measurement showed a gain
+    (--per-device auto). --workers switches that off: then, as without a measurement, it is one process per GPU.
 
     GPUs whose memory other programs have taken are left out and named. One on which two different runs in a row crash
     is taken out; its runs go on elsewhere. Where none is left the sweep stops, and what is not done stays pending.

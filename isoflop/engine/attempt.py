@@ -8,7 +8,7 @@ from isoflop.engine.notices import AttemptStarted, Notice, Progressed, RunFinish
 from isoflop.engine.protocol import Order, WorkerRef
 from isoflop.engine.vigil import Vigil
 from isoflop.errors import IsoflopError
-from isoflop.run_spec import AnyRun, Job
+from isoflop.run_spec import AnyRun, CommandRun, Job
 from isoflop.rundir import RunDir
 from isoflop.rundir.events import Event, ObstacleEvent, ProgressEvent, ResultEvent, StartedEvent
 
@@ -87,10 +87,16 @@ class Attempt:
             yield RunFinished(result, self.slot if own else None, at)
 
     def order_if_stuck(self) -> Order | None:
-        """For a worker without a sign of life: that it write its stack, and a moment later that it end."""
+        """For a worker without a sign of life: that it write its stack, and a moment later that it end.
+
+        What a program of the user's own does is not on the stack of the worker that watches it.
+        """
         silence = self.vigil.too_long()
         if silence is None:
             return None
+        if self.hung is None and any(isinstance(run, CommandRun) for run in self.job.runs):
+            self.hung = f"saw no sign of life of its program for {silence:.0f} s and was killed"
+            return Order.KILL
         if self.hung is None:
             self.hung = f"took no step for {silence:.0f} s and was killed; its stack is in the log"
             return Order.DUMP

@@ -81,7 +81,7 @@ class RetryPolicy:
                 return Verdict("given_up", f"the worker was told to stop {MAX_STOPS} times, and not by isoflop")
             return Verdict("interrupted", _INTERRUPTED.get(ended.exit_code, ended.how))
         if device_failed:
-            return Verdict("died", f"the worker {attempt.hung or f'{_how(ended)} without a result'}")
+            return Verdict("died", _death(attempt, ended))
         return self._without_result(attempt, ended)
 
     def forgive(self, job_ids: Iterable[str]) -> None:
@@ -96,13 +96,13 @@ class RetryPolicy:
     def _without_result(self, attempt: Attempt, ended: Ended) -> Verdict:
         """What a worker's end means that nobody asked for: another attempt, changed where that helps, or none."""
         if attempt.hung is not None:
-            return self._died(attempt, attempt.hung)
+            return self._died(attempt, ended)
         if ended.exit_code == ExitCode.OUT_OF_MEMORY or ended.out_of_memory:
             return self._with_less_memory(attempt)
         if ended.exit_code == ExitCode.STEP_UNAVAILABLE and (missing := with_plainer_step(attempt.run_dir)) is not None:
             self.may_compile = self.may_compile and missing != "compiler"
             return Verdict("not_recorded", _UNAVAILABLE[missing])
-        return self._died(attempt, f"{_how(ended)} without a result")
+        return self._died(attempt, ended)
 
     def _with_less_memory(self, attempt: Attempt) -> Verdict:
         """Have the job tried again with fewer sequences per forward pass, or first without others beside it.
@@ -124,16 +124,22 @@ class RetryPolicy:
         reason = f"ran out of memory with {before} sequences per forward pass; next with {after}"
         return Verdict("out_of_memory", reason)
 
-    def _died(self, attempt: Attempt, how: str) -> Verdict:
+    def _died(self, attempt: Attempt, ended: Ended) -> Verdict:
         self._deaths[attempt.job.job_id] += 1
         deaths = self._deaths[attempt.job.job_id]
         if deaths < MAX_DEATHS:
-            return Verdict("died", f"the worker {how}")
-        return Verdict("given_up", f"the worker {how}, {deaths} times")
+            return Verdict("died", _death(attempt, ended))
+        return Verdict("given_up", f"{_death(attempt, ended)}, {deaths} times")
 
 
-def _how(ended: Ended) -> str:
-    return "met an error of its GPU (log)" if ended.exit_code == ExitCode.DEVICE_FAILED else ended.how
+def _death(attempt: Attempt, ended: Ended) -> str:
+    """How the worker, or the program that it watched, ended without a result."""
+    if attempt.hung is not None:
+        return f"the worker {attempt.hung}"
+    if ended.exit_code == ExitCode.UNASKED:
+        return f"the program exited with {ExitCode.CHECKPOINTED}, to go on later, though nobody had asked it to stop"
+    how = "met an error of its GPU (log)" if ended.exit_code == ExitCode.DEVICE_FAILED else ended.how
+    return f"the worker {how} without a result"
 
 
 def no_device_left(names: Sequence[str]) -> IsoflopError:

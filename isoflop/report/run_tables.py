@@ -8,6 +8,7 @@ from isoflop.report.fit_wording import PARAM_COUNT, nats
 from isoflop.sources.source import Origin, Pool, Source, TableSource
 from isoflop.store import CellResult, CompletedResult, EmptyCell, RunCell, Standing, SweepCell, run_cells
 from isoflop.units import format_flops, format_seconds
+from isoflop.view.standing_words import standing_count
 from isoflop.view.table import Column, Table
 from isoflop.wording import ABSENT, SIMULATED_SENTENCE, count, runs, two_digits
 
@@ -117,6 +118,12 @@ def totals(cells: Sequence[SweepCell]) -> dict[Standing, int]:
     return {kind: numbers[kind] for kind in Standing if numbers[kind]}
 
 
+def totals_in_words(cells: Sequence[SweepCell]) -> dict[Standing, str]:
+    """The same in words: `3 used`, `2 confirm runs`."""
+    checks = {cell.role for cell in run_cells(cells) if cell.standing is Standing.CHECK}
+    return {kind: standing_count(number, kind, checks) for kind, number in totals(cells).items()}
+
+
 def provenance_table(source: Source | Pool, commands: Sequence[Sequence[str]], generated_at: str) -> Table:
     """Where the numbers come from, and the commands that give them again."""
     facts = {
@@ -167,7 +174,7 @@ def _run_facts(source: Source | Pool) -> dict[str, str]:
     paid = {cell.run_id: cell.result for cell in run_cells(source.cells) if cell.result}.values()
     finished = sorted(result.finished_at for result in paid)
     return {
-        "cells": ", ".join(f"{number} {kind.words}" for kind, number in totals(source.cells).items()),
+        "cells": ", ".join(totals_in_words(source.cells).values()),
         "FLOPs spent": format_flops(sum(result.spent_flops for result in paid)),
         "training time": format_seconds(sum(result.seconds for result in paid)),
         "utilisation": _utilisation(paid),

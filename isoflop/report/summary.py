@@ -28,7 +28,7 @@ from isoflop.report.fit_tables import (
 from isoflop.report.law_table import law_table
 from isoflop.report.loss_words import finding_in_unit, scale_of_losses, table_in_unit
 from isoflop.report.metric_table import MeasureFit, measure_table
-from isoflop.report.run_tables import provenance_table, run_table, totals
+from isoflop.report.run_tables import provenance_table, run_table, totals, totals_in_words
 from isoflop.report.suggestion_table import suggestion_table
 from isoflop.sources.columns.loss_scale import LossScale
 from isoflop.sources.findings.clusters import MIXED_GROUPS
@@ -238,7 +238,7 @@ def _on(source: Source | Pool) -> str:
 
 def _scope(source: Source | Pool, n_budgets: int) -> str:
     budgets = "1 budget" if n_budgets == 1 else f"{n_budgets} budgets"
-    others = [f"{number} {kind.words}" for kind, number in totals(source.cells).items() if kind is not Standing.USED]
+    others = [said for kind, said in totals_in_words(source.cells).items() if kind is not Standing.USED]
     return f"{runs(len(source.rows))} at {budgets}" + (f"; not fitted: {', '.join(others)}" if others else "")
 
 

@@ -48,12 +48,7 @@ def under_convention(source: Source | Pool, params: ParamCount | None, flops: Fl
     if params is None and flops is FlopCount.EXACT:
         return source
     if not (has_shapes(source) or (_has_groups(source) and flops is not FlopCount.NO_ATTENTION)):
-        raise IsoflopError(
-            "--params and --flops need every model counted by group, and --flops no-attention its shape; a table gives "
-            "neither, a ladder or a factory no shape.",
-            hint="Give n_params_embedding and the other groups in the ladder, or write n_params and budget_flops as "
-            "you want them counted; runs of isoflop's own decoder have every count.",
-        )
+        raise _not_counted(source)
     counted: dict[float, list[tuple[Row, float]]] = {}
     for row, cell, own in source.runs:
         count = params or own
@@ -73,6 +68,26 @@ def under_convention(source: Source | Pool, params: ParamCount | None, flops: Fl
         param_count=params or source.param_count,
         flop_count=flops,
         findings=tuple(found for found in source.findings if params is None or found.code != MIXED_PARAM_COUNTS),
+    )
+
+
+def _not_counted(source: Source | Pool) -> IsoflopError:
+    """Why `source` cannot be counted otherwise."""
+    if any(row.cell is None for row in source.rows) or len(source.sweeps) != len(source.each):
+        return IsoflopError(
+            "--params and --flops count the models of sweeps again, and of a model in a table only its N is known.",
+            hint="Write n_params and budget_flops into the table as you want them counted.",
+        )
+    if _has_groups(source):
+        return IsoflopError(
+            "--flops no-attention needs layers and widths, which only isoflop's own decoder has: of models of a ladder "
+            "or a factory the FLOPs of attention are not known.",
+            hint="--flops 6nd and --params count these models; the default, exact, is their own count.",
+        )
+    return IsoflopError(
+        "--params and --flops need the parameters of every model by group, and models of this sweep have only a total.",
+        hint="Give n_params_embedding and the other groups in every entry of the ladder; of a factory, names of "
+        "parameters must tell their group (docs/own-trainer.md).",
     )
 
 

@@ -19,7 +19,7 @@ PLACEHOLDERS = (
     "checkpoint_dir", "run_dir", "events_path", "heartbeat_path",
 )  # fmt: skip
 OF_OUR_SHAPES = ("n_layers", "width", "n_heads", "head_dim", "d_ff", "vocab_size", "context_length")
-# `{{name}}` stands for the text `{name}`; any other brace is a brace.
+# `{{name}}` stands for the text `{name}`; braces around anything but a name are braces.
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}|\{([A-Za-z_]\w*)\}")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -199,5 +199,5 @@ def unknown_placeholder(command: CommandSpec, ladder: Sequence[LadderEntry]) -> 
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
             hint = f"did you mean {{{near[0]}}}?" if near else f"known: {', '.join(names)}"
-            return f"there is no placeholder {{{name}}}; {hint}"
+            return f"there is no placeholder {{{name}}} ({hint}); {{{{{name}}}}} stands for the text {{{name}}}"
     return None

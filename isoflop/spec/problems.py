@@ -11,6 +11,8 @@ from pydantic_core import ErrorDetails
 from isoflop.errors import IsoflopError
 
 EXAMPLE = "sweeps/quickstart.toml"
+OF_OUR_TRAINER = f"{EXAMPLE} in the sources of isoflop is a complete example."
+OF_OWN_TRAINERS = "docs/own-trainer.md in the sources of isoflop describes such sweeps."
 # Characters of a value, and the largest limit in whole digits, that a sentence shows.
 _LONGEST_SHOWN = 80
 _LONGEST_WHOLE = 1e15
@@ -41,8 +43,10 @@ _REASONS = {
 }
 
 
-def first_problem(error: ValidationError, model: type[BaseModel], *, source: str) -> IsoflopError:
-    """The problem of `source` to mend first; `model` is what it was to be."""
+def first_problem(
+    error: ValidationError, model: type[BaseModel], *, source: str, example: str = OF_OUR_TRAINER
+) -> IsoflopError:
+    """The problem of `source` to mend first; `model` is what it was to be, `example` says where to look for one."""
     problems = error.errors(include_url=False)
     # An unknown key explains a missing one: report it first.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
@@ -53,11 +57,13 @@ def first_problem(error: ValidationError, model: type[BaseModel], *, source: str
         return _unknown_key(keys, model, source)
     key = ".".join(keys)
     if problem["type"] == "missing":
-        return IsoflopError(f"{source!r} lacks the key {key!r}.", hint=f"{EXAMPLE} is a complete example.")
+        return IsoflopError(f"{source!r} lacks the key {key!r}.", hint=example)
     value = problem["input"]
     shown = "" if isinstance(value, Mapping) else f" = {_shown(value)}"
     where = _where(problem["loc"], key)
-    return IsoflopError(f"{source!r}: {where}{shown} is not possible: {_reason(problem)}.", hint=_hint(keys, model))
+    return IsoflopError(
+        f"{source!r}: {where}{shown} is not possible: {_reason(problem)}.", hint=_hint(keys, model, example)
+    )
 
 
 def _keys(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
@@ -120,7 +126,7 @@ def _section_of(section: type[BaseModel], name: str) -> type[BaseModel] | None:
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
-def _hint(keys: list[str], model: type[BaseModel]) -> str:
+def _hint(keys: list[str], model: type[BaseModel], example: str) -> str:
     """What the key means, in the words of its own documentation; of a section, where there is an example."""
     section = model
     for key in keys:
@@ -131,4 +137,4 @@ def _hint(keys: list[str], model: type[BaseModel]) -> str:
                 break
             return f"{'.'.join(keys)}: {' '.join(field.description.split())}"
         section = inner
-    return f"{EXAMPLE} in the sources of isoflop is a complete example."
+    return example

@@ -15,7 +15,7 @@ from isoflop.spec.corpus_spec import LATER_CORPUS_KEYS, CorpusSpec, TokenizerSpe
 from isoflop.spec.goal_spec import GoalSpec
 from isoflop.spec.grid_spec import GridSpec, ModelSpec
 from isoflop.spec.ladder_file import read_ladder
-from isoflop.spec.problems import first_problem
+from isoflop.spec.problems import OF_OUR_TRAINER, OF_OWN_TRAINERS, first_problem
 from isoflop.spec.recipe_spec import RecipeSpec
 from isoflop.spec.section import Budget, Section, at_default
 from isoflop.spec.toml_file import read_toml
@@ -257,4 +257,12 @@ def parse_spec(content: Mapping[str, Any], *, source: str) -> SweepSpec:
     try:
         return SweepSpec.model_validate(content)
     except ValidationError as error:
-        raise first_problem(error, SweepSpec, source=source) from None
+        example = OF_OWN_TRAINERS if _has_own_trainer(content) else OF_OUR_TRAINER
+        raise first_problem(error, SweepSpec, source=source, example=example) from None
+
+
+def _has_own_trainer(content: Mapping[str, Any]) -> bool:
+    """Whether what may be no sweep asks for a program or a factory of the user's own."""
+    model = content.get("model")
+    factory = isinstance(model, Mapping) and "factory" in model
+    return factory or content.get("trainer") == "command" or not content.keys().isdisjoint(("command", "ladder"))

@@ -25,6 +25,8 @@ from isoflop.train.program import find_program
 HASH_LENGTH = 16
 # A program that counts a model may have to import torch; one that trains it was given as a probe by mistake.
 PROBE_SECONDS = 300.0
+# A second word that ends so is the script of an interpreter, which would fail in every run without it.
+_SCRIPTS = (".py", ".sh", ".pl", ".rb", ".lua", ".jl", ".R", ".js")
 # The end of what a probe printed, for a sentence.
 _SHOWN = 200
 
@@ -90,6 +92,12 @@ def program_place(spec: SweepSpec, file: Path) -> ProgramPlace | None:
         )
     if not any(placeholders_in(spec.command.argv[:1])):
         find_program(spec.command.argv[0], folder, spec.command.env.get("PATH", os.environ.get("PATH")))
+    script = spec.command.argv[1] if len(spec.command.argv) > 1 else ""
+    if script.endswith(_SCRIPTS) and not any(placeholders_in([script])) and not os.path.isfile(folder / script):  # noqa: PTH113
+        raise IsoflopError(
+            f"command.argv names {script!r}, which is not in {str(folder)!r}.",
+            hint="Give the script's path relative to command.cwd, by default the sweep file's folder, or a whole one.",
+        )
     return ProgramPlace(folder, spec.command.seconds, spec.command.grace_seconds)
 
 

@@ -208,7 +208,8 @@ def _planned(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extr
     # What is drawn from a surface needs no memory.
     memory = None if spec.trainer == "simulated" else min(slot.memory_bytes / slot.n_ranks_in_memory for slot in slots)
     plan = make_plan(spec, corpus.facts, memory_limit=memory, extra=extra)
-    shared = [slow_ranks(slots[0].n_devices)] if slots[0].kind == "cpu" and slots[0].n_devices > 1 else []
+    slowed = spec.command is None and slots[0].kind == "cpu" and slots[0].n_devices > 1
+    shared = [slow_ranks(slots[0].n_devices)] if slowed else []
     plan = replace(plan, findings=(*corpus.findings, *plan.findings, *shared))
     return PlannedSweep(plan, slots, corpus.facts, memory, recordable=corpus.is_here)
 

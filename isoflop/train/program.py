@@ -73,7 +73,7 @@ def train_with_program(
     if ended.asked:
         return ExitCode.CHECKPOINTED
     if ended.code == ExitCode.CHECKPOINTED and not ended.too_late:
-        _die_alike(signal.SIGTERM)  # nobody asked: what does so at every start must not be started for ever
+        return ExitCode.UNASKED  # what does so at every start must not be started for ever
     if ended.code == ExitCode.OUT_OF_MEMORY:
         return ExitCode.OUT_OF_MEMORY
     if ended.code < 0 and not ended.too_late:

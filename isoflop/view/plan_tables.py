@@ -16,7 +16,6 @@ MOST_ROWS = 200
 
 # What runs alike with other seeds shares a row.
 _SEEDS = frozenset({Role.GRID, Role.REPLICATE})
-_SHAPE_NOTE = "Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak learning rate of embedding and norm gains."
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key", bound=Hashable)
@@ -49,9 +48,21 @@ def _runs(cells: Sequence[Cell]) -> Table:
     )  # fmt: skip
     if several:
         rows = tuple((*_recipe(size[0]), str(len(size)), _roles(size)) for size in sizes)
-        return Table("Runs by size", columns, rows, f"{_SHAPE_NOTE} Seeds: runs of the size; --json lists every run.")
+        return Table("Runs by size", columns, rows, f"{_note(cells)} Seeds: runs of the size; --json lists every run.")
     rows = tuple((*_recipe(cell), str(cell.run.seed), cell.role.value, cell.run.run_id) for cell in cells)
-    return Table("Runs", columns, rows, _SHAPE_NOTE)
+    return Table("Runs", columns, rows, _note(cells))
+
+
+def _note(cells: Iterable[Cell]) -> str:
+    """What the columns mean that have something in them."""
+    runs = [cell.run for cell in cells]
+    if all(isinstance(run.shape, LadderModel) for run in runs):
+        shape = "Shape: keys of the ladder."
+    else:
+        shape = "Shape: layers x width/MLP."
+    if not any(isinstance(run, RunSpec) for run in runs):
+        return f"{shape} D: in tokens. Steps, batch and rate are the program's."
+    return f"{shape} Batch and D: in tokens. Rate: peak learning rate of embedding and norm gains."
 
 
 def _size(cell: Cell) -> Hashable:

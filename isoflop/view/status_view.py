@@ -14,6 +14,7 @@ from isoflop.status.work import Activity, Work
 from isoflop.store import RunCell, Standing
 from isoflop.units import format_flops, format_seconds
 from isoflop.view.drawing import findings_block, table_block, text
+from isoflop.view.standing_words import standing_count
 from isoflop.view.status_grid import grid_lines, legend
 from isoflop.view.table import Column, Table
 from isoflop.wording import ABSENT, SIMULATED_SENTENCE, count, runs
@@ -21,10 +22,7 @@ from isoflop.wording import ABSENT, SIMULATED_SENTENCE, count, runs
 # Of a long list a screen shows this much; JSON has all of it.
 MOST_LISTED = 20
 
-_BEGUN = {
-    Activity.STOPPED: "Stopped: continues from its checkpoint.",
-    Activity.ENDED: "Ended: its result is on disk and not yet recorded.",
-}
+_ENDED = "Ended: its result is on disk and not yet recorded."
 
 
 def print_status(status: SweepStatus, console: Console, *, arguments: Sequence[str]) -> None:
@@ -58,7 +56,8 @@ def _page(status: SweepStatus, console: Console, arguments: Sequence[str]) -> It
 def _headlines(status: SweepStatus) -> Iterator[str]:
     counts = dict(status.counts)
     n_dropped = counts.pop(Standing.DROPPED, 0)
-    said = ", ".join(f"{number} {state.words}" for state, number in counts.items())
+    checks = {place.role for place in status.positions if place.state is Standing.CHECK}
+    said = ", ".join(standing_count(number, state, checks) for state, number in counts.items())
     dropped = f"; {n_dropped} {'cell' if n_dropped == 1 else 'cells'} dropped" if n_dropped else ""
     yield f"{runs(status.n_runs)}: {said}{dropped}"
     yield _progress(status)
@@ -168,9 +167,19 @@ def _stopped(works: Sequence[tuple[Work, RunCell]]) -> Table:
         )
         for work, cell in works[:MOST_LISTED]
     )  # fmt: skip
-    present = {work.activity for work, _ in works}
-    note = " ".join(sentence for activity, sentence in _BEGUN.items() if activity in present)
-    return Table("Begun", columns, rows, note + _more(len(works)))
+    return Table("Begun", columns, rows, _begun_note([work for work, _ in works]) + _more(len(works)))
+
+
+def _begun_note(works: Sequence[Work]) -> str:
+    """What becomes of runs whose worker is gone."""
+    kept = {work.resumable for work in works if work.activity is Activity.STOPPED}
+    goes_on = {
+        frozenset({True}): ["Stopped: continues from its checkpoint."],
+        frozenset({False}): ["Stopped: has no checkpoint and starts again."],
+        frozenset({True, False}): ["Stopped: continues from its checkpoint, or starts again where it has none."],
+    }.get(frozenset(kept), [])
+    ended = [_ENDED] if any(work.activity is Activity.ENDED for work in works) else []
+    return " ".join(goes_on + ended)
 
 
 def _failed(failures: Sequence[Failure]) -> Iterator[RenderableType]:

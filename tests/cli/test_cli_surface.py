@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.text import Text
 
 from isoflop import __version__
 from isoflop.cli import app
@@ -107,6 +108,12 @@ def test_the_commands_and_their_options_are_frozen() -> None:
         name: {max(p.opts, key=len) for p in command.params if p.name != "help"} for name, command in commands.items()
     }
     assert surface == SURFACE
+
+
+def test_no_name_in_brackets_is_lost_from_a_help_text() -> None:
+    commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    for said in (text for command in commands for text in (command.help, *(p.help for p in command.params))):
+        assert Text.from_markup(said or "").plain == (said or "").replace("\\[", "[")
 
 
 def test_defaults_and_environment_variables_are_as_documented(tmp_path: Path) -> None:
@@ -245,7 +252,7 @@ def test_conventions_are_the_same_runs_counted_otherwise(drawn: Path) -> None:
 @pytest.mark.parametrize("option", [("--params", "total"), ("--flops", "6nd")], ids=lambda option: option[0])
 def test_a_table_has_no_shapes_to_count_otherwise(tmp_path: Path, option: tuple[str, str]) -> None:
     done = isoflop("fit", str(DATA / "llama3.csv"), *option, folder=tmp_path, code=1)
-    assert done.stderr.startswith("Error: --params and --flops need every model counted by group")
+    assert done.stderr.startswith("Error: --params and --flops count the models of sweeps again, and of a model in a")
 
 
 def test_a_comparison_is_the_difference_of_the_fits(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_packed_gpus_have_as_many_slots_and_the_first_runs_go_to_different_ones(
     assert [slot.share_bytes for slot in slots[:2]] == [slot.share_bytes for slot in alone], "computed as if alone"
     with pytest.raises(IsoflopError, match="--per-device 2 gives 4 workers, and --workers 3 asks for another"):
         find_devices("cuda", 3, wish=DeviceWish(per_device=2))
-    with pytest.raises(IsoflopError, match=r"contradicts run\.devices_per_run = 2"):
+    with pytest.raises(IsoflopError, match=r"contradicts devices_per_run = 2"):
         find_devices("cuda", None, 2, DeviceWish(per_device=2))
 
 

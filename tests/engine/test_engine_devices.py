@@ -171,7 +171,7 @@ def test_gpus_that_train_one_run_together_are_one_slot() -> None:
     assert not pair.bfloat16, "one of them has none"
     assert pair.memory_bytes == pair.share_bytes == pytest.approx(0.8 * 16384 * 2**20)
     for device in ("auto", "cuda"):
-        with pytest.raises(IsoflopError, match=r"devices_per_run = 3, but this machine has 2 GPUs"):
+        with pytest.raises(IsoflopError, match=r"^devices_per_run = 3, but this machine has 2 GPUs"):
             slot_options(device, None, 3)
 
 
@@ -183,7 +183,7 @@ def test_cores_that_train_one_run_together_share_their_memory_and_never_outnumbe
     assert len(slots) == len(slot_options("cpu", 9, 2)[0]) == 2
     assert slots[0].share_bytes == pytest.approx(0.8 * host_memory() / 4)
     assert len(slot_options("cpu", 1, 2)[0]) == 1
-    with pytest.raises(IsoflopError, match=r"devices_per_run = 6, but this machine has 5 CPU cores"):
+    with pytest.raises(IsoflopError, match=r"^devices_per_run = 6, but this machine has 5 CPU cores"):
         slot_options("cpu", None, 6)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -207,6 +208,8 @@ def test_a_program_that_says_at_every_start_that_it_was_asked_to_stop_is_not_sta
     """
     result = train(write_sweep(tmp_path, "abcd", body))["a"]
     assert (result.status, result.attempt) == (Status.FAILED, 3)
+    told = "the program exited with 75, to go on later, though nobody had asked it to stop, 3 times"
+    assert result.reason == told
 
 
 def test_what_a_program_has_started_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
@@ -248,7 +251,10 @@ def test_a_program_whose_heart_stops_has_hung_and_is_tried_again(tmp_path: Path)
         results = results_of(session)
     assert results["hung"].attempt == 2
     assert len(reasons) == 1
-    assert "took no step for" in (reasons[0] or "")
+    said = r"the worker saw no sign of life of its program for \d+ s and was killed"
+    assert re.fullmatch(said, reasons[0] or "")
+    first = RunDir(tmp_path / "artifacts" / results["hung"].run_id).log_path(1)
+    assert "most recent call first" not in first.read_text()  # the stack of the worker, which only watches
 
 
 def test_a_program_that_is_not_there_is_told_before_anything_is_spent(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def with_command(**keys: object) -> dict[str, Any]:
         (with_ladder({**SIZES[0], "depth": [1]}, *SIZES[1:]), "entry 1 of ladder"),
         (with_ladder({**SIZES[0], "depth": float("nan")}, *SIZES[1:]), "depth = nan cannot be an argument"),
         (with_ladder({**SIZES[0], "depth": "a\0b"}, *SIZES[1:]), r"depth = 'a\x00b' cannot be an argument"),
-        (with_command(argv=["true", "{dept}"]), "there is no placeholder {dept}; did you mean {depth}?"),
+        (with_command(argv=["true", "{dept}"]), "{dept} (did you mean {depth}?); {{dept}} stands for the text {dept}."),
         (with_command(argv=["true"], env={"A": "{result}"}), "did you mean {result_path}?"),
         (with_command(probe=["count", "{n_params}"]), "there is no placeholder {n_params}"),
         (with_command(argv="python train.py"), 'give a list of words, such as ["python", "train.py"]'),

@@ -23,6 +23,7 @@ from tests.report_examples import (
     summary_of,
 )
 from tests.run_examples import make_curve
+from tests.status.status_examples import shown, status_of
 
 CPU = Execution(device_kind="cpu", dtype="float32", n_threads=1, micro_batch_sequences=4)
 
@@ -150,6 +151,26 @@ def test_a_run_in_two_places_was_paid_for_once(tmp_path):
     facts = dict(summary_of(load_source(str(db), db=db, sweep=None)).provenance.rows)
     assert facts["cells"] == "7 used, 1 check run"
     assert facts["training time"] == "1m 28s"  # 7 runs of 12.5 s
+
+
+@pytest.mark.parametrize(
+    ("roles", "words"),
+    [
+        ([Role.CONFIRM], "1 confirm run"),
+        ([Role.CONFIRM] * 2, "2 confirm runs"),
+        ([Role.CONFIRM, Role.PROBE], "2 check runs"),
+    ],
+    ids=["one", "two", "mixed"],
+)
+def test_runs_that_are_never_fitted_are_counted_by_what_they_are(tmp_path, roles, words):
+    db = tmp_path / "x.db"
+    cells = grid(1e12)
+    checks = [dataclasses.replace(cell, role=role, budget_flops=1e13) for cell, role in zip(cells, roles, strict=False)]
+    spec = save_sweep(db, [*cells, *checks], map(make_result, cells))
+    summary = summary_of(load_source(str(db), db=db, sweep=None))
+    assert summary.scope == f"7 runs at 1 budget; not fitted: {words}"
+    assert dict(summary.provenance.rows)["cells"] == f"7 used, {words}"
+    assert f": 7 used, {words}" in shown(status_of(tmp_path, spec))
 
 
 def test_simulated_rows_are_called_that_and_those_of_a_file_are_not_called_measured():

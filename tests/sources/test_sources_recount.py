@@ -130,8 +130,8 @@ def test_a_ladder_with_groups_is_recounted_as_the_shapes_that_it_counts(tmp_path
     source = load_sources([str(path)], db=path, sweep=None)
     ours, theirs = (under_convention(one, params, flops) for one in (source, with_ladder(source)))
     assert theirs.columns_of_fit == ours.columns_of_fit
-    with pytest.raises(IsoflopError, match="need every model counted by group, and --flops no-attention its shape"):
+    with pytest.raises(IsoflopError, match="--flops no-attention needs layers and widths, which only isoflop's own"):
         under_convention(with_ladder(source), params, FlopCount.NO_ATTENTION)
     alone = with_ladder(source, **{f"n_params_{group}": None for group in GROUPS})
-    with pytest.raises(IsoflopError, match="need every model counted by group"):
+    with pytest.raises(IsoflopError, match="need the parameters of every model by group, and models of this"):
         under_convention(alone, params, flops)

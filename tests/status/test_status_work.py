@@ -59,7 +59,11 @@ def test_a_dead_claim_is_a_stopped_run_of_which_a_checkpoint_keeps_what_was_done
     assert states(status)[cells[0].run.run_id] == "stopped"
     kept = cells[0].run.planned_flops * step / cells[0].run.n_steps if checkpoint else 0.0
     assert status.flops_done == pytest.approx(kept)
-    assert "continues from its checkpoint" in shown(status)
+    said = "Stopped: continues from its checkpoint." if checkpoint else "Stopped: has no checkpoint and starts again."
+    assert said in shown(status)
+    begin(tmp_path, cells[1], dead_claim(), step=step, checkpoint=not checkpoint)
+    both = " ".join(shown(status_of(tmp_path, spec)).split())
+    assert "Stopped: continues from its checkpoint, or starts again where it has none." in both
 
 
 def test_a_result_that_is_not_recorded_yet_is_an_ended_run(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """The tables of a plan, as data and as a terminal shows them."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from isoflop.plan.types import Plan
-from isoflop.shape import ModelShape
+from isoflop.run_spec import CommandRun
+from isoflop.shape import LadderModel, ModelShape
 from isoflop.view.drawing import table_block
 from isoflop.view.plan_tables import plan_tables
 from isoflop.view.table import Column, Table
@@ -19,6 +21,18 @@ PLAN = Plan("demo", tuple(planned_otherwise(make_cell(1e12, 32), learning_rate=r
 def test_the_peak_rate_of_every_run_has_two_digits_however_small() -> None:
     [table] = plan_tables(PLAN, {})
     assert column(table, "rate") == list(RATES.values())
+
+
+def test_the_note_below_speaks_of_nothing_that_a_program_decides_for_itself() -> None:
+    [table] = plan_tables(PLAN, {})
+    assert table.note.startswith("Shape: layers x width/MLP. Batch and D: in tokens. Rate: peak learning rate")
+    run = CommandRun(
+        trainer="command", shape=LadderModel(1000, 6000, {"depth": 4}), n_tokens=10**6, seed=0, argv=("x",),
+        code_hash="",
+    )  # fmt: skip
+    [table] = plan_tables(Plan("own", (replace(PLAN.cells[0], run=run),), (), ()), {})
+    assert column(table, "rate") == ["-"]
+    assert table.note == "Shape: keys of the ladder. D: in tokens. Steps, batch and rate are the program's."
 
 
 @pytest.mark.parametrize("width", [80, 160])

@@ -82,7 +82,7 @@ def _gpu_slots(
         raise _too_few(devices_per_run, len(found), "GPU", "; --device cpu trains on cores")
     if devices_per_run > 1 and (wish.per_device or 1) > 1:
         raise IsoflopError(
-            f"--per-device {wish.per_device} contradicts run.devices_per_run = {devices_per_run}.",
+            f"--per-device {wish.per_device} contradicts devices_per_run = {devices_per_run}.",
             hint="Leave out --per-device: GPUs that train one run together train no other.",
         )
     slots = packed(groups, wish.per_device or 1)
@@ -182,8 +182,8 @@ def _no_gpu(busy: Sequence[BusyGpu], per_device: int) -> IsoflopError:
 
 def _too_few(devices_per_run: int, number: int, device: str, otherwise: str) -> IsoflopError:
     return IsoflopError(
-        f"run.devices_per_run = {devices_per_run}, but this machine has {plural(number, device)}.",
-        hint=f"Set run.devices_per_run to at most {number}{otherwise}.",
+        f"devices_per_run = {devices_per_run}, but this machine has {plural(number, device)}.",
+        hint=f"Set devices_per_run of [run], or of [command] for a program, to at most {number}{otherwise}.",
     )
 
 
