@@ -245,7 +245,11 @@ def _with_corpus(spec: "SweepSpec", sweep: Path, artifacts: Path, *, write: bool
     """The sweep and its corpus; of a factory with the sizes that it builds for the corpus's vocabulary."""
     from isoflop.cli.console import tokenising
     from isoflop.sweep.own_factory import counted_sweep
+    from isoflop.sweep.own_program import program_place
     from isoflop.sweep.planning import sweep_corpus
+
+    if write:
+        program_place(spec, sweep)  # it is there, or this is the time to say so
 
     corpus = sweep_corpus(spec, sweep, artifacts, text_needed=False, write=write, progress=tokenising())
     return counted_sweep(spec, corpus.facts, sweep, artifacts, write=write), corpus

@@ -89,14 +89,15 @@ def _wanted(spec: SweepSpec, centre: float, lattice: tuple[float, ...] | None) -
 
 def _grid(rule: ShapeRule, budget: float, centre: float, wanted: list[float]) -> BudgetGrid:
     sizes, _ = buildable(rule)
-    possible = [size for size in wanted if sizes[0] / SIZE_TOLERANCE <= size <= sizes[-1] * SIZE_TOLERANCE]
     if rule.ladder:
-        possible = _on_the_ladder(rule, possible, wanted)
+        possible = _on_the_ladder(rule, wanted)
+    else:
+        possible = [size for size in wanted if sizes[0] / SIZE_TOLERANCE <= size <= sizes[-1] * SIZE_TOLERANCE]
     shapes, kept = dict.fromkeys(nearest_shape(rule, size) for size in sorted(possible)), set(possible)
     return BudgetGrid(budget, centre, tuple(shapes), tuple(size for size in wanted if size not in kept))
 
 
-def _on_the_ladder(rule: ShapeRule, possible: list[float], wanted: list[float]) -> list[float]:
+def _on_the_ladder(rule: ShapeRule, wanted: list[float]) -> list[float]:
     """The sizes that have a model of their own: the nearest to it of all wanted, and within half a gap of the grid."""
     gaps = [math.log(after / before) for before, after in pairwise(sorted(wanted))]
     reach = max(min(gaps, default=0.0) / 2, math.log(SIZE_TOLERANCE))
@@ -105,7 +106,7 @@ def _on_the_ladder(rule: ShapeRule, possible: list[float], wanted: list[float]) 
         return abs(math.log(nearest_shape(rule, size).n_params(rule.count) / size))
 
     nearest: dict[int, float] = {}
-    for size in sorted(possible, key=off):
+    for size in sorted(wanted, key=off):
         if off(size) <= reach:
             nearest.setdefault(nearest_shape(rule, size).n_params(rule.count), size)
     return sorted(nearest.values())

@@ -92,8 +92,8 @@ def program_place(spec: SweepSpec, file: Path) -> ProgramPlace | None:
         )
     if not any(placeholders_in(spec.command.argv[:1])):
         find_program(spec.command.argv[0], folder, spec.command.env.get("PATH", os.environ.get("PATH")))
-    script = spec.command.argv[1] if len(spec.command.argv) > 1 else ""
-    if script.endswith(_SCRIPTS) and not any(placeholders_in([script])) and not os.path.isfile(folder / script):  # noqa: PTH113
+    script = "".join(spec.command.argv[1:2])
+    if script.endswith(_SCRIPTS) and not any(placeholders_in([script])) and not (folder / script).is_file():
         raise IsoflopError(
             f"command.argv names {script!r}, which is not in {str(folder)!r}.",
             hint="Give the script's path relative to command.cwd, by default the sweep file's folder, or a whole one.",

@@ -35,8 +35,8 @@ def required_goal(spec: SweepSpec, file: Path) -> Goal:
     if spec.goal is None:
         raise IsoflopError(
             f"{str(file)!r} has no table [goal], so --until-goal does not know where to stop.",
-            hint="Add [goal] with target, the FLOPs of the training that is to be decided; within = 1.25, the factor that "
-            "the ends of the 90 % interval of N_opt there may differ by; and max_hours, if device-hours are limited.",
+            hint="Add [goal] with target, the FLOPs of the training that is to be decided; within = 1.25, the factor "
+            "by which the ends of the 90 % interval of N_opt there may differ; and max_hours, if hours are limited.",
         )
     return Goal(spec.goal.target, spec.goal.within, spec.goal.max_hours)
 

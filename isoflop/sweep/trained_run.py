@@ -132,7 +132,7 @@ def _of_sweep(
         if spec.trainer == "command":
             raise IsoflopError(
                 f"The sweep {name!r} is trained by a program of its own, whose models isoflop cannot read.",
-                hint="Use that program. What it left in {checkpoint_dir} stays in <artifacts>/<run id>/checkpoint/<run id> "
+                hint="Use that program. What it left in {checkpoint_dir} stays in <artifacts>/<run id>/checkpoint "
                 "where run.keep asks for it: by default of the best run of each budget and of confirm runs.",
             )
         if spec.model.factory is not None and not any_module:

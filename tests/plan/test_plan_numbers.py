@@ -17,8 +17,9 @@ from isoflop.plan.recipe import batch_tokens_rule, make_recipe
 from isoflop.plan.shapes import ShapeRule, buildable, nearest_shape
 from isoflop.plan.types import DroppedCell, Extra, Plan, Role
 from isoflop.shape import ModelShape
-from isoflop.spec import ModelSpec, RecipeSpec
+from isoflop.spec import ModelSpec, RecipeSpec, parse_spec
 from isoflop.step_library import usable_instructions
+from isoflop.sweep.planning import NO_CORPUS
 from tests.plan.test_plan_grid import CORPUS, LARGE_CORPUS, plan_of, spec_of
 from tests.report_examples import make_cell, planned_otherwise
 
@@ -196,3 +197,19 @@ def test_a_lattice_of_one_size_per_budget_has_two_ends_at_least() -> None:
     plan = plan_of(LARGE_CORPUS, grid={"sizes": 2, "half_width": 0.3, "lattice": True, "center_n_params": [4e4] * 3})
     sizes = {cell.run.shape.n_params_total for cell in plan.cells}
     assert sorted(sizes) == [pytest.approx(4e4 / 10**0.3, rel=0.05), pytest.approx(4e4 * 10**0.3, rel=0.05)]
+
+
+def test_a_suggested_size_of_a_ladder_without_arguments_stays_that_size() -> None:
+    ladder = [{"n_params": 1000 * 2**n, "flops_per_token": 6000 * 2**n} for n in range(6)]
+    sweep = {
+        "name": "own", "budgets": [6e9], "trainer": "command", "command": {"argv": ["true", "{n_params}"]},
+        "grid": {"lattice": [4000, 8000, 16000, 32000]}, "ladder": ladder,
+    }  # fmt: skip
+    spec = parse_spec(sweep, source="t")
+    wanted = spec.ladder[5].model
+    assert wanted is not None
+    plan = make_plan(spec, NO_CORPUS, extra=[Extra(6e9, wanted, 1)])
+    [cell] = [cell for cell in plan.cells if cell.role is Role.SUGGESTED]
+    assert cell.run.shape == wanted
+    gone = make_plan(spec.model_copy(update={"ladder": spec.ladder[:5]}), NO_CORPUS, extra=[Extra(6e9, wanted, 1)])
+    assert not [cell for cell in gone.cells if cell.role is Role.SUGGESTED]

@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from isoflop.engine.execution import new_execution
+from isoflop.engine.execution import memory_needed, new_execution
 from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
+from isoflop.engine.local.devices import packed
 from isoflop.engine.protocol import Slot
 from isoflop.plan.measurement import Measurement
 from isoflop.plan.packing import Packing
 from isoflop.plan.planner import make_plan
-from isoflop.run_spec import Job, RunSpec
+from isoflop.run_spec import CommandRun, Job, RunSpec
+from isoflop.shape import LadderModel
 from isoflop.spec import parse_spec
+from isoflop.status.sweep_status import _tells
 from isoflop.sweep.forecast import Known, forecast, measured_memory, pace_of, packed_as_measured, trials_of
 from isoflop.sweep.planning import PlannedSweep
 from tests.plan.test_plan_grid import LARGE_CORPUS
@@ -108,3 +111,18 @@ def test_memory_is_that_of_a_trial_alone() -> None:
     of = measured_memory([trial(RUN, 0.1, memory_bytes=5e8), trial(RUN, 0.1, memory_bytes=1.0, n_packed=2)])
     found = of(Job((RUN,)), replace(GPUS[0], name="Some CPU"))
     assert found is not None and found.n_bytes == pytest.approx(5e8)
+
+
+def test_a_program_that_shares_a_gpu_takes_its_share_of_the_memory() -> None:
+    run = CommandRun(
+        trainer="command", shape=LadderModel(1000, 6000), n_tokens=10, seed=0, argv=("train",), code_hash="c"
+    )
+    alone, shared = (memory_needed(Job((run,)), slot) for slot in (GPUS[0], packed(GPUS, 4)[0]))
+    assert alone == pytest.approx(8e10) and shared == pytest.approx(2e10)
+
+
+def test_status_reads_trials_of_runs_as_the_sweep_has_them_alone() -> None:
+    spec = parse_spec({"name": "s", "budgets": [1e11, 4e11]}, source="t")
+    own = trial(RUN, 0.1)
+    others = [replace(own, n_packed=2), replace(own, optimizer="muon"), replace(own, execution={"program": "x"})]
+    assert [one for one in (own, *others) if _tells(one, spec)] == [own]

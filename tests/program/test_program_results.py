@@ -1,6 +1,9 @@
 """What a program leaves as its result, read and refused; what it is handed, and where it is found."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,3 +147,41 @@ def test_why_a_program_without_a_result_failed(tmp_path: Path) -> None:
     assert not list(run_dir.attempt_dir(1).iterdir())
     refused = program._not_started("./train", OSError(8, "Exec format error"), tmp_path)
     assert "Cannot start the program './train'" in refused.message and "#!/bin/sh" in refused.hint
+
+
+RESTS = """
+import sys, threading, time
+from pathlib import Path
+from tests.program.test_program_results import EXECUTION, RUN, assignment
+from isoflop.rundir import ProgramPlace, RunDir
+from isoflop.train.process import Stop
+from isoflop.train.program import _Program
+from dataclasses import replace
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    told = replace(assignment(folder), program=ProgramPlace(folder, seconds=1.5, grace_seconds=1.0))
+    run_dir = RunDir(told.job_dir)
+    run_dir.attempt_dir(2).mkdir(parents=True)
+    run = RUN.model_copy(update={"argv": (sys.executable, "-S", "-c", sys.argv[2]), "env": {}})
+    paused, late = threading.Event(), []
+    at = run_dir.heartbeat_path
+    threading.Timer(0.4, paused.set).start()
+    threading.Timer(3.0, lambda: late.append(time.time() - at.stat().st_mtime)).start()
+    threading.Timer(3.1, paused.clear).start()
+    ended = _Program(run, told, EXECUTION, run_dir, Stop(paused)).work()
+    print(ended.code, ended.reason, 2.0 < ended.rested < 3.5, late[0] < 2.0)
+"""
+
+
+@pytest.mark.slow
+def test_a_rest_counts_neither_as_work_nor_as_silence(tmp_path: Path) -> None:
+    """A program that beats its own heart rests for three seconds, with one and a half to work."""
+    beat = "open(os.environ['ISOFLOP_HEARTBEAT_PATH'], 'w').close()"
+    beats = f"import os, time; [({beat}, time.sleep(0.1)) for _ in range(8)]"
+    script = tmp_path / "rests.py"
+    script.write_text(RESTS)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(script), str(tmp_path), beats]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["0", "None", "True", "True"], done.stdout + done.stderr

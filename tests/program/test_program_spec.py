@@ -1,5 +1,6 @@
 """[command] and [[ladder]]: what they may say, and that every key of theirs counts."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -256,3 +257,27 @@ def test_a_size_without_a_model_of_its_own_is_named(tmp_path: Path) -> None:
     assert all("the ladder has no model of its own near" in cell.reason for cell in plan.dropped)
     for cell in plan.cells:
         assert cell.run.planned_flops == pytest.approx(6e9, rel=0.005)
+
+
+def test_what_a_probe_does_not_count_by_group_cannot_be_asked_for(tmp_path: Path) -> None:
+    """Nor is a script in argv taken for the name of a file because no name is so long."""
+    (tmp_path / "probe.py").write_text(
+        'import sys; n = int(sys.argv[1]); print(\'{"n_params": %d, "flops_per_token": %d}\' % (n, 6 * n))'
+    )
+    script = "true; " * 60
+    lines = [
+        'name = "own"', "budgets = [1e12]", 'trainer = "command"', "[fit]", 'params = "non_embedding"', "[command]",
+        f'argv = ["sh", "-c", "{script}"]', f'probe = ["{sys.executable}", "-S", "probe.py", "{{n}}"]',
+        *(f"[[ladder]]\nn = {1000 * 2**k}" for k in range(4)),
+    ]  # fmt: skip
+    file = tmp_path / "own.toml"
+    file.write_text("\n".join(lines))
+    with pytest.raises(IsoflopError, match="needs parameters by group, and command"):
+        load_sweep(file, tmp_path / "artifacts")
+
+
+def test_a_script_that_is_not_there_is_missed_before_anything_is_planned(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(as_toml(with_command(argv=["sh", "trian.sh", "{n_tokens}"])))
+    with pytest.raises(IsoflopError, match=r"names 'trian\.sh', which is not in"):
+        program_place(load_sweep(file, tmp_path / "artifacts"), file)

@@ -276,3 +276,11 @@ with open_store(Path(sys.argv[1]), write=True) as store:
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert sum(int(process.communicate()[0]) for process in started) == 20
     assert store.pending("demo") == ()
+
+
+def test_time_of_a_device_is_shared_among_the_runs_that_it_trained_at_once(planned: Store, run: RunSpec) -> None:
+    planned.record(make_result(run))
+    assert only(planned).completed.device_seconds == 12.5
+    told = {"host": "h", "started_at": "", "ended_at": "", "outcome": "done", "reason": None, "log_path": ""}
+    planned.record_attempt(run.run_id, 1, device="H100, 1 of 4 runs at once", **told)
+    assert (only(planned).completed.device, only(planned).completed.device_seconds) == ("cpu", 12.5 / 4)
