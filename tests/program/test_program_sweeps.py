@@ -111,8 +111,10 @@ def test_what_isoflop_does_not_know_of_a_run_is_null_in_the_database(tmp_path: P
 
 def test_a_coordinator_and_a_worker_that_are_killed_lose_nothing_and_leave_no_program(tmp_path: Path) -> None:
     body = """
-    with open("begun", "a") as file: file.write(f"{did} {os.getpid()} {os.getppid()}" + chr(10))
-    if not os.path.exists("released"): time.sleep(600)
+    if not os.path.exists("released"):
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        with open("begun", "a") as file: file.write(f"{did} {os.getpid()} {os.getppid()} {child.pid}" + chr(10))
+        time.sleep(600)
     report()
     """
     file = write_sweep(tmp_path, ["a", "b", "c", "d"], body)
@@ -126,7 +128,7 @@ def test_a_coordinator_and_a_worker_that_are_killed_lose_nothing_and_leave_no_pr
     running.kill()
     running.wait()
     deadline = time.monotonic() + 15
-    programs = [int(line[1]) for line in lines]
+    programs = [int(line[1]) for line in lines] + [int(lines[1][3])]  # and what the second has started
     while any(map(psutil.pid_exists, programs)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(psutil.pid_exists, programs))
