@@ -112,6 +112,7 @@ def test_what_isoflop_does_not_know_of_a_run_is_null_in_the_database(tmp_path: P
 def test_a_coordinator_and_a_worker_that_are_killed_lose_nothing_and_leave_no_program(tmp_path: Path) -> None:
     body = """
     if not os.path.exists("released"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         with open("begun", "a") as file: file.write(f"{did} {os.getpid()} {os.getppid()} {child.pid}" + chr(10))
         time.sleep(600)
