@@ -57,7 +57,7 @@ from isoflop.sweep.planning import (
 )
 from isoflop.sweep.run_outcome import Incomplete, Outline, RunOutcome
 from isoflop.sweep.spent import Spending
-from isoflop.sweep.stakes import LeftBehind, left_behind
+from isoflop.sweep.stakes import LeftBehind, left_behind, refuse_to_leave_gpus
 
 # What --retry makes pending again.
 _RETRIED = (Status.DIVERGED, Status.FAILED)
@@ -98,6 +98,7 @@ def open_session(
         extra = (*planned_extras(db, spec), *(stored_extras(store, spec, confirm) if confirm else ()))
         plan_with = partial(plan_sweep, spec, corpus, device=device, workers=workers, wish=wish)
         planned = plan_with(extra=tuple(dict.fromkeys(extra)))
+        refuse_to_leave_gpus(planned, artifacts)
         changes = changes_since(store, spec, planned.plan)
         lost = left_behind(store, planned.plan, changes, artifacts)
         if lost is not None and not may_leave(lost):

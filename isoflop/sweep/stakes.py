@@ -7,9 +7,10 @@ from pathlib import Path
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Plan
 from isoflop.rundir import RunDir
-from isoflop.rundir.layout import dir_of_run
+from isoflop.rundir.layout import dir_of_run, dirs_of_runs
 from isoflop.status.work import latest_report
 from isoflop.store import PlanChanges, RunCell, Store, run_cells
+from isoflop.sweep.planning import PlannedSweep
 from isoflop.units import format_flops, plural
 
 NOTHING_WRITTEN = "Nothing was written."
@@ -90,6 +91,30 @@ def left_behind(
         why=why_changed(changes, dropped=dropped),
         ways_on=WAYS_ON if changes.keys or changes.corpus or not dropped else WAYS_ON_OF_DROPPED,
     )
+
+
+def refuse_to_leave_gpus(planned: PlannedSweep, artifacts: Path) -> None:
+    """Nothing, unless the sweep would go on on cores with runs that it began on GPUs, which others use now.
+
+    They would begin anew there, and their losses would not compare with the others'.
+
+    Raises:
+        IsoflopError: it would.
+    """
+    if not planned.busy or planned.slots[0].kind != "cpu":
+        return
+    dirs = dirs_of_runs(artifacts, planned.plan.runs)
+    begun = [run_id for run_id, path in dirs.items() if RunDir(path).keeps_state(run_id)]
+    jobs = [RunDir(dirs[run_id]).read_job() for run_id in begun]
+    n_left = sum(job is not None and job.execution.device_kind == "cuda" for job in jobs)
+    if n_left:
+        busy = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in planned.busy)
+        raise IsoflopError(
+            f"{plural(n_left, 'run')} of {planned.plan.sweep} began on a GPU, and other programs compute on every one "
+            f"now: {busy}.",
+            hint=f"Wait for them; or --devices {planned.busy[0].index} or --share-devices trains there beside them; "
+            "--device cpu begins these runs anew on cores.",
+        )
 
 
 def _begun(cells: Iterable[RunCell], artifacts: Path) -> Iterator[tuple[str, float]]:

@@ -3,16 +3,24 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from isoflop.engine.local import devices, leases
+from isoflop.engine.local.busy_gpus import BusyGpu
 from isoflop.engine.local.device_wish import DeviceWish, NamedDevices, parse_devices, parse_per_device
 from isoflop.engine.local.devices import FoundDevices, find_devices
 from isoflop.engine.local.leases import DeviceLeases
 from isoflop.engine.local.mps import mps_runs
+from isoflop.engine.protocol import Slot
 from isoflop.errors import IsoflopError
+from isoflop.plan.planner import make_plan
+from isoflop.rundir import Execution, JobFile, RunDir
+from isoflop.spec import parse_spec
+from isoflop.sweep.planning import PlannedSweep
+from isoflop.sweep.stakes import refuse_to_leave_gpus
 from tests.engine.conftest import MakeNvidiaSmi
 from tests.engine.test_engine_devices import (
     A100,
@@ -24,6 +32,7 @@ from tests.engine.test_engine_devices import (
     TORCH_THAT_SEES_CUDA,
     V100,
 )
+from tests.plan.test_plan_grid import LARGE_CORPUS
 
 FREE = ("0, GPU-aaaa-1111, 600, 81559", "1, GPU-bbbb-2222, 400, 16384")
 HALF_FULL = ("0, GPU-aaaa-1111, 600, 81559", "1, GPU-bbbb-2222, 9000, 16384")
@@ -287,3 +296,29 @@ def test_the_command_says_what_it_leaves_out_and_refuses_what_contradicts(
             "`--devices 1` or `--share-devices` of `run` trains there too.\n"
         ) in shown.stderr
     assert "drawn: 2 runs at once on each GPU; without CUDA MPS their kernels take turns.\n" in done.stderr
+
+
+def test_runs_that_began_on_a_gpu_do_not_begin_anew_on_cores_because_others_use_it(tmp_path: Path) -> None:
+    spec = parse_spec({"name": "s", "budgets": [1e11, 4e11], "model": {"context_length": 64}}, source="t")
+    plan = make_plan(spec, LARGE_CORPUS)
+    busy = (BusyGpu("0", "Some GPU", 7e10, 8e10, (123,)),)
+    planned = PlannedSweep(plan, (Slot("cpu", "Some CPU", "", 1e9, bfloat16=False),), LARGE_CORPUS, None, busy=busy)
+    run = plan.cells[0].run
+    run_dir = RunDir(tmp_path / run.run_id)
+    on = {
+        kind: Execution(device_kind=kind, dtype="float32", n_threads=1, micro_batch_sequences=1)
+        for kind in ("cpu", "cuda")
+    }
+    for kind, begun in (("cpu", True), ("cuda", False)):
+        run_dir.write_job(JobFile(runs=(run,), execution=on[kind]))
+        refuse_to_leave_gpus(planned, tmp_path)
+        if begun:
+            run_dir.checkpoint_dir.mkdir()
+            run_dir.checkpoint_path(run.run_id).touch()
+            refuse_to_leave_gpus(planned, tmp_path)
+            run_dir.checkpoint_path(run.run_id).unlink()
+    run_dir.checkpoint_path(run.run_id).touch()
+    with pytest.raises(IsoflopError, match=r"1 run of s began on a GPU, .*now: 0 \(Some GPU\)") as raised:
+        refuse_to_leave_gpus(planned, tmp_path)
+    assert "--device cpu begins these runs anew" in raised.value.hint
+    refuse_to_leave_gpus(replace(planned, busy=()), tmp_path)
