@@ -6,8 +6,8 @@ GPU_ARGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 QUICKSTART := sweeps/quickstart.toml
-# One process more than cores: half of the suite's time is waiting for the processes that it starts.
-PYTEST = $(BIN)/python -m pytest -n 3 $(PYTEST_ARGS)
+# Twice as many processes as two cores: a third of the suite's time is waiting for the processes that it starts.
+PYTEST = $(BIN)/python -m pytest -n 4 $(PYTEST_ARGS)
 
 .PHONY: help quickstart test test-hf test-track check gpu lint coverage clean
 

@@ -20,7 +20,7 @@ from isoflop.errors import IsoflopError
 from isoflop.store import SteeringRound, read_snapshot, run_cells
 from isoflop.sweep.session import open_session
 from isoflop.sweep.steering import Steering, required_goal
-from tests.commands import isoflop
+from tests.commands import isoflop, isoflop_here
 from tests.config_changes import BASE, answer, as_toml
 from tests.databases import opened
 from tests.store.test_store_rounds import make_round
@@ -49,7 +49,7 @@ def rounds(folder: Path) -> tuple[SteeringRound, ...]:
 
 
 def asked_again(folder: Path) -> dict[str, Any]:
-    return json.loads(isoflop("run", "grown.toml", "--until-goal", "--json", folder=folder).stdout)
+    return json.loads(isoflop_here("run", "grown.toml", "--until-goal", "--json", folder=folder).stdout)
 
 
 @pytest.fixture(scope="module")

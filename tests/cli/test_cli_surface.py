@@ -11,7 +11,7 @@ from rich.text import Text
 
 from isoflop import __version__
 from isoflop.cli import app
-from tests.commands import isoflop, isoflop_process
+from tests.commands import isoflop, isoflop_here, isoflop_process
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -152,7 +152,7 @@ def test_json_of_a_dropped_cell(tmp_path: Path) -> None:
 
 
 def test_json_of_run(drawn: Path) -> None:
-    document = json.loads(isoflop("run", "drawn.toml", "--json", folder=drawn).stdout)
+    document = json.loads(isoflop_here("run", "drawn.toml", "--json", folder=drawn).stdout)
     assert document == {
         "schema_version": 1,
         "sweep": "drawn",
@@ -170,18 +170,18 @@ def test_json_of_run(drawn: Path) -> None:
 
 
 def test_a_new_database_is_filled_from_the_results_in_the_run_directories(drawn: Path) -> None:
-    first = isoflop("run", "drawn.toml", "--db", "new.db", folder=drawn)
+    first = isoflop_here("run", "drawn.toml", "--db", "new.db", folder=drawn)
     assert "21 results read from the artifacts" in first.stdout
     said = [line for line in first.stderr.splitlines() if line.startswith(("drawn", "["))]
     assert said == [
         "drawn: 21 results read from the artifacts; none of them is trained again.",
         "drawn  21/21 runs: nothing left to train",
     ]
-    document = json.loads(isoflop("run", "drawn.toml", "--db", "newer.db", "--json", folder=drawn).stdout)
+    document = json.loads(isoflop_here("run", "drawn.toml", "--db", "newer.db", "--json", folder=drawn).stdout)
     assert document["runs"]["completed"] == document["results_read"] == 21
     fits = [isoflop("fit", name, "--json", folder=drawn).stdout for name in ("isoflop.db", "newer.db")]
     assert len({fit.replace("newer.db", "isoflop.db") for fit in fits}) == 1
-    assert "read from the artifacts" not in isoflop("run", "drawn.toml", "--db", "new.db", folder=drawn).stdout
+    assert "read from the artifacts" not in isoflop_here("run", "drawn.toml", "--db", "new.db", folder=drawn).stdout
 
 
 def test_a_run_without_a_result_on_disk_is_the_only_one_announced(drawn: Path) -> None:
@@ -365,7 +365,7 @@ def test_a_simulated_sweep_recovers_the_surface_it_was_drawn_from(drawn: Path) -
 
 
 def test_json_goes_to_stdout_alone(drawn: Path) -> None:
-    done = isoflop("run", "drawn.toml", "--json", folder=drawn)
+    done = isoflop_here("run", "drawn.toml", "--json", folder=drawn)
     json.loads(done.stdout)
     assert "SIMULATED" in done.stderr
 

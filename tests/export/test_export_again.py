@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from isoflop.rundir import RunDir
-from tests.commands import isoflop
+from tests.commands import isoflop, isoflop_here
 
 pytestmark = pytest.mark.slow  # sweeps are trained
 
@@ -35,7 +35,7 @@ def recorded(folder: Path) -> list[tuple[object, ...]]:
 def test_the_weights_are_back_the_loss_has_the_same_bits_and_nothing_frees_them(own: Path) -> None:
     first, second = gone(own)[:2]
     before, best = recorded(own), kept(own)
-    done = isoflop("run", "tiny.toml", "--again", first, "--again", second[:6], "--json", folder=own)
+    done = isoflop_here("run", "tiny.toml", "--again", first, "--again", second[:6], "--json", folder=own)
     repeats = json.loads(done.stdout)["repeats"]
     assert [repeat["run_id"] for repeat in repeats] == [first, second]
     assert [repeat["difference"] for repeat in repeats] == [0.0, 0.0]
