@@ -6,8 +6,9 @@ GPU_ARGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 QUICKSTART := sweeps/quickstart.toml
-# Twice as many processes as two cores: a third of the suite's time is waiting for the processes that it starts.
-PYTEST = $(BIN)/python -m pytest -n 4 $(PYTEST_ARGS)
+# One process more than cores: a third of the suite's time is waiting for the processes that it starts. The last tests
+# are long, and a process that has none left takes them from the others.
+PYTEST = $(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: help quickstart test test-hf test-track check gpu lint coverage clean
 
