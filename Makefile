@@ -6,9 +6,8 @@ GPU_ARGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 QUICKSTART := sweeps/quickstart.toml
-# One process more than cores: a third of the suite's time is waiting for the processes that it starts. The last tests
-# are long, and a process that has none left takes them from the others.
-PYTEST = $(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
+# One process more than cores: a third of the suite's time is waiting for the processes that it starts.
+PYTEST = $(BIN)/python -m pytest -n 3 $(PYTEST_ARGS)
 
 .PHONY: help quickstart test test-hf test-track check gpu lint coverage clean
 

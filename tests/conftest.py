@@ -21,7 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Whole sweeps with processes of their own, some of which must end within seconds: one of each folder at a time.
 SWEEPS = ("tests/engine/", "tests/faults/")
-NEEDS_TORCH = re.compile(r"^\s*(import|from) (torch|isoflop\.train|tests\.train)\b", re.MULTILINE)
+NEEDS_TORCH = re.compile(
+    r"^\s*(import|from) (torch|isoflop\.train|tests\.train|tests\.factory\.test_factory_counting)\b", re.MULTILINE
+)
 
 # An example that takes longer than hypothesis' 200 ms says that the machine is busy.
 settings.register_profile("suite", deadline=None)

@@ -28,6 +28,7 @@ min_steps = 20
 [evaluation]
 tokens = 1024
 """
+pytestmark = pytest.mark.slow  # real steps are timed
 SIMULATED = 'name = "d"\nbudgets = [1e17, 3e17]\ntrainer = "simulated"\n'
 
 
