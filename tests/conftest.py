@@ -21,8 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Whole sweeps with processes of their own, some of which must end within seconds: one of each folder at a time.
 SWEEPS = ("tests/engine/", "tests/faults/")
-_THEY = r"torch|isoflop\.train|tests\.train|tests\.factory\.test_factory_counting"
-NEEDS_TORCH = re.compile(rf"^\s*(import|from) ({_THEY})\b", re.MULTILINE)
+NEEDS_TORCH = re.compile(
     r"^\s*(import|from) (torch|isoflop\.train|tests\.train|tests\.factory\.test_factory_counting)\b", re.MULTILINE
 )
 
