@@ -32,7 +32,7 @@ test-track: $(VENV)-track/.installed ## TensorBoard, Weights & Biases and MLflow
 check: lint ## linters, types and the tests that are not slow: under 90 seconds there
 	$(PYTEST) -m "not slow"
 
-gpu: $(VENV)/.installed-test ## everything that needs a GPU, measured: planned for 10 minutes on an H100 (GPU_ARGS=--rehearse: on a CPU)
+gpu: $(VENV)/.installed-test ## everything that needs a GPU, measured: planned for 12 minutes on an H100 (GPU_ARGS=--rehearse: on a CPU)
 	$(BIN)/python benchmarks/gpu.py $(GPU_ARGS)
 
 lint: $(VENV)/.installed-test ## ruff and mypy

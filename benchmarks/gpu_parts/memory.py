@@ -92,7 +92,7 @@ def _crowded(setting: Setting) -> dict[str, Any]:
     try:
         assert hog.stdout is not None and hog.stdout.readline() == "held\n"
         begun = time.perf_counter()
-        code, output = finished(isoflop("run", "sweep.toml", "--device", "cuda", cwd=folder), timeout=90)
+        code, output = finished(isoflop("run", "sweep.toml", "--share-devices", cwd=folder), timeout=90)
         took = time.perf_counter() - begun
     finally:
         hog.kill()

@@ -1,6 +1,7 @@
 """--devices, --per-device and GPUs that others use: which slots come of it, and which wishes contradict each other."""
 
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -266,6 +267,16 @@ def test_mps_is_used_where_its_daemon_listens(tmp_path: Path, monkeypatch: pytes
     listening = os.open(tmp_path / "control", os.O_RDONLY | os.O_NONBLOCK)
     assert mps_runs()
     os.close(listening)
+
+
+def test_mps_is_used_where_its_daemon_listens_at_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of driver 580 does."""
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as daemon:
+        daemon.bind(str(tmp_path / "control"))
+        daemon.listen()
+        assert mps_runs()
+    assert not mps_runs(), "left by a daemon that has ended"
 
 
 def test_the_command_says_what_it_leaves_out_and_refuses_what_contradicts(
