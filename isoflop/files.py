@@ -1,10 +1,11 @@
-"""Files that are either whole or absent, and folders."""
+"""Files that are either whole or absent, files that only grow, and folders."""
 
 import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 # Temporary names start with a dot and end with this; nothing ever reads them.
 TEMPORARY_SUFFIX = ".tmp"
@@ -31,6 +32,30 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add one line at the end; half a line left by a killed writer is closed first."""
+    with path.open("ab+") as file:
+        if file.tell() and not _ends_whole(file):
+            file.write(b"\n")
+        file.write(line + b"\n")
+
+
+def _ends_whole(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def lines_since(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """Whole lines written since byte `offset`, and the offset to go on from; none where there is no regular file."""
+    if not path.is_file():  # nor is a folder or a pipe in its place read
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read()
+    whole = data[: data.rfind(b"\n") + 1]
+    return whole.splitlines(), offset + len(whole)
 
 
 @contextmanager

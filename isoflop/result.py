@@ -38,6 +38,8 @@ class Provenance(BaseModel):
     torch_version: str | None = None
     git_commit: str | None = None
     git_dirty: bool | None = None
+    engine: str | None = Field(None, description="what started the worker; none: this machine's isoflop")
+    engine_job: str | None = Field(None, description="the engine's own name for the job that it ran in")
 
 
 # How the names of metrics of named texts begin; others are of probes.

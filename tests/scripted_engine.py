@@ -1,13 +1,14 @@
 """An engine without processes: every worker does what a script says, in this process and in no time."""
 
 import signal
+import socket
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isoflop.engine.notices import DeviceHeld
-from isoflop.engine.protocol import Capacity, Ended, Launch, Order, Slot, WorkerRef
+from isoflop.engine.protocol import Capacity, Ended, Found, Launch, Order, Place, Slot, WorkerRef
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import ExitCode, RunDir
 from isoflop.rundir.events import ObstacleEvent, ProgressEvent, result_event, started_event
@@ -89,10 +90,16 @@ class ScriptedEngine:
         self.closings: list[str] = []
         self.given_up = threading.Event()
 
-    def capacity(self) -> Capacity:
+    def capacity(self, waiting: int = 1) -> Capacity:
         free = [number for number in range(len(self.slots)) if self.clock.now >= self.held_until.get(number, 0.0)]
         held = (DeviceHeld(f"device {number}", 77, waits=True) for number in self.held_until if number not in free)
         return Capacity(frozenset(free), tuple(held))
+
+    def find(self) -> list[Found]:
+        return []
+
+    def place_of(self, worker: WorkerRef) -> Place:
+        return Place(socket.gethostname())
 
     def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
         return [None if self.closings else self._start(launch) for launch in launches]

@@ -9,6 +9,7 @@ import typer
 
 from isoflop.cli.boundary import output_of
 from isoflop.cli.device_options import Devices, PerDevice, ShareDevices, device_wish, tell_of_devices
+from isoflop.cli.engine_options import Engine, EngineChoiceName, EngineOptions, engine_choice
 from isoflop.cli.interruption import answered_signals, exit_code, shown
 from isoflop.cli.measuring import MaxHours, require_hours
 from isoflop.cli.options import (
@@ -75,6 +76,8 @@ def run(
             "met or its hours are gone.",
         ),
     ] = False,
+    engine: Engine = EngineChoiceName.LOCAL,
+    engine_option: EngineOptions = None,
     events: Events = None,
     json: AsJson = False,
 ) -> None:
@@ -152,6 +155,7 @@ def run(
             progress=tokenising(),
             confirm=request,
             max_hours=limit,
+            engine=engine_choice(sweep, engine, engine_option),
         )
         with opened as session, told_to.stream.of(session):
             _tell_what_changed(session)

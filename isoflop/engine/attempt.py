@@ -1,11 +1,12 @@
 """One attempt: a worker at work on a job, and what has been read of it."""
 
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from isoflop.engine.notices import AttemptStarted, Notice, Progressed, RunFinished
-from isoflop.engine.protocol import Order, WorkerRef
+from isoflop.engine.notices import AttemptStarted, LateResult, Notice, Progressed, RunFinished
+from isoflop.engine.protocol import Order, Place, WorkerRef
 from isoflop.engine.vigil import Vigil
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import AnyRun, CommandRun, Job
@@ -30,6 +31,7 @@ class Attempt:
         hung: why it was killed as hung; None while it gives signs of life.
         has_own_result: whether it has left a result, and did not only find one of another attempt.
         told: the order that it was given last.
+        place: where it runs, in the words of its engine.
     """
 
     number: int
@@ -49,7 +51,9 @@ class Attempt:
     hung: str | None = None
     has_own_result: bool = False
     told: Order | None = None
+    place: Place = field(default_factory=lambda: Place(socket.gethostname()))
     _reported: set[str] = field(default_factory=set)
+    _late: set[str] = field(default_factory=set)
 
     @property
     def missing(self) -> list[AnyRun]:
@@ -65,7 +69,7 @@ class Attempt:
     def _understood(self, event: Event) -> Iterator[Notice]:
         match event:
             case StartedEvent():
-                yield AttemptStarted(self.job.job_id, self.number, self.slot, self.device, _moment(event))
+                yield AttemptStarted(self.job.job_id, self.number, self.slot, self.device, self._moment(event))
             case ProgressEvent() if any(run.run_id == event.run_id for run in self.job.runs):
                 self.latest = event
                 self.vigil.learn_pace(self.job, event)
@@ -75,11 +79,20 @@ class Attempt:
             case ObstacleEvent():
                 self.obstacle = self.obstacle or IsoflopError(event.message, hint=event.hint)
             case ResultEvent():
-                yield from self.result(event.run_id, _moment(event))
+                yield from self.result(event.run_id, self._moment(event))
 
-    def result(self, run_id: str, at: float) -> Iterator[RunFinished]:
+    def _moment(self, event: StartedEvent | ResultEvent) -> float:
+        """When a worker says something happened, on the clock that never jumps; now, where its clock is another's."""
+        if event.monotonic is None or self.place.engine != "local":
+            return time.monotonic()
+        return event.monotonic
+
+    def result(self, run_id: str, at: float) -> Iterator[RunFinished | LateResult]:
         """The run's result, once, if there is one; of no worker of ours if another sweep's process came by it."""
         result = self.run_dir.read_result(run_id)
+        if result is None and run_id not in self._late and (late := self.run_dir.late_result(run_id)) is not None:
+            self._late.add(run_id)
+            yield LateResult(run_id, late.attempt)
         if result is not None and run_id not in self._reported:
             own = result.attempt == self.number
             self._reported.add(run_id)
@@ -101,8 +114,3 @@ class Attempt:
             self.hung = f"took no step for {silence:.0f} s and was killed; its stack is in the log"
             return Order.DUMP
         return Order.KILL if self.vigil.dumped() else None
-
-
-def _moment(event: StartedEvent | ResultEvent) -> float:
-    """When a worker says something happened, on the clock that never jumps; now, where it does not say."""
-    return time.monotonic() if event.monotonic is None else event.monotonic

@@ -1,7 +1,6 @@
 """The dispatcher: jobs through any engine, a worker per slot, until every one has ended."""
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,14 +9,22 @@ from pathlib import Path
 from isoflop.engine.attempt import Attempt
 from isoflop.engine.device_health import DeviceHealth
 from isoflop.engine.execution import GitState, MemoryOf, not_measured
-from isoflop.engine.notices import AttemptEnded, DeviceHeld, DeviceTakenOut, Notice, RunFinished
+from isoflop.engine.notices import (
+    AttemptEnded,
+    AttemptStarted,
+    DeviceHeld,
+    DeviceTakenOut,
+    LateResult,
+    Notice,
+    RunFinished,
+)
 from isoflop.engine.policy import RetryPolicy, Verdict, failed_result, no_device_left
 from isoflop.engine.protocol import Ended, Engine, Launch, Order, Slot, WorkerRef
 from isoflop.engine.queue import JobQueue, Ready
 from isoflop.engine.vigil import Vigil
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import Job
-from isoflop.rundir import Assignment, ProgramPlace
+from isoflop.rundir import Assignment, ProgramPlace, RunDir
 from isoflop.rundir.layout import compiled_dir, peaks_dir
 
 # How often progress is read, seconds, and the share of the time that may take: of a thousand workers less often.
@@ -82,6 +89,7 @@ class Dispatcher:
                 result on disk is of a newer version.
         """
         yield from self._queue.add(jobs)
+        yield from self._take_up()
         try:
             while self._attempts or (self._queue and not self._order):
                 yield from self._fill_slots()
@@ -142,9 +150,22 @@ class Dispatcher:
         if ready:
             self._start(ready)
 
+    def _take_up(self) -> Iterator[AttemptStarted]:
+        """Watch the workers of a coordinator that died which are still at work on these jobs; others are to end."""
+        for found in self.engine.find():
+            run_dir = RunDir(found.job_dir)
+            job = self._queue.take_out(run_dir.path.name)
+            if job is None:
+                self.engine.tell([found.worker], Order.CHECKPOINT)
+                continue
+            memory = self._queue.memory(job, self.slots[found.slot])
+            ready = Ready(job, run_dir, found.attempt, found.slot, memory)
+            self._attempts[found.slot] = attempt = self._attempt(ready, run_dir.events_size, found.worker)
+            yield AttemptStarted(job.job_id, attempt.number, attempt.slot, attempt.device, time.monotonic())
+
     def _look_for_devices(self) -> Iterator[DeviceHeld]:
         """See which slots may be used; a device that another sweep has is told once."""
-        capacity = self.engine.capacity()
+        capacity = self.engine.capacity(len(self._queue))
         self._usable = self._health.without_those_out(capacity.usable)
         for held in capacity.held:
             if held not in self._told_of:
@@ -193,6 +214,7 @@ class Dispatcher:
             vigil=Vigil(ready.run_dir, self._stall_seconds, self._clock),
             memory=ready.memory,
             n_packed=self.slots[ready.slot].n_packed,
+            place=self.engine.place_of(worker),
         )
 
     def _look(self, ended: Mapping[WorkerRef, Ended]) -> Iterator[Notice]:
@@ -248,7 +270,7 @@ class Dispatcher:
             self._obstacle = self._obstacle or no_device_left(list(names))
         return DeviceTakenOut(_full_name(self.slots[attempt.slot]), reason, left)
 
-    def _give_up(self, attempt: Attempt, reason: str) -> Iterator[RunFinished]:
+    def _give_up(self, attempt: Attempt, reason: str) -> Iterator[RunFinished | LateResult]:
         """Failed results for what is missing, unless another process has taken the job over."""
         with attempt.run_dir.lock() as alone:
             for run in attempt.missing if alone else []:
@@ -268,7 +290,7 @@ def _ended(attempt: Attempt, verdict: Verdict) -> AttemptEnded:
         run_ids=tuple(run.run_id for run in attempt.job.runs),
         attempt=attempt.number,
         worker=attempt.slot,
-        host=socket.gethostname(),
+        host=attempt.place.host,
         device=attempt.device,
         started_at=attempt.started_at,
         ended_at=time.time(),
@@ -276,4 +298,6 @@ def _ended(attempt: Attempt, verdict: Verdict) -> AttemptEnded:
         outcome=verdict.outcome,
         reason=verdict.reason,
         log_path=attempt.run_dir.log_path(attempt.number),
+        engine=attempt.place.engine,
+        engine_job=attempt.place.engine_job,
     )

@@ -157,7 +157,9 @@ def _instructions(runs: Sequence[RunSpec], slot: Slot) -> Instructions:
     """What the job's step in C++ uses; "" where torch's is taken: not on a CPU, not built, not this shape."""
     fits = all(run.trainer == "builtin" and isinstance(run.shape, ModelShape) and supports(run.shape) for run in runs)
     alone = slot.kind == "cpu" and slot.n_devices == 1
-    return usable_instructions() if fits and alone and not slot.bfloat16 else ""
+    if not fits or not alone or slot.bfloat16:
+        return ""
+    return usable_instructions() if slot.instructions is None else slot.instructions
 
 
 def memory_needed(job: Job, slot: Slot, measured: MeasuredMemory | None = None) -> float:

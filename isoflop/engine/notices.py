@@ -39,6 +39,14 @@ class RunFinished:
     at: float
 
 
+@dataclass(frozen=True)
+class LateResult:
+    """A result of an attempt that had been given up: it does not count."""
+
+    run_id: str
+    attempt: int
+
+
 Outcome = Literal["done", "interrupted", "died", "out_of_memory", "not_recorded", "given_up"]
 """What became of an attempt, see `AttemptEnded`."""
 
@@ -53,6 +61,7 @@ class AttemptEnded:
             with the plain step: no CUDA graph, or no step in C++, was to be had) or `given_up`.
         started_at, ended_at: seconds since the epoch.
         reason: one sentence where the outcome is not `done`.
+        engine, engine_job: what started the worker, and its own name for where it ran.
     """
 
     job_id: str
@@ -67,6 +76,8 @@ class AttemptEnded:
     outcome: Outcome
     reason: str | None
     log_path: Path
+    engine: str = "local"
+    engine_job: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,4 +137,4 @@ class DeviceTakenOut:
     n_left: int
 
 
-Notice = AttemptStarted | Progressed | RunFinished | AttemptEnded | Waiting | DeviceHeld | DeviceTakenOut
+Notice = AttemptStarted | Progressed | RunFinished | AttemptEnded | LateResult | Waiting | DeviceHeld | DeviceTakenOut

@@ -1,7 +1,6 @@
 """Whether a job whose worker has ended is tried again, how, and what is recorded of it where it is not."""
 
 import platform
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -57,6 +56,7 @@ class RetryPolicy:
     def __init__(self) -> None:
         self._deaths: Counter[str] = Counter()
         self._stops: Counter[str] = Counter()
+        self._reached: dict[str, tuple[int, int]] = {}  # the furthest step of an evicted job, and vain attempts since
         self._fitting: dict[Shape, int] = {}
         self.may_compile = True
         self.unpacked: set[str] = set()
@@ -76,13 +76,23 @@ class RetryPolicy:
         if ended.exit_code == ExitCode.OBSTACLE:
             obstacle = attempt.obstacle or _unknown_obstacle(attempt)
             return Verdict("interrupted", obstacle.message, obstacle)
+        if not stopping and ended.evicted is not None and _was_stopped(ended):
+            return self._evicted(attempt, ended.evicted)
         if stopping or ended.exit_code in _INTERRUPTED:
             if not stopping and ended.exit_code == ExitCode.CHECKPOINTED and self._is_stopped_again(attempt.job):
                 return Verdict("given_up", f"the worker was told to stop {MAX_STOPS} times, and not by isoflop")
             return Verdict("interrupted", _INTERRUPTED.get(ended.exit_code, ended.how))
-        if device_failed:
-            return Verdict("died", _death(attempt, ended))
-        return self._without_result(attempt, ended)
+        return self._without_result(attempt, ended, device_failed=device_failed)
+
+    def _evicted(self, attempt: Attempt, why: str) -> Verdict:
+        """Another attempt, unless the job comes no further from one allocation to the next."""
+        job_id, step = attempt.job.job_id, attempt.latest.step if attempt.latest is not None else 0
+        furthest, vain = self._reached.get(job_id, (-1, 0))
+        vain = 0 if step > furthest else vain + 1
+        self._reached[job_id] = max(step, furthest), vain
+        if vain < MAX_STOPS:
+            return Verdict("interrupted", why)
+        return Verdict("given_up", f"{why}; {MAX_STOPS} times in a row the run came no further than step {furthest}")
 
     def forgive(self, job_ids: Iterable[str]) -> None:
         """Take one death of each of these jobs back: it was their device's."""
@@ -93,8 +103,10 @@ class RetryPolicy:
         self._stops[job.job_id] += 1
         return self._stops[job.job_id] >= MAX_STOPS
 
-    def _without_result(self, attempt: Attempt, ended: Ended) -> Verdict:
+    def _without_result(self, attempt: Attempt, ended: Ended, *, device_failed: bool) -> Verdict:
         """What a worker's end means that nobody asked for: another attempt, changed where that helps, or none."""
+        if device_failed:
+            return Verdict("died", _death(attempt, ended))
         if attempt.hung is not None:
             return self._died(attempt, ended)
         if ended.exit_code == ExitCode.OUT_OF_MEMORY or ended.out_of_memory:
@@ -130,6 +142,11 @@ class RetryPolicy:
         if deaths < MAX_DEATHS:
             return Verdict("died", _death(attempt, ended))
         return Verdict("given_up", f"{_death(attempt, ended)}, {deaths} times")
+
+
+def _was_stopped(ended: Ended) -> bool:
+    """Whether the worker came to no end of its own: it checkpointed, was killed, or nobody knows."""
+    return ended.exit_code is None or ended.exit_code < 0 or ended.exit_code == ExitCode.CHECKPOINTED
 
 
 def _death(attempt: Attempt, ended: Ended) -> str:
@@ -176,11 +193,13 @@ def failed_result(run: AnyRun, attempt: Attempt, reason: str, git: GitState) -> 
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         execution=begun.execution.model_dump(mode="json") if begun is not None else {},
         provenance=Provenance(
-            host=socket.gethostname(),
+            host=attempt.place.host,
             device=attempt.device,
             isoflop_version=__version__,
             python_version=platform.python_version(),
             git_commit=git.commit,
             git_dirty=git.dirty,
+            engine=None if attempt.place.engine == "local" else attempt.place.engine,
+            engine_job=attempt.place.engine_job or None,
         ),
     )

@@ -7,11 +7,13 @@ is tried again the policy's (policy.py): all of that is the same whatever the en
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import NewType, Protocol
 
 from isoflop.engine.notices import DeviceHeld
 from isoflop.hardware import shared_name
 from isoflop.rundir import Assignment, DeviceKind
+from isoflop.step_library import Instructions
 
 # Of a device's memory, the share a run may plan for; the rest is the context's and the allocator's.
 USABLE_MEMORY = 0.8
@@ -39,6 +41,7 @@ class Slot:
         n_devices: GPUs, or cores, that train its run together.
         n_packed: runs at once on its GPU. It changes nothing of how one is computed: each may take what it needs of the
             memory, and starts when that is free.
+        instructions: of the CPU there, for the step in C++; None for this machine's.
     """
 
     kind: DeviceKind
@@ -49,6 +52,7 @@ class Slot:
     n_sharing: int = 1
     n_devices: int = 1
     n_packed: int = 1
+    instructions: Instructions | None = None
 
     @property
     def n_ranks_in_memory(self) -> int:
@@ -101,11 +105,14 @@ class Ended:
         exit_code: of its process (`ExitCode`), negative for a signal; None where nobody can tell.
         out_of_memory: whether the system, or the engine, ended it for want of memory.
         lost: where the code is None, what became of the worker: "ended with the process it was forked from".
+        evicted: why it was stopped by others than the dispatcher, and no fault of its own: the time limit of its
+            allocation; None where it was not.
     """
 
     exit_code: int | None
     out_of_memory: bool = False
     lost: str = "was lost"
+    evicted: str | None = None
 
     @property
     def how(self) -> str:
@@ -129,6 +136,33 @@ class Capacity:
     held: tuple[DeviceHeld, ...] = ()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a worker runs.
+
+    Attributes:
+        host: the machine; "" where nobody knows yet.
+        engine: as `--engine` has it.
+        engine_job: the engine's own name for what the worker runs in; "" where it has none.
+        log_path: what the engine printed about it, beside the attempt's own log.
+    """
+
+    host: str
+    engine: str = "local"
+    engine_job: str = ""
+    log_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A worker of a coordinator that died, still at work."""
+
+    worker: WorkerRef
+    slot: int
+    job_dir: Path
+    attempt: int
+
+
 class Engine(Protocol):
     """Where workers run."""
 
@@ -136,8 +170,17 @@ class Engine(Protocol):
     def slots(self) -> tuple[Slot, ...]:
         """Room for workers: at most one each, at any moment."""
 
-    def capacity(self) -> Capacity:
-        """Which slots may be used now; asked before every start, and takes devices that have become free."""
+    def capacity(self, waiting: int = 1) -> Capacity:
+        """Which slots may be used now, where so many jobs wait; asked before every start.
+
+        Takes devices that have become free; asks for those that are missing where they must be asked for.
+        """
+
+    def find(self) -> Sequence[Found]:
+        """The workers of an earlier coordinator that are still at work; asked once, before the first start."""
+
+    def place_of(self, worker: WorkerRef) -> Place:
+        """Where a worker runs that has not been told to have ended."""
 
     def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
         """The workers, in order; None for one that was not started and may be asked for again.

@@ -106,6 +106,13 @@ class JobQueue:
             if len(found) < len(job.runs):
                 self._jobs.append(job)
 
+    def take_out(self, job_id: str) -> Job | None:
+        """The job of that id, which somebody is at work on; None where it is not, or no more, to be started."""
+        job = next((job for job in self._jobs if job.job_id == job_id), None)
+        if job is not None:
+            self._jobs.remove(job)
+        return job
+
     def put_back(self, job: Job) -> None:
         """Have the job go next."""
         self._jobs.appendleft(job)
@@ -178,7 +185,8 @@ class JobQueue:
         away_from = self._away_from.get(job.job_id, set())
         return (slot.device not in away_from or devices <= away_from) and self._has_room(job, slot, given)
 
-    def _memory(self, job: Job, slot: Slot) -> float:
+    def memory(self, job: Job, slot: Slot) -> float:
+        """Bytes of the slot's device that the job will take."""
         if job.job_id in self._unpacked:
             return slot.memory_bytes
         return memory_needed(job, slot, self._memory_of(job, slot))
@@ -186,7 +194,7 @@ class JobQueue:
     def _has_room(self, job: Job, slot: Slot, given: Mapping[Device, float]) -> bool:
         """Whether the device of `slot` has memory for `job` beside what runs there; alone, every job may try."""
         beside = given.get(slot.device)
-        return beside is None or beside + self._memory(job, slot) <= slot.memory_bytes
+        return beside is None or beside + self.memory(job, slot) <= slot.memory_bytes
 
     def _open(self, job: Job, number: int) -> Ready | list[RunFinished] | None:
         """The job ready to start, its results where all are there by now, or None where somebody works on it."""
@@ -200,7 +208,7 @@ class JobQueue:
                 return found
             if self._in_the_way(run_dir):
                 return None
-            return Ready(job, run_dir, self._open_attempt(job, run_dir, slot), number, self._memory(job, slot))
+            return Ready(job, run_dir, self._open_attempt(job, run_dir, slot), number, self.memory(job, slot))
 
     def _open_attempt(self, job: Job, run_dir: RunDir, slot: Slot) -> int:
         """Write job.json and make the folder of the next attempt; its number. The directory is locked."""

@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+from isoflop.files import append_line, lines_since
 
 # Of a file that grows with the run, its end: some 300 events of half a second each.
 TAIL_BYTES = 64 * 1024
@@ -80,23 +82,14 @@ def result_event(run_id: str, status: str) -> ResultEvent:
 
 
 def append_event(path: Path, event: Event) -> None:
-    """Add one line; half a line left by a killed worker is closed first."""
-    line = json.dumps({"event": _KEYS[type(event)], **asdict(event)}, allow_nan=False)
-    with path.open("ab+") as file:
-        if file.tell() and not _ends_whole(file):
-            file.write(b"\n")
-        file.write(line.encode() + b"\n")
+    """Add one line."""
+    append_line(path, json.dumps({"event": _KEYS[type(event)], **asdict(event)}, allow_nan=False).encode())
 
 
 def read_events(path: Path, offset: int) -> tuple[list[Event], int]:
     """Whole events written since byte `offset`, and the offset to go on from."""
-    if not path.is_file():  # nor is a folder or a pipe in its place read
-        return [], offset
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read()
-    whole = data[: data.rfind(b"\n") + 1]
-    return [event for line in whole.splitlines() if (event := parse_event(line))], offset + len(whole)
+    lines, offset = lines_since(path, offset)
+    return [event for line in lines if (event := parse_event(line))], offset
 
 
 def last_events(path: Path) -> Iterator[Event]:
@@ -152,8 +145,3 @@ def _number(said: dict[str, Any], key: str) -> float | None:
 def _whole(said: dict[str, Any], key: str) -> int | None:
     value = said.get(key)
     return value if isinstance(value, int) else None
-
-
-def _ends_whole(file: BinaryIO) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"

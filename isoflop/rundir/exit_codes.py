@@ -26,5 +26,7 @@ class ExitCode(IntEnum):
     """The GPU, or its driver, reported an error that is not the run's. No result."""
     RANK_LOST = 81
     """Another process that trains the same run ended before its time. No result."""
+    FENCED = 84
+    """The attempt was given up while it ran: what it came to does not count. No result."""
     UNASKED = 83
     """The user's program exited as one that was asked to stop (75), and nobody had asked it. No result."""

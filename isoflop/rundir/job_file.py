@@ -85,6 +85,7 @@ class Assignment:
         git_commit, git_dirty: state of the sweep's source tree, None outside a repository.
         probes: whether a trained model is asked the built-in probes.
         program: of a sweep that a program of the user's own trains, or whose models a factory of the user's own builds.
+        engine, engine_job: what started the worker, and its own name for where it runs; "" on this machine.
     """
 
     job_dir: Path
@@ -99,6 +100,8 @@ class Assignment:
     device_name: str = ""
     probes: bool = False
     program: "ProgramPlace | None" = None
+    engine: str = ""
+    engine_job: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
     <artifacts>/compiled/         what torch's compiler made for GPUs
     <artifacts>/measuring/        what `isoflop plan --measure` writes while it measures, under a lock
     <artifacts>/sizes/            what probes of ladders printed, and what factories build
+    <artifacts>/pilots/           what a cluster's jobs and their coordinator tell each other
     <artifacts>/again/            runs that are trained once more, each as below, until their weights are had
     <artifacts>/<job_id>/
         job.json                  the job's RunSpecs and its `execution`
@@ -18,6 +19,7 @@
         attempt-K/log.txt         what attempt K printed
         attempt-K/result.json     what a program of the user's own says it came to
         attempt-K/process.json    that program's process
+        attempt-K/fenced          why nothing of attempt K counts any more: it was given up while it may have lived on
 
 Everything but the append-only events is written to a temporary name and renamed into place.
 """
@@ -82,6 +84,11 @@ def compiled_dir(artifacts: Path) -> Path:
 def sizes_dir(artifacts: Path) -> Path:
     """Where what probes of ladders printed, and what factories build, is remembered."""
     return artifacts / "sizes"
+
+
+def pilots_dir(artifacts: Path) -> Path:
+    """Where the mailboxes of pilots lie."""
+    return artifacts / "pilots"
 
 
 def again_dir(artifacts: Path) -> Path:
@@ -186,6 +193,10 @@ class JobPaths:
     def log_path(self, attempt: int) -> Path:
         """What the attempt printed."""
         return self.attempt_dir(attempt) / "log.txt"
+
+    def fence_path(self, attempt: int) -> Path:
+        """There where nothing of the attempt counts any more."""
+        return self.attempt_dir(attempt) / "fenced"
 
     @property
     def last_attempt(self) -> int:

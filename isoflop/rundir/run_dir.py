@@ -1,6 +1,7 @@
 """RunDir: the files of a job's directory, read and written whole."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import shutil
@@ -20,6 +21,8 @@ from isoflop.rundir.job_file import JobFile
 from isoflop.rundir.layout import JobPaths, checkpoints_in
 
 RESULT_SCHEMA_VERSION = 1
+# What flock(2) says on storage that has no locks across machines, or none at all.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -37,6 +40,10 @@ class RunDir(JobPaths):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield False
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                yield True  # such storage keeps nobody out: attempts are told apart by their numbers
             else:
                 yield True
 
@@ -70,12 +77,21 @@ class RunDir(JobPaths):
         write_atomically(self.result_path(result.run_id), result.model_dump_json(indent=1).encode())
 
     def read_result(self, run_id: str) -> RunResult | None:
-        """The outcome of a run; None while there is none, or none of this run and version."""
+        """The outcome of a run; None while there is none that counts, or none of this run and version."""
+        result = self._written_result(run_id)
+        return None if result is not None and self.is_fenced(result.attempt) else result
+
+    def late_result(self, run_id: str) -> RunResult | None:
+        """What an attempt came to that had been given up: it does not count."""
+        result = self._written_result(run_id)
+        return result if result is not None and self.is_fenced(result.attempt) else None
+
+    def _written_result(self, run_id: str) -> RunResult | None:
         result = _read(self.result_path(run_id), RunResult)
         return result if result is not None and result.run_id == run_id else None
 
     def set_unreadable_result_aside(self, run_id: str) -> None:
-        """Move a file that lies in the place of a result and is none into the latest attempt's folder.
+        """Move a file that lies in the place of a result and is none that counts into the latest attempt's folder.
 
         Raises:
             IsoflopError: it is the result of a newer version.
@@ -90,7 +106,8 @@ class RunDir(JobPaths):
             )
         folder = self.attempt_dir(max(1, self.last_attempt))
         folder.mkdir(exist_ok=True)
-        path.replace(folder / f"unreadable-{path.name}")
+        late = self.late_result(run_id) is not None
+        path.replace(folder / f"{'late' if late else 'unreadable'}-{path.name}")
 
     def discard_checkpoints(self) -> None:
         """Delete the states to resume from; weights of completed runs stay."""
@@ -112,6 +129,15 @@ class RunDir(JobPaths):
         if result is not None:
             self.attempt_dir(result.attempt).mkdir(exist_ok=True)
             self.result_path(run_id).replace(RunDir(self.attempt_dir(result.attempt)).result_path(run_id))
+
+    def fence(self, attempt: int, why: str) -> None:
+        """Have nothing count that the attempt writes from now on: nobody can tell whether its worker lives."""
+        self.attempt_dir(attempt).mkdir(exist_ok=True)
+        write_atomically(self.fence_path(attempt), why.encode())
+
+    def is_fenced(self, attempt: int) -> bool:
+        """Whether nothing of the attempt counts any more."""
+        return self.fence_path(attempt).exists()
 
     def beat(self, step: int) -> None:
         """Say that the trainer lives and how far it is."""

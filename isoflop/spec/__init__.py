@@ -2,6 +2,7 @@
 
 from isoflop.spec.command_spec import CommandSpec, LadderEntry
 from isoflop.spec.corpus_spec import CorpusSpec, MixSpec, SourceSpec, TokenizerSpec
+from isoflop.spec.engine_spec import EngineSpec, SlurmSpec, with_options
 from isoflop.spec.grid_spec import GridSpec, ModelSpec
 from isoflop.spec.recipe_spec import RecipeSpec
 from isoflop.spec.sweep_spec import EvaluationSpec, FitSpec, Keep, RunPolicy, SweepSpec, load_spec, parse_spec
@@ -9,6 +10,7 @@ from isoflop.spec.sweep_spec import EvaluationSpec, FitSpec, Keep, RunPolicy, Sw
 __all__ = [
     "CommandSpec",
     "CorpusSpec",
+    "EngineSpec",
     "EvaluationSpec",
     "FitSpec",
     "GridSpec",
@@ -18,9 +20,11 @@ __all__ = [
     "ModelSpec",
     "RecipeSpec",
     "RunPolicy",
+    "SlurmSpec",
     "SourceSpec",
     "SweepSpec",
     "TokenizerSpec",
     "load_spec",
     "parse_spec",
+    "with_options",
 ]

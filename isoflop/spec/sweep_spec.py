@@ -12,6 +12,7 @@ from isoflop.run_spec import Trainer, as_program
 from isoflop.shape import ParamCount
 from isoflop.spec.command_spec import CommandSpec, LadderEntry, ladder_problem, unknown_placeholder
 from isoflop.spec.corpus_spec import LATER_CORPUS_KEYS, CorpusSpec, TokenizerSpec
+from isoflop.spec.engine_spec import EngineSpec
 from isoflop.spec.goal_spec import GoalSpec
 from isoflop.spec.grid_spec import GridSpec, ModelSpec
 from isoflop.spec.ladder_file import read_ladder
@@ -90,6 +91,7 @@ class SweepSpec(Section):
     ladder: tuple[LadderEntry, ...] = ()
     """Sizes that the program of [command] can train, [[ladder]] tables or the name of a TOML or CSV file of them."""
     goal: GoalSpec | None = None
+    engine: EngineSpec = EngineSpec()
 
     @field_validator("budgets")
     @classmethod
@@ -196,9 +198,13 @@ class SweepSpec(Section):
         return self.run.devices_per_run if self.command is None else self.command.devices_per_run
 
     def to_json(self) -> str:
-        """The sweep as a database keeps it. Keys that came later are left out where they say "as before"."""
+        """The sweep as a database keeps it. Keys that came later are left out where they say "as before".
+
+        Where it is trained is no part of it.
+        """
         unsaid: dict[str, Any] = {part: self._unsaid(part) for part in _LATER_KEYS}
-        return self.model_dump_json(exclude={**unsaid, **dict.fromkeys(filter(self._is_unsaid, _LATER_PARTS), True)})
+        parts = dict.fromkeys((*filter(self._is_unsaid, _LATER_PARTS), "engine"), True)
+        return self.model_dump_json(exclude={**unsaid, **parts})
 
     def to_show(self) -> str:
         """The sweep as JSON for a reader, without the sizes that a factory was found to build: runs tell theirs."""
@@ -213,9 +219,10 @@ class SweepSpec(Section):
         return {key for key in _LATER_KEYS[part] if at_default(section, key)}
 
     def asks_the_same_as(self, other: "SweepSpec") -> bool:
-        """Whether both ask for the same runs and read them alike; care, probes, goal and trackers may differ."""
+        """Whether both ask for the same runs and read them alike; care, probes, goal, trackers, place may differ."""
         evaluation = self.evaluation.model_copy(update={"probes": other.evaluation.probes})
-        update = {"run": other.run, "evaluation": evaluation, "goal": other.goal, "track": other.track}
+        beside = {name: getattr(other, name) for name in ("run", "goal", "track", "engine")}
+        update = {**beside, "evaluation": evaluation}
         return self._as_written().model_copy(update=update) == other._as_written()
 
     def _as_written(self) -> "SweepSpec":

@@ -300,6 +300,13 @@ def m0007_measurements(db: Database) -> None:
     db.execute(_MEASUREMENTS)
 
 
+def m0008_engines(db: Database) -> None:
+    """What started a worker, where that was not this machine, and its own name for the job that the worker ran in."""
+    for table in ("results", "attempts"):
+        for column in ("engine", "engine_job"):
+            db.execute(f"alter table {table} add column {column} text")
+
+
 ORDERED = (
     m0001_sweeps_runs_and_results,
     m0002_utilisation,
@@ -308,6 +315,7 @@ ORDERED = (
     m0005_runs_of_programs,
     m0006_steering_rounds,
     m0007_measurements,
+    m0008_engines,
 )
 
 migrations = Migrations("isoflop")

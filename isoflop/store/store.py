@@ -320,6 +320,8 @@ class Store:
         outcome: str | None,
         reason: str | None,
         log_path: str | None,
+        engine: str | None = None,
+        engine_job: str | None = None,
     ) -> None:
         """Log an attempt, in place of what the log said of the same attempt before.
 
@@ -335,6 +337,8 @@ class Store:
             "outcome": outcome,
             "reason": reason,
             "log_path": log_path,
+            "engine": engine,
+            "engine_job": engine_job,
         }
         with self._transaction():
             self._insert("attempts", [row], replace="(run_id, attempt)")

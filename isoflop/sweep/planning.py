@@ -167,6 +167,17 @@ def _require_cells(spec: SweepSpec, planned: PlannedSweep) -> PlannedSweep:
     return planned
 
 
+def plan_there(
+    spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], *, extra: Sequence[Extra] = ()
+) -> PlannedSweep:
+    """The plan of `spec` on slots of a cluster.
+
+    Raises:
+        IsoflopError: no cell can be trained.
+    """
+    return _require_cells(spec, _planned(spec, corpus, slots, extra))
+
+
 def plan_on(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:
     """The plan on these slots: that of a sweep which grows while it is trained."""
     return _planned(spec, corpus, slots, extra)

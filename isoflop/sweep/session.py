@@ -17,8 +17,6 @@ from isoflop.engine.dispatch import DEFAULT_STALL_SECONDS, Dispatcher
 from isoflop.engine.execution import git_state
 from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
 from isoflop.engine.local.devices import DeviceChoice
-from isoflop.engine.local.leases import device_leases
-from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.local.open_files import ensure_open_files
 from isoflop.engine.notices import AttemptEnded, AttemptStarted, Notice, RunFinished
 from isoflop.engine.queue import start_order
@@ -52,12 +50,12 @@ from isoflop.sweep.planning import (
     ProgressDisplay,
     corpora,
     plan_on,
-    plan_sweep,
     sweep_corpus,
 )
 from isoflop.sweep.run_outcome import Incomplete, Outline, RunOutcome
 from isoflop.sweep.spent import Spending
 from isoflop.sweep.stakes import LeftBehind, left_behind, refuse_to_leave_gpus
+from isoflop.sweep.workplace import LOCAL, EngineChoice, Workplace, staffed
 
 # What --retry makes pending again.
 _RETRIED = (Status.DIVERGED, Status.FAILED)
@@ -74,12 +72,14 @@ def open_session(
     retry: bool,
     may_leave: Callable[[LeftBehind], bool] = lambda lost: False,
     wish: DeviceWish = ANY_DEVICE,
+    engine: EngineChoice = LOCAL,
     progress: ProgressDisplay = NOT_SHOWN,
     confirm: ConfirmRequest | None = None,
     max_hours: float | None = None,
 ) -> Iterator["Session"]:
     """A session with the sweep planned and locked; `progress` as of `sweep_corpus`.
 
+    With an `engine` other than local its cluster is asked for room, and waited for.
     `may_leave` is asked where the plan would leave trained runs behind. `confirm` adds confirm runs to the sweep: their
     predictions are stored with the plan, before anything is trained. Nothing is recorded of a plan whose pending runs
     cost more than `max_hours` device-hours.
@@ -89,15 +89,21 @@ def open_session(
     """
     spec = load_sweep(sweep, artifacts)
     program = program_place(spec, sweep)
+    place = Workplace(device, workers, wish, engine)
     ensure_open_files(workers)
-    with sweep_lock(lock_path(db, spec.name), spec.name), open_store(db, write=True) as store:
+    with contextlib.ExitStack() as held:
+        held.enter_context(sweep_lock(lock_path(db, spec.name), spec.name))
+        store = held.enter_context(open_store(db, write=True))
         if confirm is not None:
             refuse_early(store, spec, confirm)
         corpus = sweep_corpus(spec, sweep, artifacts, progress=progress)
         spec = counted_sweep(spec, corpus.facts, sweep, artifacts)
         extra = (*planned_extras(db, spec), *(stored_extras(store, spec, confirm) if confirm else ()))
-        plan_with = partial(plan_sweep, spec, corpus, device=device, workers=workers, wish=wish)
-        planned = plan_with(extra=tuple(dict.fromkeys(extra)))
+        pending = partial(_n_pending, store, artifacts)
+        staff = held.enter_context(
+            staffed(place, spec, corpus, sweep=sweep, db=db, artifacts=artifacts, pending=pending)
+        )
+        planned = staff.plan(tuple(dict.fromkeys(extra)))
         refuse_to_leave_gpus(planned, artifacts)
         changes = changes_since(store, spec, planned.plan)
         lost = left_behind(store, planned.plan, changes, artifacts)
@@ -106,9 +112,10 @@ def open_session(
         added = ConfirmPlan()
         if confirm is not None:
             added = plan_confirmation(store, spec, confirm, planned, changes=changes, artifacts=artifacts.resolve())
-            planned = plan_with(extra=tuple(dict.fromkeys((*extra, *added.extras))))
+            planned = staff.plan(tuple(dict.fromkeys((*extra, *added.extras))))
         known = known_of(store, spec)
-        planned = packed_as_measured(planned, known, workers=workers, wish=wish)
+        if engine.name == "local":
+            planned = packed_as_measured(planned, known, workers=workers, wish=wish)
         if max_hours is not None:
             done = {*store.statuses(), *_with_result(planned.plan, artifacts)}
             done -= {run_id for run_id, status in store.statuses().items() if retry and status in _RETRIED}
@@ -116,28 +123,27 @@ def open_session(
         store.save_plan(spec, planned.plan, added.new)
         git = git_state(sweep.resolve().parent)
         ensure_open_files(len(planned.slots))
-        share = wish.share or planned.plan.simulated  # a simulated run computes nothing
-        with device_leases(planned.slots, share=share) as leases:
+        engines = held.enter_context(staff.engines(planned))
 
-            def new_engine() -> Dispatcher:
-                return Dispatcher(
-                    LocalEngine(planned.slots, leases),
-                    artifacts=artifacts.resolve(),
-                    corpora=corpora(artifacts).resolve(),
-                    git=git,
-                    program=program,
-                    probes=spec.evaluation.probes,
-                    stall_seconds=spec.run.stall_seconds,
-                    memory_of=measured_memory(known.measurements),
-                )
+        def new_engine() -> Dispatcher:
+            return Dispatcher(
+                engines(),
+                artifacts=artifacts.resolve(),
+                corpora=corpora(artifacts).resolve(),
+                git=git,
+                program=program,
+                probes=spec.evaluation.probes,
+                stall_seconds=spec.run.stall_seconds,
+                memory_of=measured_memory(known.measurements),
+            )
 
-            engine = new_engine()
-            weights = WeightKeeper(store, spec.name, spec.run.keep, engine.artifacts)
-            growth = Growth(spec, planned, partial(plan_on, spec, corpus, planned.slots), new_engine)
-            session = Session(growth, changes, store, engine, weights, confirming=added)
-            if retry:
-                session.retry()
-            yield session
+        first = new_engine()
+        weights = WeightKeeper(store, spec.name, spec.run.keep, first.artifacts)
+        growth = Growth(spec, planned, partial(plan_on, spec, corpus, planned.slots), new_engine)
+        session = Session(growth, changes, store, first, weights, confirming=added)
+        if retry:
+            session.retry()
+        yield session
 
 
 class Session:
@@ -303,6 +309,8 @@ class Session:
                 outcome=event.outcome,
                 reason=event.reason,
                 log_path=str(event.log_path),
+                engine=None if event.engine == "local" else event.engine,
+                engine_job=event.engine_job or None,
             )
 
     def retry(self) -> None:
@@ -344,6 +352,11 @@ class Session:
     def keeps_state(self, run_id: str) -> bool:
         """Whether the run has a checkpoint to go on from."""
         return RunDir(dir_of_run(self.engine.artifacts, run_id)).keeps_state(run_id)
+
+
+def _n_pending(store: Store, artifacts: Path, planned: PlannedSweep) -> int:
+    """Runs of the plan that have no result."""
+    return len(planned.plan.runs.keys() - store.statuses().keys() - set(_with_result(planned.plan, artifacts)))
 
 
 def _with_result(plan: Plan, artifacts: Path) -> Iterator[str]:

@@ -58,6 +58,8 @@ def _provenance(assignment: Assignment, execution: Execution, *, simulated: bool
         torch_version=None if simulated else metadata.version("torch"),
         git_commit=assignment.git_commit,
         git_dirty=assignment.git_dirty,
+        engine=assignment.engine or None,
+        engine_job=assignment.engine_job or None,
     )
 
 

@@ -304,6 +304,8 @@ def _provenance(assignment: Assignment, execution: ProgramExecution) -> Provenan
         python_version=platform.python_version(),
         git_commit=assignment.git_commit,
         git_dirty=assignment.git_dirty,
+        engine=assignment.engine or None,
+        engine_job=assignment.engine_job or None,
     )
 
 

@@ -143,6 +143,9 @@ def _attempt(
         outcome = _trained_here(run, assignment, run_dir, execution, stop)
     if isinstance(outcome, ExitCode):
         return outcome
+    if run_dir.is_fenced(assignment.attempt):
+        print(f"attempt {assignment.attempt} was given up: its result is not kept", file=sys.stderr)
+        return ExitCode.FENCED
     run_dir.write_result(outcome)
     run_dir.append_event(result_event(run.run_id, outcome.status.value))
     if (state := run_dir.checkpoint_path(run.run_id)).exists():

@@ -4,6 +4,7 @@ On a GPU a process takes one job after the other: starting CUDA costs as long as
 """
 
 import signal
+import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from multiprocessing.connection import wait
@@ -11,7 +12,7 @@ from multiprocessing.connection import wait
 from isoflop.engine.local.fork_server import ForkServer
 from isoflop.engine.local.leases import DeviceLeases
 from isoflop.engine.local.worker_process import WorkerProcess, kernel_kills
-from isoflop.engine.protocol import PATIENCE_SECONDS, Capacity, Ended, Launch, Order, Slot, WorkerRef
+from isoflop.engine.protocol import PATIENCE_SECONDS, Capacity, Ended, Found, Launch, Order, Place, Slot, WorkerRef
 from isoflop.errors import IsoflopError
 from isoflop.processes import kill_with_variable
 from isoflop.rundir import Assignment, DeviceKind
@@ -45,9 +46,17 @@ class LocalEngine:
         self._kernel_kills = kernel_kills()
         self._closed = False
 
-    def capacity(self) -> Capacity:
+    def capacity(self, waiting: int = 1) -> Capacity:
         """See `Engine`."""
         return self._leases.capacity() if self._leases else Capacity(frozenset(range(len(self.slots))))
+
+    def find(self) -> list[Found]:
+        """None: workers end with the process that started them."""
+        return []
+
+    def place_of(self, worker: WorkerRef) -> Place:
+        """See `Engine`."""
+        return Place(socket.gethostname())
 
     def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
         """See `Engine`; None also where the server that workers are forked from had died (another starts next time)."""

@@ -1,0 +1,56 @@
+"""What starts a sweep's workers: this machine, or a cluster."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from isoflop.sweep.workplace import EngineChoice
+
+
+class EngineChoiceName(StrEnum):
+    """What starts workers."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+
+
+Engine = Annotated[
+    EngineChoiceName,
+    typer.Option(
+        "--engine",
+        help="What starts workers: this machine, or jobs of Slurm (docs/clusters.md). What is trained is the same.",
+    ),
+]
+EngineOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-option",
+        metavar="<key=value>",
+        help="An option of the engine, before that of the sweep file: partition=gpu; may be repeated.",
+    ),
+]
+
+
+def engine_choice(sweep: Path, engine: EngineChoiceName, options: list[str] | None) -> "EngineChoice":
+    """What the two options say together.
+
+    Raises:
+        IsoflopError: an option is not of the form key=value, or given twice.
+    """
+    from isoflop.errors import IsoflopError
+    from isoflop.sweep.workplace import EngineChoice, said_on_stderr
+
+    found: dict[str, str] = {}
+    for option in options or []:
+        key, equals, value = option.partition("=")
+        key = key.replace("-", "_")
+        if not equals or not key or key in found:
+            problem = "is given twice" if key in found else "is not of the form key=value"
+            raise IsoflopError(
+                f"--engine-option {option} {problem}.", hint="For example --engine-option partition=gpu."
+            )
+        found[key] = value
+    return EngineChoice(engine.value, found, said_on_stderr(sweep.stem))

@@ -1,0 +1,67 @@
+"""Cluster: what starts pilots in allocations and says whether they live; Slurm, Ray."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+
+class JobState(Enum):
+    """What a cluster says of a job."""
+
+    QUEUED = "waits"
+    RUNNING = "runs"
+    ENDED = "has ended"
+    UNKNOWN = "is not known"
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A job as the cluster sees it.
+
+    Attributes:
+        said: the cluster's own word for the state, and its reason: "FAILED, NonZeroExitCode".
+        exit_code: of its process, None where nobody says.
+        node: where it runs, or ran; "" before.
+    """
+
+    state: JobState
+    said: str = ""
+    exit_code: int | None = None
+    node: str = ""
+
+
+class Cluster(Protocol):
+    """Where pilots run. A job of it is named by a text of its own: "12_3" of Slurm."""
+
+    @property
+    def name(self) -> str:
+        """What people call it: "Slurm"."""
+
+    @property
+    def engine(self) -> str:
+        """As `--engine` and the database have it."""
+
+    @property
+    def cancel_command(self) -> str:
+        """What a person types before jobs' names to cancel them."""
+
+    def submit(self, folder: Path, number: int) -> list[str]:
+        """Start pilots 0 to `number - 1` of `folder`, in one request; their jobs' names.
+
+        Raises:
+            IsoflopError: it will not.
+        """
+
+    def states(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
+        """What it says of the jobs, in one request; of those it has forgotten UNKNOWN. Empty where nobody answers."""
+
+    def know(self, jobs: Sequence[str], folder: Path) -> None:
+        """Hear of the jobs that an earlier coordinator submitted for the pilots in `folder`."""
+
+    def find(self, folder: Path) -> list[str]:
+        """The jobs of the pilots in `folder`, in order, where an earlier coordinator died before it wrote them down."""
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        """End them, queued or running; nothing is said where that fails."""

@@ -1,0 +1,236 @@
+"""Fleet: the pilots of one sweep, from the cluster's queue to their end."""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from isoflop.engine.pilots.cluster import Cluster, JobState
+from isoflop.engine.pilots.mailbox import EndedAnswer, EndOrder, Mailbox, PilotFile, StartOrder
+from isoflop.engine.pilots.pilot_job import PilotJob
+from isoflop.engine.protocol import Slot
+from isoflop.errors import IsoflopError
+from isoflop.files import write_atomically
+
+# So many jobs in a row that end before their pilot says a word have one cause, and the next will not help.
+MOST_MUTE = 3
+# A job that the cluster has forgotten, or that ended, whose pilot is silent for so long is over.
+SILENT_SECONDS = 60.0
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Vacancy:
+    """A pilot that is no more, and the workers it had without an answer."""
+
+    pilot: PilotJob
+    orphans: tuple[StartOrder, ...]
+    why: str
+
+
+class Fleet:
+    """The pilots at work for a sweep; asks the cluster at most once every `poll_seconds`.
+
+    Args:
+        root: folder of pilots; on storage that the nodes share.
+        content: what a pilot is for.
+        most: pilots at once.
+        clock: seconds; never jumps.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        root: Path,
+        content: PilotFile,
+        *,
+        most: int,
+        poll_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.cluster, self.most = cluster, most
+        self._root, self._content, self._poll_seconds, self._clock = root, content, poll_seconds, clock
+        self.pilots: list[PilotJob] = []
+        self._next_poll = 0.0
+        self._n_mute = 0
+        self._last_words = ""
+
+    def adopt(self) -> list[Vacancy]:
+        """Take up the pilots of an earlier coordinator that may still be at work; the others, which are closed."""
+        found = list(_jobs_in(self._root, self._content, self.cluster))
+        states = self.cluster.states([pilot.job for pilot in found]) if found else {}
+        over: list[Vacancy] = []
+        for pilot in found:
+            pilot.remember()
+            pilot.status = states.get(pilot.job, pilot.status)
+            if pilot.status.state in (JobState.QUEUED, JobState.RUNNING) and pilot.leaving is None:
+                self.pilots.append(pilot)
+            else:
+                why = pilot.leaving or f"has ended ({pilot.status.said or 'nobody knows how'})"
+                pilot.mailbox.close(why)
+                over.append(Vacancy(pilot, tuple(pilot.working.values()), why))
+        return over
+
+    def ask_for(self, number: int) -> None:
+        """Have `number` more pilots, as far as `most` goes.
+
+        Raises:
+            IsoflopError: the cluster refuses, or jobs end one after the other before their pilot says a word.
+        """
+        number = min(number, self.most - len(self.pilots))
+        if number <= 0:
+            return
+        if self._n_mute >= MOST_MUTE:
+            raise self._mute()
+        folder = self._root / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+        content = self._content.model_copy(update={"submitted_at": time.time()})
+        mailboxes = [Mailbox(folder / str(index)) for index in range(number)]
+        for mailbox in mailboxes:
+            mailbox.create(content)
+        try:
+            jobs = self.cluster.submit(folder, number)
+        except IsoflopError as error:
+            for mailbox in mailboxes:
+                mailbox.close(error.message)
+            raise
+        write_atomically(_jobs_path(folder), json.dumps(jobs).encode())
+        self.pilots += [PilotJob(job, mailbox) for job, mailbox in zip(jobs, mailboxes, strict=True)]
+        self._next_poll = self._clock() + min(1.0, self._poll_seconds)
+
+    def gather(self, tell: Callable[[str], None]) -> tuple[Slot, ...]:
+        """Wait for the first pilot that runs; the room it has. `tell` hears now and then what is waited for.
+
+        Raises:
+            IsoflopError: no run can be trained there, or as of `ask_for`.
+        """
+        said = ""
+        while True:
+            self.ask_for(self.most - len(self.pilots))
+            for _ in self.look():
+                pass
+            here = [pilot for pilot in self.pilots if pilot.takes_orders]
+            if here and here[0].here is not None:
+                return here[0].here.lanes
+            waiting = self._what_is_waited_for()
+            if waiting != said:
+                said = waiting
+                tell(waiting)
+            time.sleep(LOOK_SECONDS)
+
+    def look(self) -> Iterator[tuple[PilotJob, EndedAnswer, StartOrder] | Vacancy]:
+        """What pilots have answered, and those that are no more.
+
+        Raises:
+            IsoflopError: what a pilot met would stop every other.
+        """
+        self._ask_the_cluster()
+        for pilot in list(self.pilots):
+            silent = pilot.here is None
+            for answer, order in pilot.look():
+                yield pilot, answer, order
+            if silent and pilot.here is not None:
+                self._n_mute = 0
+            if (problem := pilot.problem()) is not None:
+                raise problem
+            if (why := self._why_over(pilot)) is not None:
+                self.pilots.remove(pilot)
+                pilot.mailbox.close(why)
+                if pilot.here is None:
+                    self._n_mute += 1
+                    self._last_words = f"{self.cluster.name} job {pilot.job} {why}"
+                yield Vacancy(pilot, tuple(pilot.working.values()), why)
+
+    def _ask_the_cluster(self) -> None:
+        now = self._clock()
+        if now < self._next_poll or not self.pilots:
+            return
+        states = self.cluster.states([pilot.job for pilot in self.pilots])
+        self._next_poll = self._clock() + self._poll_seconds
+        for pilot in self.pilots:
+            status = states.get(pilot.job)
+            if status is None:
+                continue
+            pilot.status = status
+            unknown = status.state is JobState.UNKNOWN
+            pilot.unknown_since = (pilot.unknown_since or now) if unknown else None
+
+    def _why_over(self, pilot: PilotJob) -> str | None:
+        """Why the pilot is no more; None while it may be at work."""
+        if pilot.leaving is not None:
+            return pilot.leaving
+        if pilot.status.state is JobState.ENDED:
+            return f"has ended ({pilot.status.said})"
+        if pilot.unknown_since is not None and self._clock() - pilot.unknown_since > SILENT_SECONDS:
+            return f"is no longer known to {self.cluster.name}"
+        return None
+
+    def give_up(self, pilot: PilotJob, why: str) -> Vacancy:
+        """Have nothing more to do with a pilot that does not obey: end its job, and count what it had as lost."""
+        self.pilots.remove(pilot)
+        pilot.mailbox.close(why)
+        self.cluster.cancel([pilot.job])
+        return Vacancy(pilot, tuple(pilot.working.values()), why)
+
+    def release(self) -> None:
+        """End every pilot: those that run may checkpoint, those that wait are cancelled."""
+        waiting = [pilot for pilot in self.pilots if pilot.here is None]
+        for pilot in self.pilots:
+            pilot.mailbox.order(EndOrder(why="the sweep needs it no more"))
+        for pilot in waiting:
+            pilot.mailbox.close("the sweep needs it no more")
+        if waiting:
+            self.cluster.cancel([pilot.job for pilot in waiting])
+        self.pilots.clear()
+
+    def _what_is_waited_for(self) -> str:
+        name, jobs = self.cluster.name, [pilot.job for pilot in self.pilots]
+        first = self.pilots[0].status.said if self.pilots else ""
+        reason = f" ({first})" if first else ""
+        return f"waiting for {name}: {len(jobs)} jobs, the first {jobs[0]}{reason}" if jobs else f"waiting for {name}"
+
+    def _mute(self) -> IsoflopError:
+        log = self._root
+        return IsoflopError(
+            f"{MOST_MUTE} jobs ended before their pilot said a word; the last: {self._last_words}.",
+            hint=f"Does the node see {str(log)!r}, and is isoflop installed there for the same interpreter? The jobs' "
+            "logs, where the node could write them, lie there.",
+        )
+
+
+def _jobs_path(folder: Path) -> Path:
+    return folder / "jobs.json"
+
+
+def _jobs_in(root: Path, content: PilotFile, cluster: Cluster) -> Iterator[PilotJob]:
+    """The pilots of the sweep that nobody has closed."""
+    for folder in sorted(root.glob("*-*-*")):
+        boxes = [Mailbox(path) for path in folder.iterdir() if path.name.isdecimal()]
+        open_boxes = [box for box in boxes if not box.is_closed]
+        ours = [box for box in open_boxes if (said := box.read()) is not None and _same(said, content)]
+        if not ours:
+            continue
+        jobs = _jobs_of(folder)
+        if jobs:
+            cluster.know(jobs, folder)
+        else:  # its coordinator died while it submitted
+            jobs = cluster.find(folder)
+        for box in sorted(ours, key=lambda one: int(one.path.name)):
+            number = int(box.path.name)
+            if number < len(jobs):
+                yield PilotJob(jobs[number], box)
+            else:
+                box.close("its job was never submitted")
+
+
+def _same(one: PilotFile, other: PilotFile) -> bool:
+    return (one.sweep, one.database, one.engine) == (other.sweep, other.database, other.engine)
+
+
+def _jobs_of(folder: Path) -> Sequence[str]:
+    try:
+        jobs = json.loads(_jobs_path(folder).read_bytes())
+    except (OSError, ValueError):
+        return []
+    return jobs if isinstance(jobs, list) and all(isinstance(job, str) for job in jobs) else []

@@ -1,0 +1,215 @@
+"""The engine of clusters: a slot is a lane of a pilot's, and a worker whatever its pilot was ordered to start.
+
+What every cluster shares is here: orders and answers, workers that are lost with their pilot, results that shared
+storage does not show yet, and workers of a coordinator that died.
+"""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from isoflop.engine.pilots.fleet import Fleet, Vacancy
+from isoflop.engine.pilots.mailbox import EndedAnswer, StartOrder, TellOrder
+from isoflop.engine.pilots.pilot_job import PilotJob
+from isoflop.engine.protocol import Capacity, Ended, Found, Launch, Order, Place, Slot, WorkerRef
+from isoflop.errors import IsoflopError
+from isoflop.rundir import ExitCode, RunDir
+
+# A worker that was told to end now, and has not, is lost after these seconds.
+OBEY_SECONDS = 60.0
+# NFS may keep the absence of a name for a minute (acdirmax): a result that was announced is waited for.
+SHOWN_SECONDS = 75.0
+
+
+@dataclass
+class _Work:
+    """A worker that has not ended."""
+
+    pilot: PilotJob
+    number: int
+    order: StartOrder
+    slot: int
+    killed_at: float | None = None
+
+
+@dataclass(frozen=True)
+class _Unseen:
+    """An end that is told once the results are seen which the worker has written."""
+
+    work: _Work
+    ended: Ended
+    results: tuple[str, ...]
+    since: float
+
+
+class PilotEngine:
+    """Workers on the pilots of a fleet. `slots`: of every place in it, its lanes."""
+
+    def __init__(self, fleet: Fleet, slots: Sequence[Slot], n_lanes: int) -> None:
+        self.slots, self._fleet, self._n_lanes = tuple(slots), fleet, n_lanes
+        self._places: list[PilotJob | None] = [None] * (len(slots) // n_lanes)
+        self._working: dict[WorkerRef, _Work] = {}
+        self._unseen: dict[WorkerRef, _Unseen] = {}
+        self._lost: dict[WorkerRef, Ended] = {}
+        self._closed = False
+
+    def capacity(self, waiting: int = 1) -> Capacity:
+        """See `Engine`; asks the cluster for the pilots that are missing for what waits."""
+        self._seat()
+        lanes = frozenset(slot for slot in range(len(self.slots)) if self._can_work(slot))
+        busy = {work.slot for work in self._working.values()}
+        coming = sum(pilot.here is None for pilot in self._fleet.pilots) * self._n_lanes
+        missing = waiting - len(lanes - busy) - coming
+        if missing > 0 and not self._closed:
+            self._fleet.ask_for(-(-missing // self._n_lanes))
+        return Capacity(lanes)
+
+    def _seat(self) -> None:
+        """Give the pilots that have come the places of those that have gone."""
+        seated = [pilot for pilot in self._places if pilot is not None]
+        for pilot in self._fleet.pilots:
+            if pilot not in seated and pilot.takes_orders and None in self._places:
+                self._places[self._places.index(None)] = pilot
+
+    def _can_work(self, slot: int) -> bool:
+        pilot = self._places[slot // self._n_lanes]
+        if pilot is None or not pilot.takes_orders or pilot.here is None:
+            return False
+        lane, wanted = slot % self._n_lanes, self.slots[slot]
+        there = pilot.here.lanes[lane] if lane < len(pilot.here.lanes) else None
+        return there is not None and (there.kind, there.bfloat16) == (wanted.kind, wanted.bfloat16)
+
+    def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
+        """See `Engine`."""
+        return [self._start(launch) for launch in launches]
+
+    def _start(self, launch: Launch) -> WorkerRef | None:
+        pilot = self._places[launch.slot // self._n_lanes]
+        if self._closed or pilot is None or not pilot.takes_orders:
+            return None
+        assignment = replace(launch.assignment, engine=self._fleet.cluster.engine, engine_job=pilot.job)
+        order = StartOrder(
+            worker=pilot.next_number(),
+            lane=launch.slot % self._n_lanes,
+            trains=launch.trains,
+            assignment=assignment,
+        )
+        pilot.mailbox.order(order)
+        pilot.working[order.worker] = order
+        return self._note(_Work(pilot, order.worker, order, launch.slot))
+
+    def _note(self, work: _Work) -> WorkerRef:
+        worker = WorkerRef(f"{work.pilot.mailbox.path.parent.name}/{work.pilot.mailbox.path.name}:{work.number}")
+        self._working[worker] = work
+        return worker
+
+    def poll(self) -> Mapping[WorkerRef, Ended]:
+        """See `Engine`; one request to the cluster now and then, for all of its jobs."""
+        refs = {(id(work.pilot), work.number): ref for ref, work in self._working.items()}
+        ended, self._lost = self._lost, {}
+        for said in self._fleet.look():
+            if isinstance(said, Vacancy):
+                ended |= self._vacate(said)
+                continue
+            pilot, answer, _ = said
+            worker = refs.get((id(pilot), answer.worker))
+            if worker is not None:
+                work = self._working.pop(worker)
+                self._unseen[worker] = _Unseen(work, _ended(answer), answer.results, time.monotonic())
+        for pilot in {id(work.pilot): work.pilot for work in self._working.values() if _disobeys(work)}.values():
+            ended |= self._vacate(self._fleet.give_up(pilot, f"did not end a worker within {OBEY_SECONDS:.0f} s"))
+        return ended | dict(self._seen())
+
+    def _vacate(self, vacancy: Vacancy) -> dict[WorkerRef, Ended]:
+        """What becomes of the workers of a pilot that is no more."""
+        self._places = [None if pilot is vacancy.pilot else pilot for pilot in self._places]
+        mine = {ref: work for ref, work in self._working.items() if work.pilot is vacancy.pilot}
+        for ref in mine:
+            del self._working[ref]
+        return {ref: self.settle(work.order, vacancy) for ref, work in mine.items()}
+
+    def settle(self, order: StartOrder, vacancy: Vacancy) -> Ended:
+        """How an unanswered order ended: never begun where its pilot left in order; else lost, and so fenced."""
+        run_dir = RunDir(order.assignment.job_dir)
+        if vacancy.pilot.leaving is not None:
+            return Ended(ExitCode.CHECKPOINTED, evicted=vacancy.why)
+        job = run_dir.read_job()
+        if job is not None and all(run_dir.read_result(run.run_id) is not None for run in job.runs):
+            return Ended(ExitCode.DONE)
+        where = f"{self._fleet.cluster.name} job {vacancy.pilot.job}"
+        where += f" on {vacancy.pilot.node}" if vacancy.pilot.node else ""
+        lost = f"was lost with {where}, which {vacancy.why}"
+        run_dir.fence(order.assignment.attempt, lost)
+        return Ended(None, lost=lost)
+
+    def _seen(self) -> Iterator[tuple[WorkerRef, Ended]]:
+        """The ends whose results can be read by now."""
+        for worker, unseen in list(self._unseen.items()):
+            run_dir = RunDir(unseen.work.order.assignment.job_dir)
+            shown = all(run_dir.result_path(run_id).exists() for run_id in unseen.results)
+            if shown or time.monotonic() - unseen.since > SHOWN_SECONDS:
+                del self._unseen[worker]
+                yield worker, unseen.ended
+
+    def wait(self, seconds: float) -> None:
+        """See `Engine`."""
+        time.sleep(seconds)
+
+    def tell(self, workers: Collection[WorkerRef], order: Order) -> None:
+        """See `Engine`."""
+        for worker in workers:
+            if (work := self._working.get(worker)) is not None:
+                work.pilot.mailbox.order(TellOrder(worker=work.number, what=order))
+                if order is Order.KILL and work.killed_at is None:
+                    work.killed_at = time.monotonic()
+
+    def find(self) -> list[Found]:
+        """See `Engine`: those whose pilot lives."""
+        self._seat()
+        found: list[Found] = []
+        for place, pilot in enumerate(self._places):
+            for number, order in (pilot.working if pilot is not None else {}).items():
+                slot = place * self._n_lanes + order.lane
+                if pilot is not None and slot < len(self.slots):
+                    worker = self._note(_Work(pilot, number, order, slot))
+                    found.append(Found(worker, slot, order.assignment.job_dir, order.assignment.attempt))
+        return found
+
+    def place_of(self, worker: WorkerRef) -> Place:
+        """See `Engine`."""
+        work = self._working.get(worker) or (unseen.work if (unseen := self._unseen.get(worker)) else None)
+        if work is None:
+            return Place("", self._fleet.cluster.engine, "")
+        return Place(work.pilot.node, self._fleet.cluster.engine, work.pilot.job, self._log_of(work))
+
+    def _log_of(self, work: _Work) -> Path:
+        return work.pilot.mailbox.log_path
+
+    def close(self, *, now: bool) -> None:
+        """See `Engine`. The pilots stay the fleet's."""
+        self._closed = True
+
+
+def _ended(answer: EndedAnswer) -> Ended:
+    code = answer.exit_code if answer.begun else int(ExitCode.CHECKPOINTED)
+    return Ended(code, answer.out_of_memory, lost=answer.lost or "was lost", evicted=answer.evicted)
+
+
+def _disobeys(work: _Work) -> bool:
+    return work.killed_at is not None and time.monotonic() - work.killed_at > OBEY_SECONDS
+
+
+def fleet_slots(lanes: Sequence[Slot], n_pilots: int) -> tuple[Slot, ...]:
+    """The slots of so many pilots with these lanes each, pilot by pilot.
+
+    Raises:
+        IsoflopError: there is no lane.
+    """
+    if not lanes:
+        raise IsoflopError(
+            "A job has no room for a single worker.", hint="Ask for as many devices as one run takes (devices_per_run)."
+        )
+    return tuple(
+        replace(lane, visible_device=f"{place}/{lane.visible_device}") for place in range(n_pilots) for lane in lanes
+    )

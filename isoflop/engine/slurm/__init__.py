@@ -1,0 +1,1 @@
+"""Slurm: pilots as tasks of job arrays."""

@@ -1,0 +1,209 @@
+"""Slurm as a cluster: sbatch, squeue, sacct and scancel, with accounting and without.
+
+No shell string is made: sbatch gets a script that never changes, and the words of a command as its arguments.
+"""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from isoflop.engine.pilots.cluster import JobState, JobStatus
+from isoflop.errors import IsoflopError
+from isoflop.files import write_atomically
+from isoflop.spec import SlurmSpec
+
+# Reads the user's set-up where there is one, and becomes the pilot: so signals for the batch shell are its.
+_SCRIPT = """\
+#!/bin/sh
+[ -z "$1" ] || . "$1" || exit 90
+shift
+exec "$@" "$SLURM_ARRAY_TASK_ID"
+"""
+_COMMANDS = ("sbatch", "squeue", "scancel")
+_SECONDS = 60.0
+_FIELDS = "JobArrayID:|,State:|,exit_code:|,NodeList:|,ReasonList:|,Name:|"
+# Of job states (squeue(1), JOB STATE CODES) those in which a job waits, or its processes may run.
+_WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SUSPENDED"}
+_RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
+# What sbatch says, and what a person can do.
+_HINTS = (
+    ("partition", "`sinfo` lists the partitions: --engine-option partition=NAME, or [engine.slurm] partition."),
+    ("account", "`sacctmgr show associations user=$USER` lists yours: --engine-option account=NAME."),
+    ("qos", "Name one that you may use: --engine-option qos=NAME."),
+    ("generic resource", "`sinfo -o '%P %G'` lists what nodes have: --engine-option gres=gpu:1."),
+    ("node configuration", "No node has what was asked for: look at gres, mem, cpus_per_task and constraint."),
+    ("time limit", "The partition's limit is shorter (`sinfo`): --engine-option time=LIMIT."),
+    ("Unable to contact", "Is this a login node of the cluster, and is slurmctld up? `scontrol ping` says."),
+)
+
+
+class SlurmCluster:
+    """The Slurm that the commands on PATH talk to.
+
+    Args:
+        sweep: its name is part of the jobs' name.
+        folder: of the sweep file.
+    """
+
+    name, engine, cancel_command = "Slurm", "slurm", "scancel"
+
+    def __init__(self, options: SlurmSpec, sweep: str, folder: Path) -> None:
+        """See the class.
+
+        Raises:
+            IsoflopError: no Slurm on PATH, or no such set-up file.
+        """
+        self._options, self._sweep = options, sweep
+        self._names: dict[str, str] = {}  # of the jobs, by job
+        self._setup = (folder / options.setup).resolve() if options.setup else None
+        missing = [command for command in _COMMANDS if shutil.which(command) is None]
+        if missing:
+            raise IsoflopError(
+                f"There is no `{missing[0]}` on PATH, so no Slurm to run on.",
+                hint="Run this on a login node of the cluster, or without --engine on this machine's devices.",
+            )
+        if self._setup is not None and not self._setup.is_file():
+            raise IsoflopError(
+                f"[engine.slurm] setup names {str(self._setup)!r}, which is not a file.",
+                hint="Name a shell script, relative to the sweep file.",
+            )
+
+    def submit(self, folder: Path, number: int) -> list[str]:
+        """See `Cluster`: one job array."""
+        script = folder / "pilot.sh"
+        write_atomically(script, _SCRIPT.encode())
+        write_atomically(folder / "slurm.json", self._options.model_dump_json(indent=1).encode())
+        python = self._options.python or sys.executable
+        pilot = [str(self._setup or ""), python, "-P", "-m", "isoflop.engine.pilots.pilot", str(folder)]
+        done = _run(["sbatch", *self._words(folder, number), str(script), *pilot])
+        if done.returncode != 0:
+            raise _refused(done.stderr)
+        job_id = done.stdout.strip().partition(";")[0]
+        if not job_id.isdecimal():
+            raise IsoflopError(
+                f"sbatch answered {done.stdout.strip()[:100]!r}, which is not a job's number.",
+                hint="`squeue --me` shows whether a job was submitted; `scancel` ends it.",
+            )
+        return self._called([f"{job_id}_{index}" for index in range(number)], folder)
+
+    def _words(self, folder: Path, number: int) -> Iterator[str]:
+        """What sbatch is asked for."""
+        options = self._options
+        yield from ("--parsable", "--no-requeue", "--nodes=1", "--ntasks=1")
+        yield f"--array=0-{number - 1}%{number}"
+        yield f"--job-name={self._job_name(folder)}"
+        yield f"--output={str(folder).replace('%', '%%')}/%a/log.txt"
+        yield f"--signal=B:USR2@{options.signal_seconds}"
+        for key in ("partition", "account", "qos", "time", "gres", "constraint", "cpus_per_task", "mem", "exclude"):
+            value = getattr(options, key)
+            if value is not None:
+                yield f"--{key.replace('_', '-')}={value}"
+        yield from options.sbatch
+
+    def _job_name(self, folder: Path) -> str:
+        return f"isoflop-{self._sweep}-{folder.name}"
+
+    def _called(self, jobs: list[str], folder: Path) -> list[str]:
+        """The jobs, whose name is known from now on."""
+        self._names |= dict.fromkeys(jobs, self._job_name(folder))
+        return jobs
+
+    def know(self, jobs: Sequence[str], folder: Path) -> None:
+        """See `Cluster`."""
+        self._called(list(jobs), folder)
+
+    def states(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
+        """See `Cluster`: one squeue; one sacct more for jobs that it has forgotten."""
+        names = sorted({self._names[job] for job in jobs if job in self._names})
+        listed = self._squeue(names) if names else {}
+        if listed is None:
+            return {}
+        states = {job: listed[job] for job in jobs if job in listed}
+        forgotten = [job for job in jobs if job not in states]
+        return states | (self._sacct(forgotten) if forgotten else {})
+
+    def _squeue(self, names: Sequence[str]) -> dict[str, JobStatus] | None:
+        """The jobs of these names; None where Slurm does not answer."""
+        command = ["squeue", "--noheader", "--array", "--states=all", f"--name={','.join(names)}", "-O", _FIELDS]
+        done = _run(command)
+        if done.returncode != 0:
+            return None
+        found: dict[str, JobStatus] = {}
+        for line in done.stdout.splitlines():
+            job, state, code, node, reason, *_ = [field.strip() for field in line.split("|")] + [""] * 5
+            found[job] = _status(state, reason, _of_wait(code), node)
+        return found
+
+    def _sacct(self, jobs: Sequence[str]) -> dict[str, JobStatus]:
+        """What accounting knows of jobs that have left the queue; UNKNOWN without it."""
+        unknown = dict.fromkeys(jobs, JobStatus(JobState.UNKNOWN))
+        if shutil.which("sacct") is None:
+            return unknown
+        fields = "JobID,State,ExitCode,NodeList"
+        done = _run(["sacct", "-X", "-n", "-P", f"--jobs={','.join(jobs)}", f"--format={fields}"])
+        for line in done.stdout.splitlines() if done.returncode == 0 else []:
+            job, state, code, node, *_ = [*line.split("|"), "", "", "", ""]
+            if job in unknown:
+                number, _, signal = code.partition(":")
+                unknown[job] = _status(state.partition(" ")[0], "", _code(number, signal), node)
+        return unknown
+
+    def find(self, folder: Path) -> list[str]:
+        """See `Cluster`: by the name that the array was given."""
+        listed = self._squeue([self._job_name(folder)]) or {}
+        numbered = {int(match[1]): job for job in listed if (match := re.fullmatch(r"\d+_(\d+)", job))}
+        return self._called([numbered[index] for index in sorted(numbered)], folder)
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        """See `Cluster`."""
+        with contextlib.suppress(IsoflopError):
+            _run(["scancel", *jobs])
+
+
+def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """The command, done; 124 where it took too long, 127 where it could not be started."""
+    try:
+        return subprocess.run(  # noqa: S603 - words of our own and of the sweep file, no shell
+            command, capture_output=True, text=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(list(command), 124, "", f"{command[0]} did not answer in {_SECONDS:.0f} s")
+    except OSError as error:
+        return subprocess.CompletedProcess(list(command), 127, "", f"{command[0]}: {error.strerror}")
+
+
+def _status(state: str, reason: str, code: int | None, node: str) -> JobStatus:
+    """As Slurm's words have it."""
+    reason = reason.strip("()")
+    said = f"{state}, {reason}" if reason and reason not in ("None", node) else state
+    if state in _WAITING:
+        return JobStatus(JobState.QUEUED, said, None, "")
+    if state in _RUNNING:
+        return JobStatus(JobState.RUNNING, said, None, node)
+    return JobStatus(JobState.ENDED, said, code, node)
+
+
+def _of_wait(code: str) -> int | None:
+    """An exit code of squeue's, which is what wait(2) gives."""
+    return int(code) >> 8 if code.isdecimal() else None
+
+
+def _code(number: str, signal: str) -> int | None:
+    if not number.isdecimal():
+        return None
+    return -int(signal) if signal.isdecimal() and int(signal) else int(number)
+
+
+def _refused(said: str) -> IsoflopError:
+    """What sbatch said, as one sentence, with what to do about it."""
+    lines = [line.removeprefix("sbatch: error: ").strip() for line in said.splitlines() if line.strip()]
+    sentence = lines[0] if lines else "no reason was given"
+    hint = next((hint for word, hint in _HINTS if any(word.lower() in line.lower() for line in lines)), None)
+    return IsoflopError(
+        f"Slurm refuses the jobs: {sentence.rstrip('.')}.",
+        hint=hint or "See `man sbatch` for what it means, and [engine.slurm] of the sweep file.",
+    )

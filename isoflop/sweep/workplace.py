@@ -1,0 +1,198 @@
+"""Where a sweep is trained: on this machine's devices, or on those that a cluster gives to pilots."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
+from isoflop.engine.local.devices import DeviceChoice
+from isoflop.engine.local.leases import device_leases
+from isoflop.engine.local.local_engine import LocalEngine
+from isoflop.engine.pilots.cluster import Cluster
+from isoflop.engine.pilots.fleet import Fleet
+from isoflop.engine.pilots.mailbox import PilotFile
+from isoflop.engine.pilots.pilot_engine import PilotEngine, fleet_slots
+from isoflop.engine.protocol import Engine, Slot
+from isoflop.errors import IsoflopError
+from isoflop.plan.types import Extra
+from isoflop.rundir.layout import pilots_dir
+from isoflop.spec import SlurmSpec, SweepSpec, with_options
+from isoflop.sweep.planning import PlannedSweep, SweepCorpus, plan_sweep, plan_there
+
+EngineName = Literal["local", "slurm"]
+# A machine that everything fits on: to see whether a sweep can be planned before anything is asked of a cluster.
+_ANYWHERE = Slot("cuda", "some device", "", 1e18, bfloat16=True)
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """What starts workers.
+
+    Attributes:
+        options: of the engine, by name, before those of the sweep file.
+        tell: hears what is waited for.
+    """
+
+    name: EngineName = "local"
+    options: Mapping[str, str] = field(default_factory=dict)
+    tell: Callable[[str], None] = lambda said: None
+
+
+LOCAL = EngineChoice()
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What is asked for on the command line.
+
+    Attributes:
+        device, workers, wish: as of `find_devices`; with an engine other than local, workers are its jobs at once.
+    """
+
+    device: DeviceChoice
+    workers: int | None
+    wish: DeviceWish
+    engine: EngineChoice
+
+    def __post_init__(self) -> None:
+        """Refuse what says nothing.
+
+        Raises:
+            IsoflopError: options of this machine's devices with another engine, or the reverse.
+        """
+        if self.engine.name == "local" and self.engine.options:
+            raise IsoflopError(
+                f"--engine-option {next(iter(self.engine.options))} has no effect without --engine.",
+                hint="Name the engine: --engine slurm.",
+            )
+        if self.engine.name != "local" and self.wish != ANY_DEVICE:
+            raise IsoflopError(
+                "--devices, --per-device and --share-devices are for this machine's devices.",
+                hint="Leave them out; --engine-option gres=gpu:1 and lanes_per_device=2 say it of jobs.",
+            )
+
+
+class Staff(Protocol):
+    """What a sweep is planned for and trained with."""
+
+    def plan(self, extra: Sequence[Extra] = ()) -> PlannedSweep:
+        """The plan on its slots, with runs beside the grid."""
+
+    def engines(self, planned: PlannedSweep) -> contextlib.AbstractContextManager[Callable[[], Engine]]:
+        """A block in which engines for the plan's slots can be had, one after the other."""
+
+
+@dataclass(frozen=True)
+class _Here:
+    """This machine's devices."""
+
+    spec: SweepSpec
+    corpus: SweepCorpus
+    place: Workplace
+
+    def plan(self, extra: Sequence[Extra] = ()) -> PlannedSweep:
+        """See `Staff`."""
+        place = self.place
+        return plan_sweep(
+            self.spec, self.corpus, device=place.device, workers=place.workers, extra=extra, wish=place.wish
+        )
+
+    @contextlib.contextmanager
+    def engines(self, planned: PlannedSweep) -> Iterator[Callable[[], Engine]]:
+        """See `Staff`."""
+        share = self.place.wish.share or planned.plan.simulated  # a simulated run computes nothing
+        with device_leases(planned.slots, share=share) as leases:
+            yield lambda: LocalEngine(planned.slots, leases)
+
+
+@dataclass(frozen=True)
+class _Hired:
+    """The pilots of a cluster."""
+
+    spec: SweepSpec
+    corpus: SweepCorpus
+    fleet: Fleet
+    lanes: tuple[Slot, ...]
+
+    def plan(self, extra: Sequence[Extra] = ()) -> PlannedSweep:
+        """See `Staff`."""
+        return plan_there(self.spec, self.corpus, fleet_slots(self.lanes, self.fleet.most), extra=extra)
+
+    @contextlib.contextmanager
+    def engines(self, planned: PlannedSweep) -> Iterator[Callable[[], Engine]]:
+        """See `Staff`."""
+        yield lambda: PilotEngine(self.fleet, planned.slots, len(self.lanes))
+
+
+@contextlib.contextmanager
+def staffed(
+    place: Workplace,
+    spec: SweepSpec,
+    corpus: SweepCorpus,
+    *,
+    sweep: Path,
+    db: Path,
+    artifacts: Path,
+    pending: Callable[[PlannedSweep], int],
+) -> Iterator[Staff]:
+    """A block in which the sweep has somewhere to be trained; a cluster is asked for pilots, and waited for.
+
+    `pending`: how many runs of a plan have no result.
+
+    Raises:
+        IsoflopError: nothing can be trained, or there.
+    """
+    if place.engine.name == "local":
+        yield _Here(spec, corpus, place)
+        return
+    n_runs = pending(plan_there(spec, corpus, (_ANYWHERE,)))
+    options = _options(spec, place)
+    cluster = _cluster(place, options, spec, sweep)
+    content = PilotFile(
+        sweep=spec.name,
+        database=str(db.resolve()),
+        engine=place.engine.name,
+        device="cpu" if spec.trainer == "simulated" else place.device,
+        devices_per_run=spec.devices_per_run,
+        lanes_per_device=options.lanes_per_device,
+        idle_seconds=options.idle_seconds,
+        grace_seconds=max(5.0, options.signal_seconds * 0.75),
+        submitted_at=0.0,
+    )
+    most = max(1, min(place.workers or options.jobs, n_runs))
+    root = pilots_dir(artifacts.resolve())
+    fleet = Fleet(cluster, root, content, most=most, poll_seconds=options.poll_seconds)
+    try:
+        left = fleet.adopt()
+        lanes = fleet.gather(place.engine.tell)
+        staff = _Hired(spec, corpus, fleet, lanes)
+        for vacancy in left:
+            engine = PilotEngine(fleet, (), len(lanes))
+            for order in vacancy.orphans:
+                engine.settle(order, vacancy)
+        yield staff
+    finally:
+        fleet.release()
+
+
+def _options(spec: SweepSpec, place: Workplace) -> SlurmSpec:
+    """The engine's options, those of the command line before those of the sweep file.
+
+    Raises:
+        IsoflopError: there is no such option, or not with that value.
+    """
+    return with_options(spec.engine.slurm, place.engine.options)
+
+
+def _cluster(place: Workplace, options: SlurmSpec, spec: SweepSpec, sweep: Path) -> Cluster:
+    from isoflop.engine.slurm.slurm_cluster import SlurmCluster
+
+    return SlurmCluster(options, spec.name, sweep.resolve().parent)
+
+
+def said_on_stderr(sweep: str) -> Callable[[str], None]:
+    """Tells a person at the terminal."""
+    return lambda said: print(f"{sweep}: {said}", file=sys.stderr, flush=True)
