@@ -47,6 +47,8 @@ class LateResult:
     attempt: int
 
 
+# Why an attempt is interrupted that its coordinator stopped.
+ASKED_TO_STOP = "asked to stop"
 Outcome = Literal["done", "interrupted", "died", "out_of_memory", "not_recorded", "given_up"]
 """What became of an attempt, see `AttemptEnded`."""
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from isoflop import __version__
 from isoflop.engine.attempt import Attempt
 from isoflop.engine.execution import GitState, shrink, with_plainer_step
-from isoflop.engine.notices import Outcome
+from isoflop.engine.notices import ASKED_TO_STOP, Outcome
 from isoflop.engine.protocol import Ended
 from isoflop.errors import IsoflopError
 from isoflop.result import Provenance, RunResult, Status
@@ -29,7 +29,7 @@ _UNAVAILABLE = {
     "graph": "the step could not be recorded as a CUDA graph; next without",
     "native": "the step in C++ is not installed for that CPU; next with torch's",
 }
-_INTERRUPTED: dict[int | None, str] = {ExitCode.CHECKPOINTED: "asked to stop", ExitCode.BUSY: _ANOTHER}
+_INTERRUPTED: dict[int | None, str] = {ExitCode.CHECKPOINTED: ASKED_TO_STOP, ExitCode.BUSY: _ANOTHER}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@
     <artifacts>/compiled/         what torch's compiler made for GPUs
     <artifacts>/measuring/        what `isoflop plan --measure` writes while it measures, under a lock
     <artifacts>/sizes/            what probes of ladders printed, and what factories build
-    <artifacts>/pilots/           what a cluster's jobs and their coordinator tell each other
     <artifacts>/again/            runs that are trained once more, each as below, until their weights are had
     <artifacts>/<job_id>/
         job.json                  the job's RunSpecs and its `execution`
@@ -21,7 +20,16 @@
         attempt-K/process.json    that program's process
         attempt-K/fenced          why nothing of attempt K counts any more: it was given up while it may have lived on
 
-Everything but the append-only events is written to a temporary name and renamed into place.
+    <artifacts>/pilots/<token>/   what was submitted to a cluster together: jobs.json has its names for the jobs
+    <artifacts>/pilots/<token>/<number>/
+        pilot.json                what the pilot is for; there before the cluster is asked for it
+        orders.jsonl              its coordinator's, append-only
+        answers.jsonl             its own, append-only
+        heartbeat                 touched by a living pilot
+        log.txt                   what it, or the cluster that was to start it, printed
+        gone                      written by the coordinator once the pilot is over, with the reason
+
+Everything but what is append-only is written to a temporary name and renamed into place.
 """
 
 import re
@@ -203,3 +211,45 @@ class JobPaths:
         """Number of the latest attempt that was started, 0 if none."""
         numbers = [int(p.name.removeprefix("attempt-")) for p in self.path.glob("attempt-[0-9]*") if p.is_dir()]
         return max(numbers, default=0)
+
+
+@dataclass(frozen=True)
+class PilotPaths:
+    """Paths in the folder of one pilot."""
+
+    path: Path
+
+    @property
+    def pilot_path(self) -> Path:
+        """What the pilot is for."""
+        return self.path / "pilot.json"
+
+    @property
+    def orders_path(self) -> Path:
+        """What its coordinator tells it."""
+        return self.path / "orders.jsonl"
+
+    @property
+    def answers_path(self) -> Path:
+        """What it tells its coordinator."""
+        return self.path / "answers.jsonl"
+
+    @property
+    def heartbeat_path(self) -> Path:
+        """Touched by a living pilot."""
+        return self.path / "heartbeat"
+
+    @property
+    def log_path(self) -> Path:
+        """What it, or the cluster that was to start it, printed."""
+        return self.path / "log.txt"
+
+    @property
+    def gone_path(self) -> Path:
+        """There once it is over."""
+        return self.path / "gone"
+
+
+def submission_path(folder: Path) -> Path:
+    """The cluster's names for the jobs of the pilots in `folder`."""
+    return folder / "jobs.json"

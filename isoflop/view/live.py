@@ -13,11 +13,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from isoflop.engine.notices import (
+    ASKED_TO_STOP,
     AttemptEnded,
     AttemptStarted,
     DeviceHeld,
     DeviceTakenOut,
     Holder,
+    LateResult,
     Notice,
     Progressed,
     RunFinished,
@@ -139,7 +141,7 @@ class SweepProgress:
             case AttemptEnded():
                 self.latest.pop(event.worker, None)
                 self._at_work[event.worker] = self._clock() + NEXT_RUN_SECONDS
-            case Waiting() | DeviceHeld() | DeviceTakenOut():
+            case Waiting() | DeviceHeld() | DeviceTakenOut() | LateResult():
                 pass
 
     def _end(self, result: RunResult) -> None:
@@ -227,8 +229,11 @@ def event_line(progress: SweepProgress, event: Notice) -> str | None:
             size = f"C {format_flops(cell.budget_flops)}  N {count(cell.run.shape.n_params_total)}"
             role = "  confirm run" if cell.role is Role.CONFIRM else ""
             return f"{place}  {size}{role}  {_verdict(event.result)}"
-        case AttemptEnded(outcome="died" | "given_up" | "out_of_memory" | "not_recorded"):
-            return f"attempt {event.attempt} at {', '.join(event.run_ids)}: {event.reason}; log: {event.log_path}"
+        case AttemptEnded():
+            return _attempt_line(event)
+        case LateResult():
+            late = f"attempt {event.attempt} at {event.run_id}, which had been given up, left a result after all"
+            return f"{late}: it does not count"
         case Waiting():
             waiting = f"waiting for another process that trains {runs(len(event.run_ids))} of this sweep"
             return "; ".join([waiting, *map(_holder_line, event.holders)])
@@ -240,6 +245,15 @@ def event_line(progress: SweepProgress, event: Notice) -> str | None:
             return f"{event.device} is taken out: {why}; {left}"
         case _:
             return None
+
+
+def _attempt_line(ended: AttemptEnded) -> str | None:
+    """That an attempt came to nothing, and why; None where it did not, or a person stopped it."""
+    who = f"attempt {ended.attempt} at {', '.join(ended.run_ids)}"
+    if ended.outcome == "interrupted":
+        is_news = ended.engine != "local" and ended.reason != ASKED_TO_STOP
+        return f"{who} was stopped: {ended.reason}" if is_news else None
+    return f"{who}: {ended.reason}; log: {ended.log_path}" if ended.outcome != "done" else None
 
 
 def _device_line(held: DeviceHeld) -> str:

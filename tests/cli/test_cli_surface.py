@@ -58,6 +58,8 @@ SURFACE = {
         "--devices",
         "--per-device",
         "--share-devices",
+        "--engine",
+        "--engine-option",
         "--replan",
         "--confirm",
         "--neighbours",

@@ -13,6 +13,7 @@ from isoflop.engine.pilots.pilot_job import PilotJob
 from isoflop.engine.protocol import Slot
 from isoflop.errors import IsoflopError
 from isoflop.files import write_atomically
+from isoflop.rundir.layout import submission_path
 
 # So many jobs in a row that end before their pilot says a word have one cause, and the next will not help.
 MOST_MUTE = 3
@@ -95,7 +96,7 @@ class Fleet:
             for mailbox in mailboxes:
                 mailbox.close(error.message)
             raise
-        write_atomically(_jobs_path(folder), json.dumps(jobs).encode())
+        write_atomically(submission_path(folder), json.dumps(jobs).encode())
         self.pilots += [PilotJob(job, mailbox) for job, mailbox in zip(jobs, mailboxes, strict=True)]
         self._next_poll = self._clock() + min(1.0, self._poll_seconds)
 
@@ -199,10 +200,6 @@ class Fleet:
         )
 
 
-def _jobs_path(folder: Path) -> Path:
-    return folder / "jobs.json"
-
-
 def _jobs_in(root: Path, content: PilotFile, cluster: Cluster) -> Iterator[PilotJob]:
     """The pilots of the sweep that nobody has closed."""
     for folder in sorted(root.glob("*-*-*")):
@@ -230,7 +227,7 @@ def _same(one: PilotFile, other: PilotFile) -> bool:
 
 def _jobs_of(folder: Path) -> Sequence[str]:
     try:
-        jobs = json.loads(_jobs_path(folder).read_bytes())
+        jobs = json.loads(submission_path(folder).read_bytes())
     except (OSError, ValueError):
         return []
     return jobs if isinstance(jobs, list) and all(isinstance(job, str) for job in jobs) else []

@@ -1,19 +1,10 @@
 """The mailbox of a pilot: a folder on shared storage in which its coordinator writes orders and it writes answers.
 
-    <artifacts>/pilots/<token>/<number>/
-        pilot.json      what the pilot is for; there before the cluster is asked for it
-        orders.jsonl    the coordinator's, append-only
-        answers.jsonl   the pilot's, append-only
-        heartbeat       touched by the pilot while it lives
-        log.txt         what it, or the cluster, printed
-        gone            written by the coordinator once the pilot is over, with the reason
-
 Each file has one writer, and is opened anew for every look: NFS promises a reader who opens what the writer had closed
 (close-to-open consistency), and nothing sooner of a folder's list of names.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -21,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from isoflop.engine.protocol import Order, Slot
 from isoflop.files import append_line, lines_since, write_atomically
 from isoflop.rundir import Assignment
+from isoflop.rundir.layout import PilotPaths
 
 
 class _Message(BaseModel):
@@ -139,63 +131,47 @@ class PilotFile(BaseModel):
 
 
 @dataclass(frozen=True)
-class Mailbox:
+class Mailbox(PilotPaths):
     """Paths and files of one pilot's folder."""
-
-    path: Path
-
-    @property
-    def log_path(self) -> Path:
-        """What the pilot, or the cluster that was to start it, printed."""
-        return self.path / "log.txt"
-
-    @property
-    def heartbeat_path(self) -> Path:
-        """Touched by a living pilot."""
-        return self.path / "heartbeat"
-
-    @property
-    def _gone_path(self) -> Path:
-        return self.path / "gone"
 
     def create(self, content: PilotFile) -> None:
         """Make the folder, and say what the pilot is for."""
         self.path.mkdir(parents=True)
-        write_atomically(self.path / "pilot.json", content.model_dump_json(indent=1).encode())
+        write_atomically(self.pilot_path, content.model_dump_json(indent=1).encode())
 
     def read(self) -> PilotFile | None:
         """What the pilot is for; None where the folder is none of this version."""
         try:
-            return PilotFile.model_validate_json((self.path / "pilot.json").read_bytes())
+            return PilotFile.model_validate_json(self.pilot_path.read_bytes())
         except (OSError, ValidationError):
             return None
 
     def order(self, order: AnyOrder) -> None:
         """Add an order."""
-        append_line(self.path / "orders.jsonl", _ORDERS.dump_json(order))
+        append_line(self.orders_path, _ORDERS.dump_json(order))
 
     def orders(self, offset: int) -> tuple[list[AnyOrder], int]:
         """Orders since byte `offset`, and the offset to go on from."""
-        lines, offset = lines_since(self.path / "orders.jsonl", offset)
+        lines, offset = lines_since(self.orders_path, offset)
         return _understood(lines, _ORDERS), offset
 
     def answer(self, answer: AnyAnswer) -> None:
         """Add an answer."""
-        append_line(self.path / "answers.jsonl", _ANSWERS.dump_json(answer))
+        append_line(self.answers_path, _ANSWERS.dump_json(answer))
 
     def answers(self, offset: int) -> tuple[list[AnyAnswer], int]:
         """Answers since byte `offset`, and the offset to go on from."""
-        lines, offset = lines_since(self.path / "answers.jsonl", offset)
+        lines, offset = lines_since(self.answers_path, offset)
         return _understood(lines, _ANSWERS), offset
 
     def close(self, why: str) -> None:
         """Say that the pilot is over."""
-        write_atomically(self._gone_path, why.encode(), durable=False)
+        write_atomically(self.gone_path, why.encode(), durable=False)
 
     @property
     def is_closed(self) -> bool:
         """Whether the pilot is over."""
-        return self._gone_path.exists()
+        return self.gone_path.exists()
 
 
 def _understood(lines: list[bytes], messages: TypeAdapter[_T]) -> list[_T]:
