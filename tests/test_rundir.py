@@ -128,5 +128,5 @@ def test_exit_codes_are_those_that_workers_of_every_version_end_with() -> None:
     assert {code.name: code.value for code in ExitCode} == {
         "DONE": 0, "OBSTACLE": 74, "CHECKPOINTED": 75, "BUSY": 76, "OUT_OF_MEMORY": 77, "BAD_JOB": 78, "ORPHANED": 79,
         "STEP_UNAVAILABLE": 80, "RANK_LOST": 81, "DEVICE_FAILED": 82,
-        "UNASKED": 83,
+        "UNASKED": 83, "FENCED": 84,
     }  # fmt: skip

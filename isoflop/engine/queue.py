@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.engine.execution import MemoryOf, job_file, memory_needed, not_measured
-from isoflop.engine.notices import Holder, RunFinished, Waiting
+from isoflop.engine.notices import Holder, LateResult, RunFinished, Waiting
 from isoflop.engine.protocol import PATIENCE_SECONDS, Device, Slot
 from isoflop.plan.types import Cell, Role
 from isoflop.run_spec import AnyRun, Job
@@ -98,11 +98,12 @@ class JobQueue:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def add(self, jobs: Iterable[Job]) -> Iterator[RunFinished]:
+    def add(self, jobs: Iterable[Job]) -> Iterator[RunFinished | LateResult]:
         """Take the jobs in; results that lie in their directories are yielded, and nothing done twice."""
         for job in jobs:
             found = list(self._results(job))
             yield from found
+            yield from self._late_results(job)
             if len(found) < len(job.runs):
                 self._jobs.append(job)
 
@@ -176,6 +177,12 @@ class JobQueue:
             result = run_dir.read_result(run.run_id)
             if result is not None:
                 yield RunFinished(result, None, time.monotonic())
+
+    def _late_results(self, job: Job) -> Iterator[LateResult]:
+        for run in job.runs:
+            late = self._run_dir(job).late_result(run.run_id)
+            if late is not None:
+                yield LateResult(run.run_id, late.attempt)
 
     def _run_dir(self, job: Job) -> RunDir:
         return RunDir(job_dir(self._artifacts, job.job_id))

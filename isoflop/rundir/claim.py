@@ -21,6 +21,8 @@ class Claim(BaseModel):
     started_at: str = Field(description="UTC, ISO 8601")
     attempt: int = Field(ge=1)
     parent_pid: int | None = Field(None, description="process that started it")
+    engine: str | None = Field(None, description="what started it, where that was not this machine's isoflop")
+    engine_job: str | None = Field(None, description="the engine's own name for the job that it runs in")
 
     @property
     def is_alive(self) -> bool:
@@ -47,7 +49,7 @@ class Claim(BaseModel):
             return False
 
 
-def own_claim(attempt: int) -> Claim:
+def own_claim(attempt: int, engine: str | None = None, engine_job: str | None = None) -> Claim:
     """The claim of this process."""
     return Claim(
         host=socket.gethostname(),
@@ -56,4 +58,6 @@ def own_claim(attempt: int) -> Claim:
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         attempt=attempt,
         parent_pid=os.getppid(),
+        engine=engine,
+        engine_job=engine_job,
     )

@@ -35,6 +35,7 @@ class Work:
         device_kind: what it is computed on, None where job.json does not say.
         resumable: whether there is a checkpoint to go on from.
         log_path: what the attempt printed.
+        engine, engine_job: what started the worker, and its own name for where it runs; None on one machine.
     """
 
     run_id: str
@@ -48,6 +49,8 @@ class Work:
     device_kind: str | None
     resumable: bool
     log_path: Path
+    engine: str | None = None
+    engine_job: str | None = None
 
 
 def share_done(n_tokens: int | None, work: Work | None) -> float:
@@ -82,6 +85,8 @@ def read_work(run_dir: RunDir, run_id: str, *, host: str, silent_seconds: float)
         device_kind=job.execution.device_kind if job else None,
         resumable=run_dir.keeps_state(run_id),
         log_path=run_dir.log_path(claim.attempt),
+        engine=claim.engine,
+        engine_job=claim.engine_job,
     )
 
 

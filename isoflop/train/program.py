@@ -60,7 +60,7 @@ def train_with_program(
     _end_leftovers(run_dir)
     for attempt in range(assignment.attempt - 1, 0, -1):
         was_read = RunDir(run_dir.attempt_dir(attempt)).result_path(run.run_id).exists()
-        if not was_read and run_dir.program_result_path(attempt).is_file():
+        if not was_read and not run_dir.is_fenced(attempt) and run_dir.program_result_path(attempt).is_file():
             reported = read_program_result(run_dir.program_result_path(attempt), run)
             if isinstance(reported, ProgramResult):
                 return _result(run, replace(assignment, attempt=attempt), execution, reported, seconds=0.0)

@@ -119,7 +119,7 @@ def _work_alone(assignment: Assignment, run_dir: RunDir, stop: Stop) -> ExitCode
     if job_file is None:
         print(f"no usable job.json in {run_dir.path}", file=sys.stderr)
         return ExitCode.BAD_JOB
-    run_dir.write_claim(own_claim(assignment.attempt))
+    run_dir.write_claim(own_claim(assignment.attempt, assignment.engine or None, assignment.engine_job or None))
     run_dir.append_event(started_event(assignment.attempt))
     for run in job_file.runs:
         if run_dir.read_result(run.run_id) is None:

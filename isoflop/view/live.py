@@ -237,12 +237,8 @@ def event_line(progress: SweepProgress, event: Notice) -> str | None:
         case Waiting():
             waiting = f"waiting for another process that trains {runs(len(event.run_ids))} of this sweep"
             return "; ".join([waiting, *map(_holder_line, event.holders)])
-        case DeviceHeld():
+        case DeviceHeld() | DeviceTakenOut():
             return _device_line(event)
-        case DeviceTakenOut():
-            left = f"{plural(event.n_left, 'worker')} left" if event.n_left else "no worker is left, the sweep stops"
-            why = f"different runs in a row crashed there; at the last, {event.reason}"
-            return f"{event.device} is taken out: {why}; {left}"
         case _:
             return None
 
@@ -256,10 +252,14 @@ def _attempt_line(ended: AttemptEnded) -> str | None:
     return f"{who}: {ended.reason}; log: {ended.log_path}" if ended.outcome != "done" else None
 
 
-def _device_line(held: DeviceHeld) -> str:
-    process = f"process {held.pid}" if held.pid else "another process"
-    if held.waits:
-        return f"waiting for {held.device}: {process} trains on it; `--share-devices` trains beside it"
+def _device_line(said: DeviceHeld | DeviceTakenOut) -> str:
+    if isinstance(said, DeviceTakenOut):
+        left = f"{plural(said.n_left, 'worker')} left" if said.n_left else "no worker is left, the sweep stops"
+        why = f"different runs in a row crashed there; at the last, {said.reason}"
+        return f"{said.device} is taken out: {why}; {left}"
+    process = f"process {said.pid}" if said.pid else "another process"
+    if said.waits:
+        return f"waiting for {said.device}: {process} trains on it; `--share-devices` trains beside it"
     return f"{process} trains on the cores of this machine too: both sweeps take longer than alone"
 
 

@@ -70,6 +70,8 @@ def _begun(work: Work, cell: RunCell) -> dict[str, object]:
         "n_params_total": cell.n_params_total,
         "host": work.host,
         "pid": work.pid,
+        "engine": work.engine,
+        "engine_job": work.engine_job,
         "alive": work.alive,
         "device_kind": work.device_kind,
         "attempt": work.attempt,

@@ -137,13 +137,20 @@ def _running(works: Sequence[tuple[Work, RunCell]], at: datetime) -> Table:
             work.run_id, format_flops(cell.budget_flops), count(cell.n_params_total), _step(work, cell),
             f"{done(cell, work):.0%}", f"{work.reported.loss:.3f}" if work.reported else ABSENT,
             count(work.reported.tokens_per_second if work.reported else None), _heard(work), str(work.attempt),
-            str(work.pid) if len(hosts) == 1 else f"{work.host} {work.pid}",
+            _process(work, one_host=len(hosts) == 1),
         )
         for work, cell in works[:MOST_LISTED]
     )  # fmt: skip
     title = f"Running on {next(iter(hosts))}" if len(hosts) == 1 else "Running"
     note = "Loss: of one training step. Heard: time since the worker's last heartbeat." + _more(len(works))
     return Table(title, columns, rows, note)
+
+
+def _process(work: Work, *, one_host: bool) -> str:
+    """Where the worker is found: its job of a cluster and its node, or its process."""
+    if work.engine_job:
+        return f"{work.engine} {work.engine_job} on {work.host}"
+    return str(work.pid) if one_host else f"{work.host} {work.pid}"
 
 
 def _step(work: Work, cell: RunCell) -> str:

@@ -159,7 +159,7 @@ def test_json_of_status(folder: Path) -> None:
     (begun,) = document["begun"]
     assert set(begun) == {
         "run_id", "state", "budget_flops", "n_params_total", "host", "pid", "alive", "device_kind", "attempt", "step",
-        "steps", "share_done", "loss", "tokens_per_second", "heartbeat_seconds", "log_path",
+        "steps", "share_done", "loss", "tokens_per_second", "heartbeat_seconds", "log_path", "engine", "engine_job",
     }  # fmt: skip
     assert (begun["pid"], begun["step"], begun["steps"]) == (os.getpid(), 50, RUNNING.run.n_steps)
     (failure,) = document["failures"]

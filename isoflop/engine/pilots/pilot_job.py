@@ -7,7 +7,15 @@ from typing import Final
 
 from isoflop import __version__
 from isoflop.engine.pilots.cluster import JobState, JobStatus
-from isoflop.engine.pilots.mailbox import EndedAnswer, HereAnswer, LeavingAnswer, Mailbox, ObstacleAnswer, StartOrder
+from isoflop.engine.pilots.mailbox import (
+    EndedAnswer,
+    EndOrder,
+    HereAnswer,
+    LeavingAnswer,
+    Mailbox,
+    ObstacleAnswer,
+    StartOrder,
+)
 from isoflop.errors import IsoflopError
 
 QUEUED: Final = JobStatus(JobState.QUEUED)
@@ -61,9 +69,11 @@ class PilotJob:
         orders, _ = self.mailbox.orders(0)
         starts = [order for order in orders if isinstance(order, StartOrder)]
         self.working = {order.worker: order for order in starts}
+        told = [order.why for order in orders if isinstance(order, EndOrder)]
         self._n_orders = max((order.worker for order in starts), default=0)
         for _ in self.look():
             pass
+        self.leaving = self.leaving or (told[0] if told else None)
         self.met_at = self.here.seconds if self.here else 0.0  # that was long ago
 
     def next_number(self) -> int:
