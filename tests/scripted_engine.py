@@ -17,15 +17,17 @@ from isoflop.train.simulate import simulate
 
 # What a worker can do. Without a script it finishes; `work` and `hang` go on until an order ends them,
 # `work` at the third look after it was asked to.
-FINISH, DIE, CRASH, LOSE, BUSY, OBSTACLE, MEMORY, KERNEL, RECORD, WORK, HANG, REFUSE, UNTOLD, DEVICE = (
+FINISH, DIE, CRASH, LOSE, BUSY, OBSTACLE, MEMORY, KERNEL, RECORD, WORK, HANG, REFUSE, UNTOLD, DEVICE, EVICT, STUCK = (
     "finish", "die", "crash", "lose", "busy", "obstacle", "memory", "kernel", "record", "work", "hang", "refuse",
-    "untold", "device",
+    "untold", "device", "evict", "stuck",
 )  # fmt: skip
 ENDS = {
     DIE: Ended(-signal.SIGKILL),
     CRASH: Ended(1),
     LOSE: Ended(None, lost="was lost with node n2"),
     BUSY: Ended(ExitCode.BUSY),
+    EVICT: Ended(ExitCode.CHECKPOINTED, evicted="the time limit is near"),
+    STUCK: Ended(ExitCode.CHECKPOINTED, evicted="the time limit is near"),
     OBSTACLE: Ended(ExitCode.OBSTACLE),
     MEMORY: Ended(ExitCode.OUT_OF_MEMORY),
     DEVICE: Ended(ExitCode.DEVICE_FAILED),
@@ -137,9 +139,10 @@ class ScriptedEngine:
             self._finish(worker, told=worker.act == FINISH)
         elif worker.act == OBSTACLE:
             worker.run_dir.append_event(ObstacleEvent("No corpus.", "Get one."))
-        elif worker.act in (DIE, CRASH):
-            run = worker.runs[0]
-            worker.run_dir.append_event(ProgressEvent(0.0, run.run_id, 7, 7 * run.batch_tokens, 3.0, 100.0))
+        elif worker.act in (DIE, CRASH, EVICT, STUCK):
+            run, steps = worker.runs[0], {EVICT: len(self.started), STUCK: 5}
+            step = steps.get(worker.act, 7)
+            worker.run_dir.append_event(ProgressEvent(0.0, run.run_id, step, step * run.batch_tokens, 3.0, 100.0))
         return ENDS[worker.act]
 
     def _finish(self, worker: Worker, *, told: bool) -> None:

@@ -25,6 +25,7 @@ from isoflop.engine.notices import (
     RunFinished,
     Waiting,
 )
+from isoflop.engine.policy import MAX_STOPS
 from isoflop.engine.protocol import PATIENCE_SECONDS, Order, Slot
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import memory_bytes
@@ -38,6 +39,7 @@ from tests.scripted_engine import (
     CRASH,
     DEVICE,
     DIE,
+    EVICT,
     HANG,
     KERNEL,
     LOSE,
@@ -45,6 +47,7 @@ from tests.scripted_engine import (
     OBSTACLE,
     RECORD,
     REFUSE,
+    STUCK,
     UNTOLD,
     WORK,
     Clock,
@@ -650,3 +653,14 @@ def test_a_packed_run_is_computed_as_if_alone_and_runs_out_of_memory_alone_befor
     assert {notice.device for notice in made.notices if isinstance(notice, AttemptEnded)} == {
         "H100, 1 of 2 runs at once"
     }
+
+
+def test_an_eviction_is_no_death_and_ends_where_the_run_comes_no_further(sweep: MakeSweep) -> None:
+    """The time limit of an allocation, three times with progress; then ten times at one step."""
+    made = sweep({FIRST: [EVICT] * 3, SECOND: [STUCK] * 30}, [ROOMY])
+    made.go()
+    first, second = made.attempts(FIRST), made.attempts(SECOND)
+    assert first == [*((n, "interrupted", "the time limit is near") for n in (1, 2, 3)), (4, "done", None)]
+    assert [outcome for _, outcome, _ in second] == ["interrupted"] * MAX_STOPS + ["given_up"]
+    assert second[-1][2] == f"the time limit is near; {MAX_STOPS} times in a row the run came no further than step 5"
+    assert made.results() == {**completed(FIRST, THIRD), SECOND: Status.FAILED}

@@ -1,5 +1,6 @@
 """What starts a sweep's workers: this machine, or a cluster."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,3 +55,25 @@ def engine_choice(sweep: Path, engine: EngineChoiceName, options: list[str] | No
             )
         found[key] = value
     return EngineChoice(engine.value, found, said_on_stderr(sweep.stem))
+
+
+def refuse_engine(engine: EngineChoiceName, options: list[str] | None, others: Mapping[str, bool]) -> None:
+    """Nothing, where what is asked for can be had together.
+
+    Raises:
+        IsoflopError: options without an engine, or one of the `others` with an engine other than local.
+    """
+    from isoflop.errors import IsoflopError
+
+    if engine is EngineChoiceName.LOCAL:
+        if options:
+            raise IsoflopError(
+                f"--engine-option {options[0]} has no effect without --engine.", hint="Name the engine: --engine slurm."
+            )
+        return
+    given = next((name for name, is_given in others.items() if is_given), None)
+    if given is not None:
+        raise IsoflopError(
+            f"{given} and --engine {engine.value} exclude each other.",
+            hint=f"Leave {given} out: with --engine a plan is for jobs like the one that ran last.",
+        )

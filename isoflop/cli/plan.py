@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isoflop.cli.device_options import tell_of_devices
+from isoflop.cli.engine_options import Engine, EngineChoiceName, EngineOptions, engine_choice, refuse_engine
 from isoflop.cli.measuring import DEFAULT_SECONDS, MaxHours, Measure, MeasureSeconds, On, PlanPrice
 from isoflop.cli.options import (
     DEFAULT_ARTIFACTS,
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
+    from isoflop.engine.local.devices import DeviceChoice
+    from isoflop.plan.gpu_types import GpuChoice
     from isoflop.spec import SweepSpec
     from isoflop.store import Store
     from isoflop.sweep.extend import Extension
     from isoflop.sweep.planning import PlannedSweep, SweepCorpus
+    from isoflop.sweep.workplace import EngineChoice
     from isoflop.view.plan_costs import Price
     from isoflop.view.plan_view import NextRuns, PlanView
 
@@ -58,6 +62,8 @@ def plan(
     max_hours: MaxHours = None,
     on: On = None,
     price: PlanPrice = None,
+    engine: Engine = EngineChoiceName.LOCAL,
+    engine_option: EngineOptions = None,
     drop_suggested: Annotated[
         bool,
         typer.Option(
@@ -76,19 +82,18 @@ def plan(
     guessed at first, measured with --measure, and by the runs that have finished from then on.
     """
     from contextlib import ExitStack
-    from functools import partial
 
     from isoflop.cli import measuring
     from isoflop.cli.console import stderr, stdout
     from isoflop.store import open_store
     from isoflop.sweep.extend import planned_extras
     from isoflop.sweep.own_program import load_sweep
-    from isoflop.sweep.planning import plan_sweep
     from isoflop.view.document import dumps
     from isoflop.view.drawing import text
     from isoflop.view.plan_view import plan_document, print_plan
 
     _refuse_contradictions(target, extend=extend, drop_suggested=drop_suggested)
+    refuse_engine(engine, engine_option, {"--measure": measure, "--on": on is not None})
     gpus = measuring.gpus_elsewhere(on, measure=measure, seconds=measure_seconds, device=device.value, workers=workers)
     limit, cost = measuring.require_hours(max_hours), measuring.price_of(price, gpus)
 
@@ -104,7 +109,8 @@ def plan(
         if write:  # before the corpus, which its builder may hold for long
             _hold(held, spec, sweep, db)
         spec, corpus = _with_corpus(spec, sweep, artifacts, write=write)
-        plan_with = partial(plan_sweep, spec, corpus, device=device.value, workers=workers, on=gpus)
+        choice = engine_choice(sweep, engine, engine_option)
+        plan_with = _planner(choice, spec, corpus, artifacts, device=device.value, workers=workers, on=gpus)
         extra, extension = planned_extras(db, spec, drop_waiting=drop_suggested), None
         dropped = len(planned_extras(db, spec)) - len(extra) if drop_suggested else None
         made = plan_with(extra=extra)
@@ -127,6 +133,27 @@ def plan(
         show(view)
     if not write:
         (stderr() if json else stdout()).print(text(_why_nothing_was_written(dry_run=dry_run), "bold"))
+
+
+def _planner(
+    choice: "EngineChoice",
+    spec: "SweepSpec",
+    corpus: "SweepCorpus",
+    artifacts: Path,
+    *,
+    device: "DeviceChoice",
+    workers: int | None,
+    on: "GpuChoice | None",
+) -> "Callable[..., PlannedSweep]":
+    """Makes plans for this machine, for GPUs elsewhere, or for jobs of a cluster like the one that ran last."""
+    from functools import partial
+
+    from isoflop.sweep.planning import plan_sweep, plan_there
+    from isoflop.sweep.workplace import seen_slots
+
+    if choice.name == "local":
+        return partial(plan_sweep, spec, corpus, device=device, workers=workers, on=on)
+    return partial(plan_there, spec, corpus, seen_slots(choice, spec, artifacts, workers))
 
 
 def _refuse_contradictions(target: str | None, *, extend: int, drop_suggested: bool) -> None:

@@ -12,7 +12,7 @@ from isoflop.engine.local.devices import DeviceChoice
 from isoflop.engine.local.leases import device_leases
 from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.pilots.cluster import Cluster
-from isoflop.engine.pilots.fleet import Fleet
+from isoflop.engine.pilots.fleet import Fleet, lanes_seen
 from isoflop.engine.pilots.mailbox import PilotFile
 from isoflop.engine.pilots.pilot_engine import PilotEngine, fleet_slots
 from isoflop.engine.protocol import Engine, Slot
@@ -191,6 +191,22 @@ def _cluster(place: Workplace, options: SlurmSpec, spec: SweepSpec, sweep: Path)
     from isoflop.engine.slurm.slurm_cluster import SlurmCluster
 
     return SlurmCluster(options, spec.name, sweep.resolve().parent)
+
+
+def seen_slots(engine: EngineChoice, spec: SweepSpec, artifacts: Path, jobs: int | None) -> tuple[Slot, ...]:
+    """The slots of `jobs` jobs like the one that ran last for these artifacts; nothing is asked of the cluster.
+
+    Raises:
+        IsoflopError: none has run there, or an option is not one.
+    """
+    options = with_options(spec.engine.slurm, engine.options)
+    lanes = lanes_seen(pilots_dir(artifacts), engine.name)
+    if not lanes:
+        raise IsoflopError(
+            f"No job of --engine {engine.name} has run for {str(artifacts)!r} yet, so nothing is known of its devices.",
+            hint="`--on h100:8` guesses for GPUs that are not here; `isoflop run --engine` asks the cluster for jobs.",
+        )
+    return fleet_slots(lanes, jobs or options.jobs)
 
 
 def said_on_stderr(sweep: str) -> Callable[[str], None]:

@@ -47,6 +47,8 @@ SURFACE = {
         "--price",
         "--drop-suggested",
         "--replan",
+        "--engine",
+        "--engine-option",
     },
     "run": {
         "sweep",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.engine.pilots.cluster import Cluster, JobState
-from isoflop.engine.pilots.mailbox import EndedAnswer, EndOrder, Mailbox, PilotFile, StartOrder
+from isoflop.engine.pilots.mailbox import EndedAnswer, EndOrder, HereAnswer, Mailbox, PilotFile, StartOrder
 from isoflop.engine.pilots.pilot_job import PilotJob
 from isoflop.engine.protocol import Slot
 from isoflop.errors import IsoflopError
@@ -198,6 +198,18 @@ class Fleet:
             hint=f"Does the node see {str(log)!r}, and is isoflop installed there for the same interpreter? The jobs' "
             "logs, where the node could write them, lie there.",
         )
+
+
+def lanes_seen(root: Path, engine: str) -> tuple[Slot, ...]:
+    """The room that the newest pilot of an engine had; none where no pilot of it has run."""
+    for folder in sorted(root.glob("*-*-*"), reverse=True):
+        for path in sorted(path for path in folder.iterdir() if path.name.isdecimal()):
+            content = Mailbox(path).read()
+            answers, _ = Mailbox(path).answers(0) if content is not None and content.engine == engine else ([], 0)
+            for answer in answers:
+                if isinstance(answer, HereAnswer):
+                    return answer.lanes
+    return ()
 
 
 def _jobs_in(root: Path, content: PilotFile, cluster: Cluster) -> Iterator[PilotJob]:
