@@ -14,6 +14,7 @@ from isoflop.engine.notices import (
     AttemptStarted,
     DeviceHeld,
     DeviceTakenOut,
+    EngineSaid,
     LateResult,
     Notice,
     RunFinished,
@@ -75,7 +76,7 @@ class Dispatcher:
         self._attempts: dict[int, Attempt] = {}
         self._next_look = 0.0
         self._usable: frozenset[int] = frozenset()
-        self._told_of: set[DeviceHeld] = set()
+        self._told_of: set[DeviceHeld | EngineSaid] = set()
         self._order: Order | None = None
         self._obstacle: IsoflopError | None = None
 
@@ -131,7 +132,7 @@ class Dispatcher:
         if attempts:
             self.engine.tell([attempt.worker for attempt in attempts], order)
 
-    def _fill_slots(self) -> Iterator[RunFinished | DeviceHeld]:
+    def _fill_slots(self) -> Iterator[RunFinished | DeviceHeld | EngineSaid]:
         """Start jobs on free slots; what another sweep has finished meanwhile is yielded instead."""
         if not self._queue or self._order:
             return
@@ -163,14 +164,15 @@ class Dispatcher:
             self._attempts[found.slot] = attempt = self._attempt(ready, run_dir.events_size, found.worker)
             yield AttemptStarted(job.job_id, attempt.number, attempt.slot, attempt.device, time.monotonic())
 
-    def _look_for_devices(self) -> Iterator[DeviceHeld]:
-        """See which slots may be used; a device that another sweep has is told once."""
+    def _look_for_devices(self) -> Iterator[DeviceHeld | EngineSaid]:
+        """See which slots may be used; what there is to say of them is told once."""
         capacity = self.engine.capacity(len(self._queue))
         self._usable = self._health.without_those_out(capacity.usable)
-        for held in capacity.held:
-            if held not in self._told_of:
-                self._told_of.add(held)
-                yield held
+        told: tuple[DeviceHeld | EngineSaid, ...] = (*capacity.held, *capacity.said)
+        for news in told:
+            if news not in self._told_of:
+                self._told_of.add(news)
+                yield news
 
     def _start(self, ready: Sequence[Ready]) -> None:
         """Start the workers; what could not be started keeps its place."""

@@ -139,4 +139,21 @@ class DeviceTakenOut:
     n_left: int
 
 
-Notice = AttemptStarted | Progressed | RunFinished | AttemptEnded | LateResult | Waiting | DeviceHeld | DeviceTakenOut
+@dataclass(frozen=True)
+class EngineSaid:
+    """Something about where workers run that a person should know: a node that was left out, and why."""
+
+    sentence: str
+
+
+Notice = (
+    AttemptStarted
+    | Progressed
+    | RunFinished
+    | AttemptEnded
+    | LateResult
+    | Waiting
+    | DeviceHeld
+    | DeviceTakenOut
+    | EngineSaid
+)

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NewType, Protocol
 
-from isoflop.engine.notices import DeviceHeld
+from isoflop.engine.notices import DeviceHeld, EngineSaid
 from isoflop.hardware import shared_name
 from isoflop.rundir import Assignment, DeviceKind
 from isoflop.step_library import Instructions
@@ -130,10 +130,12 @@ class Capacity:
     Attributes:
         usable: numbers of slots, those at work included.
         held: devices that other sweeps train on.
+        said: what a person should know of the places where workers run.
     """
 
     usable: frozenset[int]
     held: tuple[DeviceHeld, ...] = ()
+    said: tuple[EngineSaid, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -166,16 +166,18 @@ def staffed(
     root = pilots_dir(artifacts.resolve())
     fleet = Fleet(cluster, root, content, most=most, poll_seconds=options.poll_seconds)
     try:
-        left = fleet.adopt()
+        fleet.adopt()
         lanes = fleet.gather(place.engine.tell)
         staff = _Hired(spec, corpus, fleet, lanes)
-        for vacancy in left:
+        for vacancy in fleet.left:
             engine = PilotEngine(fleet, (), len(lanes))
             for order in vacancy.orphans:
                 engine.settle(order, vacancy)
         yield staff
     finally:
-        fleet.release()
+        left_over = fleet.release()
+        if left_over:
+            place.engine.tell(f"jobs may still run or wait: `{cluster.cancel_command} {' '.join(left_over)}` ends them")
 
 
 def _options(spec: SweepSpec, place: Workplace) -> SlurmSpec:

@@ -18,6 +18,7 @@ from isoflop.engine.notices import (
     AttemptStarted,
     DeviceHeld,
     DeviceTakenOut,
+    EngineSaid,
     Holder,
     LateResult,
     Notice,
@@ -141,7 +142,7 @@ class SweepProgress:
             case AttemptEnded():
                 self.latest.pop(event.worker, None)
                 self._at_work[event.worker] = self._clock() + NEXT_RUN_SECONDS
-            case Waiting() | DeviceHeld() | DeviceTakenOut() | LateResult():
+            case Waiting() | DeviceHeld() | DeviceTakenOut() | LateResult() | EngineSaid():
                 pass
 
     def _end(self, result: RunResult) -> None:
@@ -237,7 +238,7 @@ def event_line(progress: SweepProgress, event: Notice) -> str | None:
         case Waiting():
             waiting = f"waiting for another process that trains {runs(len(event.run_ids))} of this sweep"
             return "; ".join([waiting, *map(_holder_line, event.holders)])
-        case DeviceHeld() | DeviceTakenOut():
+        case DeviceHeld() | DeviceTakenOut() | EngineSaid():
             return _device_line(event)
         case _:
             return None
@@ -252,7 +253,9 @@ def _attempt_line(ended: AttemptEnded) -> str | None:
     return f"{who}: {ended.reason}; log: {ended.log_path}" if ended.outcome != "done" else None
 
 
-def _device_line(said: DeviceHeld | DeviceTakenOut) -> str:
+def _device_line(said: DeviceHeld | DeviceTakenOut | EngineSaid) -> str:
+    if isinstance(said, EngineSaid):
+        return said.sentence
     if isinstance(said, DeviceTakenOut):
         left = f"{plural(said.n_left, 'worker')} left" if said.n_left else "no worker is left, the sweep stops"
         why = f"different runs in a row crashed there; at the last, {said.reason}"

@@ -66,9 +66,10 @@ class ProcessCluster:
         self.n_asked += 1
         return {job: self.said.get(job) or _status(job) for job in jobs}
 
-    def cancel(self, jobs: Sequence[str]) -> None:
+    def cancel(self, jobs: Sequence[str]) -> bool:
         for job in jobs:
             send(job, signal.SIGTERM)
+        return True
 
 
 def _status(job: str) -> JobStatus:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from isoflop.engine.notices import AttemptEnded, AttemptStarted, LateResult, Notice, RunFinished
+from isoflop.engine.notices import AttemptEnded, AttemptStarted, EngineSaid, LateResult, Notice, RunFinished
 from isoflop.engine.pilots import fleet, pilot_engine
 from isoflop.engine.pilots.cluster import JobState, JobStatus
 from isoflop.engine.pilots.mailbox import HereAnswer, Mailbox
@@ -109,7 +109,7 @@ def begun(file: Path) -> Counter[str]:
     return Counter({path.name: len(path.read_text()) for path in file.parent.glob("begun-*")})
 
 
-def wait_for(what: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not happen in time"
@@ -274,14 +274,16 @@ def test_jobs_that_end_before_their_pilot_speaks_stop_the_command(folder: Path, 
     assert all(Mailbox(path).is_closed for path in cluster.submitted.values())
 
 
+OLD_PILOT = """
+import isoflop, runpy, sys
+isoflop.__version__ = "0.0.1"
+sys.argv = ["pilot", *sys.argv[1:]]
+runpy.run_module("isoflop.engine.pilots.pilot", run_name="__main__")
+"""
+
+
 def test_another_version_there_stops_the_command(folder: Path, cluster: ProcessCluster) -> None:
-    old = "import isoflop, runpy, sys; isoflop.__version__ = '0.0.1'; sys.argv = ['pilot', *sys.argv[1:]]; "
-    cluster.command = [
-        sys.executable,
-        "-P",
-        "-c",
-        old + "runpy.run_module('isoflop.engine.pilots.pilot', run_name='__main__')",
-    ]
+    cluster.command = [sys.executable, "-P", "-c", OLD_PILOT]
     with pytest.raises(IsoflopError, match=r"n1 has isoflop 0\.0\.1, and this is") as raised:
         session_on(sweep_of(folder, ["quick"])).__enter__()
     assert "python=PATH" in raised.value.hint
@@ -322,3 +324,56 @@ def test_the_cluster_is_asked_once_for_all(folder: Path, cluster: ProcessCluster
         before = cluster.n_asked
         train(session)
     assert cluster.n_asked - before <= 1
+
+
+def test_a_job_where_nothing_can_be_trained_is_left_out_and_said_so(folder: Path, cluster: ProcessCluster) -> None:
+    """Its node is another's fault; the first would have stopped the command."""
+    file = sweep_of(folder, ["long"])
+    good = cluster.command
+    with session_on(file) as session:
+        long = long_run(session)
+
+        def react(notice: Notice) -> None:
+            if is_start(notice, long) and len(cluster.submitted) == 1:
+                cluster.command = [*good[:2], "-c", OLD_PILOT]
+                send(next(iter(cluster.submitted)), signal.SIGUSR2)
+            elif isinstance(notice, EngineSaid):
+                cluster.command = good
+            elif is_start(notice, long):
+                (folder / "go").touch()
+
+        notices = train(session, react)
+        assert session.outcome().n_completed == 4
+    said = [notice.sentence for notice in notices if isinstance(notice, EngineSaid)]
+    assert said and all("is left out: n1 has isoflop 0.0.1, and this is" in sentence for sentence in said)
+    assert len(cluster.submitted) == 2 + len(said)
+
+
+def test_a_cluster_that_refuses_more_jobs_is_asked_again(
+    folder: Path, cluster: ProcessCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "ASK_SECONDS", 0.3)
+    file = sweep_of(folder, ["long"])
+    refusals: list[int] = []
+    with session_on(file) as session:
+        long = long_run(session)
+        submit = cluster.submit
+
+        def refuse(folder: Path, number: int) -> list[str]:
+            refusals.append(number)
+            if len(refusals) < 3:
+                raise IsoflopError("Slurm refuses the jobs: job limit reached.", hint="Wait.")
+            return submit(folder, number)
+
+        def react(notice: Notice) -> None:
+            if is_start(notice, long) and not refusals:
+                monkeypatch.setattr(cluster, "submit", refuse)
+                send(next(iter(cluster.submitted)), signal.SIGUSR2)
+            elif is_start(notice, long):
+                (folder / "go").touch()
+
+        notices = train(session, react)
+        assert session.outcome().n_completed == 4
+    assert len(refusals) == 3
+    said = {notice.sentence for notice in notices if isinstance(notice, EngineSaid)}
+    assert said == {"Slurm refuses the jobs: job limit reached. It is asked again in 0 s."}

@@ -63,5 +63,5 @@ class Cluster(Protocol):
     def find(self, folder: Path) -> list[str]:
         """The jobs of the pilots in `folder`, in order, where an earlier coordinator died before it wrote them down."""
 
-    def cancel(self, jobs: Sequence[str]) -> None:
-        """End them, queued or running; nothing is said where that fails."""
+    def cancel(self, jobs: Sequence[str]) -> bool:
+        """End them, queued or running; whether the cluster took that in."""

@@ -20,6 +20,10 @@ MOST_MUTE = 3
 # A job that the cluster has forgotten, or that ended, whose pilot is silent for so long is over.
 SILENT_SECONDS = 60.0
 LOOK_SECONDS = 0.2
+# Of the time, what reading answers may take: of many pilots on slow storage less often.
+LOOK_SHARE = 0.1
+# When a cluster that refused jobs is asked again, and how often where nobody is at work meanwhile.
+ASK_SECONDS, MOST_REFUSALS = 30.0, 10
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Fleet:
         content: what a pilot is for.
         most: pilots at once.
         clock: seconds; never jumps.
+
+    Attributes:
+        said: what a person should know, sentence by sentence.
+        left: pilots of an earlier coordinator that were no more when this one came, or before the first was here.
     """
 
     def __init__(
@@ -54,15 +62,18 @@ class Fleet:
         self.cluster, self.most = cluster, most
         self._root, self._content, self._poll_seconds, self._clock = root, content, poll_seconds, clock
         self.pilots: list[PilotJob] = []
-        self._next_poll = 0.0
-        self._n_mute = 0
+        self._next_poll = self._next_look = 0.0
+        self._n_mute = self._n_refused = 0
+        self._next_ask = 0.0
+        self._has_worked = False
         self._last_words = ""
+        self.said: list[str] = []
+        self.left: list[Vacancy] = []
 
-    def adopt(self) -> list[Vacancy]:
-        """Take up the pilots of an earlier coordinator that may still be at work; the others, which are closed."""
+    def adopt(self) -> None:
+        """Take up the pilots of an earlier coordinator that may still be at work, and close the others."""
         found = list(_jobs_in(self._root, self._content, self.cluster))
         states = self.cluster.states([pilot.job for pilot in found]) if found else {}
-        over: list[Vacancy] = []
         for pilot in found:
             pilot.remember()
             pilot.status = states.get(pilot.job, pilot.status)
@@ -71,8 +82,7 @@ class Fleet:
             else:
                 why = pilot.leaving or f"has ended ({pilot.status.said or 'nobody knows how'})"
                 pilot.mailbox.close(why)
-                over.append(Vacancy(pilot, tuple(pilot.working.values()), why))
-        return over
+                self.left.append(Vacancy(pilot, tuple(pilot.working.values()), why))
 
     def ask_for(self, number: int) -> None:
         """Have `number` more pilots, as far as `most` goes.
@@ -85,6 +95,8 @@ class Fleet:
             return
         if self._n_mute >= MOST_MUTE:
             raise self._mute()
+        if self._n_refused and self._clock() < self._next_ask:
+            return
         folder = self._root / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
         content = self._content.model_copy(update={"submitted_at": time.time()})
         mailboxes = [Mailbox(folder / str(index)) for index in range(number)]
@@ -95,10 +107,24 @@ class Fleet:
         except IsoflopError as error:
             for mailbox in mailboxes:
                 mailbox.close(error.message)
-            raise
+            self._bear(error)
+            return
+        self._n_refused = 0
         write_atomically(submission_path(folder), json.dumps(jobs).encode())
         self.pilots += [PilotJob(job, mailbox) for job, mailbox in zip(jobs, mailboxes, strict=True)]
         self._next_poll = self._clock() + min(1.0, self._poll_seconds)
+
+    def _bear(self, error: IsoflopError) -> None:
+        """Ask again later where the cluster refused jobs that are not the first: it, or a limit of it, may be busy.
+
+        Raises:
+            IsoflopError: they are the first, or nobody is at work and it refuses again and again.
+        """
+        self._n_refused += 1
+        self._next_ask = self._clock() + max(self._poll_seconds, ASK_SECONDS)
+        if not self._has_worked or (not self.pilots and self._n_refused >= MOST_REFUSALS):
+            raise error
+        self.said.append(f"{error.message} It is asked again in {max(self._poll_seconds, ASK_SECONDS):.0f} s.")
 
     def gather(self, tell: Callable[[str], None]) -> tuple[Slot, ...]:
         """Wait for the first pilot that runs; the room it has. `tell` hears now and then what is waited for.
@@ -109,8 +135,7 @@ class Fleet:
         said = ""
         while True:
             self.ask_for(self.most - len(self.pilots))
-            for _ in self.look():
-                pass
+            self.left += [said for said in self.look() if isinstance(said, Vacancy)]
             here = [pilot for pilot in self.pilots if pilot.takes_orders]
             if here and here[0].here is not None:
                 return here[0].here.lanes
@@ -127,21 +152,51 @@ class Fleet:
             IsoflopError: what a pilot met would stop every other.
         """
         self._ask_the_cluster()
+        begun = self._clock()
+        if begun < self._next_look:
+            return
+        yield from self._read()
+        now = self._clock()
+        self._next_look = now + (now - begun) * (1.0 / LOOK_SHARE - 1.0)
+
+    def _read(self) -> Iterator[tuple[PilotJob, EndedAnswer, StartOrder] | Vacancy]:
         for pilot in list(self.pilots):
             silent = pilot.here is None
             for answer, order in pilot.look():
                 yield pilot, answer, order
             if silent and pilot.here is not None:
-                self._n_mute = 0
+                self._meet(pilot)
             if (problem := pilot.problem()) is not None:
-                raise problem
-            if (why := self._why_over(pilot)) is not None:
+                yield self._leave_out(pilot, problem)
+            elif (why := self._why_over(pilot)) is not None:
                 self.pilots.remove(pilot)
                 pilot.mailbox.close(why)
                 if pilot.here is None:
                     self._n_mute += 1
                     self._last_words = f"{self.cluster.name} job {pilot.job} {why}"
                 yield Vacancy(pilot, tuple(pilot.working.values()), why)
+
+    def _meet(self, pilot: PilotJob) -> None:
+        """A pilot says its first word."""
+        if pilot.problem() is None:
+            self._n_mute, self._has_worked = 0, True
+        if ahead := pilot.skew_seconds:
+            way = "ahead of" if ahead > 0 else "behind"
+            clock = f"The clock of {pilot.node} is {abs(ahead):.0f} s {way} this machine's"
+            self.said.append(f"{clock}: times of runs there are its own; nothing that isoflop decides rests on them.")
+
+    def _leave_out(self, pilot: PilotJob, problem: IsoflopError) -> Vacancy:
+        """Have nothing to do with a pilot where no run can be trained; others go on.
+
+        Raises:
+            IsoflopError: there are no others.
+        """
+        if not self._has_worked:
+            raise problem
+        self._n_mute += 1
+        self._last_words = problem.message
+        self.said.append(f"{self.cluster.name} job {pilot.job} on {pilot.node} is left out: {problem.message}")
+        return self.give_up(pilot, problem.message)
 
     def _ask_the_cluster(self) -> None:
         now = self._clock()
@@ -174,16 +229,15 @@ class Fleet:
         self.cluster.cancel([pilot.job])
         return Vacancy(pilot, tuple(pilot.working.values()), why)
 
-    def release(self) -> None:
-        """End every pilot: those that run may checkpoint, those that wait are cancelled."""
-        waiting = [pilot for pilot in self.pilots if pilot.here is None]
-        for pilot in self.pilots:
-            pilot.mailbox.order(EndOrder(why="the sweep needs it no more"))
-        for pilot in waiting:
-            pilot.mailbox.close("the sweep needs it no more")
-        if waiting:
-            self.cluster.cancel([pilot.job for pilot in waiting])
+    def release(self) -> list[str]:
+        """End every pilot: those that run may checkpoint, those that wait are cancelled.
+
+        Returns the jobs that nobody could be told to end.
+        """
+        unasked = [pilot for pilot in self.pilots if not _asked_to_end(pilot)]
+        jobs = [pilot.job for pilot in self.pilots if pilot.here is None or pilot in unasked]
         self.pilots.clear()
+        return jobs if jobs and not self.cluster.cancel(jobs) else []
 
     def _what_is_waited_for(self) -> str:
         name, jobs = self.cluster.name, [pilot.job for pilot in self.pilots]
@@ -198,6 +252,18 @@ class Fleet:
             hint=f"Does the node see {str(log)!r}, and is isoflop installed there for the same interpreter? The jobs' "
             "logs, where the node could write them, lie there.",
         )
+
+
+def _asked_to_end(pilot: PilotJob) -> bool:
+    """Whether the pilot will read that it is needed no more."""
+    why = "the sweep needs it no more"
+    try:
+        pilot.mailbox.order(EndOrder(why=why))
+        if pilot.here is None:
+            pilot.mailbox.close(why)
+    except OSError:
+        return False
+    return True
 
 
 def lanes_seen(root: Path, engine: str) -> tuple[Slot, ...]:

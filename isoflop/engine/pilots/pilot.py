@@ -5,6 +5,7 @@
 It decides nothing of what is trained, and tries nothing again. Its workers die with it.
 """
 
+import contextlib
 import os
 import platform
 import signal
@@ -23,6 +24,7 @@ from isoflop.engine.local.device_wish import DeviceWish
 from isoflop.engine.local.devices import cpu_cores, find_devices
 from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.pilots.mailbox import (
+    AnyAnswer,
     AnyOrder,
     EndedAnswer,
     EndOrder,
@@ -65,6 +67,7 @@ class Pilot:
         self._mailbox, self._content, self._engine, self._clock = mailbox, content, engine, clock
         self._offset = 0
         self._next_beat = 0.0
+        self._unsaid: list[AnyAnswer] = []
         self._waiting: list[StartOrder] = []
         self._working: dict[WorkerRef, StartOrder] = {}
         self._idle_since = clock()
@@ -91,7 +94,7 @@ class Pilot:
         self._engine.close(now=True)
         self._obey()
         self._begin()  # refuses
-        self._mailbox.answer(LeavingAnswer(why=self._why))
+        self._say(LeavingAnswer(why=self._why))
 
     def _beat(self) -> None:
         """Say that it lives; see whether what it does still counts."""
@@ -99,11 +102,21 @@ class Pilot:
         if now < self._next_beat:
             return
         self._next_beat = now + BEAT_SECONDS
-        self._mailbox.heartbeat_path.touch()
+        self._say()
+        with contextlib.suppress(OSError):
+            self._mailbox.heartbeat_path.touch()
         if self._mailbox.is_closed:
             self.evict("its coordinator has given it up")
         fenced = [worker for worker, order in self._working.items() if _is_fenced(order)]
         self._engine.tell(fenced, Order.KILL)
+
+    def _say(self, *answers: AnyAnswer) -> None:
+        """Answer; what finds no room on the disk waits for the next look."""
+        self._unsaid += answers
+        with contextlib.suppress(OSError):
+            while self._unsaid:
+                self._mailbox.answer(self._unsaid[0])
+                self._unsaid.pop(0)
 
     def _obey(self) -> None:
         orders, self._offset = self._mailbox.orders(self._offset)
@@ -144,7 +157,7 @@ class Pilot:
     def _refuse(self, orders: list[StartOrder], why: str) -> None:
         for order in list(orders):
             self._waiting.remove(order)
-            self._mailbox.answer(EndedAnswer(worker=order.worker, evicted=why, begun=False))
+            self._say(EndedAnswer(worker=order.worker, evicted=why, begun=False))
 
     def _leave(self) -> None:
         """Have workers checkpoint, and kill those that take too long."""
@@ -162,7 +175,7 @@ class Pilot:
         job = run_dir.read_job()
         results = [run.run_id for run in job.runs if run_dir.result_path(run.run_id).exists()] if job else []
         self._idle_since = self._clock()
-        self._mailbox.answer(
+        self._say(
             EndedAnswer(
                 worker=order.worker,
                 exit_code=ended.exit_code,

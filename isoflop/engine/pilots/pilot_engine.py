@@ -4,11 +4,13 @@ What every cluster shares is here: orders and answers, workers that are lost wit
 storage does not show yet, and workers of a coordinator that died.
 """
 
+import contextlib
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from isoflop.engine.notices import EngineSaid
 from isoflop.engine.pilots.fleet import Fleet, Vacancy
 from isoflop.engine.pilots.mailbox import EndedAnswer, StartOrder, TellOrder
 from isoflop.engine.pilots.pilot_job import PilotJob
@@ -63,7 +65,7 @@ class PilotEngine:
         missing = waiting - len(lanes - busy) - coming
         if missing > 0 and not self._closed:
             self._fleet.ask_for(-(-missing // self._n_lanes))
-        return Capacity(lanes)
+        return Capacity(lanes, said=tuple(map(EngineSaid, self._fleet.said)))
 
     def _seat(self) -> None:
         """Give the pilots that have come the places of those that have gone."""
@@ -160,7 +162,8 @@ class PilotEngine:
         """See `Engine`."""
         for worker in workers:
             if (work := self._working.get(worker)) is not None:
-                work.pilot.mailbox.order(TellOrder(worker=work.number, what=order))
+                with contextlib.suppress(OSError):  # no room: then `_disobeys` sees to its job
+                    work.pilot.mailbox.order(TellOrder(worker=work.number, what=order))
                 if order is Order.KILL and work.killed_at is None:
                     work.killed_at = time.monotonic()
 

@@ -3,7 +3,6 @@
 No shell string is made: sbatch gets a script that never changes, and the words of a command as its arguments.
 """
 
-import contextlib
 import re
 import shutil
 import subprocess
@@ -158,10 +157,9 @@ class SlurmCluster:
         numbered = {int(match[1]): job for job in listed if (match := re.fullmatch(r"\d+_(\d+)", job))}
         return self._called([numbered[index] for index in sorted(numbered)], folder)
 
-    def cancel(self, jobs: Sequence[str]) -> None:
+    def cancel(self, jobs: Sequence[str]) -> bool:
         """See `Cluster`."""
-        with contextlib.suppress(IsoflopError):
-            _run(["scancel", *jobs])
+        return _run(["scancel", *jobs]).returncode == 0
 
 
 def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
