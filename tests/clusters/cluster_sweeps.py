@@ -99,7 +99,14 @@ class ClusterSweep:
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
         """`isoflop run` on the cluster, running."""
-        return self.sandbox.start("run", "sweep.toml", "--device", "cpu", *self.options, *options)
+        words = ["--device", "cpu", "--events", "told.jsonl", *self.options, *options]
+        return self.sandbox.start("run", "sweep.toml", *words)
+
+    def told(self, event: str) -> list[dict[str, object]]:
+        """What the command has told of such an event, in all its lives."""
+        path = self.folder / "told.jsonl"
+        lines = map(json.loads, path.read_text().splitlines() if path.exists() else ())
+        return [line for line in lines if line["event"] == event]
 
     def hold(self) -> None:
         """Have runs wait in their midst."""
