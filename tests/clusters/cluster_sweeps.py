@@ -41,7 +41,7 @@ if os.path.exists(state):
         step, x = json.load(file)
 note("begun")
 while step < {N_STEPS}:
-    while step == {HELD_AT} and os.path.exists("hold") and not told:
+    while step == {HELD_AT} and (os.path.exists("hold") or os.path.exists("hold." + attempt)) and not told:
         time.sleep(0.02)
     time.sleep(float(os.environ.get("PACE", "0.01")))
     if told:
@@ -108,13 +108,18 @@ class ClusterSweep:
         lines = map(json.loads, path.read_text().splitlines() if path.exists() else ())
         return [line for line in lines if line["event"] == event]
 
-    def hold(self) -> None:
-        """Have runs wait in their midst."""
-        (self.folder / "hold").touch()
+    def hold(self, *attempts: int) -> None:
+        """Have runs wait in their midst; only in attempts of these numbers where some are given."""
+        for path in self._holds(attempts):
+            path.touch()
 
-    def release(self) -> None:
+    def release(self, *attempts: int) -> None:
         """Have them go on."""
-        (self.folder / "hold").unlink(missing_ok=True)
+        for path in self._holds(attempts):
+            path.unlink()
+
+    def _holds(self, attempts: Sequence[int]) -> list[Path]:
+        return [self.folder / f"hold.{attempt}" for attempt in attempts] or [self.folder / "hold"]
 
     def diary(self) -> list[tuple[str, str, int, int, str]]:
         """What programs noted: "begun" or "finished", run, attempt, step, host."""
@@ -160,6 +165,11 @@ class ClusterSweep:
         assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}\n{self.logs()}"
         return err
 
+    def expected_losses(self) -> dict[str, str]:
+        """The exact loss of every planned run, worked out here."""
+        planned = self.sandbox.rows("select run_id, n_tokens from runs")
+        return {str(run): (2.0 + _mapped(int(str(n_tokens)))).hex() for run, n_tokens in planned}
+
     def damage(self) -> Damage:
         """What is missing, and what was done twice; every attempt is told of."""
         planned = [str(run) for (run,) in self.sandbox.rows("select run_id from cells where run_id is not null")]
@@ -194,3 +204,11 @@ class ClusterSweep:
         """How many results lie in each run's directory, those that were set aside apart."""
         paths = self.folder.glob("isoflop-artifacts/*/**/result-*.json")
         return Counter(path.relative_to(self.folder / "isoflop-artifacts").parts[0] for path in paths)
+
+
+def _mapped(n_tokens: int) -> float:
+    """What the program's map comes to."""
+    x = 0.1 + 1e-9 * n_tokens % 0.8
+    for _ in range(N_STEPS):
+        x = 3.9 * x * (1.0 - x)
+    return x

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +35,25 @@ def slurm(request: pytest.FixtureRequest) -> Iterator[Slurm]:
         cluster.stop()
 
 
+def new_sweep_in(folder: Path, name: str, *options: str, jobs: int = 2) -> ClusterSweep:
+    """A sweep of a program for Slurm."""
+    given = {option.partition("=")[0]: option for option in (*OPTIONS, *options)}
+    words = [word for option in given.values() for word in ("--engine-option", option)]
+    return ClusterSweep(folder / name, name, "--engine", "slurm", "--workers", str(jobs), *words).write_program()
+
+
 @pytest.fixture
 def new_sweep(slurm: Slurm, tmp_path: Path) -> NewSweep:
-    """A sweep of a program on the cluster, two jobs at once."""
-
-    def make(name: str, *options: str) -> ClusterSweep:
-        words = [word for option in (*OPTIONS, *options) for word in ("--engine-option", option)]
-        return ClusterSweep(tmp_path / name, name, "--engine", "slurm", "--workers", "2", *words).write_program()
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The losses, to the bit, of the program's sweep on the local engine, by run."""
-    sweep = ClusterSweep(tmp_path_factory.mktemp("alone"), "alone", "--workers", "2").write_program()
-    sweep.finish(sweep.start())
-    return sweep.sandbox.losses()
+    """The same, on the cluster."""
+    return partial(new_sweep_in, tmp_path)
 
 
 @pytest.fixture
-def counted(slurm: Slurm, alone: dict[str, str], record_property: Callable[[str, Any], None]) -> Count:
+def counted(slurm: Slurm, record_property: Callable[[str, Any], None]) -> Count:
     """Sees that a sweep is whole and nothing of it left, and counts what the fault cost."""
 
-    def count(fault: str, sweep: ClusterSweep, *, times: int = 1, losses: dict[str, str] = alone) -> Damage:
-        assert sweep.sandbox.losses() == losses
+    def count(fault: str, sweep: ClusterSweep, *, times: int = 1, losses: dict[str, str] | None = None) -> Damage:
+        assert sweep.sandbox.losses() == (losses or sweep.expected_losses())
         assert set(sweep.result_files().values()) == {1}
         damage = sweep.damage()
         assert (damage.lost, damage.doubled) == (0, 0), sweep.logs()
@@ -93,4 +88,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"| {fault} | {' | '.join(map(str, numbers))} |")
 
 
-__all__ = ["Count", "NewSweep", "alone", "counted", "new_sweep", "nothing_left", "slurm"]
+__all__ = ["Count", "NewSweep", "counted", "new_sweep", "nothing_left", "slurm"]

@@ -24,7 +24,7 @@ PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 ACCOUNTING_PACKAGES = ("slurmdbd", "mariadb-server")
 UP_SECONDS, DOWN_SECONDS = 60.0, 20.0
 # By partition. Those of `lossy` are for tests that take a node away.
-NODES = {"main": ("n1", "n2"), "lossy": ("n3", "n4")}
+NODES = {"main": ("n1", "n2"), "lossy": ("n3", "n4", "n5", "n6", "n7", "n8")}
 GPUS = 2
 # Between Ray's ports and those that Linux gives to whoever asks for none.
 _PORTS = range(20_000, 32_000)
@@ -56,8 +56,8 @@ SchedulerParameters=batch_sched_delay=0,sched_min_interval=200000,bf_interval=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 KillWait=5
-SlurmdTimeout=6
-MessageTimeout=20
+SlurmdTimeout=5
+MessageTimeout=4
 JobRequeue=1
 GresTypes=gpu
 """

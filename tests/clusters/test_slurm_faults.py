@@ -1,61 +1,16 @@
 """What happens to jobs and to the command on a real Slurm: nothing is lost, nothing done twice, nothing left."""
 
-import contextlib
 import signal
-import subprocess
 import time
-
-import psutil
 
 from isoflop import __version__
 from isoflop.result import Provenance, RunResult, Status
 from isoflop.rundir import RunDir
 from isoflop.rundir.events import result_event
-from tests.clusters.cluster_sweeps import HELD_AT, ClusterSweep
+from tests.clusters.cluster_sweeps import HELD_AT
 from tests.clusters.conftest import Count, NewSweep, nothing_left
 from tests.clusters.slurm_daemons import Slurm
-
-
-def jobs_of(sweep: ClusterSweep) -> str:
-    """How the names of its jobs begin."""
-    return f"isoflop-{sweep.name}-"
-
-
-def pilots(slurm: Slurm, sweep: ClusterSweep) -> list[psutil.Process]:
-    return [process for process in slurm.of_jobs(jobs_of(sweep)) if "isoflop.engine.pilots.pilot" in process.cmdline()]
-
-
-def programs(slurm: Slurm, sweep: ClusterSweep) -> dict[str, psutil.Process]:
-    """The programs that are at work, by run."""
-    found = {}
-    for process in slurm.of_jobs(jobs_of(sweep)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            words = process.cmdline()
-            if "program.py" in words:
-                found[words[words.index("program.py") + 1]] = process
-    return found
-
-
-def worker_of(slurm: Slurm, sweep: ClusterSweep, run: str) -> psutil.Process:
-    parent = programs(slurm, sweep)[run].parent()
-    assert parent is not None
-    return parent
-
-
-def begin(sweep: ClusterSweep) -> "subprocess.Popen[str]":
-    """The command, running; its runs will wait in their midst."""
-    sweep.hold()
-    return sweep.start()
-
-
-def wait_for_new_attempts(sweep: ClusterSweep, runs: set[str], number: int = 2) -> None:
-    """Wait until other attempts wait in the midst of these runs."""
-
-    def begun() -> bool:
-        attempts = {run: attempt for word, run, attempt, _, _ in sweep.diary() if word == "begun"}
-        return all(attempts[run] >= number for run in runs) and runs <= sweep.held().keys()
-
-    sweep.wait_for(begun)
+from tests.clusters.slurm_processes import begin, jobs_of, pilots, wait_for_new_attempts, workers
 
 
 def test_jobs_that_are_killed_or_cancelled_cost_an_attempt_each(
@@ -68,7 +23,7 @@ def test_jobs_that_are_killed_or_cancelled_cost_an_attempt_each(
     hit = {sweep.name: set(sweep.held()) for sweep in (worker, pilot, one, every)}
 
     hit["worker"] = {min(hit["worker"])}
-    worker_of(slurm, worker, *hit["worker"]).kill()
+    workers(slurm, worker)[min(hit["worker"]), 1].kill()
     pilots(slurm, pilot)[0].kill()
     slurm.said("scancel", min(slurm.queue(jobs_of(one))))
     slurm.said("scancel", *slurm.queue(jobs_of(every)))
@@ -115,7 +70,7 @@ def test_a_command_that_is_killed_before_its_jobs_run_finds_them(
     slurm: Slurm, new_sweep: NewSweep, counted: Count
 ) -> None:
     """The jobs wait for a node; the file with their numbers is lost with the command."""
-    sweep = new_sweep("queued", "sbatch=--begin=now+6")
+    sweep = new_sweep("queued", "sbatch=--begin=now+8")
     command = sweep.start()
     sweep.wait_for(lambda: len(slurm.queue(jobs_of(sweep))) == 2)
     jobs = set(slurm.queue(jobs_of(sweep)))
@@ -130,10 +85,14 @@ def test_a_command_that_is_killed_before_its_jobs_run_finds_them(
 
 
 def test_ctrl_c_ends_jobs_in_order_and_twice_at_once(slurm: Slurm, new_sweep: NewSweep, counted: Count) -> None:
-    once, twice, waiting = new_sweep("once"), new_sweep("twice"), new_sweep("waiting", "sbatch=--begin=now+600")
+    once, twice, waiting = (
+        new_sweep("once", jobs=1),
+        new_sweep("twice", jobs=1),
+        new_sweep("waiting", "sbatch=--begin=now+600"),
+    )
     commands = [begin(once), begin(twice), waiting.start()]
-    once.wait_until_held()
-    twice.wait_until_held()
+    once.wait_until_held(1)
+    twice.wait_until_held(1)
     waiting.wait_for(lambda: len(slurm.queue(jobs_of(waiting))) == 2)
 
     for command in commands:
@@ -150,20 +109,20 @@ def test_ctrl_c_ends_jobs_in_order_and_twice_at_once(slurm: Slurm, new_sweep: Ne
     for sweep in (once, twice):
         sweep.release()
         sweep.finish(sweep.start())
-    assert counted("Ctrl-C", once).attempts == 6
-    assert counted("Ctrl-C twice", twice).attempts == 6
+    assert counted("Ctrl-C", once).attempts == 5
+    assert counted("Ctrl-C twice", twice).attempts == 5
 
 
 def test_a_result_of_an_attempt_that_was_given_up_does_not_count(
     slurm: Slurm, new_sweep: NewSweep, counted: Count
 ) -> None:
     """As a process leaves it that was stopped just before it wrote: between its look for a fence and the file."""
-    sweep = new_sweep("late")
+    sweep = new_sweep("late", jobs=1)
     command = begin(sweep)
-    sweep.wait_until_held()
-    run = min(sweep.held())
+    sweep.wait_until_held(1)
+    [run] = sweep.held()
     run_dir = RunDir(sweep.folder / "isoflop-artifacts" / run)
-    worker_of(slurm, sweep, run).kill()
+    workers(slurm, sweep)[run, 1].kill()
     wait_for_new_attempts(sweep, {run})
     run_dir.fence(1, "was lost with a node")
     run_dir.write_result(late_result(run))
