@@ -37,9 +37,14 @@ def slurm(request: pytest.FixtureRequest) -> Iterator[Slurm]:
 
 def new_sweep_in(folder: Path, name: str, *options: str, jobs: int = 2) -> ClusterSweep:
     """A sweep of a program for Slurm."""
+    return ClusterSweep(folder / name, name, *on_slurm(*options, jobs=jobs)).write_program()
+
+
+def on_slurm(*options: str, jobs: int = 2) -> list[str]:
+    """Options of the command that have it train there."""
     given = {option.partition("=")[0]: option for option in (*OPTIONS, *options)}
     words = [word for option in given.values() for word in ("--engine-option", option)]
-    return ClusterSweep(folder / name, name, "--engine", "slurm", "--workers", str(jobs), *words).write_program()
+    return ["--engine", "slurm", "--workers", str(jobs), *words]
 
 
 @pytest.fixture

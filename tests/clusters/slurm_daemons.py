@@ -224,6 +224,15 @@ class Slurm:
         found = [] if first is None else first.children(recursive=True)
         return [process for process in found if _is_alive(process)]
 
+    def process(self, node: str, number: int) -> psutil.Process | None:
+        """What the node itself calls by that number; None where that has ended."""
+        for process in self.processes(node):
+            with suppress(OSError):
+                lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                if [line.split()[-1] for line in lines if line.startswith("NSpid:")] == [str(number)]:
+                    return process
+        return None
+
     def kill_slurmd(self, node: str) -> None:
         """Kill the node's slurmd: what it started lives on."""
         for process in self.processes(node):

@@ -1,6 +1,7 @@
 """The processes of a sweep's jobs on the nodes of a Slurm of this machine."""
 
 import contextlib
+import json
 import subprocess
 
 import psutil
@@ -26,6 +27,18 @@ def workers(slurm: Slurm, sweep: ClusterSweep) -> dict[tuple[str, int], psutil.P
             words, worker = process.cmdline(), process.parent()
             if "program.py" in words and worker is not None:
                 found[words[words.index("program.py") + 1], int(words[-1])] = worker
+    return found
+
+
+def claimants(slurm: Slurm, sweep: ClusterSweep) -> dict[str, psutil.Process]:
+    """The workers that have claimed a run and not finished it, by run; of any trainer."""
+    found = {}
+    for claim in sweep.folder.glob("isoflop-artifacts/*/claim.json"):
+        with contextlib.suppress(FileNotFoundError, ValueError):  # its run has just ended
+            said = json.loads(claim.read_text())
+            worker = slurm.process(said["host"], said["pid"])
+            if worker is not None and not list(claim.parent.glob("result-*")):
+                found[claim.parent.name] = worker
     return found
 
 
