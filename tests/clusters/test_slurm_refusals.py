@@ -67,7 +67,7 @@ REFUSALS = {
     "no such set-up": Refusal(("setup=nowhere.sh",), ("nowhere.sh", "not a file", "relative to the sweep file")),
     "set-up fails": Refusal(("setup=failing.sh",), ("jobs ended before their pilot said a word", "logs")),
     "no controller": Refusal(
-        said=("Slurm refuses", "contact", "scontrol ping"), variables={"SLURM_CONF": "{folder}/slurm.conf"}
+        said=("Slurm does not answer", "contact", "scontrol ping"), variables={"SLURM_CONF": "{folder}/slurm.conf"}
     ),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isoflop.engine.pilots.cluster import Cluster, JobState
+from isoflop.engine.pilots.cluster import Cluster, ClusterAwayError, JobState
 from isoflop.engine.pilots.mailbox import EndedAnswer, EndOrder, Mailbox, PilotFile, StartOrder
 from isoflop.engine.pilots.pilot_job import PilotJob
 from isoflop.engine.protocol import Slot
@@ -20,6 +20,9 @@ MOST_MUTE = 3
 # A job that the cluster has forgotten, or that ended, whose pilot is silent for so long is over.
 SILENT_SECONDS = 60.0
 LOOK_SECONDS = 0.2
+# A cluster that does not answer is asked for jobs again after these seconds, and for so long in all while no pilot is
+# at work: controllers are restarted within minutes.
+AGAIN_SECONDS, AWAY_SECONDS = 10.0, 1800.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Fleet:
         self._next_poll = 0.0
         self._n_mute = 0
         self._last_words = ""
+        self._answered_at: float | None = None  # when it took jobs last, or showed some
+        self._next_ask = 0.0
 
     def adopt(self) -> list[Vacancy]:
         """Take up the pilots of an earlier coordinator that may still be at work; the others, which are closed."""
@@ -68,6 +73,7 @@ class Fleet:
             pilot.status = states.get(pilot.job, pilot.status)
             if pilot.status.state in (JobState.QUEUED, JobState.RUNNING) and pilot.leaving is None:
                 self.pilots.append(pilot)
+                self._answered_at = self._clock()
             else:
                 why = pilot.leaving or f"has ended ({pilot.status.said or 'nobody knows how'})"
                 pilot.mailbox.close(why)
@@ -75,13 +81,14 @@ class Fleet:
         return over
 
     def ask_for(self, number: int) -> None:
-        """Have `number` more pilots, as far as `most` goes.
+        """Have `number` more pilots, as far as `most` goes; none for now where a cluster that has given some is away.
 
         Raises:
-            IsoflopError: the cluster refuses, or jobs end one after the other before their pilot says a word.
+            IsoflopError: the cluster refuses, or is away for long, or jobs end one after the other before their pilot
+                says a word.
         """
         number = min(number, self.most - len(self.pilots))
-        if number <= 0:
+        if number <= 0 or self._clock() < self._next_ask:
             return
         if self._n_mute >= MOST_MUTE:
             raise self._mute()
@@ -95,10 +102,20 @@ class Fleet:
         except IsoflopError as error:
             for mailbox in mailboxes:
                 mailbox.close(error.message)
-            raise
+            if not isinstance(error, ClusterAwayError) or self._is_away_for_long:
+                raise
+            self._next_ask = self._clock() + AGAIN_SECONDS
+            return
+        self._answered_at = self._clock()
         write_atomically(submission_path(folder), json.dumps(jobs).encode())
         self.pilots += [PilotJob(job, mailbox) for job, mailbox in zip(jobs, mailboxes, strict=True)]
         self._next_poll = self._clock() + min(1.0, self._poll_seconds)
+
+    @property
+    def _is_away_for_long(self) -> bool:
+        """Whether nobody is at work, and a cluster that does not answer now has not done so for long, or never has."""
+        since = self._answered_at
+        return not self.pilots and (since is None or self._clock() - since > AWAY_SECONDS)
 
     def gather(self, tell: Callable[[str], None]) -> tuple[Slot, ...]:
         """Wait for the first pilot that runs; the room it has. `tell` hears now and then what is waited for.
