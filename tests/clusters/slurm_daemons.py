@@ -6,91 +6,24 @@ the first process of its namespace. Debian's packages, root, loopback, ports tha
 
 import ctypes
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from isoflop.train.process import PR_SET_PDEATHSIG
+from tests.clusters.slurm_files import NODES, SQL_USER, files_in
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 ACCOUNTING_PACKAGES = ("slurmdbd", "mariadb-server")
+_USABLE = ("idle", "mixed", "allocated")
 UP_SECONDS, DOWN_SECONDS = 60.0, 20.0
-# By partition. Those of `lossy` are for tests that take a node away.
-NODES = {"main": ("n1", "n2"), "lossy": ("n3", "n4", "n5", "n6", "n7", "n8")}
-GPUS = 2
-# Between Ray's ports and those that Linux gives to whoever asks for none.
-_PORTS = range(20_000, 32_000)
 _UNSHARE = ["unshare", "--pid", "--uts", "--mount", "--fork", "--kill-child", "--mount-proc"]
-_CONFIGURATION = """\
-ClusterName=tests
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[slurmctld]}
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={munge}
-CredType=cred/munge
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/run/slurmd.%n
-SlurmctldPidFile={folder}/run/slurmctld.pid
-SlurmdPidFile={folder}/run/slurmd.%n.pid
-SlurmctldLogFile={folder}/log/slurmctld.log
-SlurmdLogFile={folder}/log/slurmd.%n.log
-SlurmdParameters=config_overrides
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SwitchType=switch/none
-MpiDefault=none
-ReturnToService=2
-SchedulerType=sched/backfill
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=200000,bf_interval=2
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-KillWait=5
-SlurmdTimeout=5
-MessageTimeout=4
-JobRequeue=1
-GresTypes=gpu
-"""
-_ACCOUNTING = """\
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=localhost
-AccountingStoragePass={munge}
-AccountingStoragePort={ports[slurmdbd]}
-JobAcctGatherType=jobacct_gather/linux
-MinJobAge=2
-"""
-_NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\nJobAcctGatherType=jobacct_gather/none\n"
-_SLURMDBD = """\
-AuthType=auth/munge
-AuthInfo=socket={munge}
-DbdHost=localhost
-DbdAddr=127.0.0.1
-DbdPort={ports[slurmdbd]}
-SlurmUser=root
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StoragePort={ports[mariadbd]}
-StorageUser=slurm
-StoragePass=slurm
-StorageLoc=slurm_acct_db
-LogFile={folder}/log/slurmdbd.log
-PidFile={folder}/run/slurmdbd.pid
-"""
-_USER = """\
-CREATE DATABASE slurm_acct_db;
-CREATE USER 'slurm'@'127.0.0.1' IDENTIFIED BY 'slurm', 'slurm'@'localhost' IDENTIFIED BY 'slurm';
-GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1', 'slurm'@'localhost';
-"""
 
 
 def why_no_slurm(*, accounting: bool) -> str | None:
@@ -114,52 +47,22 @@ class Slurm:
 
     def __init__(self, folder: Path, *, accounting: bool) -> None:
         self.folder, self.accounting = folder, accounting
-        self.configuration = folder / "slurm.conf"
-        self._nodes = [node for nodes in NODES.values() for node in nodes]
+        self._files = files_in(folder)
+        self.configuration = self._files.configuration
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {**os.environ, "SLURM_CONF": str(self.configuration)}
-        for name in ("state", "log", "run", "munge", "dev"):
-            (folder / name).mkdir(parents=True, mode=0o755)
+        self._files.write(accounting=accounting)
         try:
-            self._configure()
             self._start_munge()
             if accounting:
                 self._start_accounting()
             self.start_controller()
-            for node in self._nodes:
+            for node in NODES:
                 self.start_node(node)
             self.wait_for_nodes()
         except BaseException:
             self.stop()
             raise
-
-    def _configure(self) -> None:
-        names = ["slurmctld", "slurmdbd", "mariadbd", *self._nodes]
-        self._words = {
-            "host": socket.gethostname(),
-            "folder": self.folder,
-            "munge": self.folder / "munge" / "socket",
-            "ports": dict(zip(names, _free_ports(len(names)), strict=True)),
-        }
-        for gpu in range(GPUS):
-            os.mknod(self.folder / "dev" / f"gpu{gpu}", 0o20666, os.makedev(1, 3))
-        ports = self._words["ports"]
-        assert isinstance(ports, dict)
-        nodes = "".join(
-            f"NodeName={node} NodeHostname={node} NodeAddr=127.0.0.1 Port={ports[node]} CPUs=4 RealMemory=8000 "
-            f"Gres=gpu:{GPUS} State=UNKNOWN\n"
-            for node in self._nodes
-        )
-        partitions = "".join(
-            f"PartitionName={name} Nodes={','.join(nodes)} Default={'YES' if name == 'main' else 'NO'} "
-            "MaxTime=INFINITE DefMemPerCPU=1000 State=UP\n"
-            for name, nodes in NODES.items()
-        )
-        of_accounting = _ACCOUNTING if self.accounting else _NO_ACCOUNTING
-        text = (_CONFIGURATION + of_accounting).format_map(self._words) + nodes + partitions
-        self.configuration.write_text(text)
-        gres = (f"NodeName={node} Name=gpu File={self.folder}/dev/gpu[0-{GPUS - 1}]\n" for node in self._nodes)
-        (self.folder / "gres.conf").write_text("".join(gres))
 
     def _start_munge(self) -> None:
         munge = self.folder / "munge"
@@ -176,14 +79,9 @@ class Slurm:
         options = ["--no-defaults", "--user=root", data]
         self._run("mariadb-install-db", *options, "--skip-test-db", "--auth-root-authentication-method=socket")
         small = ["--bind-address=127.0.0.1", "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
-        ports = self._words["ports"]
-        assert isinstance(ports, dict)
-        self._start("mariadbd", *options, sock, f"--port={ports['mariadbd']}", *small)
+        self._start("mariadbd", *options, sock, f"--port={self._files.ports['mariadbd']}", *small)
         self._wait(lambda: self._succeeds("mariadb-admin", "--no-defaults", sock, "ping"), "MariaDB")
-        self._run("mariadb", "--no-defaults", sock, f"--execute={_USER}")
-        configuration = self.folder / "slurmdbd.conf"
-        configuration.touch(0o600)
-        configuration.write_text(_SLURMDBD.format_map(self._words))
+        self._run("mariadb", "--no-defaults", sock, f"--execute={SQL_USER}")
         self._start("slurmdbd", "-D")
         self._wait(lambda: self._succeeds("sacctmgr", "-i", "add", "cluster", "tests"), "slurmdbd")
 
@@ -200,9 +98,11 @@ class Slurm:
         if node not in self._daemons:
             hosts = self.folder / "run" / f"hosts.{node}"
             hosts.write_text(f"127.0.0.1 localhost {node}\n")  # slurmd listens where its host name leads
-            here = f"hostname {node} && mount --bind {hosts} /etc/hosts && touch {hosts}.seen"
+            seen = self.folder / "run" / f"up.{node}"
+            seen.unlink(missing_ok=True)
+            here = f"hostname {node} && mount --bind {hosts} /etc/hosts && touch {seen}"
             self._start(*_UNSHARE, "sh", "-c", f"{here} && while :; do sleep 0.5; done", name=node)
-            self._wait((hosts.with_name(f"{hosts.name}.seen")).exists, node)
+            self._wait(seen.exists, node)
         first = self._first_process(node)
         assert first is not None
         self._run("nsenter", f"--target={first.pid}", "--pid", "--uts", "--mount", "slurmd", "-N", node)
@@ -243,7 +143,7 @@ class Slurm:
     def of_jobs(self, name: str) -> list[psutil.Process]:
         """The processes, on all nodes, of jobs whose name begins so."""
         found = []
-        for node in self._nodes:
+        for node in NODES:
             for process in self.processes(node):
                 with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                     if process.environ().get("SLURM_JOB_NAME", "").startswith(name):
@@ -262,7 +162,7 @@ class Slurm:
 
     def wait_for_nodes(self) -> None:
         """Wait until every node takes jobs."""
-        self._wait(lambda: self.node_states().count("idle") + self._n_busy() == len(self._nodes), "nodes")
+        self._wait(lambda: sum(state in _USABLE for state in self.node_states()) == len(NODES), "nodes")
 
     def node_states(self) -> list[str]:
         """Of every node, in Slurm's words: "idle", "down*"."""
@@ -271,12 +171,9 @@ class Slurm:
         )
         return done.stdout.split()
 
-    def _n_busy(self) -> int:
-        return sum(state in ("mixed", "allocated") for state in self.node_states())
-
     def stop(self) -> None:
         """End everything, in an order in which nothing waits for what has ended."""
-        for name in self._nodes:
+        for name in NODES:
             if name in self._daemons:
                 self.switch_off(name)
         for name in ("slurmctld", "slurmdbd", "munged", "mariadbd"):
@@ -335,14 +232,3 @@ def _is_alive(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False
-
-
-def _free_ports(number: int) -> Sequence[int]:
-    found: list[int] = []
-    for port in random.sample(_PORTS, len(_PORTS)):
-        with socket.socket() as candidate, suppress(OSError):
-            candidate.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == number:
-            break
-    return found

@@ -16,48 +16,40 @@ from tests.clusters.slurm_processes import begin, jobs_of, pilots, wait_for_new_
 def test_jobs_that_are_killed_or_cancelled_cost_an_attempt_each(
     slurm: Slurm, new_sweep: NewSweep, counted: Count
 ) -> None:
-    worker, pilot, one, every = (new_sweep(name) for name in ("worker", "pilot", "one", "every"))
-    commands = {sweep.name: begin(sweep) for sweep in (worker, pilot, one, every)}
-    for sweep in (worker, pilot, one, every):
-        sweep.wait_until_held()
-    hit = {sweep.name: set(sweep.held()) for sweep in (worker, pilot, one, every)}
+    worker, pilot, every = new_sweep("worker", jobs=1), new_sweep("pilot", jobs=1), new_sweep("every")
+    sweeps = (worker, pilot, every)
+    commands = [begin(sweep) for sweep in sweeps]
+    for sweep, number in zip(sweeps, (1, 1, 2), strict=True):
+        sweep.wait_until_held(number)
+    hit = [set(sweep.held()) for sweep in sweeps]
 
-    hit["worker"] = {min(hit["worker"])}
-    workers(slurm, worker)[min(hit["worker"]), 1].kill()
+    workers(slurm, worker)[min(hit[0]), 1].kill()
     pilots(slurm, pilot)[0].kill()
-    slurm.said("scancel", min(slurm.queue(jobs_of(one))))
     slurm.said("scancel", *slurm.queue(jobs_of(every)))
 
-    wait_for_new_attempts(worker, hit["worker"])
-    wait_for_new_attempts(every, hit["every"])
-    for sweep in (pilot, one):
-        sweep.wait_for(lambda sweep=sweep: any(k == 2 for word, _, k, _, _ in sweep.diary() if word == "begun"))
-        sweep.wait_until_held()
-    for sweep in (worker, pilot, one, every):
+    for sweep, runs, command in zip(sweeps, hit, commands, strict=True):
+        wait_for_new_attempts(sweep, runs)
         # to have gone on from its checkpoint is to begin in the midst
         assert {step for word, _, k, step, _ in sweep.diary() if word == "begun" and k == 2} == {HELD_AT}
         sweep.release()
-        sweep.finish(commands[sweep.name])
-
+        sweep.finish(command)
     assert counted("kill -9 of a worker", worker).attempts == 5
     assert counted("kill -9 of a pilot", pilot).attempts == 5
-    assert counted("scancel of a job", one).attempts == 5
     assert counted("scancel of every job", every).attempts == 6
-    ended = {sweep.name: [o for runs in sweep.attempts().values() for _, o in runs] for sweep in (worker, one, every)}
-    assert ended["worker"].count("died") == 1
-    assert ended["one"].count("interrupted") == 1
-    assert ended["every"].count("interrupted") == 2
+    ended = [[outcome for runs in sweep.attempts().values() for _, outcome in runs] for sweep in sweeps]
+    assert [outcomes.count("died") for outcomes in ended] == [1, 1, 0]
+    assert [outcomes.count("interrupted") for outcomes in ended] == [0, 0, 2]
 
 
 def test_a_command_that_is_killed_takes_up_its_jobs_again(slurm: Slurm, new_sweep: NewSweep, counted: Count) -> None:
-    sweep = new_sweep("taken-up")
+    sweep = new_sweep("taken-up", jobs=1)
     command = begin(sweep)
-    sweep.wait_until_held()
+    sweep.wait_until_held(1)
     held, jobs = sweep.held(), slurm.queue(jobs_of(sweep))
     command.kill()
     command.communicate()
     again = sweep.start()
-    sweep.wait_for(lambda: len(sweep.told("sweep_started")) == 2 and len(sweep.told("attempt_started")) >= 4)
+    sweep.wait_for(lambda: len(sweep.told("sweep_started")) == 2 and len(sweep.told("attempt_started")) >= 2)
     assert sweep.held() == held
     assert slurm.queue(jobs_of(sweep)) == jobs
     sweep.release()

@@ -77,7 +77,7 @@ def ended(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     """How the command ended in each case; all at once."""
     running = {}
     for number, (name, refusal) in enumerate(REFUSALS.items()):
-        sweep = new_sweep_in(tmp_path_factory.mktemp("refusal"), f"refused-{number}")
+        sweep = new_sweep_in(tmp_path_factory.mktemp("refusal"), f"refused-{number}", jobs=1)
         running[name] = sweep, _start(sweep, refusal, slurm)
     found = {}
     for name, (sweep, process) in running.items():

@@ -10,8 +10,8 @@ from tests.clusters.slurm_daemons import Slurm
 from tests.clusters.slurm_processes import claimants, jobs_of
 from tests.engine.conftest import SECONDS_OF_WORK, SWEEP, make_sandbox
 
-# Three runs of about a second each.
-TRANSFORMERS = SWEEP.replace("[6e8, 1.2e9]", f"[{SECONDS_OF_WORK / 3}]").replace(
+# Three runs of about half a second each.
+TRANSFORMERS = SWEEP.replace("[6e8, 1.2e9]", f"[{SECONDS_OF_WORK / 6}]").replace(
     "max_epochs = 1000", "max_epochs = 1e6"
 )
 
@@ -39,6 +39,7 @@ def test_a_sweep_of_a_program_is_trained_as_on_this_machine(
     assert sweep.sandbox.rows("select distinct engine from attempts") == [("slurm",)]
 
 
+@pytest.mark.parametrize("slurm", ["accounting"], indirect=True)
 def test_transformers_whose_worker_and_job_end_early_have_the_losses_of_the_local_engine(
     slurm: Slurm, local_losses: dict[str, str], counted: Count, tmp_path: Path
 ) -> None:
