@@ -42,7 +42,7 @@ if os.path.exists(state):
 note("begun")
 while step < {N_STEPS}:
     while step == {HELD_AT} and (os.path.exists("hold") or os.path.exists("hold." + attempt)) and not told:
-        time.sleep(0.02)
+        time.sleep(0.05)
     time.sleep(float(os.environ.get("PACE", "0.01")))
     if told:
         sys.exit(75)

@@ -12,7 +12,7 @@ from tests.clusters.cluster_sweeps import ClusterSweep, Damage
 from tests.clusters.slurm_daemons import Slurm, why_no_slurm
 
 # Asked often, so that what happens is seen within a second; jobs wait no longer than a test.
-OPTIONS = ("poll_seconds=0.5", "idle_seconds=60", "mem=1000")
+OPTIONS = ("poll_seconds=1", "idle_seconds=60", "mem=1000")
 END_SECONDS = 40.0
 
 NewSweep = Callable[..., ClusterSweep]
