@@ -6,10 +6,11 @@ GPU_ARGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 QUICKSTART := sweeps/quickstart.toml
+SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server
 # One process more than cores: a third of the suite's time is waiting for the processes that it starts.
 PYTEST = $(BIN)/python -m pytest -n 3 $(PYTEST_ARGS)
 
-.PHONY: help quickstart test test-hf test-track check gpu lint coverage clean
+.PHONY: help quickstart test test-hf test-track test-engines check gpu lint coverage clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -28,6 +29,12 @@ test-hf: $(VENV)-hf/.installed ## exported models in transformers, lm-evaluation
 
 test-track: $(VENV)-track/.installed ## TensorBoard, Weights & Biases and MLflow, offline: half a minute; in an environment of its own
 	$(VENV)-track/bin/python -m pytest tests/track
+
+test-engines: $(VENV)/.installed-test ## sweeps and faults on a real Slurm of this machine: about 3 minutes; installs Debian's packages as root, skips elsewhere
+	@dpkg -s $(SLURM) > /dev/null 2>&1 || { [ `id -u` = 0 ] && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SLURM); } > /dev/null 2>&1 \
+		|| echo "Not Debian, no root or no network: what needs Slurm skips."
+	$(PYTEST) -m cluster tests/clusters
 
 check: lint ## linters, types and the tests that are not slow: under 90 seconds there
 	$(PYTEST) -m "not slow"

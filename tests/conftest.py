@@ -21,6 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Whole sweeps with processes of their own, some of which must end within seconds: one of each folder at a time.
 SWEEPS = ("tests/engine/", "tests/faults/")
+# Left out unless they are asked for: they start clusters, of packages that few machines have.
+CLUSTERS = "tests/clusters/"
+KIND = re.compile(r"\[(plain|accounting)\b")
 NEEDS_TORCH = re.compile(
     r"^\s*(import|from) (torch|isoflop\.train|tests\.train|tests\.factory\.test_factory_counting)\b", re.MULTILINE
 )
@@ -33,12 +36,19 @@ settings.load_profile("suite")
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """The tests of whole sweeps are slow, all of them; elsewhere a test that is says so itself."""
     for item in items:
-        if item.nodeid.startswith(SWEEPS):
+        if item.nodeid.startswith((*SWEEPS, CLUSTERS)):
             item.add_marker(pytest.mark.slow)
+        if item.nodeid.startswith(CLUSTERS):
+            item.add_marker(pytest.mark.cluster)
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Where torch is not installed, what imports it is left out; so are the tests of `make test-hf` elsewhere."""
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where torch is not installed, what imports it is left out; so are the tests of `make test-hf` elsewhere.
+
+    Those of `make test-engines` are collected where `-m` has their marker.
+    """
+    if collection_path.is_dir() and collection_path.name == "clusters" and "cluster" not in config.option.markexpr:
+        return True
     if collection_path.is_dir() and collection_path.name == "hf" and find_spec("transformers") is None:
         return True
     if find_spec("torch") is not None:
@@ -50,21 +60,27 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return bool(NEEDS_TORCH.search(collection_path.read_text(encoding="utf-8"))) or None
 
 
-def pytest_report_header() -> str | None:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     """Says what is not there."""
+    said = [] if "cluster" in config.option.markexpr else ["tests/clusters is left out: `make test-engines`"]
     if not find_spec("torch"):
-        return "torch is not installed: tests that import it are left out"
-    return None if find_spec("transformers") else "tests/hf is left out: `make test-hf` installs what it needs"
+        return [*said, "torch is not installed: tests that import it are left out"]
+    return said if find_spec("transformers") else [*said, "tests/hf is left out: `make test-hf` installs what it needs"]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """The tests of whole sweeps are two queues; of all others, a file goes where there is room, in its own order."""
+    """The tests of whole sweeps are two queues, a file's on one kind of cluster another; of all others a file goes
+    where there is room, in its own order.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class QueuesOfSweeps(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return next((folder for folder in SWEEPS if nodeid.startswith(folder)), nodeid.partition("::")[0])
+            file, _, test = nodeid.partition("::")
+            if nodeid.startswith(CLUSTERS) and (kind := KIND.search(test)):
+                return f"{file}{kind[0]}"
+            return next((folder for folder in SWEEPS if nodeid.startswith(folder)), file)
 
     return QueuesOfSweeps(config, log)
 

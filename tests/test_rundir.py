@@ -1,9 +1,11 @@
 """The run directory: whole files or none, events that survive a torn line, claims that tell the living."""
 
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -84,6 +86,32 @@ def test_attempts_are_counted_by_their_folders(tmp_path: Path) -> None:
     for number in (1, 2, 10):
         run_dir.attempt_dir(number).mkdir()
     assert run_dir.last_attempt == 10
+
+
+def test_a_fence_lets_others_in_though_the_lost_process_holds_the_lock(tmp_path: Path) -> None:
+    lost, run_dir = RunDir(tmp_path), RunDir(tmp_path)
+    with lost.lock() as alone:
+        assert alone
+        with run_dir.lock() as two:
+            assert not two
+        run_dir.fence(1, "was lost with a node")
+        with run_dir.lock() as next_one, RunDir(tmp_path).lock() as third:
+            assert (next_one, third) == (True, False)
+
+
+def test_a_lock_that_was_fenced_while_it_was_opened_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir, flock = RunDir(tmp_path), fcntl.flock
+
+    def after_a_fence(file: IO[bytes], operation: int) -> None:
+        monkeypatch.undo()
+        run_dir.fence(1, "was lost with a node")
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_a_fence)
+    with run_dir.lock() as alone:
+        assert not alone
+    with run_dir.lock() as alone:
+        assert alone
 
 
 def test_a_claim_lives_as_long_as_its_process(tmp_path: Path) -> None:

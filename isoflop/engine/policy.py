@@ -145,8 +145,9 @@ class RetryPolicy:
 
 
 def _was_stopped(ended: Ended) -> bool:
-    """Whether the worker came to no end of its own: it checkpointed, was killed, or nobody knows."""
-    return ended.exit_code is None or ended.exit_code < 0 or ended.exit_code == ExitCode.CHECKPOINTED
+    """Whether the worker, or its program, came to no end of its own: it checkpointed, was killed, or nobody knows."""
+    code = ended.exit_code
+    return code is None or code < 0 or code in (ExitCode.CHECKPOINTED, ExitCode.UNASKED)
 
 
 def _death(attempt: Attempt, ended: Ended) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +46,14 @@ class RunDir(JobPaths):
                     raise
                 yield True  # such storage keeps nobody out: attempts are told apart by their numbers
             else:
-                yield True
+                yield self._is_current(file.fileno())
+
+    def _is_current(self, descriptor: int) -> bool:
+        """Whether the open lock is the one that others would try: a fence takes it away."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.lock_path.stat())
+        except FileNotFoundError:
+            return False
 
     def write_job(self, content: JobFile) -> None:
         """Create the directory and its job.json.
@@ -131,9 +139,13 @@ class RunDir(JobPaths):
             self.result_path(run_id).replace(RunDir(self.attempt_dir(result.attempt)).result_path(run_id))
 
     def fence(self, attempt: int, why: str) -> None:
-        """Have nothing count that the attempt writes from now on: nobody can tell whether its worker lives."""
+        """Have nothing count that the attempt writes from now on: nobody can tell whether its worker lives.
+
+        Nor is it waited for: the lock that it may hold is taken out of the way, for the next attempt to make another.
+        """
         self.attempt_dir(attempt).mkdir(exist_ok=True)
         write_atomically(self.fence_path(attempt), why.encode())
+        self.lock_path.unlink(missing_ok=True)
 
     def is_fenced(self, attempt: int) -> bool:
         """Whether nothing of the attempt counts any more."""

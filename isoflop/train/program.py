@@ -171,7 +171,9 @@ class _Program:
                 _signal_group(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_SECONDS)
-        return _Ended(code, asked=asked_at is not None and reason is None, reason=reason, rested=rested)
+        # Who stops a job of a cluster tells all of its processes at once: the program may have ended before we looked.
+        asked = asked_at is not None or self._stop.asked()
+        return _Ended(code, asked=asked and reason is None, reason=reason, rested=rested)
 
     def _beat(self, now: float, *, rests: bool) -> None:
         """Say that the program lives, until it has once said so itself: then its silence counts, unless it rests."""

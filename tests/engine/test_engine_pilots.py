@@ -352,7 +352,7 @@ def test_a_job_where_nothing_can_be_trained_is_left_out_and_said_so(folder: Path
 def test_a_cluster_that_refuses_more_jobs_is_asked_again(
     folder: Path, cluster: ProcessCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(fleet, "AGAIN_SECONDS", 0.3)
     file = sweep_of(folder, ["long"])
     refusals: list[int] = []
     with session_on(file) as session:
@@ -376,4 +376,4 @@ def test_a_cluster_that_refuses_more_jobs_is_asked_again(
         assert session.outcome().n_completed == 4
     assert len(refusals) == 3
     said = {notice.sentence for notice in notices if isinstance(notice, EngineSaid)}
-    assert said == {"Slurm refuses the jobs: job limit reached. It is asked again in 0 s."}
+    assert said == {"Slurm refuses the jobs: job limit reached. It is asked again every 0 s."}

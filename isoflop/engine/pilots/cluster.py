@@ -6,6 +6,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from isoflop.errors import IsoflopError
+
+
+class ClusterAwayError(IsoflopError):
+    """The cluster does not answer, which may pass; nothing is refused."""
+
 
 class JobState(Enum):
     """What a cluster says of a job."""
@@ -51,6 +57,7 @@ class Cluster(Protocol):
         """Start pilots 0 to `number - 1` of `folder`, in one request; their jobs' names.
 
         Raises:
+            ClusterAwayError: it does not answer; pilots that it starts all the same find their folder closed.
             IsoflopError: it will not.
         """
 

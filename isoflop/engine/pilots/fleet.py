@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isoflop.engine.pilots.cluster import Cluster, JobState
+from isoflop.engine.pilots.cluster import Cluster, ClusterAwayError, JobState
 from isoflop.engine.pilots.mailbox import EndedAnswer, EndOrder, HereAnswer, Mailbox, PilotFile, StartOrder
 from isoflop.engine.pilots.pilot_job import PilotJob
 from isoflop.engine.protocol import Slot
@@ -22,8 +22,9 @@ SILENT_SECONDS = 60.0
 LOOK_SECONDS = 0.2
 # Of the time, what reading answers may take: of many pilots on slow storage less often.
 LOOK_SHARE = 0.1
-# When a cluster that refused jobs is asked again, and how often where nobody is at work meanwhile.
-ASK_SECONDS, MOST_REFUSALS = 30.0, 10
+# A cluster that does not answer, or refuses more jobs, is asked again after these seconds. While no pilot is at work it
+# may be away for so long in all, for controllers are restarted within minutes, and refuse so often.
+AGAIN_SECONDS, AWAY_SECONDS, MOST_REFUSALS = 10.0, 1800.0, 10
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Fleet:
         self._last_words = ""
         self.said: list[str] = []
         self.left: list[Vacancy] = []
+        self._answered_at: float | None = None  # when it took jobs last, or showed some
 
     def adopt(self) -> None:
         """Take up the pilots of an earlier coordinator that may still be at work, and close the others."""
@@ -79,24 +81,24 @@ class Fleet:
             pilot.status = states.get(pilot.job, pilot.status)
             if pilot.status.state in (JobState.QUEUED, JobState.RUNNING) and pilot.leaving is None:
                 self.pilots.append(pilot)
+                self._answered_at = self._clock()
             else:
                 why = pilot.leaving or f"has ended ({pilot.status.said or 'nobody knows how'})"
                 pilot.mailbox.close(why)
                 self.left.append(Vacancy(pilot, tuple(pilot.working.values()), why))
 
     def ask_for(self, number: int) -> None:
-        """Have `number` more pilots, as far as `most` goes.
+        """Have `number` more pilots, as far as `most` goes; none for now where a cluster that has given some is away.
 
         Raises:
-            IsoflopError: the cluster refuses, or jobs end one after the other before their pilot says a word.
+            IsoflopError: the cluster refuses, or is away for long, or jobs end one after the other before their pilot
+                says a word.
         """
         number = min(number, self.most - len(self.pilots))
-        if number <= 0:
+        if number <= 0 or self._clock() < self._next_ask:
             return
         if self._n_mute >= MOST_MUTE:
             raise self._mute()
-        if self._n_refused and self._clock() < self._next_ask:
-            return
         folder = self._root / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
         content = self._content.model_copy(update={"submitted_at": time.time()})
         mailboxes = [Mailbox(folder / str(index)) for index in range(number)]
@@ -109,22 +111,25 @@ class Fleet:
                 mailbox.close(error.message)
             self._bear(error)
             return
-        self._n_refused = 0
+        self._answered_at, self._n_refused = self._clock(), 0
         write_atomically(submission_path(folder), json.dumps(jobs).encode())
         self.pilots += [PilotJob(job, mailbox) for job, mailbox in zip(jobs, mailboxes, strict=True)]
         self._next_poll = self._clock() + min(1.0, self._poll_seconds)
 
     def _bear(self, error: IsoflopError) -> None:
-        """Ask again later where the cluster refused jobs that are not the first: it, or a limit of it, may be busy.
+        """Ask again later where the cluster has given jobs before: it may be restarted, or a limit of it be reached.
 
         Raises:
-            IsoflopError: they are the first, or nobody is at work and it refuses again and again.
+            IsoflopError: it never has, or nobody is at work and it is away for long or refuses again and again.
         """
-        self._n_refused += 1
-        self._next_ask = self._clock() + max(self._poll_seconds, ASK_SECONDS)
-        if not self._has_worked or (not self.pilots and self._n_refused >= MOST_REFUSALS):
+        now, since = self._clock(), self._answered_at
+        self._next_ask = now + AGAIN_SECONDS
+        away = isinstance(error, ClusterAwayError)
+        self._n_refused += not away
+        too_long = since is None or (now - since > AWAY_SECONDS if away else self._n_refused >= MOST_REFUSALS)
+        if since is None or (too_long and not self.pilots):
             raise error
-        self.said.append(f"{error.message} It is asked again in {max(self._poll_seconds, ASK_SECONDS):.0f} s.")
+        self.said.append(f"{error.message} It is asked again every {AGAIN_SECONDS:.0f} s.")
 
     def gather(self, tell: Callable[[str], None]) -> tuple[Slot, ...]:
         """Wait for the first pilot that runs; the room it has. `tell` hears now and then what is waited for.

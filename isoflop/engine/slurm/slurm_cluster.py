@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from isoflop.engine.pilots.cluster import JobState, JobStatus
+from isoflop.engine.pilots.cluster import ClusterAwayError, JobState, JobStatus
 from isoflop.errors import IsoflopError
 from isoflop.files import write_atomically
 from isoflop.spec import SlurmSpec
@@ -24,6 +24,9 @@ exec "$@" "$SLURM_ARRAY_TASK_ID"
 """
 _COMMANDS = ("sbatch", "squeue", "scancel")
 _SECONDS = 60.0
+_TOO_LONG = 124
+# How sbatch says that nobody answered; whatever else it says was said by Slurm.
+_AWAY = ("Unable to contact slurm controller", "Socket timed out", "Connection refused", "Connection timed out")
 _FIELDS = "JobArrayID:|,State:|,exit_code:|,NodeList:|,ReasonList:|,Name:|"
 # Of job states (squeue(1), JOB STATE CODES) those in which a job waits, or its processes may run.
 _WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SUSPENDED"}
@@ -36,8 +39,8 @@ _HINTS = (
     ("generic resource", "`sinfo -o '%P %G'` lists what nodes have: --engine-option gres=gpu:1."),
     ("node configuration", "No node has what was asked for: look at gres, mem, cpus_per_task and constraint."),
     ("time limit", "The partition's limit is shorter (`sinfo`): --engine-option time=LIMIT."),
-    ("Unable to contact", "Is this a login node of the cluster, and is slurmctld up? `scontrol ping` says."),
 )
+_AWAY_HINT = "Is this a login node of the cluster, and is slurmctld up? `scontrol ping` says."
 
 
 class SlurmCluster:
@@ -80,7 +83,7 @@ class SlurmCluster:
         pilot = [str(self._setup or ""), python, "-P", "-m", "isoflop.engine.pilots.pilot", str(folder)]
         done = _run(["sbatch", *self._words(folder, number), str(script), *pilot])
         if done.returncode != 0:
-            raise _refused(done.stderr)
+            raise _refused(done.stderr, away=done.returncode == _TOO_LONG)
         job_id = done.stdout.strip().partition(";")[0]
         if not job_id.isdecimal():
             raise IsoflopError(
@@ -169,7 +172,9 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
             command, capture_output=True, text=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(list(command), 124, "", f"{command[0]} did not answer in {_SECONDS:.0f} s")
+        return subprocess.CompletedProcess(
+            list(command), _TOO_LONG, "", f"{command[0]} did not answer in {_SECONDS:.0f} s"
+        )
     except OSError as error:
         return subprocess.CompletedProcess(list(command), 127, "", f"{command[0]}: {error.strerror}")
 
@@ -196,12 +201,14 @@ def _code(number: str, signal: str) -> int | None:
     return -int(signal) if signal.isdecimal() and int(signal) else int(number)
 
 
-def _refused(said: str) -> IsoflopError:
-    """What sbatch said, as one sentence, with what to do about it."""
+def _refused(said: str, *, away: bool) -> IsoflopError:
+    """What sbatch said, as one sentence, with what to do about it; `away` where it did not come to an end."""
     lines = [line.removeprefix("sbatch: error: ").strip() for line in said.splitlines() if line.strip()]
-    sentence = lines[0] if lines else "no reason was given"
+    sentence = (lines[0] if lines else "no reason was given").rstrip(".")
     hint = next((hint for word, hint in _HINTS if any(word.lower() in line.lower() for line in lines)), None)
+    if away or any(words in line for words in _AWAY for line in lines):
+        return ClusterAwayError(f"Slurm does not answer: {sentence}.", hint=_AWAY_HINT)
     return IsoflopError(
-        f"Slurm refuses the jobs: {sentence.rstrip('.')}.",
+        f"Slurm refuses the jobs: {sentence}.",
         hint=hint or "See `man sbatch` for what it means, and [engine.slurm] of the sweep file.",
     )
