@@ -71,7 +71,7 @@ class Workplace:
         if self.engine.name != "local" and self.wish != ANY_DEVICE:
             raise IsoflopError(
                 "--devices, --per-device and --share-devices are for this machine's devices.",
-                hint="Leave them out; --engine-option gres=gpu:1 (Slurm), num_gpus=1 (Ray) and lanes_per_device say it.",
+                hint="Leave them out; --engine-option gres=gpu:1 (Slurm), num_gpus=1 (Ray), lanes_per_device say it.",
             )
 
 
