@@ -49,8 +49,6 @@ class SlurmSpec(Section):
     """How often Slurm is asked how its jobs are."""
 
 
-# Of a Ray cluster's head, or of its client server; "auto" would join whatever cluster this machine is part of.
-_Address = Annotated[str, Field(max_length=1000, pattern=r"^(ray://)?(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
 _Resource = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$")]
 _Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -58,7 +56,7 @@ _Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class RaySpec(Section):
     """Actors of Ray, each a pilot that trains one run after the other."""
 
-    address: _Address | None = None
+    address: _Word | None = None
     """The cluster: "head.example.org:6379", or "ray://head.example.org:10001"; default: RAY_ADDRESS."""
     jobs: int = Field(4, ge=1, le=10_000)
     """Actors at once, as far as there are runs for them. --workers says it on the command line."""

@@ -14,6 +14,7 @@ from isoflop.engine.ray.ray_link import NoAnswerError, RayLink
 from isoflop.errors import IsoflopError
 from isoflop.spec import RaySpec
 
+# "auto" would join whatever cluster this machine is part of.
 ADDRESS = re.compile(r"(ray://)?(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 # What a request may take before the cluster counts as silent.
 SUBMIT_SECONDS, LOOK_SECONDS, LAST_SECONDS = 60.0, 8.0, 10.0

@@ -89,7 +89,5 @@ def words_of_death(text: str) -> tuple[str, str]:
     if any(words in text for words in _ENDED_NODE):
         return "NodeDied", node[1] if node else ""
     said = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("\t")]
-    reason = said[-1] if said else "nothing was said"
-    if "was killed" in text or "SIGKILL" in text or "connection error code" in text:
-        reason = said[-1] if len(said) > 1 else reason
-    return f"ActorDied, {reason[:200].rstrip('.')}", node[1] if node else ""
+    reason = said[-1].partition(" Some common causes")[0] if said else "nothing was said"
+    return f"ActorDied, {reason[:250].rstrip('.')}", node[1] if node else ""

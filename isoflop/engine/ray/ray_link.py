@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import IO, Any
 
 from isoflop.engine.ray import ray_errors
@@ -94,8 +95,7 @@ class RayLink:
 
     def _raise_if_in_vain(self) -> None:
         if _WRONG_TOKEN in self._what_ray_said():
-            named = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-            raise ray_errors.not_let_in(self._address, has_token=any(name in self._environment for name in named))
+            raise ray_errors.not_let_in(self._address, has_token=_has_token(self._environment))
         since, limit = self._started, IMPORT_SECONDS
         if self._imported_at is not None:
             since, limit = self._imported_at, CONNECT_SECONDS
@@ -159,6 +159,13 @@ class RayLink:
             with contextlib.suppress(NoAnswerError, IsoflopError):
                 self.ask("finish", seconds, seconds=seconds + 1.0)
         self._end()
+
+
+def _has_token(environment: Mapping[str, str]) -> bool:
+    """Whether Ray finds a token here: named in the environment, or where it looks by itself."""
+    named = any(environment.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    by_itself = Path(environment.get("HOME", "/")) / ".ray" / "auth_token"
+    return named or (environment.get("RAY_AUTH_MODE") == "token" and by_itself.exists())
 
 
 def _value(answer: list[Any]) -> Any:
