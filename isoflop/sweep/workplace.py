@@ -151,7 +151,7 @@ def staffed(
     n_runs = pending(plan_there(spec, corpus, (_ANYWHERE,)))
     options = _options(spec, place)
     device = "cpu" if spec.trainer == "simulated" else place.device
-    cluster = _cluster(options, spec, sweep, on_gpus=device != "cpu")
+    cluster = _cluster(options, spec, sweep, device)
     content = PilotFile(
         sweep=spec.name,
         database=str(db.resolve()),
@@ -204,11 +204,11 @@ def _given(options: SlurmSpec | RaySpec) -> dict[str, Any]:
     }
 
 
-def _cluster(options: SlurmSpec | RaySpec, spec: SweepSpec, sweep: Path, *, on_gpus: bool) -> Cluster:
+def _cluster(options: SlurmSpec | RaySpec, spec: SweepSpec, sweep: Path, device: DeviceChoice) -> Cluster:
     if isinstance(options, RaySpec):
         from isoflop.engine.ray.ray_cluster import RayCluster
 
-        return RayCluster(options, spec.name, on_gpus=on_gpus)
+        return RayCluster(options, spec.name, on_gpus=device != "cpu")
     from isoflop.engine.slurm.slurm_cluster import SlurmCluster
 
     return SlurmCluster(options, spec.name, sweep.resolve().parent)

@@ -17,6 +17,7 @@ from isoflop.errors import IsoflopError
 # From a slow file system Ray takes seconds to import; a cluster that lets one in does so at once.
 IMPORT_SECONDS, CONNECT_SECONDS = 90.0, 12.0
 AGAIN_SECONDS = 15.0
+DRIVER = [sys.executable, "-P", "-m", "isoflop.engine.ray.ray_driver"]
 LOOK_SECONDS = 0.1
 # What Ray says again and again, until it gives up after 20 seconds.
 _WRONG_TOKEN = "InvalidAuthToken"  # noqa: S105
@@ -58,9 +59,8 @@ class RayLink:
         self._end()
         ours, theirs = Pipe()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the driver runs
-        command = [sys.executable, "-P", "-m", "isoflop.engine.ray.ray_driver", self._address]
         self._process = subprocess.Popen(  # noqa: S603
-            [*command, str(theirs.fileno()), str(os.getpid())],
+            [*DRIVER, self._address, str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._said,
