@@ -46,6 +46,8 @@ class RayCluster:
         self._address = address_of(options.address, environment)
         if find_spec("ray") is None:
             raise ray_errors.not_installed()
+        if self._address.startswith("ray://") and find_spec("grpc") is None:
+            raise ray_errors.no_client()
         self._link = RayLink(self._address, environment)
         has_gpus = self._link.open()["gpus"] > 0
         default = 1.0 if on_gpus and has_gpus else 0.0

@@ -12,6 +12,14 @@ def not_installed() -> IsoflopError:
     return IsoflopError("Ray is not installed here.", hint='Install it: pip install "isoflop[ray]".')
 
 
+def no_client() -> IsoflopError:
+    """Ray is here, without what speaks to a client server."""
+    return IsoflopError(
+        "An address ray:// needs Ray's client, which is not installed here.",
+        hint='Install it here and on the head: pip install "ray[client]".',
+    )
+
+
 def no_address() -> IsoflopError:
     """No cluster was named."""
     return IsoflopError(

@@ -14,8 +14,9 @@ from typing import IO, Any
 from isoflop.engine.ray import ray_errors
 from isoflop.errors import IsoflopError
 
-# From a slow file system Ray takes seconds to import; a cluster that lets one in does so at once.
-IMPORT_SECONDS, CONNECT_SECONDS = 90.0, 12.0
+# From a slow file system Ray takes seconds to import. A cluster that lets one in does so within seconds; a client
+# server (ray://) first starts a process that imports Ray too.
+IMPORT_SECONDS, CONNECT_SECONDS, CLIENT_SECONDS = 90.0, 12.0, 60.0
 AGAIN_SECONDS = 15.0
 DRIVER = [sys.executable, "-P", "-m", "isoflop.engine.ray.ray_driver"]
 LOOK_SECONDS = 0.1
@@ -98,7 +99,8 @@ class RayLink:
             raise ray_errors.not_let_in(self._address, has_token=_has_token(self._environment))
         since, limit = self._started, IMPORT_SECONDS
         if self._imported_at is not None:
-            since, limit = self._imported_at, CONNECT_SECONDS
+            by_client = self._address.startswith("ray://")
+            since, limit = self._imported_at, CLIENT_SECONDS if by_client else CONNECT_SECONDS
         if time.monotonic() - since > limit:
             raise ray_errors.unreachable(self._address, f"nothing was heard for {limit:.0f} s")
 
