@@ -9,6 +9,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from isoflop.engine.pilots.mailbox import Mailbox
+from isoflop.engine.ray.mirror_copies import file_names
 from isoflop.engine.ray.pilot_actor import PilotActor
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -43,6 +45,7 @@ def actor_process(box: Path, node: Path, **options: Any) -> Iterator[ActorProces
     given = {
         "folder": str(box.parent),
         "number": int(box.name),
+        "names": file_names(Mailbox(box)),
         "content": (box / "pilot.json").read_bytes(),
         "storage": "copied",
         "python": None,

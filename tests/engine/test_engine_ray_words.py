@@ -1,6 +1,7 @@
 """What is said of a Ray cluster, and what may be asked of one; without Ray."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+import isoflop
 from isoflop.engine.ray import ray_errors, ray_link
 from isoflop.engine.ray.ray_cluster import RayCluster, address_of
 from isoflop.engine.ray.ray_link import NoAnswerError, RayLink
 from isoflop.errors import IsoflopError
 from isoflop.spec import RaySpec, parse_spec, with_options
 
+RAY_IMPORT = re.compile(r"^\s*(import ray\b|from ray\b)", re.MULTILINE)
 # As Ray 2.60 words them (ray/exceptions.py, ActorDiedError; ray/_private/utils.py, check_version_info).
 NODE_DIED = """The actor died unexpectedly before finishing this task.
 \tclass_name: PilotActor
@@ -157,3 +160,11 @@ def test_a_cluster_that_never_lets_in_is_given_up(driver: Path, monkeypatch: pyt
     driver.write_text(HEAD + 'connection.send(("imported", "3"))\ntime.sleep(60)\n')
     with pytest.raises(IsoflopError, match="No Ray cluster answers at h:1"):
         RayLink("h:1", os.environ).open()
+
+
+def test_the_driver_alone_imports_ray() -> None:
+    root = Path(isoflop.__file__).parent
+    importing = {path.name for path in root.rglob("*.py") if RAY_IMPORT.search(path.read_text(encoding="utf-8"))}
+    assert importing == {"ray_driver.py"}
+    for path in root.rglob("*.py"):
+        assert "isoflop.engine.ray.ray_driver import" not in path.read_text(encoding="utf-8")

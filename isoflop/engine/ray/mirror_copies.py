@@ -16,7 +16,7 @@ from isoflop.engine.pilots.mailbox import EndedAnswer, Mailbox, StartOrder
 from isoflop.errors import IsoflopError
 from isoflop.files import temporary_name
 from isoflop.rundir import RunDir
-from isoflop.rundir.layout import RESULT_NAME
+from isoflop.rundir.layout import COORDINATOR_NAMES, GROWING_NAMES, RESULT_NAME
 
 Call = Callable[..., Any]
 """Calls a method of the actor by its name: `call("look")`."""
@@ -24,7 +24,6 @@ Call = Callable[..., Any]
 # Of a file at once: small enough to be answered within a second by a slow network.
 CHUNK_BYTES = 4 << 20
 BEAT_SECONDS = 5.0
-_GROWING = {"events.jsonl", "log.txt"}
 
 
 class MirrorCopies:
@@ -44,7 +43,7 @@ class MirrorCopies:
     @contextlib.contextmanager
     def alone(self) -> Iterator[bool]:
         """Whether no other process copies for this pilot, for the time of the block."""
-        with (self._box.path / ".copied").open("ab") as file:
+        with self._box.copying_lock_path.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -82,7 +81,7 @@ class MirrorCopies:
             if order is not None:
                 self._prepare(order)
             there = line if order is None else self._there(order).model_dump_json().encode()
-            self._call("add_lines", f"{self._pilot}/orders.jsonl", there + b"\n", number)
+            self._call("add_lines", f"{self._pilot}/{self._box.orders_path.name}", there + b"\n", number)
 
     def _new_orders(self) -> tuple[list[tuple[int, bytes]], int]:
         """Lines that the pilot does not have, each with the number of those before it; and the offset after them."""
@@ -92,7 +91,7 @@ class MirrorCopies:
             return [], self._offset
         lines = data.splitlines()
         self._orders |= {order.assignment.job_dir.name: order for order in map(_start_order, lines) if order}
-        taken = self._call("lines", f"{self._pilot}/orders.jsonl")
+        taken = self._call("lines", f"{self._pilot}/{self._box.orders_path.name}")
         return list(enumerate(lines))[taken:], len(data)
 
     def _there(self, order: StartOrder) -> StartOrder:
@@ -157,7 +156,9 @@ class MirrorCopies:
         attempt, run_dir = order.assignment.attempt, RunDir(order.assignment.job_dir)
         if run_dir.is_fenced(attempt):
             if (job, attempt) not in self._fenced:
-                self._call("put", f"jobs/{job}/attempt-{attempt}/fenced", b"given up", 0, True)
+                self._call(
+                    "put", f"jobs/{job}/{run_dir.fence_path(attempt).relative_to(run_dir.path)}", b"given up", 0, True
+                )
                 self._fenced.add((job, attempt))
             return
         for name in sorted(files, key=_rank):
@@ -171,7 +172,7 @@ class MirrorCopies:
     def _fetch_run_file(self, run_dir: RunDir, job: str, name: str, version: tuple[int, ...]) -> None:
         path = run_dir.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.name in _GROWING:
+        if path.name in GROWING_NAMES:
             self._fetch_end(path, f"jobs/{job}/{name}", version[2])
         elif (RESULT_NAME.fullmatch(name) and path.exists()) or not self._fetch(path, f"jobs/{job}/{name}", version):
             return  # a result is never replaced; and a version that is no more comes with the next round
@@ -205,15 +206,29 @@ class MirrorCopies:
 
     def _fetch_box(self, seen: Mapping[str, Any]) -> None:
         """Fetch what the pilot says: its answers last, which tell of files that are here by now."""
-        self._fetch_end(self._box.log_path, f"{self._pilot}/log.txt", seen["box"]["log.txt"])
+        self._fetch_end(self._box.log_path, f"{self._pilot}/{self._box.log_path.name}", seen["box"]["log"])
         if seen["beat"] != self._beat:
             self._beat = seen["beat"]
             self._box.heartbeat_path.touch()
         offset = self._box.answers_path.stat().st_size if self._box.answers_path.exists() else 0
-        if seen["box"]["answers.jsonl"] > offset:
-            self._fetch_end(self._box.answers_path, f"{self._pilot}/answers.jsonl", seen["box"]["answers.jsonl"])
+        if seen["box"]["answers"] > offset:
+            self._fetch_end(
+                self._box.answers_path, f"{self._pilot}/{self._box.answers_path.name}", seen["box"]["answers"]
+            )
             answers, _ = self._box.answers(0)
             self._ended_workers |= {answer.worker for answer in answers if isinstance(answer, EndedAnswer)}
+
+
+def file_names(box: Mailbox) -> dict[str, Any]:
+    """What files are called, for an actor, which has no isoflop."""
+    return {
+        "pilot": box.pilot_path.name,
+        "answers": box.answers_path.name,
+        "log": box.log_path.name,
+        "beat": box.heartbeat_path.name,
+        "growing": GROWING_NAMES,
+        "not_fetched": COORDINATOR_NAMES,
+    }
 
 
 def _start_order(line: bytes) -> StartOrder | None:
@@ -225,7 +240,7 @@ def _start_order(line: bytes) -> StartOrder | None:
 
 def _rank(name: str) -> int:
     """When a file is fetched: results after weights and checkpoints, events after results."""
-    return 2 if Path(name).name in _GROWING else 1 if RESULT_NAME.fullmatch(name) else 0
+    return 2 if Path(name).name in GROWING_NAMES else 1 if RESULT_NAME.fullmatch(name) else 0
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -31,9 +31,6 @@ LOOK_SECONDS = 0.5
 SHOWN_SECONDS = 3.0
 # A mirror this young may be one whose actor has not locked it yet, seconds.
 YOUNG_SECONDS = 60.0
-# What a coordinator alone writes, and what is nobody's but this machine's.
-_NOT_OURS = {"job.json", ".lock", "keep", "fenced"}
-_GROWING = {"events.jsonl", "log.txt"}
 
 Signature = tuple[int, int, int]
 """Tells the versions of a file apart: inode, time of the last change in nanoseconds, bytes."""
@@ -44,6 +41,7 @@ class PilotActor:
 
     Args:
         folder, number: of the pilot's mailbox, as the coordinator has it.
+        names: of its files, `file_names`; "growing" and "not_fetched" are those of files in runs' directories.
         content: of its pilot.json there.
         storage: "shared", "copied", or "auto": see whether the mailbox is here too.
         python: interpreter of the pilot; None for this process's own.
@@ -56,26 +54,27 @@ class PilotActor:
         *,
         folder: str,
         number: int,
+        names: dict[str, Any],
         content: bytes,
         storage: str,
         python: str | None,
         gpus: float,
         grace_seconds: float,
     ) -> None:
-        self._grace_seconds = grace_seconds
+        self._names, self._grace_seconds = names, grace_seconds
         self._stopped_at: float | None = None
         self._jobs: set[str] = set()  # whose files are not all with the coordinator
         self._mirror: Path | None = None
         self._lock: BinaryIO | None = None
         self._child: subprocess.Popen[bytes] | None = None
         box = Path(folder) / str(number)
-        self._sees = storage != "copied" and _appears(box / "pilot.json", content)
+        self._sees = storage != "copied" and _appears(box / names["pilot"], content)
         self.problem = ""
         if storage == "copied" or (storage == "auto" and not self._sees):
             self._mirror, self._lock = _new_mirror()
             box = self._mirror / "pilot" / str(number)
             box.mkdir(parents=True)
-            (box / "pilot.json").write_bytes(content)
+            (box / names["pilot"]).write_bytes(content)
         elif not self._sees:
             self.problem = f"{socket.gethostname()} does not see {str(box)!r}"
             return
@@ -87,7 +86,7 @@ class PilotActor:
         environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
         environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "") if gpus else ""
         command = [python, "-P", "-m", "isoflop.engine.ray.ray_pilot", folder, number, str(os.getpid())]
-        with (self._box / "log.txt").open("ab") as log:
+        with (self._box / self._names["log"]).open("ab") as log:
             try:
                 self._child = subprocess.Popen(  # noqa: S603
                     command,
@@ -151,14 +150,20 @@ class PilotActor:
         """
         assert self._mirror is not None and self._child is not None
         ended = self._child.poll() is not None
-        grown = {name: _size(self._box / name) for name in ("answers.jsonl", "log.txt")}
+        grown = {key: _size(self._box / self._names[key]) for key in ("answers", "log")}
         jobs: dict[str, dict[str, Signature]] = {}
         for job in sorted(self._jobs):
             root = self._mirror / "jobs" / job
-            files = sorted(_files_in(root), key=lambda path: path.name not in _GROWING)
+            files = sorted(self._files_in(root), key=lambda path: path.name not in self._names["growing"])
             listed = {str(path.relative_to(root)): _signature(path) for path in files}
             jobs[job] = {name: signature for name, signature in listed.items() if signature is not None}
-        return {"ended": ended, "box": grown, "beat": _signature(self._box / "heartbeat"), "jobs": jobs}
+        return {"ended": ended, "box": grown, "beat": _signature(self._box / self._names["beat"]), "jobs": jobs}
+
+    def _files_in(self, root: Path) -> list[Path]:
+        """The files below the folder that a worker wrote, temporary ones apart."""
+        left_out = self._names["not_fetched"]
+        found = [path for path in root.rglob("*") if path.name not in left_out and not path.name.endswith(".tmp")]
+        return [path for path in found if path.is_file() and not path.is_symlink()]
 
     def begin(self, job: str) -> None:
         """Make room for a run's directory, and list its files from now on."""
@@ -227,12 +232,6 @@ def _new_mirror() -> tuple[Path, BinaryIO]:
     held = (mirror / ".held").open("ab")
     fcntl.flock(held, fcntl.LOCK_EX)
     return mirror, held
-
-
-def _files_in(root: Path) -> list[Path]:
-    """The files below the folder that a worker wrote, temporary ones apart."""
-    found = [path for path in root.rglob("*") if path.name not in _NOT_OURS and not path.name.endswith(".tmp")]
-    return [path for path in found if path.is_file() and not path.is_symlink()]
 
 
 def _appears(path: Path, content: bytes) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from isoflop.engine.pilots.cluster import JobState, JobStatus
 from isoflop.engine.pilots.mailbox import Mailbox
 from isoflop.engine.ray import ray_errors
+from isoflop.engine.ray.mirror_copies import file_names
 from isoflop.engine.ray.ray_link import NoAnswerError, RayLink
 from isoflop.errors import IsoflopError
 from isoflop.spec import RaySpec
@@ -69,10 +70,12 @@ class RayCluster:
 
     def _arguments(self, folder: Path, index: int) -> dict[str, Any]:
         """Of `PilotActor`."""
+        box = Mailbox(folder / str(index))
         return {
             "folder": str(folder),
             "number": index,
-            "content": Mailbox(folder / str(index)).pilot_path.read_bytes(),
+            "names": file_names(box),
+            "content": box.pilot_path.read_bytes(),
             "storage": self._options.storage,
             "python": self._options.python,
             "gpus": self._gpus,
@@ -126,12 +129,13 @@ class RayCluster:
             message, hint = self._trouble
             raise IsoflopError(message, hint=hint)
 
-    def cancel(self, jobs: Sequence[str]) -> None:
+    def cancel(self, jobs: Sequence[str]) -> bool:
         """See `Cluster`: SIGTERM for pilots that run; actors that wait are killed."""
         try:
             self._link.ask("cancel", list(jobs), seconds=LOOK_SECONDS)
         except NoAnswerError:
-            return
+            return False
+        return True
 
     def close(self) -> None:
         """See `Cluster`."""

@@ -119,15 +119,14 @@ class Driver:
         except ray.exceptions.RayError as error:
             words, node = ray_errors.words_of_death(str(error))
             return self._note_end(job, JobStatus(JobState.ENDED, words, None, last.get("host") or node))
-        if said["problem"]:
-            self._trouble = IsoflopError(f"The pilot cannot start: {said['problem']}.", hint=_START_HINT)
         if said["mirror"] is not None and job not in self._copies:
             self._copy(job, MirrorCopies(Mailbox(box), Path(said["mirror"]), self._caller(job)))
         code, copies = said["exit_code"], self._copies.get(job)
-        if (code is None and not said["problem"]) or (copies is not None and not copies.is_over):
+        problem = said["problem"]
+        if (code is None and not problem) or (copies is not None and not copies.is_over):
             return JobStatus(JobState.RUNNING, "", None, said["host"])
         self._remove(job)
-        return self._note_end(job, JobStatus(JobState.ENDED, f"exit code {code}", code, said["host"]))
+        return self._note_end(job, JobStatus(JobState.ENDED, problem or f"exit code {code}", code, said["host"]))
 
     def _note_end(self, job: str, status: JobStatus) -> JobStatus:
         self._ended[job] = status
@@ -197,12 +196,6 @@ class Driver:
             copies.has_orders_to_bring and not copies.is_over for copies in self._copies.values()
         ):
             time.sleep(0.1)
-
-
-_START_HINT = (
-    "Put the artifacts where the nodes see them under the same path, or leave [engine.ray] storage at auto; python "
-    "names the interpreter there."
-)
 
 
 def _wait(refs: list[Any], seconds: float) -> list[Any]:
