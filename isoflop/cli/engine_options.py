@@ -16,13 +16,15 @@ class EngineChoiceName(StrEnum):
 
     LOCAL = "local"
     SLURM = "slurm"
+    RAY = "ray"
 
 
 Engine = Annotated[
     EngineChoiceName,
     typer.Option(
         "--engine",
-        help="What starts workers: this machine, or jobs of Slurm (docs/clusters.md). What is trained is the same.",
+        help="What starts workers: this machine, jobs of Slurm or actors of Ray (docs/clusters.md). "
+        "What is trained is the same.",
     ),
 ]
 EngineOptions = Annotated[

@@ -28,6 +28,7 @@
         heartbeat                 touched by a living pilot
         log.txt                   what it, or the cluster that was to start it, printed
         gone                      written by the coordinator once the pilot is over, with the reason
+        .copied                   held (flock) by who copies for it, where nodes share no storage with the coordinator
 
 Everything but what is append-only is written to a temporary name and renamed into place.
 """
@@ -48,6 +49,9 @@ OWN_NAMES = re.compile(
 )
 # The variable that tells a program of the user's own, and all that it starts, the job's directory.
 RUN_DIR_VARIABLE = "ISOFLOP_RUN_DIR"
+# In a job's directory: what only grows; and what a coordinator alone writes, or nobody but its own machine reads.
+GROWING_NAMES = frozenset({"events.jsonl", "log.txt"})
+COORDINATOR_NAMES = frozenset({"job.json", "keep", "fenced", ".lock"})
 _STATE_SUFFIX, _WEIGHTS_SUFFIX = ".safetensors", ".weights.safetensors"
 
 
@@ -248,6 +252,11 @@ class PilotPaths:
     def gone_path(self) -> Path:
         """There once it is over."""
         return self.path / "gone"
+
+    @property
+    def copying_lock_path(self) -> Path:
+        """Held by who copies between it and a mirror of it."""
+        return self.path / ".copied"
 
 
 def submission_path(folder: Path) -> Path:

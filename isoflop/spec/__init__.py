@@ -2,7 +2,7 @@
 
 from isoflop.spec.command_spec import CommandSpec, LadderEntry
 from isoflop.spec.corpus_spec import CorpusSpec, MixSpec, SourceSpec, TokenizerSpec
-from isoflop.spec.engine_spec import EngineSpec, SlurmSpec, with_options
+from isoflop.spec.engine_spec import EngineSpec, RaySpec, SlurmSpec, with_options
 from isoflop.spec.grid_spec import GridSpec, ModelSpec
 from isoflop.spec.recipe_spec import RecipeSpec
 from isoflop.spec.sweep_spec import EvaluationSpec, FitSpec, Keep, RunPolicy, SweepSpec, load_spec, parse_spec
@@ -18,6 +18,7 @@ __all__ = [
     "LadderEntry",
     "MixSpec",
     "ModelSpec",
+    "RaySpec",
     "RecipeSpec",
     "RunPolicy",
     "SlurmSpec",

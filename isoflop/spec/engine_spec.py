@@ -2,9 +2,9 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, TypeVar, get_origin
+from typing import Annotated, Literal, TypeVar, get_args, get_origin
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from isoflop.errors import IsoflopError
 from isoflop.spec.section import Section
@@ -49,10 +49,51 @@ class SlurmSpec(Section):
     """How often Slurm is asked how its jobs are."""
 
 
+_Resource = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$")]
+_Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class RaySpec(Section):
+    """Actors of Ray, each a pilot that trains one run after the other."""
+
+    address: _Word | None = None
+    """The cluster: "head.example.org:6379", or "ray://head.example.org:10001"; default: RAY_ADDRESS."""
+    jobs: int = Field(4, ge=1, le=10_000)
+    """Actors at once, as far as there are runs for them. --workers says it on the command line."""
+    num_gpus: float | None = Field(None, ge=0, le=64, allow_inf_nan=False)
+    """GPUs of an actor, 0.5 for half of one; default: one where the cluster has GPUs and the sweep may use them."""
+    num_cpus: float = Field(1, ge=0, le=4096, allow_inf_nan=False)
+    """CPU cores of an actor; a sweep on cores trains a run on each."""
+    memory: int | None = Field(None, ge=1)
+    """Main memory of an actor, bytes: Ray counts it and bounds nothing, isoflop plans with it."""
+    resources: dict[_Resource, _Amount] = Field(default_factory=dict)
+    """The cluster's own resources that an actor takes: resources = { a100 = 1 }."""
+    python: _Word | None = None
+    """Interpreter on the nodes that has isoflop; default: the one of Ray's own workers there."""
+    storage: Literal["auto", "shared", "copied"] = "auto"
+    """Whether nodes see the artifacts under the same path, or get what they need copied; auto: each actor looks."""
+    lanes_per_device: int = Field(1, ge=1, le=48)
+    """Runs at once on each GPU of an actor."""
+    grace_seconds: float = Field(45, ge=5, le=86_400)
+    """What runs have to checkpoint when their actor is to go."""
+    idle_seconds: float = Field(120, ge=5, le=86_400)
+    """An actor without work for so long ends: between two runs, or where `isoflop run` has died."""
+    poll_seconds: float = Field(5, ge=0.2, le=3600)
+    """How often Ray is asked how its actors are."""
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _a_share_of_one_or_whole_ones(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and value != int(value):
+            raise ValueError("GPUs come whole beyond one")
+        return value
+
+
 class EngineSpec(Section):
-    """How clusters are asked for room, a table for each: [engine.slurm]."""
+    """How clusters are asked for room, a table for each: [engine.slurm], [engine.ray]."""
 
     slurm: SlurmSpec = SlurmSpec()
+    ray: RaySpec = RaySpec()
 
 
 def with_options(section: _S, options: Mapping[str, str]) -> _S:
@@ -80,10 +121,14 @@ def with_options(section: _S, options: Mapping[str, str]) -> _S:
 
 
 def _value(text: str, kind: object) -> object:
-    """What the text of an option stands for: a number where a number is wanted, one word of a list of words."""
+    """What the text of an option stands for: a number where one is wanted, one word of a list, one entry of a table."""
     if get_origin(kind) is tuple:
         return (text,)
+    kinds = {kind, *get_args(kind)}
+    if get_origin(kind) is dict:
+        name, _, amount = text.partition("=")
+        return {name: _value(amount, float)}
     try:
-        return int(text) if kind is int else float(text) if kind is float else text
+        return int(text) if int in kinds else float(text) if float in kinds else text
     except ValueError:
         return text

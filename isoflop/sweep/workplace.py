@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
 from isoflop.engine.local.devices import DeviceChoice
@@ -19,10 +19,10 @@ from isoflop.engine.protocol import Engine, Slot
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Extra
 from isoflop.rundir.layout import pilots_dir
-from isoflop.spec import SlurmSpec, SweepSpec, with_options
+from isoflop.spec import RaySpec, SlurmSpec, SweepSpec, with_options
 from isoflop.sweep.planning import PlannedSweep, SweepCorpus, plan_sweep, plan_there
 
-EngineName = Literal["local", "slurm"]
+EngineName = Literal["local", "slurm", "ray"]
 # A machine that everything fits on: to see whether a sweep can be planned before anything is asked of a cluster.
 _ANYWHERE = Slot("cuda", "some device", "", 1e18, bfloat16=True)
 
@@ -66,12 +66,12 @@ class Workplace:
         if self.engine.name == "local" and self.engine.options:
             raise IsoflopError(
                 f"--engine-option {next(iter(self.engine.options))} has no effect without --engine.",
-                hint="Name the engine: --engine slurm.",
+                hint="Name the engine: --engine slurm, or ray.",
             )
         if self.engine.name != "local" and self.wish != ANY_DEVICE:
             raise IsoflopError(
                 "--devices, --per-device and --share-devices are for this machine's devices.",
-                hint="Leave them out; --engine-option gres=gpu:1 and lanes_per_device=2 say it of jobs.",
+                hint="Leave them out; --engine-option gres=gpu:1 (Slurm), num_gpus=1 (Ray), lanes_per_device say it.",
             )
 
 
@@ -149,18 +149,19 @@ def staffed(
         yield _Here(spec, corpus, place)
         return
     n_runs = pending(plan_there(spec, corpus, (_ANYWHERE,)))
-    options = _options(spec, place)
-    cluster = _cluster(place, options, spec, sweep)
+    options = _options(spec, place.engine)
+    device = "cpu" if spec.trainer == "simulated" else place.device
+    cluster = _cluster(options, spec, sweep, device)
     content = PilotFile(
         sweep=spec.name,
         database=str(db.resolve()),
-        engine=place.engine.name,
-        device="cpu" if spec.trainer == "simulated" else place.device,
+        engine=cluster.engine,
+        device=device,
         devices_per_run=spec.devices_per_run,
         lanes_per_device=options.lanes_per_device,
         idle_seconds=options.idle_seconds,
-        grace_seconds=max(5.0, options.signal_seconds * 0.75),
         submitted_at=0.0,
+        **_given(options),
     )
     most = max(1, min(place.workers or options.jobs, n_runs))
     root = pilots_dir(artifacts.resolve())
@@ -180,16 +181,34 @@ def staffed(
             place.engine.tell(f"jobs may still run or wait: `{cluster.cancel_command} {' '.join(left_over)}` ends them")
 
 
-def _options(spec: SweepSpec, place: Workplace) -> SlurmSpec:
+def _options(spec: SweepSpec, engine: EngineChoice) -> SlurmSpec | RaySpec:
     """The engine's options, those of the command line before those of the sweep file.
 
     Raises:
         IsoflopError: there is no such option, or not with that value.
     """
-    return with_options(spec.engine.slurm, place.engine.options)
+    if engine.name == "ray":
+        return with_options(spec.engine.ray, engine.options)
+    return with_options(spec.engine.slurm, engine.options)
 
 
-def _cluster(place: Workplace, options: SlurmSpec, spec: SweepSpec, sweep: Path) -> Cluster:
+def _given(options: SlurmSpec | RaySpec) -> dict[str, Any]:
+    """What of `PilotFile` depends on the engine: what only Ray knows of an actor's share of its node."""
+    if isinstance(options, SlurmSpec):
+        return {"grace_seconds": max(5.0, options.signal_seconds * 0.75)}
+    return {
+        "grace_seconds": options.grace_seconds,
+        "cores": max(1, int(options.num_cpus)),
+        "memory_bytes": options.memory,
+        "device_share": min(1.0, options.num_gpus or 1.0),
+    }
+
+
+def _cluster(options: SlurmSpec | RaySpec, spec: SweepSpec, sweep: Path, device: DeviceChoice) -> Cluster:
+    if isinstance(options, RaySpec):
+        from isoflop.engine.ray.ray_cluster import RayCluster
+
+        return RayCluster(options, spec.name, on_gpus=device != "cpu")
     from isoflop.engine.slurm.slurm_cluster import SlurmCluster
 
     return SlurmCluster(options, spec.name, sweep.resolve().parent)
@@ -201,7 +220,7 @@ def seen_slots(engine: EngineChoice, spec: SweepSpec, artifacts: Path, jobs: int
     Raises:
         IsoflopError: none has run there, or an option is not one.
     """
-    options = with_options(spec.engine.slurm, engine.options)
+    options = _options(spec, engine)
     lanes = lanes_seen(pilots_dir(artifacts), engine.name)
     if not lanes:
         raise IsoflopError(

@@ -71,6 +71,12 @@ class ProcessCluster:
             send(job, signal.SIGTERM)
         return True
 
+    def exchange(self) -> None:
+        """Storage is shared."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 def _status(job: str) -> JobStatus:
     if alive(job):

@@ -72,3 +72,15 @@ class Cluster(Protocol):
 
     def cancel(self, jobs: Sequence[str]) -> bool:
         """End them, queued or running; whether the cluster took that in."""
+
+    def exchange(self) -> None:
+        """See that orders reach pilots, and what they write comes back, where they do not see the coordinator's files.
+
+        Asked at every look; returns at once, and does nothing where storage is shared.
+
+        Raises:
+            IsoflopError: that cannot be done.
+        """
+
+    def close(self) -> None:
+        """Have what was ordered last reach the pilots, and let go of the cluster: nothing else is asked of it."""

@@ -157,6 +157,7 @@ class Fleet:
             IsoflopError: what a pilot met would stop every other.
         """
         self._ask_the_cluster()
+        self.cluster.exchange()
         begun = self._clock()
         if begun < self._next_look:
             return
@@ -242,7 +243,9 @@ class Fleet:
         unasked = [pilot for pilot in self.pilots if not _asked_to_end(pilot)]
         jobs = [pilot.job for pilot in self.pilots if pilot.here is None or pilot in unasked]
         self.pilots.clear()
-        return jobs if jobs and not self.cluster.cancel(jobs) else []
+        left = jobs if jobs and not self.cluster.cancel(jobs) else []
+        self.cluster.close()
+        return left
 
     def _what_is_waited_for(self) -> str:
         name, jobs = self.cluster.name, [pilot.job for pilot in self.pilots]

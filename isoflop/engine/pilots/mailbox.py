@@ -111,6 +111,8 @@ class PilotFile(BaseModel):
         device: kind of device its workers compute on; auto: the GPUs it was given, or else cores.
         lanes_per_device: runs at once on each GPU.
         most_lanes: runs at once in all; None for as many as there is room for.
+        cores, memory_bytes: what it was given of its node's, where only its cluster knows; None where the node says.
+        device_share: of its GPU that it was given, where others have the rest.
         idle_seconds: without work for so long it ends.
         grace_seconds: what workers have to checkpoint when the allocation ends.
     """
@@ -125,6 +127,9 @@ class PilotFile(BaseModel):
     devices_per_run: int = Field(ge=1)
     lanes_per_device: int = Field(ge=1)
     most_lanes: int | None = Field(None, ge=1)
+    cores: int | None = Field(None, ge=1)
+    memory_bytes: float | None = Field(None, gt=0)
+    device_share: float = Field(1.0, gt=0, le=1)
     idle_seconds: float = Field(gt=0)
     grace_seconds: float = Field(gt=0)
     submitted_at: float = Field(description="seconds since the epoch, on the coordinator's clock")

@@ -203,11 +203,13 @@ def lanes_here(content: PilotFile) -> tuple[Slot, ...]:
         wish = DeviceWish(per_device=content.lanes_per_device, share=True)  # the cluster has shared it out
         lanes = find_devices("cuda", None, content.devices_per_run, wish).options[0]
     else:
-        cores = min(cpu_cores(), _number_of(_CORES) or sys.maxsize)
+        cores = min(cpu_cores(), content.cores or _number_of(_CORES) or sys.maxsize)
         workers = max(1, cores // content.devices_per_run)
         lanes = find_devices("cpu", workers, content.devices_per_run).options[0]
     lanes = lanes[: content.most_lanes]
-    bounded = (_number_of(_MEGABYTES) or 0) * 2.0**20
+    if device == "cuda":
+        lanes = tuple(replace(lane, memory_bytes=lane.memory_bytes * content.device_share) for lane in lanes)
+    bounded = content.memory_bytes or (_number_of(_MEGABYTES) or 0) * 2.0**20
     if device == "cpu" and bounded and memory_limit() is None:
         lanes = tuple(replace(lane, memory_bytes=min(lane.memory_bytes, bounded * USABLE_MEMORY)) for lane in lanes)
     return tuple(replace(lane, n_sharing=min(lane.n_sharing, len(lanes))) for lane in lanes)

@@ -164,6 +164,12 @@ class SlurmCluster:
         """See `Cluster`."""
         return _run(["scancel", *jobs]).returncode == 0
 
+    def exchange(self) -> None:
+        """See `Cluster`: nothing, nodes share storage with this machine."""
+
+    def close(self) -> None:
+        """See `Cluster`: nothing is held."""
+
 
 def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     """The command, done; 124 where it took too long, 127 where it could not be started."""

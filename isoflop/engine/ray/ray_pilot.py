@@ -1,0 +1,13 @@
+"""The pilot as a child of an actor: it dies with the actor's process, however that ends.
+
+python -m isoflop.engine.ray.ray_pilot FOLDER NUMBER PARENT_PID
+"""
+
+import sys
+
+from isoflop.engine.pilots.pilot import main
+from isoflop.train.process import die_at_once_with
+
+if __name__ == "__main__":
+    die_at_once_with(int(sys.argv[3]))
+    sys.exit(main(*sys.argv[1:3]))
