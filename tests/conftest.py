@@ -5,7 +5,8 @@ And no test leaves a process to the next.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,23 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """The tests of whole sweeps are slow, all of them; elsewhere a test that is says so itself."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of whole sweeps are slow, all of them; elsewhere a test that is says so itself.
+
+    What takes longest begins first, so that it is not what all others wait for.
+    """
+    seconds = Counter[str]()
     for item in items:
         if item.nodeid.startswith(SWEEPS):
             item.add_marker(pytest.mark.slow)
+        slow = item.get_closest_marker("slow")
+        seconds[queue_of(item.nodeid)] += (*slow.args, 1.0)[0] if slow else 0.05
+    items.sort(key=lambda item: -seconds[queue_of(item.nodeid)])
+
+
+def queue_of(nodeid: str) -> str:
+    """What one process of the suite runs in its own order: a folder of whole sweeps, or a file."""
+    return next((folder for folder in SWEEPS if nodeid.startswith(folder)), nodeid.partition("::")[0])
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -60,11 +73,12 @@ def pytest_report_header() -> str | None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """The tests of whole sweeps are two queues; of all others, a file goes where there is room, in its own order."""
+    config.option.loadscopereorder = False  # `pytest_collection_modifyitems` knows which are long
     from xdist.scheduler import LoadScopeScheduling
 
     class QueuesOfSweeps(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return next((folder for folder in SWEEPS if nodeid.startswith(folder)), nodeid.partition("::")[0])
+            return queue_of(nodeid)
 
     return QueuesOfSweeps(config, log)
 
