@@ -60,17 +60,22 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test]'
 	touch $@
 
-$(VENV)-hf/.installed: pyproject.toml setup.py isoflop/train/native/step.cc constraints.txt
-	test -x $(VENV)-hf/bin/pip || $(PYTHON) -m venv $(VENV)-hf
-	$(VENV)-hf/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test-hf]'
+# Beside the packages of the first environment, which these two read: neither torch nor isoflop is installed again.
+BESIDE = $(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	> `$(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/other_environment.pth
+TEST_HF := 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test-hf"], sep="\n")'
+
+$(VENV)-hf/.installed: $(VENV)/.installed-test
+	test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+	$(BESIDE)
+	$(BIN)/python -c $(TEST_HF) > $(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -r $(@D)/requirements.txt
 	touch $@
 
-# Beside the packages of the other environment, which it reads: torch is not installed again.
 $(VENV)-track/.installed: $(VENV)/.installed-test
-	test -x $(VENV)-track/bin/pip || $(PYTHON) -m venv $(VENV)-track
-	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
-		> `$(VENV)-track/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/other_environment.pth
-	$(VENV)-track/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt mlflow-skinny tensorboard wandb
+	test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+	$(BESIDE)
+	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt mlflow-skinny tensorboard wandb
 	touch $@
 
 clean: ## what the targets made here, but no sweep

@@ -5,7 +5,8 @@ And no test leaves a process to the next.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,28 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """The tests of whole sweeps are slow, all of them; elsewhere a test that is says so itself."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of whole sweeps are slow, all of them; elsewhere a test that is says so itself.
+
+    What takes longest begins first, so that it is not what all others wait for.
+    """
+    seconds = Counter[str]()
     for item in items:
         if item.nodeid.startswith((*SWEEPS, CLUSTERS)):
             item.add_marker(pytest.mark.slow)
         if item.nodeid.startswith(CLUSTERS):
             item.add_marker(pytest.mark.cluster)
+        slow = item.get_closest_marker("slow")
+        seconds[queue_of(item.nodeid)] += (*slow.args, 1.0)[0] if slow else 0.05
+    items.sort(key=lambda item: -seconds[queue_of(item.nodeid)])
+
+
+def queue_of(nodeid: str) -> str:
+    """What one process of the suite runs in order: a folder of whole sweeps, a file, one on one kind of cluster."""
+    file, _, test = nodeid.partition("::")
+    if nodeid.startswith(CLUSTERS) and (kind := KIND.search(test)):
+        return f"{file}{kind[0]}"
+    return next((folder for folder in SWEEPS if nodeid.startswith(folder)), file)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -73,14 +89,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """The tests of whole sweeps are two queues, a file's on one kind of cluster another; of all others a file goes
     where there is room, in its own order.
     """
+    config.option.loadscopereorder = False  # `pytest_collection_modifyitems` knows which are long
     from xdist.scheduler import LoadScopeScheduling
 
     class QueuesOfSweeps(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file, _, test = nodeid.partition("::")
-            if nodeid.startswith(CLUSTERS) and (kind := KIND.search(test)):
-                return f"{file}{kind[0]}"
-            return next((folder for folder in SWEEPS if nodeid.startswith(folder)), file)
+            return queue_of(nodeid)
 
     return QueuesOfSweeps(config, log)
 

@@ -97,7 +97,7 @@ def rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
 # 1. Training stops at another token count than planned, or D is computed from a constant batch (flops-fit, nanochat).
 
 
-@pytest.mark.slow
+@pytest.mark.slow(8)
 def test_achieved_tokens_and_flops_are_what_went_through_the_model(text: Corpus, tmp_path: Path) -> None:
     """Counted from outside, over an interruption and unequal micro-batches."""
     run = make_run(text, n_steps=40, batch_sequences=5, eval_tokens=32)

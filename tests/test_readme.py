@@ -49,7 +49,7 @@ def test_every_command_and_option_in_readme_and_guide_exists(line: str) -> None:
     assert {word for word in words if word.startswith("--")} <= SURFACE[words[1]] | {"--help"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_the_four_commands_run_on_a_simulated_sweep(tmp_path: Path) -> None:
     """In the order of the README. `.ci/run` gives them for a sweep that is really trained."""
     (tmp_path / "sweeps").mkdir()

@@ -37,8 +37,10 @@ def write_report(summary: Summary, out: Path) -> list[Path]:
         raise IsoflopError(
             f"{str(obstacle)!r} is not a folder; --out must name one.", hint="Name another folder with --out."
         )
-    contents = _render(summary)
-    _refuse_another(fit_document(summary), out, contents)
+    document = fit_document(summary)
+    _refuse_another(document, out, _names(summary))
+    contents = _render(summary, document)
+    _refuse_another(document, out, contents)  # drawing takes seconds, in which somebody else may have written
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
@@ -112,13 +114,18 @@ def _subject(document: Mapping[str, object]) -> tuple[str, str]:
     return "the file", repr(Path(str(document.get("source"))).name)
 
 
-def _render(summary: Summary) -> dict[str, bytes]:
+def _names(summary: Summary) -> list[str]:
+    grown = ["growth.svg", "growth.png"] if summary.rounds else []
+    return ["index.html", "report.md", _DOCUMENT, "frontier.csv", "figure.svg", "figure.png", *grown]
+
+
+def _render(summary: Summary, document: dict[str, object]) -> dict[str, bytes]:
     images = render_figure(summary)
     growth = render_growth(summary) if summary.rounds else None
     texts = {
         "index.html": render_html(summary, svg=images.svg, growth=growth.svg if growth else None),
         "report.md": render_markdown(summary, figure="figure.png", growth="growth.png" if growth else None),
-        _DOCUMENT: dumps(fit_document(summary)) + "\n",
+        _DOCUMENT: dumps(document) + "\n",
         "frontier.csv": render_frontier_csv(summary),
         "figure.svg": images.svg,
         **({"growth.svg": growth.svg} if growth else {}),

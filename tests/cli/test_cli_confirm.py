@@ -379,7 +379,7 @@ def test_a_confirm_run_that_a_person_excluded_is_still_shown(done: Path) -> None
     assert "A person excluded the confirm run: looked wrong." in told["sentences"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 def test_every_output_tells_what_was_predicted_and_what_came(done: Path) -> None:
     page = " ".join(isoflop("fit", "s.toml", folder=done).stdout.split())
     (told,) = confirmations(done)

@@ -194,7 +194,7 @@ def test_the_program_that_dispatches_to_many_workers_runs(tmp_path: Path) -> Non
         assert len(store.statuses()) == cost.n_runs
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_the_program_that_measures_this_runs_and_records_what_it_plans(tmp_path: Path) -> None:
     program = [sys.executable, str(ROOT / "benchmarks" / "scale.py"), "3", "5"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=True)

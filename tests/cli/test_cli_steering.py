@@ -95,6 +95,7 @@ def test_the_same_command_again_trains_nothing_and_adds_no_round(steered: Any) -
     assert rounds(folder) == before
 
 
+@pytest.mark.slow(5)
 def test_a_report_shows_how_the_sweep_grew(steered: Any) -> None:
     folder, _ = steered
     paths = json.loads(isoflop("report", "grown.toml", "--out", "report", "--json", folder=folder).stdout)["paths"]

@@ -42,6 +42,7 @@ def test_groups_are_fitted_one_after_the_other_or_compared(tmp_path):
     assert compared["comparisons"][0]["exponent_a"] == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.slow(6)
 def test_a_report_of_groups_has_a_folder_for_each(tmp_path):
     rows = [(*run, name) for name in ("a/b", "a b", "..") for run in RUNS]
     path = write(tmp_path, (*REQUIRED, "corpus"), rows)

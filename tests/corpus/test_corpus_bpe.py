@@ -107,6 +107,7 @@ def trained() -> Tokenizer:
     return file_tokenizer(train_bpe(TEXTS.values(), 500), kind="bpe", where="it")
 
 
+@pytest.mark.slow(5)
 @settings(max_examples=150)
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=4))
 def test_every_text_comes_back_from_its_tokens(trained: Tokenizer, texts: list[str]) -> None:

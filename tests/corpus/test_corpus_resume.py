@@ -92,6 +92,7 @@ def encoders() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "serve(" in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow(7)
 @pytest.mark.parametrize(("kind", "processes"), [("bytes", 1), ("bpe", 2)])
 def test_a_killed_build_goes_on_where_it_was_to_the_same_corpus(
     base: Path, tmp_path: Path, undisturbed: dict[str, Manifest], kind: str, processes: int
@@ -161,6 +162,7 @@ def test_a_text_that_changed_after_a_kill_is_built_from_its_beginning(tmp_path: 
     assert not list((tmp_path / "root").glob("building-*"))
 
 
+@pytest.mark.slow(3)
 def test_damaged_notes_are_not_gone_by(base: Path, tmp_path: Path, undisturbed: dict[str, Manifest]) -> None:
     killed_half_way(base, tmp_path / "killed", KINDS["bytes"])
     for name in ("done.json", "split.json", "sides.npy", "lines.npy", "train-00000.bin"):
@@ -171,6 +173,7 @@ def test_damaged_notes_are_not_gone_by(base: Path, tmp_path: Path, undisturbed: 
         assert built(base, root, KINDS["bytes"]).manifest == undisturbed["bytes"], name
 
 
+@pytest.mark.slow(4)
 def test_an_encoder_that_dies_is_an_error_of_the_user_and_the_next_build_goes_on(
     base: Path, tmp_path: Path, undisturbed: dict[str, Manifest]
 ) -> None:
@@ -190,6 +193,7 @@ def test_an_encoder_that_dies_is_an_error_of_the_user_and_the_next_build_goes_on
     assert {at.stage for at in heard} == {"tokenising the corpus"}
 
 
+@pytest.mark.slow(7)
 def test_an_interrupt_ends_all_encoders_and_keeps_what_is_noted(base: Path, tmp_path: Path) -> None:
     def interrupt(at: Progress) -> None:
         if at.stage == "tokenising the corpus" and at.share > 0.3:

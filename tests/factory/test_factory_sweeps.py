@@ -59,6 +59,7 @@ def file(tmp_path: Path) -> Path:
     return small
 
 
+@pytest.mark.slow(10)
 def test_the_example_is_counted_once_and_trained_and_a_change_of_its_file_loses_nothing(file: Path) -> None:
     models, artifacts, db = file.parent / "models.py", file.parent / "artifacts", file.parent / "isoflop.db"
     text = models.read_text()
@@ -108,6 +109,7 @@ def session_spec(file: Path) -> Any:
     return counted_sweep(load_sweep(file, artifacts, write=False), facts, file, artifacts, write=False)
 
 
+@pytest.mark.slow(3)
 @pytest.mark.parametrize(
     ("text", "params", "sentence"),
     [

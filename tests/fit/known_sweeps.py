@@ -1,10 +1,13 @@
 """Sweeps whose floors are known exactly, and published ones."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.fit import SweepFit
 from isoflop.fit.estimators.parabola import budget_floors, describe_valley, find_valleys, fit_frontier, pool_noise
 from isoflop.fit.laws import SurfaceLaw
 from isoflop.fit.results.profile import Frontier, Profile
@@ -12,6 +15,7 @@ from isoflop.fit.rows import sort_rows
 
 Array = NDArray[np.float64]
 Columns = tuple[Array, Array, Array, Array]
+Draw = Callable[[np.random.Generator], SweepFit]
 
 DATA = Path(__file__).parents[1] / "data"
 EXPONENT_A, EXPONENT_B = 0.47, 0.58
@@ -91,3 +95,9 @@ def published(name: str) -> Columns:
 
 def codes(fit) -> set[str]:
     return {finding.code for finding in fit.findings}
+
+
+@cache
+def codes_of(draw: Draw, seed: int) -> set[str]:
+    """The findings of the fit that `draw` makes of that seed: fitted once, whichever tests ask."""
+    return codes(draw(np.random.default_rng(seed)))

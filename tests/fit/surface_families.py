@@ -3,16 +3,15 @@
 `SURFACE_FAMILIES` holds for each code a function from a generator to a fit that has it, and functions to fits without.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from isoflop.fit import SweepFit, fit_sweep
 from isoflop.fit.laws import SurfaceLaw
-from tests.fit.known_sweeps import Columns, surface_sweep, with_noise
+from tests.fit.known_sweeps import Columns, Draw, surface_sweep, with_noise
 
 Generator = np.random.Generator
-Draw = Callable[[Generator], SweepFit]
 
 
 def a_law(generator: Generator, *, even: bool = True) -> SurfaceLaw:

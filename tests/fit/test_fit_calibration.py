@@ -35,7 +35,7 @@ def measured():
     return [measure(Job(index, SWEEPS, SEED)) for index in (*well_specified(0.5), *well_specified(1.0))]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_nominal_90_percent_intervals_hold_the_truth_as_often_as_they_say(measured):
     coverage = summarise(measured)["coverage"]["well"]
     # 120 sweeps: 0.90 +- 0.11

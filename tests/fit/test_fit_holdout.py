@@ -31,7 +31,7 @@ def within_the_window():
     return summarise(hold_out_all("recommended", 0.6))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 def test_the_recommended_estimate_predicts_later_budgets_as_well_as_is_required(within_the_window):
     assert within_the_window["mean_over_sweeps"]["rms"] <= LARGEST_RMS_DECADES
     assert within_the_window["pooled"]["total_coverage"] >= LOWEST_TOTAL_COVERAGE
@@ -44,7 +44,7 @@ def test_every_published_sweep_is_predicted(within_the_window):
     assert sum(numbers["n"] for numbers in within_the_window["distances"].values()) == within_the_window["pooled"]["n"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 def test_losses_are_predicted_as_well_as_is_required_and_the_window_predicts_better_than_all_rows(within_the_window):
     everything = summarise(hold_out_all("recommended", None))
     for numbers in (within_the_window, everything):

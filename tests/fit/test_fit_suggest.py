@@ -212,7 +212,7 @@ def test_only_sizes_that_can_be_trained_are_suggested():
     assert suggest_runs(choose(sort_rows(*SWEEP)), 1e22, 3, 0.9, trainable=lambda *_: None) == ()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 @pytest.mark.parametrize("power", [0.5, -0.5])
 def test_promises_know_how_noisy_other_budgets_will_be(power):
     def noisy(columns):

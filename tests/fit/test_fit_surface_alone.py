@@ -469,6 +469,7 @@ def test_intervals_of_the_law_are_those_of_another_solver():
     assert document["surface"]["alpha_ci"][0] < document["surface"]["alpha"] < document["surface"]["alpha_ci"][1]
 
 
+@pytest.mark.slow(5)
 def test_statistical_intervals_hold_what_they_say():
     held = []
     for seed in range(150):

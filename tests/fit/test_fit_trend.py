@@ -122,7 +122,7 @@ def test_rows_of_the_noisier_budgets_weigh_less():
     assert 6.3 / 3 < math.sqrt(weights[0] / weights[-1]) < 6.3 * 1.5
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 def test_fewer_runs_of_noisy_budgets_are_taken_for_bad_ones_than_where_all_count_alike():
     lost = np.zeros(2)
     for index in range(0, 54, 3):

@@ -67,6 +67,7 @@ def test_floors_are_scattered_where_noise_does_not_explain_five_per_cent_of_n(ch
     assert ("scattered_floors" in found) == named
 
 
+@pytest.mark.slow(3)
 @pytest.mark.parametrize(("bias", "named"), [(0.046, False), (0.054, True)], ids=str)
 def test_skew_is_named_where_a_parabola_is_off_by_five_per_cent_of_n(bias, named):
     def missed(half_width):

@@ -31,7 +31,7 @@ def depth_and_ff_off(shape):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(8)
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(rule=RULES, log_n=st.floats(4.5, 12.5))
 def test_one_shape_lies_on_either_side_and_both_are_as_near_as_the_rule_has_them(rule, log_n):

@@ -33,7 +33,7 @@ RULES = st.builds(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(rule=RULES, log_budget=st.floats(-2, 30), log_ratio=st.floats(-3, 6))
 @example(rule=ShapeRule(ModelSpec(context_length=128), 257, "total"), log_budget=0.0, log_ratio=0.0)

@@ -23,6 +23,7 @@ from tests.program.program_examples import BUDGET, PER_PARAM, results_of, sessio
 EXAMPLES = Path(__file__).parent.parent.parent / "sweeps" / "own-trainer"
 
 
+@pytest.mark.slow(3)
 def test_the_shell_example_finds_its_floors(tmp_path: Path) -> None:
     shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
     done = json.loads(isoflop("run", "shell.toml", "--device", "cpu", "--json", folder=tmp_path).stdout)
@@ -39,6 +40,7 @@ def test_the_shell_example_finds_its_floors(tmp_path: Path) -> None:
     assert "is trained by a program of its own, whose models isoflop cannot read" in refused.stderr
 
 
+@pytest.mark.slow(14)
 def test_the_pytorch_example_trains_and_goes_on_from_its_checkpoint_to_the_bit(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the example is a PyTorch script")
     argv = [sys.executable, str(EXAMPLES / "train.py"), "--width", "20", "--tokens", "100000", "--seed", "1"]

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,13 +22,25 @@ def summary():
     return summary_of(points_of(1e12, 1e13, 1e14))
 
 
+@pytest.fixture(scope="module")
+def written(summary, tmp_path_factory):
+    """A folder with its report, and the paths that were said to be its files. Not to be changed."""
+    folder = tmp_path_factory.mktemp("deep") / "er" / "report"
+    return folder, write_report(summary, folder)
+
+
+@pytest.fixture
+def out(written, tmp_path):
+    """A copy of that folder of the test's own."""
+    return shutil.copytree(written[0], tmp_path / "report")
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_report_is_six_files_in_a_new_folder(summary, tmp_path):
-    out = tmp_path / "deep" / "report"
-    paths = write_report(summary, out)
+def test_a_report_is_six_files_in_a_new_folder(written):
+    out, paths = written
     assert {path.name for path in paths} == FILES == set(contents(out))
     assert all(path.parent == out and path.stat().st_size > 0 for path in paths)
     assert json.loads((out / "report.json").read_text())["schema_version"] == 1
@@ -35,12 +48,11 @@ def test_a_report_is_six_files_in_a_new_folder(summary, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_report_twice_is_the_same_bytes_and_leaves_strangers_alone(summary, tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    write_report(summary, tmp_path)
-    first = contents(tmp_path)
-    write_report(summary, tmp_path)
-    assert contents(tmp_path) == first
+def test_the_same_report_twice_is_the_same_bytes_and_leaves_strangers_alone(summary, out):
+    (out / "notes.txt").write_text("mine")
+    first = contents(out)
+    write_report(summary, out)
+    assert contents(out) == first
     assert set(first) == FILES | {"notes.txt"}
 
 
@@ -62,7 +74,6 @@ def test_a_link_that_leads_nowhere_is_refused(summary, tmp_path, below):
     assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -71,18 +82,16 @@ def test_a_link_that_leads_nowhere_is_refused(summary, tmp_path, below):
     ],
     ids=["of a sweep", "of a file"],
 )
-def test_the_report_of_something_else_is_not_overwritten(summary, tmp_path, changes, said):
-    write_report(summary, tmp_path)
-    document = json.loads((tmp_path / "report.json").read_text())
-    (tmp_path / "report.json").write_text(json.dumps({**document, **changes}))
-    before = contents(tmp_path)
+def test_the_report_of_something_else_is_not_overwritten(summary, out, changes, said):
+    document = json.loads((out / "report.json").read_text())
+    (out / "report.json").write_text(json.dumps({**document, **changes}))
+    before = contents(out)
     with pytest.raises(IsoflopError, match=said) as refused:
-        write_report(summary, tmp_path)
+        write_report(summary, out)
     assert "--out" in refused.value.hint
-    assert contents(tmp_path) == before
+    assert contents(out) == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["report.json", "index.html", "figure.png"])
 @pytest.mark.parametrize("content", ['{"schema_version": 1, "sweep": "x"}', "[]", ""], ids=["json", "list", "nothing"])
 def test_a_strangers_file_is_not_overwritten(summary, tmp_path, name, content):
@@ -94,14 +103,12 @@ def test_a_strangers_file_is_not_overwritten(summary, tmp_path, name, content):
 
 
 @pytest.mark.slow
-def test_a_table_is_the_same_by_whichever_path_it_is_named(summary, tmp_path):
-    write_report(summary, tmp_path)
+def test_a_table_is_the_same_by_whichever_path_it_is_named(summary, out):
     renamed = dataclasses.replace(summary.source, path=Path("elsewhere") / summary.source.path)
-    write_report(dataclasses.replace(summary, source=renamed), tmp_path)
-    assert json.loads((tmp_path / "report.json").read_text())["source"] == f"elsewhere/{summary.source.path}"
+    write_report(dataclasses.replace(summary, source=renamed), out)
+    assert json.loads((out / "report.json").read_text())["source"] == f"elsewhere/{summary.source.path}"
 
 
-@pytest.mark.slow
 def test_a_file_that_cannot_be_replaced_leaves_no_debris(summary, tmp_path):
     (tmp_path / "report.md").mkdir()
     with pytest.raises(IsoflopError, match="is not part of a report"):
@@ -110,10 +117,9 @@ def test_a_file_that_cannot_be_replaced_leaves_no_debris(summary, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_keeps_the_old_report(summary, tmp_path):
+def test_a_full_disk_keeps_the_old_report(out):
     """A limit on the size of files stands in for the disk: the write fails halfway with OSError."""
-    write_report(summary, tmp_path)
-    before = contents(tmp_path)
+    before = contents(out)
     code = (
         "import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "from tests.report_examples import *; from isoflop.errors import IsoflopError\n"
@@ -124,10 +130,10 @@ def test_a_full_disk_keeps_the_old_report(summary, tmp_path):
         "try: write_report(summary, Path(sys.argv[2]))\n"
         "except IsoflopError as error: print(error.message)\n"
     )
-    command = [sys.executable, "-c", code, str(Path(__file__).parents[2]), str(tmp_path)]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[2]), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Cannot write the report" in done.stdout
-    assert contents(tmp_path) == before
+    assert contents(out) == before
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ def test_a_few_garbled_tables_are_answered_or_refused_in_one_sentence(tmp_path):
     assert finds(tmp_path, seed=0, number=40) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(6)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_garbled_tables_are_answered_or_refused_in_one_sentence(tmp_path, seed):
     assert finds(tmp_path, seed, number=150) == {}

@@ -139,6 +139,7 @@ def test_runs_that_were_asked_something_else_are_never_fitted_together(tmp_path)
         fitted(tmp_path / "a.db", metric="text_x_bits_per_byte")
 
 
+@pytest.mark.slow(4)
 def test_equal_accuracies_of_different_runs_are_no_copies(tmp_path):
     cells = grid(*BUDGETS)
     cells += [planned_otherwise(cell, learning_rate=0.01, seed=7) for cell in cells[:3]]
@@ -178,13 +179,15 @@ def test_what_is_lowest_at_a_floor_is_called_by_its_name(tmp_path):
     assert r"\u003cbr\u003eloss 0.5" not in page
 
 
+@pytest.mark.slow(6)
 def test_a_report_on_a_metric_does_not_take_the_place_of_that_on_the_loss(tmp_path):
     path = save(tmp_path / "x.db")
     write_report(fitted(path), tmp_path / "out")
+    on_bits = fitted(path, metric=BITS)
     with pytest.raises(IsoflopError, match="holds the report of the sweep 'demo'"):
-        write_report(fitted(path, metric=BITS), tmp_path / "out")
-    write_report(fitted(path, metric=BITS), tmp_path / "on")
-    write_report(fitted(path, metric=BITS), tmp_path / "on")
+        write_report(on_bits, tmp_path / "out")
+    write_report(on_bits, tmp_path / "on")
+    write_report(on_bits, tmp_path / "on")
     with pytest.raises(IsoflopError, match=f"holds the report of the sweep 'demo' on {BITS}"):
         write_report(fitted(path, metric=ACCURACY), tmp_path / "on")
 
@@ -231,6 +234,7 @@ def test_sources_of_two_tokenizers_are_in_bits_per_byte_and_say_why(tmp_path, re
     assert {part.scale.unit for part in as_asked.each} == {"nats per token"}
 
 
+@pytest.mark.slow(4)
 def test_a_comparison_says_what_is_fitted_and_why(tmp_path):
     save(tmp_path / "a.db")
     save(tmp_path / "b.db", tokenizer="bpe-4096", bits_per_nat=0.2)

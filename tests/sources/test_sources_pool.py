@@ -219,7 +219,7 @@ def test_a_title_of_many_sources_names_the_first(tmp_path):
     assert load(*paths).label == "a.csv, b.csv, c.csv and 2 more"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 def test_a_pooled_report_is_of_its_labels_in_any_order(tmp_path, db, table):
     out = tmp_path / "report"
     write_report(summary_of(load(db, table)), out)

@@ -30,7 +30,7 @@ def settings_of_this_test_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @needs_a_compiler
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_a_compiled_run_ends_like_a_plain_one_and_resumed_with_the_same_bits(corpus: Corpus, tmp_path: Path) -> None:
     run = make_run(corpus)
     plain = run_it(run, corpus, tmp_path / "plain", how=GRAPH)
@@ -46,6 +46,7 @@ def test_a_compiled_run_ends_like_a_plain_one_and_resumed_with_the_same_bits(cor
     assert ".py" in names and not names & {".pkl", ".pickle", ".pt"}
 
 
+@pytest.mark.slow(25)
 @needs_a_compiler
 def test_blocks_are_compiled_once_whatever_the_depth(corpus: Corpus) -> None:
     run = make_run(corpus)
@@ -55,6 +56,7 @@ def test_blocks_are_compiled_once_whatever_the_depth(corpus: Corpus) -> None:
         assert made.advance() is None
 
 
+@pytest.mark.slow(5)
 def test_a_compiler_that_fails_leaves_the_step_to_be_taken_without_it(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

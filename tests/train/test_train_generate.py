@@ -50,6 +50,7 @@ def test_a_prompt_that_is_too_long_is_read_from_its_last_half(model: Decoder) ->
     assert first == next(generate(model, long[-32:], temperature=0.0, seed=0))
 
 
+@pytest.mark.slow(5)
 def test_one_seed_gives_one_text_and_the_model_s_own_probabilities(model: Decoder) -> None:
     def drawn(seed: int, temperature: float) -> list[int]:
         return list(islice(generate(model, [65], temperature=temperature, seed=seed), 20))

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PARTS = ["sweep", "foresight", "steps", "losses", "packing", "memory"]  # the tests are run by whoever runs this one
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_every_part_runs_on_a_cpu_says_so_and_is_not_run_twice(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/gpu.py", "--rehearse", "--out", str(tmp_path), *PARTS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)

@@ -99,7 +99,7 @@ def printed(*parts: str) -> list[list[str]]:
     return [line.split() for line in done.stdout.splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 def test_a_step_after_the_preload_imports_next_to_nothing_and_cuda_was_not_touched() -> None:
     """Without it the first optimizer imports some 800 modules, in every worker."""
     [driver, initialised, *calls], imported = printed(RECORDED, STEPS)

@@ -62,6 +62,7 @@ def halves(n_sequences: int) -> tuple[Execution, Execution]:
     return alone, CPU.model_copy(update={"world_size": 2})
 
 
+@pytest.mark.slow(8)
 def test_two_ranks_equal_accumulation_in_one_process_to_the_bit(
     corpus: Corpus, tmp_path: Path, ranks_train: Train
 ) -> None:
@@ -74,6 +75,7 @@ def test_two_ranks_equal_accumulation_in_one_process_to_the_bit(
     assert undivided.progress.curve != one.progress.curve, "the parts must round otherwise than the whole"
 
 
+@pytest.mark.slow(20)
 def test_ranks_stop_at_one_step_and_go_on_to_the_same_bits(corpus: Corpus, tmp_path: Path, ranks_train: Train) -> None:
     """Asked between two micro-batches, where only one of them hears it."""
     run = make_run(corpus)
@@ -86,6 +88,7 @@ def test_ranks_stop_at_one_step_and_go_on_to_the_same_bits(corpus: Corpus, tmp_p
     assert_same_bits((whole, tmp_path / "whole/checkpoint"), (resumed, tmp_path / "parts/checkpoint"), run)
 
 
+@pytest.mark.slow(8)
 def test_a_loss_that_explodes_ends_every_rank_at_that_step(corpus: Corpus, tmp_path: Path, ranks_train: Train) -> None:
     wild = OPTIMIZER.model_copy(update={"learning_rate": 1e4, "grad_clip": 1e9})
     run = make_run(corpus, optimizer=wild)

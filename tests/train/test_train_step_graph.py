@@ -50,7 +50,7 @@ def losses_in_chunks(made: Training, n_steps: int) -> list[float]:
     return losses
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
 def test_two_hundred_losses_are_those_of_the_plain_step(corpus: Corpus, shape: tuple[int, int, int, int]) -> None:
     n_layers, width, n_heads, head_dim = shape

@@ -13,6 +13,7 @@ from isoflop.step_library import usable_instructions
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow(7)
 def test_a_shape_is_measured_beside_the_plain_loop() -> None:
     command = [sys.executable, "benchmarks/train_throughput.py", "--shapes", "2x6", "--repeats", "2"]
     done = subprocess.run(
