@@ -219,6 +219,14 @@ def test_what_a_killed_pilot_leaves_is_fetched_before_it_counts_as_over(box: Mai
     assert (run_dir.checkpoint_dir / "late").exists() or run_dir.result_path(SIMULATED.run_id).exists()
 
 
+def test_a_pilot_that_was_given_up_hears_of_it(box: Mailbox, actor: ActorProcess) -> None:
+    copies = copies_of(box, actor)
+    until(lambda: answers(box, HereAnswer), copies)
+    box.close("it does not obey")
+    until(lambda: answers(box, LeavingAnswer), copies)
+    until(lambda: copies.is_over, copies)
+
+
 def test_two_drivers_never_copy_for_one_pilot_at_once(box: Mailbox, actor: ActorProcess) -> None:
     with copies_of(box, actor).alone() as first, copies_of(box, actor).alone() as second:
         assert first and not second

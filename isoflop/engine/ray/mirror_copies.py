@@ -41,6 +41,7 @@ class MirrorCopies:
         self._beat: tuple[int, ...] | None = None
         self._ended_workers = {answer.worker for answer in box.answers(0)[0] if isinstance(answer, EndedAnswer)}
         self._ended_at: float | None = None
+        self._is_closed_there = False
         self.is_over = False  # the pilot has ended, and all it wrote is here
 
     @contextlib.contextmanager
@@ -68,6 +69,9 @@ class MirrorCopies:
             OSError: nothing can be written, or read, here.
         """
         self._bring_orders()
+        if self._box.is_closed and not self._is_closed_there:
+            self._call("put", f"{self._pilot}/{self._box.gone_path.name}", b"given up", 0, True)
+            self._is_closed_there = True
         seen = self._call("look")
         for job, files in seen["jobs"].items():
             self._fetch_job(job, files)
