@@ -1,5 +1,6 @@
 """What is copied between a coordinator and a pilot that share no storage; actors without Ray."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -96,6 +97,32 @@ def test_a_run_is_trained_in_the_mirror_and_its_result_is_here_before_its_end_is
     assert not list(run_dir.path.rglob("*.tmp"))
 
 
+def test_an_end_is_not_told_while_its_result_cannot_be_fetched(box: Mailbox, actor: ActorProcess) -> None:
+    run_dir = ordered(box)
+    failed = []
+
+    def broken(method: str, *arguments: object) -> object:
+        if method == "read" and "result-" in str(arguments[0]):
+            failed.append(arguments)
+            raise OSError("the network is down")
+        return actor(method, *arguments)
+
+    mirror = Path(actor("status")["mirror"])
+    copies = MirrorCopies(box, mirror, broken)
+    until(lambda: b"ended" in (mirror / "pilot" / "0" / "answers.jsonl").read_bytes() if failed else tried(copies))
+    assert not tried(copies)
+    assert not answers(box, EndedAnswer) and not run_dir.result_path(SIMULATED.run_id).exists()
+    until(lambda: answers(box, EndedAnswer), copies_of(box, actor))
+    assert run_dir.result_path(SIMULATED.run_id).exists()
+
+
+def tried(copies: MirrorCopies) -> bool:
+    """Never True: for the sake of the round."""
+    with contextlib.suppress(OSError):
+        copies.round()
+    return False
+
+
 def test_a_driver_that_takes_over_brings_no_order_twice(box: Mailbox, actor: ActorProcess) -> None:
     ordered(box)
     copies_of(box, actor)._bring_orders()  # and dies
@@ -120,6 +147,7 @@ def test_a_checkpoint_and_the_events_of_earlier_attempts_go_there(box: Mailbox, 
     there = copies._mirror / "jobs" / SIMULATED.run_id
     assert (there / "checkpoint" / state.name).read_bytes() == state.read_bytes()
     until(lambda: answers(box, EndedAnswer), copies)
+    assert not state.exists(), "the worker has deleted it"
     assert run_dir.events_path.read_bytes().startswith(b'{"event": "started"}\n{"event": "started", ')
 
 
@@ -177,6 +205,26 @@ def test_a_program_of_the_users_own_needs_shared_storage(box: Mailbox, actor: Ac
     ordered(box, program=ProgramPlace(tmp_path, None, 5.0))
     with pytest.raises(IsoflopError, match="needs storage that the nodes share"):
         copies_of(box, actor).round()
+
+
+def test_what_a_killed_pilot_leaves_is_fetched_before_it_counts_as_over(box: Mailbox, actor: ActorProcess) -> None:
+    copies = copies_of(box, actor)
+    until(lambda: answers(box, HereAnswer), copies)
+    run_dir = ordered(box)
+    copies._bring_orders()
+    actor("put", f"jobs/{SIMULATED.run_id}/checkpoint/late", b"state", 0, True)
+    [pilot] = [one for one in psutil.Process(actor.process.pid).children() if "ray_pilot" in " ".join(one.cmdline())]
+    pilot.kill()
+    until(lambda: copies.is_over, copies)
+    assert (run_dir.checkpoint_dir / "late").exists() or run_dir.result_path(SIMULATED.run_id).exists()
+
+
+def test_a_pilot_that_was_given_up_hears_of_it(box: Mailbox, actor: ActorProcess) -> None:
+    copies = copies_of(box, actor)
+    until(lambda: answers(box, HereAnswer), copies)
+    box.close("it does not obey")
+    until(lambda: answers(box, LeavingAnswer), copies)
+    until(lambda: copies.is_over, copies)
 
 
 def test_two_drivers_never_copy_for_one_pilot_at_once(box: Mailbox, actor: ActorProcess) -> None:

@@ -24,6 +24,8 @@ Call = Callable[..., Any]
 # Of a file at once: small enough to be answered within a second by a slow network.
 CHUNK_BYTES = 4 << 20
 BEAT_SECONDS = 5.0
+# A worker whose pilot has died checkpoints within five seconds (train/process.py): that is waited for.
+ORPHAN_SECONDS = 6.0
 
 
 class MirrorCopies:
@@ -38,6 +40,8 @@ class MirrorCopies:
         self._fenced: set[tuple[str, int]] = set()  # attempts whose fence is there
         self._beat: tuple[int, ...] | None = None
         self._ended_workers = {answer.worker for answer in box.answers(0)[0] if isinstance(answer, EndedAnswer)}
+        self._ended_at: float | None = None
+        self._is_closed_there = False
         self.is_over = False  # the pilot has ended, and all it wrote is here
 
     @contextlib.contextmanager
@@ -65,14 +69,22 @@ class MirrorCopies:
             OSError: nothing can be written, or read, here.
         """
         self._bring_orders()
+        if self._box.is_closed and not self._is_closed_there:
+            self._call("put", f"{self._pilot}/{self._box.gone_path.name}", b"given up", 0, True)
+            self._is_closed_there = True
         seen = self._call("look")
         for job, files in seen["jobs"].items():
             self._fetch_job(job, files)
         self._fetch_box(seen)
-        for job in seen["jobs"]:
-            if (order := self._orders.get(job)) is None or order.worker in self._ended_workers:
-                self._call("forget", job)
-        self.is_over = seen["ended"]
+        left = {job for job in seen["jobs"] if job in self._orders and not self._has_ended(self._orders[job])}
+        for job in seen["jobs"].keys() - left:
+            self._call("forget", job)
+        if seen["ended"]:
+            self._ended_at = self._ended_at or time.monotonic()
+            self.is_over = not left or time.monotonic() - self._ended_at > ORPHAN_SECONDS
+
+    def _has_ended(self, order: StartOrder) -> bool:
+        return order.worker in self._ended_workers
 
     def _bring_orders(self) -> None:
         lines, self._offset = self._new_orders()

@@ -44,6 +44,7 @@ class RayCluster:
         self._options, self._sweep = options, sweep
         self._boxes: dict[str, Path] = {}
         self._trouble: tuple[str, str] | None = None
+        self._unwanted: list[str] = []  # may have been created by a request that was not answered
         self._address = address_of(options.address, environment)
         if find_spec("ray") is None:
             raise ray_errors.not_installed()
@@ -62,6 +63,7 @@ class RayCluster:
         try:
             self._link.ask("submit", told, self._asked_of_ray(), seconds=SUBMIT_SECONDS)
         except NoAnswerError:
+            self._unwanted += jobs
             raise ray_errors.silent(self._address) from None
         return jobs
 
@@ -107,6 +109,8 @@ class RayCluster:
         try:
             states: dict[str, JobStatus]
             states, self._trouble = self._link.ask("states", boxes, self._wanted(), seconds=LOOK_SECONDS)
+            if self._unwanted and self.cancel(self._unwanted):
+                self._unwanted.clear()
         except NoAnswerError:
             return {}
         return states | {job: JobStatus(JobState.UNKNOWN) for job in jobs if job not in boxes}

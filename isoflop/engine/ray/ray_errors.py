@@ -2,6 +2,7 @@
 
 import re
 
+from isoflop.engine.pilots.cluster import ClusterAwayError
 from isoflop.errors import IsoflopError
 
 _ENDED_NODE = ("node has died", "node was terminated", "node is dead")
@@ -77,9 +78,9 @@ def refused(text: str) -> IsoflopError:
     )
 
 
-def silent(address: str) -> IsoflopError:
+def silent(address: str) -> ClusterAwayError:
     """The cluster was there, and no longer answers."""
-    return IsoflopError(
+    return ClusterAwayError(
         f"The Ray cluster at {address} does not answer.",
         hint="Is its head up? The same command takes the sweep up again.",
     )
