@@ -17,7 +17,7 @@ import sys, time
 from pathlib import Path
 from tests.clusters.slurm_daemons import Slurm
 cluster = Slurm(Path(sys.argv[1]), accounting=False)
-print(cluster.said("sbatch", "--parsable", "--wrap", "sleep 600"), flush=True)
+print(cluster.said("sbatch", "--parsable", "--output=/dev/null", "--wrap", "sleep 600"), flush=True)
 time.sleep(600)
 """
 

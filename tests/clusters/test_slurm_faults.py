@@ -3,6 +3,8 @@
 import signal
 import time
 
+import pytest
+
 from isoflop import __version__
 from isoflop.result import Provenance, RunResult, Status
 from isoflop.rundir import RunDir
@@ -13,6 +15,7 @@ from tests.clusters.slurm_daemons import Slurm
 from tests.clusters.slurm_processes import begin, jobs_of, pilots, wait_for_new_attempts, workers
 
 
+@pytest.mark.slow(25)
 def test_jobs_that_are_killed_or_cancelled_cost_an_attempt_each(
     slurm: Slurm, new_sweep: NewSweep, counted: Count
 ) -> None:
@@ -76,6 +79,7 @@ def test_a_command_that_is_killed_before_its_jobs_run_finds_them(
     assert {str(job) for (job,) in sweep.sandbox.rows("select engine_job from attempts")} <= jobs
 
 
+@pytest.mark.slow(25)
 def test_ctrl_c_ends_jobs_in_order_and_twice_at_once(slurm: Slurm, new_sweep: NewSweep, counted: Count) -> None:
     once, twice, waiting = (
         new_sweep("once", jobs=1),

@@ -15,6 +15,7 @@ from tests.clusters.slurm_processes import begin, jobs_of, pilots, wait_for_new_
 AWAY_SECONDS = 20.0
 
 
+@pytest.mark.slow(40)
 @pytest.mark.timeout(200)
 def test_runs_of_a_node_that_is_lost_go_on_elsewhere(slurm: Slurm, new_sweep: NewSweep, counted: Count) -> None:
     """A node without its slurmd, whose job lives on; one without power; one that stands still and comes back.
@@ -45,8 +46,14 @@ def test_runs_of_a_node_that_is_lost_go_on_elsewhere(slurm: Slurm, new_sweep: Ne
     # The attempt that was given up comes to its end, and so does its successor, before the node is itself again.
     [run] = lost["still"]
     still.release(1)
-    _wake(process for process in stopped if not _is_of_slurm(process) and process not in pilots(slurm, still))
-    still.wait_for(lambda: ("finished", run, 1) in [entry[:3] for entry in still.diary()])
+    asleep = pilots(slurm, still)
+    woken = [process for process in stopped if not _is_of_slurm(process) and process not in asleep]
+
+    def finished() -> bool:
+        _wake(woken)  # again and again: a worker that sees its pilot stopped has its program rest
+        return ("finished", run, 1) in [entry[:3] for entry in still.diary()]
+
+    still.wait_for(finished)
     log = still.folder / "isoflop-artifacts" / run / "attempt-1" / "log.txt"
     still.wait_for(lambda: "attempt 1 was given up: its result is not kept" in log.read_text())
     workers(slurm, still)[run, 2].kill()
@@ -79,9 +86,12 @@ def _wake(processes: Iterable[psutil.Process]) -> None:
             continue
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.slow(35)
+@pytest.mark.timeout(200)
 def test_a_sweep_outlives_a_controller_that_is_away(slurm: Slurm, new_sweep: NewSweep, counted: Count) -> None:
-    """Meanwhile a worker is killed, a pilot is told to go, and another sweep's command is killed and given again."""
+    """Meanwhile a worker is killed and a pilot told to go; another sweep's command is killed, and given again for more
+    jobs than there are.
+    """
     busy, again = new_sweep("busy"), new_sweep("again", jobs=1)
     commands = [begin(busy), begin(again)]
     busy.wait_until_held()
@@ -91,7 +101,7 @@ def test_a_sweep_outlives_a_controller_that_is_away(slurm: Slurm, new_sweep: New
     try:
         commands[1].kill()
         commands[1].communicate()
-        commands[1] = again.start()
+        commands[1] = again.start("--workers", "2")
         one, other = busy.held()
         workers(slurm, busy)[one, 1].kill()
         wait_for_new_attempts(busy, {one})

@@ -16,7 +16,10 @@ from tests.clusters.slurm_daemons import Slurm
 from tests.faults.mounts import UNSHARE
 from tests.faults.said import is_sentence
 
-pytestmark = pytest.mark.parametrize("slurm", ["plain"], indirect=True)  # nobody is asked how a job has ended
+pytestmark = [
+    pytest.mark.slow(4),
+    pytest.mark.parametrize("slurm", ["plain"], indirect=True),  # nobody is asked how a job has ended
+]
 
 
 @dataclass(frozen=True)

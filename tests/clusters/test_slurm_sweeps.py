@@ -39,6 +39,7 @@ def test_a_sweep_of_a_program_is_trained_as_on_this_machine(
     assert sweep.sandbox.rows("select distinct engine from attempts") == [("slurm",)]
 
 
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("slurm", ["accounting"], indirect=True)
 def test_transformers_whose_worker_and_job_end_early_have_the_losses_of_the_local_engine(
     slurm: Slurm, local_losses: dict[str, str], counted: Count, tmp_path: Path

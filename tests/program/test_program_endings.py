@@ -212,6 +212,20 @@ def test_a_program_that_says_at_every_start_that_it_was_asked_to_stop_is_not_sta
     assert result.reason == told
 
 
+def test_a_program_that_ends_by_the_signal_that_its_worker_has_still_to_see_was_asked_to_stop(tmp_path: Path) -> None:
+    """As when the job of a cluster is cancelled: all of its processes are told at once."""
+    body = """
+    if did == "a" and os.environ["ISOFLOP_ATTEMPT"] == "1":
+        for told in signal.SIGSTOP, signal.SIGTERM: os.kill(os.getppid(), told)
+        subprocess.Popen(["sh", "-c", "sleep 0.3; kill -CONT " + str(os.getppid())], start_new_session=True)
+        sys.exit(75)
+    report()
+    """
+    with session_of(write_sweep(tmp_path, "abcd", body)) as session:
+        ends = [event for event in session.events() if isinstance(event, AttemptEnded) and event.reason]
+    assert [(event.outcome, event.reason) for event in ends] == [("interrupted", "asked to stop")]
+
+
 def test_what_a_program_has_started_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     body = """
     if did == "a" and os.environ["ISOFLOP_ATTEMPT"] == "1":
