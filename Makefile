@@ -30,11 +30,11 @@ test-hf: $(VENV)-hf/.installed ## exported models in transformers, lm-evaluation
 test-track: $(VENV)-track/.installed ## TensorBoard, Weights & Biases and MLflow, offline: half a minute; in an environment of its own
 	$(VENV)-track/bin/python -m pytest tests/track
 
-test-engines: $(VENV)/.installed-test ## sweeps and faults on a real Slurm of this machine: about 3 minutes; installs Debian's packages as root, skips elsewhere
+test-engines: $(VENV)-ray/.installed ## sweeps and faults on a real Slurm and a real Ray of this machine: about 5 minutes; installs Debian's packages as root, skips elsewhere
 	@dpkg -s $(SLURM) > /dev/null 2>&1 || { [ `id -u` = 0 ] && apt-get update -qq \
 		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SLURM); } > /dev/null 2>&1 \
 		|| echo "Not Debian, no root or no network: what needs Slurm skips."
-	$(PYTEST) -m cluster tests/clusters
+	$(VENV)-ray/bin/python -m pytest -n 3 -m cluster tests/clusters
 
 check: lint ## linters, types and the tests that are not slow: under 90 seconds there
 	$(PYTEST) -m "not slow"
@@ -60,7 +60,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test]'
 	touch $@
 
-# Beside the packages of the first environment, which these two read: neither torch nor isoflop is installed again.
+# Beside the packages of the first environment, which these three read: neither torch nor isoflop is installed again.
 BESIDE = $(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 	> `$(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/other_environment.pth
 TEST_HF := 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test-hf"], sep="\n")'
@@ -78,5 +78,11 @@ $(VENV)-track/.installed: $(VENV)/.installed-test
 	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt mlflow-skinny tensorboard wandb
 	touch $@
 
+$(VENV)-ray/.installed: $(VENV)/.installed-test
+	test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+	$(BESIDE)
+	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt ray
+	touch $@
+
 clean: ## what the targets made here, but no sweep
-	rm -rf $(VENV) $(VENV)-hf $(VENV)-track build *.egg-info isoflop/train/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(VENV)-hf $(VENV)-track $(VENV)-ray build *.egg-info isoflop/train/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
