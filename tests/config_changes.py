@@ -13,7 +13,7 @@ from isoflop.plan.types import Plan
 from isoflop.rundir import RunDir
 from isoflop.shape import ModelShape
 from isoflop.sources.load import load_source
-from isoflop.spec import load_spec
+from isoflop.spec import EngineSpec, load_spec
 from isoflop.sweep.session import open_session
 from isoflop.track import wanted_trackers
 from tests.run_examples import OPTIMIZER
@@ -36,6 +36,17 @@ BASE: Content = {
 _RECORDS: Content = {"source": "jsonl", "paths": ["more"], "heldout_fraction": 0.1}
 _TOKENS: Content = {"source": "tokens", "paths": ["more"], "vocab_size": 300, "heldout_fraction": 0.1}
 _FETCHED: Content = {"source": "hf", "dataset": "more/set", "max_bytes": 10**6, "heldout_fraction": 0.1}
+# That they reach the clusters: tests/engine/test_engine_slurm_words.py, tests/engine/test_engine_ray_words.py.
+SLURM_VALUES: Content = {
+    "jobs": 3, "partition": "long", "account": "lab", "qos": "low", "time": "10", "gres": "gpu:1", "constraint": "h100",
+    "cpus_per_task": 2, "mem": "4G", "exclude": "n7", "sbatch": ["--reservation=july"], "python": "/opt/python",
+    "setup": "setup.sh", "lanes_per_device": 2, "signal_seconds": 90, "idle_seconds": 77.0, "poll_seconds": 3.0,
+}  # fmt: skip
+RAY_VALUES: Content = {
+    "address": "head:6379", "jobs": 3, "num_gpus": 0.5, "num_cpus": 2.0, "memory": 10**9, "resources": {"big": 1.0},
+    "python": "/opt/python", "storage": "copied", "lanes_per_device": 2, "grace_seconds": 33.0, "idle_seconds": 77.0,
+    "poll_seconds": 3.0,
+}  # fmt: skip
 CHANGES: Mapping[str, tuple[object, str]] = {
     "name": ("other", "label"),
     "budgets": ([4e10, 2e11], "cells"),
@@ -108,6 +119,8 @@ CHANGES: Mapping[str, tuple[object, str]] = {
     "track.tensorboard": ("board", "trackers"),
     "track.wandb": ("project", "trackers"),
     "track.mlflow": ("file:runs", "trackers"),
+    **{f"engine.slurm.{key}": (value, "place") for key, value in SLURM_VALUES.items()},
+    **{f"engine.ray.{key}": (value, "place") for key, value in RAY_VALUES.items()},
     "goal": ({"target": 1e12, "within": 2.0, "max_hours": 3.0}, "goal"),
 }
 
@@ -150,6 +163,7 @@ class Observed:
         cells: role, budget and id of every run.
         weights: how many runs' weights stay.
         trackers: where else the sweep is shown.
+        place: how clusters would be asked for room.
     """
 
     label: str
@@ -162,6 +176,7 @@ class Observed:
     stall_seconds: float
     probes: bool
     trackers: tuple[str, ...]
+    place: EngineSpec
     goal: object
 
 
@@ -179,7 +194,7 @@ def leaves(kind: Any, prefix: str = "") -> Iterator[str]:
 def changed(content: Content, key: str, value: object) -> dict[str, Any]:
     """`content` with another value at the dotted `key`, or with another section around it."""
     section, _, name = key.rpartition(".")
-    if not section or isinstance(value, Mapping):
+    if not section or (isinstance(value, Mapping) and not section.startswith("engine.")):
         return {**content, section or name: value}
     return {**content, section: {**content.get(section, {}), name: value}}
 
@@ -233,5 +248,6 @@ def observe(folder: Path, content: Content) -> Observed:
         stall_seconds=engine._stall_seconds,
         probes=engine._probes,
         trackers=tuple(f"{one.library} {one.place.name}" for one in wanted_trackers(load_spec(file).track, folder)),
+        place=load_spec(file).engine,
         goal=session.growth.spec.goal,
     )

@@ -332,7 +332,7 @@ def test_every_key_of_a_sweep_file_changes_something(
         if getattr(observed, field.name) != getattr(unchanged, field.name)
     }
     assert aspect in differing
-    if key.startswith(("run.", "goal", "track.")):
+    if key.startswith(("run.", "goal", "track.", "engine.")):
         assert differing == {aspect}  # how runs are looked after or shown, and where it is to lead, changes no result
 
 
