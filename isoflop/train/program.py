@@ -128,7 +128,7 @@ class _Program:
         _adopt_orphans()
         process = self._start()
         try:
-            note = {"pid": process.pid, "started": _start_of(process.pid)}
+            note = {"host": socket.gethostname(), "pid": process.pid, "started": _start_of(process.pid)}
             write_atomically(self._run_dir.program_process_path(self._attempt), json.dumps(note).encode())
             return self._watch(process)
         finally:
@@ -347,7 +347,8 @@ def _end_leftovers(run_dir: RunDir) -> None:
     for attempt in range(1, run_dir.last_attempt + 1):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             known = json.loads(run_dir.program_process_path(attempt).read_bytes())
-            if is_running(int(known["pid"]), float(known["started"])):
+            here = known.get("host") in (None, socket.gethostname())
+            if here and is_running(int(known["pid"]), float(known["started"])):
                 _signal_group(int(known["pid"]), signal.SIGKILL)
 
 
