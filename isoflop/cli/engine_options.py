@@ -77,5 +77,5 @@ def refuse_engine(engine: EngineChoiceName, options: list[str] | None, others: M
     if given is not None:
         raise IsoflopError(
             f"{given} and --engine {engine.value} exclude each other.",
-            hint=f"Leave {given} out: with --engine a plan is for jobs like the one that ran last.",
+            hint=f"Leave {given} or --engine out.",
         )

@@ -9,7 +9,7 @@ import typer
 
 from isoflop.cli.boundary import output_of
 from isoflop.cli.device_options import Devices, PerDevice, ShareDevices, device_wish, tell_of_devices
-from isoflop.cli.engine_options import Engine, EngineChoiceName, EngineOptions, engine_choice
+from isoflop.cli.engine_options import Engine, EngineChoiceName, EngineOptions, engine_choice, refuse_engine
 from isoflop.cli.interruption import answered_signals, exit_code, shown
 from isoflop.cli.measuring import MaxHours, require_hours
 from isoflop.cli.options import (
@@ -131,6 +131,7 @@ def run(
                 "--again trains what it names and nothing else.",
                 hint="Leave out --retry, --replan, --max-hours, --confirm, --until-goal and --events.",
             )
+        refuse_engine(engine, engine_option, {"--again": True})
         code = train_again(
             sweep,
             db,

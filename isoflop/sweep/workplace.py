@@ -163,12 +163,14 @@ def staffed(
         submitted_at=0.0,
         **_given(options),
     )
-    most = max(1, min(place.workers or options.jobs, n_runs))
+    jobs = place.workers or options.jobs
+    most = min(jobs, n_runs) or jobs
     root = pilots_dir(artifacts.resolve())
     fleet = Fleet(cluster, root, content, most=most, poll_seconds=options.poll_seconds)
     try:
         fleet.adopt()
-        lanes = fleet.gather(place.engine.tell)
+        seen = () if n_runs or fleet.pilots else lanes_seen(root, cluster.engine)
+        lanes = seen or fleet.gather(place.engine.tell)  # a sweep that is done waits for no queue
         staff = _Hired(spec, corpus, fleet, lanes)
         for vacancy in fleet.left:
             engine = PilotEngine(fleet, (), len(lanes))

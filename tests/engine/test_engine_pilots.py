@@ -377,3 +377,55 @@ def test_a_cluster_that_refuses_more_jobs_is_asked_again(
     assert len(refusals) == 3
     said = {notice.sentence for notice in notices if isinstance(notice, EngineSaid)}
     assert said == {"Slurm refuses the jobs: job limit reached. It is asked again every 0 s."}
+
+
+def test_a_finished_sweep_asks_for_no_job(folder: Path, cluster: ProcessCluster) -> None:
+    file = sweep_of(folder, ["quick"])
+    with session_on(file) as session:
+        train(session)
+    wait_for(lambda: not any(map(alive, cluster.submitted)))
+    with session_on(file) as session:
+        assert train(session) == [] and session.outcome().n_completed == 4
+    assert len(cluster.submitted) == 1
+
+
+def test_more_pilots_than_runs_are_left_are_all_taken_up(folder: Path, cluster: ProcessCluster) -> None:
+    """Those at work have places before those that wait for orders."""
+    file = sweep_of(folder, ["quick", "quick", "long", "quick"])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    program = COORDINATOR.replace("session_on(Path(sys.argv[1]))", "session_on(Path(sys.argv[1]), jobs=3)")
+    coordinator = subprocess.Popen([sys.executable, "-c", program, str(file)], env={**os.environ, "PYTHONPATH": path})
+    results = folder / "artifacts"
+    wait_for(lambda: begun(file).total() == 1 and len(list(results.glob("*/result-*.json"))) == 3)
+    coordinator.kill()
+    coordinator.wait()
+    with session_on(file) as session:
+        (folder / "go").touch()
+        train(session)
+        assert session.outcome().n_completed == 4
+    assert begun(file).total() == 1, "the run was started again"
+
+
+def test_a_pilot_that_was_told_to_end_and_is_at_work_is_given_up(folder: Path, cluster: ProcessCluster) -> None:
+    """A command that ended while a node stood still: whether its pilot ever hears that, nobody knows."""
+    file = sweep_of(folder, ["long"])
+    frozen: list[psutil.Process] = []
+    with pytest.raises(KeyboardInterrupt), session_on(file) as session:
+        long = long_run(session)
+        for notice in session.events():
+            if is_start(notice, long):
+                wait_for(lambda: begun(file).total() == 1)
+                frozen.extend(kin(next(iter(cluster.submitted))))
+                for process in frozen:
+                    process.suspend()
+                raise KeyboardInterrupt
+    (folder / "go").touch()
+    with session_on(file) as session:
+        train(session)
+        assert session.outcome().n_completed == 4
+    assert RunDir(folder / "artifacts" / long).is_fenced(1)
+    for process in frozen:
+        process.resume()
+    wait_for(lambda: not any(map(is_at_work, frozen)))
+    kept = RunDir(folder / "artifacts" / long).read_result(long)
+    assert kept is not None and kept.attempt > 1

@@ -79,13 +79,19 @@ class Fleet:
         for pilot in found:
             pilot.remember()
             pilot.status = states.get(pilot.job, pilot.status)
-            if pilot.status.state in (JobState.QUEUED, JobState.RUNNING) and pilot.leaving is None:
+            alive = pilot.status.state in (JobState.QUEUED, JobState.RUNNING) and pilot.leaving is None
+            if alive and not pilot.told_to_end:
                 self.pilots.append(pilot)
                 self._answered_at = self._clock()
-            else:
-                why = pilot.leaving or f"has ended ({pilot.status.said or 'nobody knows how'})"
-                pilot.mailbox.close(why)
-                self.left.append(Vacancy(pilot, tuple(pilot.working.values()), why))
+                continue
+            why = pilot.leaving or f"has ended ({pilot.status.said or 'nobody knows how'})"
+            if alive:  # nobody knows whether it has heard that it is to end: what it still does must not count
+                why = "had been told to end"
+                self.cluster.cancel([pilot.job])
+            pilot.mailbox.close(why)
+            self.left.append(Vacancy(pilot, tuple(pilot.working.values()), why))
+        self.pilots.sort(key=lambda pilot: not pilot.working)
+        self.most = max(self.most, len(self.pilots))
 
     def ask_for(self, number: int) -> None:
         """Have `number` more pilots, as far as `most` goes; none for now where a cluster that has given some is away.

@@ -32,7 +32,8 @@ class PilotJob:
         status: what the cluster said of it last.
         here: what the pilot said of itself; None before it runs.
         obstacle: what it met there that every other would meet.
-        leaving: why it takes no more orders; None while it does.
+        leaving: why it takes no more orders, in its own words; None while it does.
+        told_to_end: whether an earlier coordinator told it to end.
         working: the workers that have not ended, by number: orders that were given.
         met_at: this process's wall clock when `here` was read.
         unknown_since: when the cluster knew nothing of the job for the first time, on the clock that never jumps.
@@ -44,6 +45,7 @@ class PilotJob:
     here: HereAnswer | None = None
     obstacle: IsoflopError | None = None
     leaving: str | None = None
+    told_to_end: bool = False
     working: dict[int, StartOrder] = field(default_factory=dict)
     met_at: float = 0.0
     unknown_since: float | None = None
@@ -69,11 +71,10 @@ class PilotJob:
         orders, _ = self.mailbox.orders(0)
         starts = [order for order in orders if isinstance(order, StartOrder)]
         self.working = {order.worker: order for order in starts}
-        told = [order.why for order in orders if isinstance(order, EndOrder)]
+        self.told_to_end = any(isinstance(order, EndOrder) for order in orders)
         self._n_orders = max((order.worker for order in starts), default=0)
         for _ in self.look():
             pass
-        self.leaving = self.leaving or (told[0] if told else None)
         self.met_at = self.here.seconds if self.here else 0.0  # that was long ago
 
     def next_number(self) -> int:
