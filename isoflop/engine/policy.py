@@ -77,15 +77,17 @@ class RetryPolicy:
             obstacle = attempt.obstacle or _unknown_obstacle(attempt)
             return Verdict("interrupted", obstacle.message, obstacle)
         if not stopping and ended.evicted is not None and _was_stopped(ended):
-            return self._evicted(attempt, ended.evicted)
+            return self._evicted(attempt, ended, ended.evicted)
         if stopping or ended.exit_code in _INTERRUPTED:
             if not stopping and ended.exit_code == ExitCode.CHECKPOINTED and self._is_stopped_again(attempt.job):
                 return Verdict("given_up", f"the worker was told to stop {MAX_STOPS} times, and not by isoflop")
             return Verdict("interrupted", _INTERRUPTED.get(ended.exit_code, ended.how))
         return self._without_result(attempt, ended, device_failed=device_failed)
 
-    def _evicted(self, attempt: Attempt, why: str) -> Verdict:
+    def _evicted(self, attempt: Attempt, ended: Ended, why: str) -> Verdict:
         """Another attempt, unless the job comes no further from one allocation to the next."""
+        if not ended.begun:
+            return Verdict("interrupted", why)
         job_id, step = attempt.job.job_id, attempt.latest.step if attempt.latest is not None else 0
         furthest, vain = self._reached.get(job_id, (-1, 0))
         vain = 0 if step > furthest else vain + 1

@@ -107,12 +107,14 @@ class Ended:
         lost: where the code is None, what became of the worker: "ended with the process it was forked from".
         evicted: why it was stopped by others than the dispatcher, and no fault of its own: the time limit of its
             allocation; None where it was not.
+        begun: False for a worker that was ordered and never started.
     """
 
     exit_code: int | None
     out_of_memory: bool = False
     lost: str = "was lost"
     evicted: str | None = None
+    begun: bool = True
 
     @property
     def how(self) -> str:

@@ -1,10 +1,13 @@
 """Where a sweep is trained: on this machine's devices, or on those that a cluster gives to pilots."""
 
 import contextlib
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, Protocol
 
 from isoflop.engine.local.device_wish import ANY_DEVICE, DeviceWish
@@ -170,17 +173,33 @@ def staffed(
     try:
         fleet.adopt()
         seen = () if n_runs or fleet.pilots else lanes_seen(root, cluster.engine)
-        lanes = seen or fleet.gather(place.engine.tell)  # a sweep that is done waits for no queue
-        staff = _Hired(spec, corpus, fleet, lanes)
-        for vacancy in fleet.left:
-            engine = PilotEngine(fleet, (), len(lanes))
-            for order in vacancy.orphans:
-                engine.settle(order, vacancy)
-        yield staff
+        with _ended_by_signals():
+            lanes = seen or fleet.gather(place.engine.tell)  # a sweep that is done waits for no queue
+        yield _Hired(spec, corpus, fleet, lanes)
     finally:
         left_over = fleet.release()
         if left_over:
             place.engine.tell(f"jobs may still run or wait: `{cluster.cancel_command} {' '.join(left_over)}` ends them")
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A block that SIGTERM and SIGHUP end as Ctrl-C does, so that jobs which wait are cancelled."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in heard:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _options(spec: SweepSpec, engine: EngineChoice) -> SlurmSpec | RaySpec:

@@ -146,6 +146,8 @@ def _attempt(
     if run_dir.is_fenced(assignment.attempt):
         print(f"attempt {assignment.attempt} was given up: its result is not kept", file=sys.stderr)
         return ExitCode.FENCED
+    if run_dir.read_result(run.run_id) is not None:
+        return ExitCode.FENCED  # another attempt was faster, and what it left counts
     run_dir.write_result(outcome)
     run_dir.append_event(result_event(run.run_id, outcome.status.value))
     if (state := run_dir.checkpoint_path(run.run_id)).exists():

@@ -419,13 +419,13 @@ def test_a_pilot_that_was_told_to_end_and_is_at_work_is_given_up(folder: Path, c
                 for process in frozen:
                     process.suspend()
                 raise KeyboardInterrupt
-    (folder / "go").touch()
     with session_on(file) as session:
+        assert RunDir(folder / "artifacts" / long).is_fenced(1)
+        (folder / "go").touch()
+        for process in frozen:  # its claim is of this machine, so the run would wait for it
+            process.resume()
         train(session)
         assert session.outcome().n_completed == 4
-    assert RunDir(folder / "artifacts" / long).is_fenced(1)
-    for process in frozen:
-        process.resume()
     wait_for(lambda: not any(map(is_at_work, frozen)))
     kept = RunDir(folder / "artifacts" / long).read_result(long)
     assert kept is not None and kept.attempt > 1

@@ -3,16 +3,17 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.engine.pilots.cluster import Cluster, ClusterAwayError, JobState
 from isoflop.engine.pilots.mailbox import EndedAnswer, EndOrder, HereAnswer, Mailbox, PilotFile, StartOrder
 from isoflop.engine.pilots.pilot_job import PilotJob
-from isoflop.engine.protocol import Slot
+from isoflop.engine.protocol import Ended, Slot
 from isoflop.errors import IsoflopError
 from isoflop.files import write_atomically
+from isoflop.rundir import ExitCode, RunDir
 from isoflop.rundir.layout import submission_path
 
 # So many jobs in a row that end before their pilot says a word have one cause, and the next will not help.
@@ -29,11 +30,10 @@ AGAIN_SECONDS, AWAY_SECONDS, MOST_REFUSALS = 10.0, 1800.0, 10
 
 @dataclass(frozen=True)
 class Vacancy:
-    """A pilot that is no more, and the workers it had without an answer."""
+    """A pilot that is no more. `ended`: how the workers ended for which it gave no answer, by number."""
 
     pilot: PilotJob
-    orphans: tuple[StartOrder, ...]
-    why: str
+    ended: Mapping[int, Ended]
 
 
 class Fleet:
@@ -47,7 +47,6 @@ class Fleet:
 
     Attributes:
         said: what a person should know, sentence by sentence.
-        left: pilots of an earlier coordinator that were no more when this one came, or before the first was here.
     """
 
     def __init__(
@@ -69,7 +68,6 @@ class Fleet:
         self._has_worked = False
         self._last_words = ""
         self.said: list[str] = []
-        self.left: list[Vacancy] = []
         self._answered_at: float | None = None  # when it took jobs last, or showed some
 
     def adopt(self) -> None:
@@ -88,8 +86,7 @@ class Fleet:
             if alive:  # nobody knows whether it has heard that it is to end: what it still does must not count
                 why = "had been told to end"
                 self.cluster.cancel([pilot.job])
-            pilot.mailbox.close(why)
-            self.left.append(Vacancy(pilot, tuple(pilot.working.values()), why))
+            self._vacate(pilot, why)
         self.pilots.sort(key=lambda pilot: not pilot.working)
         self.most = max(self.most, len(self.pilots))
 
@@ -104,7 +101,12 @@ class Fleet:
         if number <= 0 or self._clock() < self._next_ask:
             return
         if self._n_mute >= MOST_MUTE:
-            raise self._mute()
+            if not any(pilot.takes_orders for pilot in self.pilots):
+                raise self._mute()
+            self._next_ask = self._clock() + AGAIN_SECONDS
+            self.said.append(f"{self._mute().message} More are asked for every {AGAIN_SECONDS:.0f} s.")
+            self._n_mute = MOST_MUTE - 1
+            return
         folder = self._root / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
         content = self._content.model_copy(update={"submitted_at": time.time()})
         mailboxes = [Mailbox(folder / str(index)) for index in range(number)]
@@ -112,9 +114,12 @@ class Fleet:
             mailbox.create(content)
         try:
             jobs = self.cluster.submit(folder, number)
-        except IsoflopError as error:
-            for mailbox in mailboxes:
-                mailbox.close(error.message)
+        except BaseException as error:
+            for mailbox in mailboxes:  # a job that was made all the same finds this, and ends
+                mailbox.close(str(error))
+            if not isinstance(error, IsoflopError):
+                self.cluster.cancel(self.cluster.find(folder))
+                raise
             self._bear(error)
             return
         self._answered_at, self._n_refused = self._clock(), 0
@@ -146,7 +151,8 @@ class Fleet:
         said = ""
         while True:
             self.ask_for(self.most - len(self.pilots))
-            self.left += [said for said in self.look() if isinstance(said, Vacancy)]
+            for _ in self.look():
+                pass
             here = [pilot for pilot in self.pilots if pilot.takes_orders]
             if here and here[0].here is not None:
                 return here[0].here.lanes
@@ -182,11 +188,11 @@ class Fleet:
                 yield self._leave_out(pilot, problem)
             elif (why := self._why_over(pilot)) is not None:
                 self.pilots.remove(pilot)
-                pilot.mailbox.close(why)
+                vacancy = self._vacate(pilot, why)
                 if pilot.here is None:
                     self._n_mute += 1
                     self._last_words = f"{self.cluster.name} job {pilot.job} {why}"
-                yield Vacancy(pilot, tuple(pilot.working.values()), why)
+                yield vacancy
 
     def _meet(self, pilot: PilotJob) -> None:
         """A pilot says its first word."""
@@ -216,6 +222,8 @@ class Fleet:
             return
         states = self.cluster.states([pilot.job for pilot in self.pilots])
         self._next_poll = self._clock() + self._poll_seconds
+        if states:
+            self._answered_at = self._clock()
         for pilot in self.pilots:
             status = states.get(pilot.job)
             if status is None:
@@ -237,9 +245,28 @@ class Fleet:
     def give_up(self, pilot: PilotJob, why: str) -> Vacancy:
         """Have nothing more to do with a pilot that does not obey: end its job, and count what it had as lost."""
         self.pilots.remove(pilot)
-        pilot.mailbox.close(why)
+        vacancy = self._vacate(pilot, why)
         self.cluster.cancel([pilot.job])
-        return Vacancy(pilot, tuple(pilot.working.values()), why)
+        return vacancy
+
+    def _vacate(self, pilot: PilotJob, why: str) -> Vacancy:
+        """Settle what the pilot left, and close its mailbox then: whoever comes next passes closed ones over."""
+        ended = {number: self._settle(order, pilot, why) for number, order in pilot.working.items()}
+        pilot.mailbox.close(why)
+        return Vacancy(pilot, ended)
+
+    def _settle(self, order: StartOrder, pilot: PilotJob, why: str) -> Ended:
+        """How an unanswered order ended: never begun where its pilot left in order; else lost, and so fenced."""
+        run_dir = RunDir(order.assignment.job_dir)
+        if pilot.leaving is not None:
+            return Ended(ExitCode.CHECKPOINTED, evicted=why, begun=False)
+        job = run_dir.read_job()
+        if job is not None and all(run_dir.read_result(run.run_id) is not None for run in job.runs):
+            return Ended(ExitCode.DONE)
+        where = f"{self.cluster.name} job {pilot.job}" + (f" on {pilot.node}" if pilot.node else "")
+        lost = f"was lost with {where}, which {why}"
+        run_dir.fence(order.assignment.attempt, lost)
+        return Ended(None, lost=lost)
 
     def release(self) -> list[str]:
         """End every pilot: those that run may checkpoint, those that wait are cancelled.
@@ -314,7 +341,8 @@ def _jobs_in(root: Path, content: PilotFile, cluster: Cluster) -> Iterator[Pilot
 
 
 def _same(one: PilotFile, other: PilotFile) -> bool:
-    return (one.sweep, one.database, one.engine) == (other.sweep, other.database, other.engine)
+    keys = ("sweep", "database", "engine", "device", "devices_per_run", "lanes_per_device")
+    return all(getattr(one, key) == getattr(other, key) for key in keys)
 
 
 def _jobs_of(folder: Path) -> Sequence[str]:

@@ -142,6 +142,8 @@ class Mailbox(PilotPaths):
     def create(self, content: PilotFile) -> None:
         """Make the folder, and say what the pilot is for."""
         self.path.mkdir(parents=True)
+        for growing in (self.orders_path, self.answers_path):  # there from the start: NFS remembers what was not
+            growing.touch()
         write_atomically(self.pilot_path, content.model_dump_json(indent=1).encode())
 
     def read(self) -> PilotFile | None:

@@ -130,7 +130,7 @@ class Pilot:
             case TellOrder():
                 self._engine.tell([ref for ref, one in self._working.items() if one.worker == order.worker], order.what)
                 if order.what is not Order.DUMP:
-                    self._refuse([one for one in self._waiting if one.worker == order.worker], "was told to stop")
+                    self._refuse([one for one in self._waiting if one.worker == order.worker], None)
             case EndOrder():
                 self._why = self._why or order.why
 
@@ -145,7 +145,12 @@ class Pilot:
                 visible_device=self._engine.slots[order.lane].visible_device,
                 device_name=self._engine.slots[order.lane].name,
             )
-            [worker] = self._engine.start([Launch(order.lane, assignment, order.trains)])
+            try:
+                [worker] = self._engine.start([Launch(order.lane, assignment, order.trains)])
+            except IsoflopError as error:  # no worker can be started here, whatever it is to train
+                self._say(ObstacleAnswer(message=error.message, hint=error.hint))
+                self.evict(error.message)
+                return
             if worker is not None:
                 self._waiting.remove(order)
                 self._working[worker] = order
@@ -154,7 +159,8 @@ class Pilot:
         elif self._clock() - self._idle_since > self._content.idle_seconds:
             self._why = self._why or f"it had no work for {self._content.idle_seconds:.0f} s"
 
-    def _refuse(self, orders: list[StartOrder], why: str) -> None:
+    def _refuse(self, orders: list[StartOrder], why: str | None) -> None:
+        """Answer that these were not begun; why, where that is the pilot's doing."""
         for order in list(orders):
             self._waiting.remove(order)
             self._say(EndedAnswer(worker=order.worker, evicted=why, begun=False))

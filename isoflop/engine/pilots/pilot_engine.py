@@ -129,21 +129,7 @@ class PilotEngine:
         mine = {ref: work for ref, work in self._working.items() if work.pilot is vacancy.pilot}
         for ref in mine:
             del self._working[ref]
-        return {ref: self.settle(work.order, vacancy) for ref, work in mine.items()}
-
-    def settle(self, order: StartOrder, vacancy: Vacancy) -> Ended:
-        """How an unanswered order ended: never begun where its pilot left in order; else lost, and so fenced."""
-        run_dir = RunDir(order.assignment.job_dir)
-        if vacancy.pilot.leaving is not None:
-            return Ended(ExitCode.CHECKPOINTED, evicted=vacancy.why)
-        job = run_dir.read_job()
-        if job is not None and all(run_dir.read_result(run.run_id) is not None for run in job.runs):
-            return Ended(ExitCode.DONE)
-        where = f"{self._fleet.cluster.name} job {vacancy.pilot.job}"
-        where += f" on {vacancy.pilot.node}" if vacancy.pilot.node else ""
-        lost = f"was lost with {where}, which {vacancy.why}"
-        run_dir.fence(order.assignment.attempt, lost)
-        return Ended(None, lost=lost)
+        return {ref: vacancy.ended[work.number] for ref, work in mine.items()}
 
     def _seen(self) -> Iterator[tuple[WorkerRef, Ended]]:
         """The ends whose results can be read by now."""
@@ -196,7 +182,8 @@ class PilotEngine:
 
 def _ended(answer: EndedAnswer) -> Ended:
     code = answer.exit_code if answer.begun else int(ExitCode.CHECKPOINTED)
-    return Ended(code, answer.out_of_memory, lost=answer.lost or "was lost", evicted=answer.evicted)
+    lost = answer.lost or "was lost"
+    return Ended(code, answer.out_of_memory, lost=lost, evicted=answer.evicted, begun=answer.begun)
 
 
 def _disobeys(work: _Work) -> bool:

@@ -33,6 +33,7 @@ class PilotJob:
         here: what the pilot said of itself; None before it runs.
         obstacle: what it met there that every other would meet.
         leaving: why it takes no more orders, in its own words; None while it does.
+        is_ending: whether it has stopped a worker because it must go; others of its may still checkpoint.
         told_to_end: whether an earlier coordinator told it to end.
         working: the workers that have not ended, by number: orders that were given.
         met_at: this process's wall clock when `here` was read.
@@ -46,6 +47,7 @@ class PilotJob:
     obstacle: IsoflopError | None = None
     leaving: str | None = None
     told_to_end: bool = False
+    is_ending: bool = False
     working: dict[int, StartOrder] = field(default_factory=dict)
     met_at: float = 0.0
     unknown_since: float | None = None
@@ -64,6 +66,7 @@ class PilotJob:
                 case LeavingAnswer():
                     self.leaving = answer.why
                 case EndedAnswer() if answer.worker in self.working:
+                    self.is_ending = self.is_ending or answer.evicted is not None
                     yield answer, self.working.pop(answer.worker)
 
     def remember(self) -> None:
@@ -85,7 +88,8 @@ class PilotJob:
     @property
     def takes_orders(self) -> bool:
         """Whether it runs and will do what it is told."""
-        return self.here is not None and self.leaving is None and self.status.state is not JobState.ENDED
+        going = self.is_ending or self.leaving is not None or self.status.state is JobState.ENDED
+        return self.here is not None and not going
 
     @property
     def node(self) -> str:

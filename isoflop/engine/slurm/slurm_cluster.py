@@ -3,6 +3,7 @@
 No shell string is made: sbatch gets a script that never changes, and the words of a command as its arguments.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ exec "$@" "$SLURM_ARRAY_TASK_ID"
 _COMMANDS = ("sbatch", "squeue", "scancel")
 _SECONDS = 60.0
 _TOO_LONG = 124
+# Variables that would have squeue leave jobs out, or sbatch ask for something else.
+_FILTERS = ("SQUEUE_", "SBATCH_")
 # How sbatch says that nobody answered; whatever else it says was said by Slurm.
 _AWAY = ("Unable to contact slurm controller", "Socket timed out", "Connection refused", "Connection timed out")
 _FIELDS = "JobArrayID:|,State:|,exit_code:|,NodeList:|,ReasonList:|,Name:|"
@@ -130,7 +133,16 @@ class SlurmCluster:
 
     def _squeue(self, names: Sequence[str]) -> dict[str, JobStatus] | None:
         """The jobs of these names; None where Slurm does not answer."""
-        command = ["squeue", "--noheader", "--array", "--states=all", f"--name={','.join(names)}", "-O", _FIELDS]
+        command = [
+            "squeue",
+            "--all",
+            "--noheader",
+            "--array",
+            "--states=all",
+            f"--name={','.join(names)}",
+            "-O",
+            _FIELDS,
+        ]
         done = _run(command)
         if done.returncode != 0:
             return None
@@ -175,7 +187,13 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     """The command, done; 124 where it took too long, 127 where it could not be started."""
     try:
         return subprocess.run(  # noqa: S603 - words of our own and of the sweep file, no shell
-            command, capture_output=True, text=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if not name.startswith(_FILTERS)},
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(
