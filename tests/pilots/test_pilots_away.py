@@ -9,7 +9,7 @@ from isoflop.engine.pilots.cluster import ClusterAwayError
 from isoflop.engine.pilots.fleet import AGAIN_SECONDS, AWAY_SECONDS, MOST_REFUSALS, Fleet
 from isoflop.engine.pilots.mailbox import Mailbox, PilotFile
 from isoflop.errors import IsoflopError
-from tests.engine.process_cluster import ProcessCluster
+from tests.pilots.process_cluster import ProcessCluster
 
 CONTENT = PilotFile(
     sweep="tiny", database="x.db", engine="slurm", device="cpu", devices_per_run=1, lanes_per_device=1,

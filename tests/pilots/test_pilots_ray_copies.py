@@ -24,8 +24,10 @@ from isoflop.errors import IsoflopError
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import Assignment, Execution, JobFile, ProgramPlace, RunDir
 from isoflop.step_library import usable_instructions
-from tests.engine.actor_process import ActorProcess, actor_process
+from tests.pilots.actor_process import ActorProcess, actor_process
 from tests.run_examples import RUN
+
+pytestmark = pytest.mark.slow(3)
 
 SIMULATED = RUN.model_copy(update={"trainer": "simulated"})
 CONTENT = PilotFile(

@@ -24,10 +24,10 @@ from isoflop.sweep import workplace
 from isoflop.sweep.session import Session, open_session
 from isoflop.sweep.workplace import EngineChoice
 from tests.databases import opened
-from tests.engine.process_cluster import ProcessCluster, alive, kin, send
+from tests.pilots.process_cluster import ProcessCluster, alive, kin, send
 from tests.program.program_examples import mode_of, write_sweep
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(6)
 
 # `quick` reports at once; `long` when the file `go` is there, or it was asked to stop and had begun before.
 BODY = """
@@ -185,8 +185,8 @@ COORDINATOR = """
 import sys
 from pathlib import Path
 from isoflop.sweep import workplace
-from tests.engine.process_cluster import ProcessCluster
-from tests.engine.test_engine_pilots import session_on
+from tests.pilots.process_cluster import ProcessCluster
+from tests.pilots.test_pilots import session_on
 workplace._cluster = lambda *arguments: ProcessCluster()
 with session_on(Path(sys.argv[1])) as session:
     for notice in session.events():
