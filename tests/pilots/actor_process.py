@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,9 +54,16 @@ def actor_process(box: Path, node: Path, **options: Any) -> Iterator[ActorProces
         "grace_seconds": 5.0,
     }
     ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(theirs, str(node), given | options), daemon=True)
-    process.start()
-    theirs.close()
+    with tempfile.TemporaryDirectory() as folder:  # a short name: the fork server has a socket there
+        short = Path(folder) / "n"
+        short.symlink_to(node)
+        process = _SPAWN.Process(target=_serve, args=(theirs, str(short), given | options), daemon=True)
+        process.start()
+        theirs.close()
+        yield from _served(process, ours)
+
+
+def _served(process: Any, ours: Connection) -> Iterator[ActorProcess]:
     try:
         yield ActorProcess(process, ours)
     finally:

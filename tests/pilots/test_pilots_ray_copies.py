@@ -279,7 +279,7 @@ def test_the_token_of_the_cluster_is_not_in_the_pilots_environment(
 def test_what_killed_actors_left_behind_goes_with_the_next_on_that_node(box: Mailbox, tmp_path: Path) -> None:
     node = tmp_path / "node"
     with actor_process(box.path, node) as first:
-        left = Path(first("status")["mirror"])
+        left = Path(first("status")["mirror"]).resolve()
         with actor_process(box.path, node) as second:
             second("status")
             assert left.exists(), "it is held"

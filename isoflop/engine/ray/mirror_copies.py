@@ -6,15 +6,16 @@ again from the files: files that grow are as long there as what was copied of th
 
 import contextlib
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from isoflop.engine.pilots.mailbox import EndedAnswer, Mailbox, StartOrder
 from isoflop.errors import IsoflopError
-from isoflop.files import temporary_name
+from isoflop.files import TEMPORARY_SUFFIX
 from isoflop.rundir import RunDir
 from isoflop.rundir.layout import COORDINATOR_NAMES, GROWING_NAMES, RESULT_NAME
 
@@ -87,13 +88,14 @@ class MirrorCopies:
         return order.worker in self._ended_workers
 
     def _bring_orders(self) -> None:
-        lines, self._offset = self._new_orders()
+        lines, offset = self._new_orders()
         for number, line in lines:
             order = _start_order(line)
             if order is not None:
                 self._prepare(order)
             there = line if order is None else self._there(order).model_dump_json().encode()
             self._call("add_lines", f"{self._pilot}/{self._box.orders_path.name}", there + b"\n", number)
+        self._offset = offset  # what did not get there is brought with the next round
 
     def _new_orders(self) -> tuple[list[tuple[int, bytes]], int]:
         """Lines that the pilot does not have, each with the number of those before it; and the offset after them."""
@@ -175,34 +177,47 @@ class MirrorCopies:
             return
         for name in sorted(files, key=_rank):
             if self._have.get((job, name)) != tuple(files[name]):
-                self._fetch_run_file(run_dir, job, name, tuple(files[name]))
+                self._fetch_run_file(run_dir, attempt, name, tuple(files[name]))
         if any(RESULT_NAME.fullmatch(name) for name in files):
             for path in _files_below(run_dir.checkpoint_dir):  # a run that has ended has deleted its state
                 if str(path.relative_to(run_dir.path)) not in files:
                     path.unlink()
 
-    def _fetch_run_file(self, run_dir: RunDir, job: str, name: str, version: tuple[int, ...]) -> None:
-        path = run_dir.path / name
+    def _fetch_run_file(self, run_dir: RunDir, attempt: int, name: str, version: tuple[int, ...]) -> None:
+        path, job = run_dir.path / name, run_dir.path.name
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.name in GROWING_NAMES:
             self._fetch_end(path, f"jobs/{job}/{name}", version[2])
-        elif (RESULT_NAME.fullmatch(name) and path.exists()) or not self._fetch(path, f"jobs/{job}/{name}", version):
+        elif (RESULT_NAME.fullmatch(name) and path.exists()) or not self._fetch(
+            path, f"jobs/{job}/{name}", version, lambda: not run_dir.is_fenced(attempt)
+        ):
             return  # a result is never replaced; and a version that is no more comes with the next round
         self._have[job, name] = version
 
-    def _fetch(self, path: Path, name: str, version: tuple[int, ...]) -> bool:
-        """Have that version of a file here; False where it is no more."""
-        temporary = temporary_name(path)
-        with temporary.open("wb") as file:
-            while file.tell() < version[2] or not version[2]:
-                data = self._call("read", name, version, file.tell(), CHUNK_BYTES)
-                if data is None or (not data and version[2]):
-                    temporary.unlink()
-                    return False
-                file.write(data)
-                if not data:
-                    break
-        temporary.replace(path)
+    def _fetch(self, path: Path, name: str, version: tuple[int, ...], still: Callable[[], bool] = lambda: True) -> bool:
+        """Have that version of a file here; False where it is no more, or no longer wanted once it is whole."""
+        temporary = path.with_name(f".{path.name}.{self._box.path.parent.name}-{self._box.path.name}{TEMPORARY_SUFFIX}")
+        try:
+            with temporary.open("wb") as file:
+                whole = self._read_into(file, name, version)
+                file.flush()
+                os.fsync(file.fileno())
+            if whole and still():
+                temporary.replace(path)
+                return True
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _read_into(self, file: BinaryIO, name: str, version: tuple[int, ...]) -> bool:
+        """Whether that version of a file was there to the end."""
+        while file.tell() < version[2] or not version[2]:
+            data = self._call("read", name, version, file.tell(), CHUNK_BYTES)
+            if data is None or (not data and version[2]):
+                return False
+            file.write(data)
+            if not data:
+                break
         return True
 
     def _fetch_end(self, path: Path, name: str, size: int) -> None:
