@@ -70,7 +70,8 @@ def refuse_engine(engine: EngineChoiceName, options: list[str] | None, others: M
     if engine is EngineChoiceName.LOCAL:
         if options:
             raise IsoflopError(
-                f"--engine-option {options[0]} has no effect without --engine.", hint="Name the engine: --engine slurm."
+                f"--engine-option {options[0]} has no effect without --engine.",
+                hint="Name the engine: --engine slurm, or ray.",
             )
         return
     given = next((name for name, is_given in others.items() if is_given), None)

@@ -119,6 +119,7 @@ def run(
 
     request, wish = _confirm_request(sweep, confirm, neighbours), device_wish(devices, per_device, share_devices)
     limit = require_hours(max_hours)
+    refuse_engine(engine, engine_option, {"--again": bool(again)})
     goal = required_of(sweep, confirm, limit) if until_goal else None
     if json and events == "-":
         raise IsoflopError(
@@ -131,7 +132,6 @@ def run(
                 "--again trains what it names and nothing else.",
                 hint="Leave out --retry, --replan, --max-hours, --confirm, --until-goal and --events.",
             )
-        refuse_engine(engine, engine_option, {"--again": True})
         code = train_again(
             sweep,
             db,

@@ -148,13 +148,11 @@ class Place:
         host: the machine; "" where nobody knows yet.
         engine: as `--engine` has it.
         engine_job: the engine's own name for what the worker runs in; "" where it has none.
-        log_path: what the engine printed about it, beside the attempt's own log.
     """
 
     host: str
     engine: str = "local"
     engine_job: str = ""
-    log_path: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -64,13 +64,8 @@ class Workplace:
         """Refuse what says nothing.
 
         Raises:
-            IsoflopError: options of this machine's devices with another engine, or the reverse.
+            IsoflopError: options of this machine's devices with another engine.
         """
-        if self.engine.name == "local" and self.engine.options:
-            raise IsoflopError(
-                f"--engine-option {next(iter(self.engine.options))} has no effect without --engine.",
-                hint="Name the engine: --engine slurm, or ray.",
-            )
         if self.engine.name != "local" and self.wish != ANY_DEVICE:
             raise IsoflopError(
                 "--devices, --per-device and --share-devices are for this machine's devices.",

@@ -104,7 +104,7 @@ class Fleet:
             if not any(pilot.takes_orders for pilot in self.pilots):
                 raise self._mute()
             self._next_ask = self._clock() + AGAIN_SECONDS
-            self.said.append(f"{self._mute().message} More are asked for every {AGAIN_SECONDS:.0f} s.")
+            self._say(f"{self._mute().message} More are asked for every {AGAIN_SECONDS:.0f} s.")
             self._n_mute = MOST_MUTE - 1
             return
         folder = self._root / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
@@ -140,7 +140,7 @@ class Fleet:
         too_long = since is None or (now - since > AWAY_SECONDS if away else self._n_refused >= MOST_REFUSALS)
         if since is None or (too_long and not self.pilots):
             raise error
-        self.said.append(f"{error.message} It is asked again every {AGAIN_SECONDS:.0f} s.")
+        self._say(f"{error.message} It is asked again every {AGAIN_SECONDS:.0f} s.")
 
     def gather(self, tell: Callable[[str], None]) -> tuple[Slot, ...]:
         """Wait for the first pilot that runs; the room it has. `tell` hears now and then what is waited for.
@@ -194,6 +194,11 @@ class Fleet:
                     self._last_words = f"{self.cluster.name} job {pilot.job} {why}"
                 yield vacancy
 
+    def _say(self, sentence: str) -> None:
+        """Have a person told, once."""
+        if sentence not in self.said:
+            self.said.append(sentence)
+
     def _meet(self, pilot: PilotJob) -> None:
         """A pilot says its first word."""
         if pilot.problem() is None:
@@ -201,7 +206,7 @@ class Fleet:
         if ahead := pilot.skew_seconds:
             way = "ahead of" if ahead > 0 else "behind"
             clock = f"The clock of {pilot.node} is {abs(ahead):.0f} s {way} this machine's"
-            self.said.append(f"{clock}: times of runs there are its own; nothing that isoflop decides rests on them.")
+            self._say(f"{clock}: times of runs there are its own; nothing that isoflop decides rests on them.")
 
     def _leave_out(self, pilot: PilotJob, problem: IsoflopError) -> Vacancy:
         """Have nothing to do with a pilot where no run can be trained; others go on.
@@ -213,7 +218,7 @@ class Fleet:
             raise problem
         self._n_mute += 1
         self._last_words = problem.message
-        self.said.append(f"{self.cluster.name} job {pilot.job} on {pilot.node} is left out: {problem.message}")
+        self._say(f"{self.cluster.name} job {pilot.job} on {pilot.node} is left out: {problem.message}")
         return self.give_up(pilot, problem.message)
 
     def _ask_the_cluster(self) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from isoflop.engine.notices import EngineSaid
 from isoflop.engine.pilots.fleet import Fleet, Vacancy
@@ -53,7 +52,6 @@ class PilotEngine:
         self._places: list[PilotJob | None] = [None] * (len(slots) // n_lanes)
         self._working: dict[WorkerRef, _Work] = {}
         self._unseen: dict[WorkerRef, _Unseen] = {}
-        self._lost: dict[WorkerRef, Ended] = {}
         self._closed = False
 
     def capacity(self, waiting: int = 1) -> Capacity:
@@ -109,7 +107,7 @@ class PilotEngine:
     def poll(self) -> Mapping[WorkerRef, Ended]:
         """See `Engine`; one request to the cluster now and then, for all of its jobs."""
         refs = {(id(work.pilot), work.number): ref for ref, work in self._working.items()}
-        ended, self._lost = self._lost, {}
+        ended: dict[WorkerRef, Ended] = {}
         for said in self._fleet.look():
             if isinstance(said, Vacancy):
                 ended |= self._vacate(said)
@@ -167,13 +165,8 @@ class PilotEngine:
 
     def place_of(self, worker: WorkerRef) -> Place:
         """See `Engine`."""
-        work = self._working.get(worker) or (unseen.work if (unseen := self._unseen.get(worker)) else None)
-        if work is None:
-            return Place("", self._fleet.cluster.engine, "")
-        return Place(work.pilot.node, self._fleet.cluster.engine, work.pilot.job, self._log_of(work))
-
-    def _log_of(self, work: _Work) -> Path:
-        return work.pilot.mailbox.log_path
+        pilot = self._working[worker].pilot
+        return Place(pilot.node, self._fleet.cluster.engine, pilot.job)
 
     def close(self, *, now: bool) -> None:
         """See `Engine`. The pilots stay the fleet's."""
