@@ -12,6 +12,7 @@ import heapq
 import io
 import multiprocessing
 import resource
+import socket
 import sys
 import tempfile
 import time
@@ -26,7 +27,7 @@ from rich.console import Console
 from isoflop.artifacts.weights import WeightKeeper
 from isoflop.engine.dispatch import Dispatcher
 from isoflop.engine.execution import GitState
-from isoflop.engine.protocol import Capacity, Ended, Launch, Order, Slot, WorkerRef
+from isoflop.engine.protocol import Capacity, Ended, Found, Launch, Order, Place, Slot, WorkerRef
 from isoflop.rundir import ExitCode, RunDir, own_claim
 from isoflop.rundir.events import ProgressEvent, result_event, started_event
 from isoflop.spec import load_spec
@@ -131,9 +132,17 @@ class HeldWorkers:
             context.Process(target=hold_workers, args=(theirs, seconds), daemon=True).start()
             theirs.close()
 
-    def capacity(self) -> Capacity:
+    def capacity(self, waiting: int = 1) -> Capacity:
         """See `Engine`."""
         return Capacity(frozenset(range(len(self.slots))))
+
+    def find(self) -> Sequence[Found]:
+        """See `Engine`; its workers end with this process."""
+        return ()
+
+    def place_of(self, worker: WorkerRef) -> Place:
+        """See `Engine`."""
+        return Place(socket.gethostname())
 
     def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
         """See `Engine`."""
