@@ -86,6 +86,16 @@ def silent(address: str) -> ClusterAwayError:
     )
 
 
+def not_copied(host: str, text: str) -> IsoflopError:
+    """An actor cannot write what it is given, or read what it has, as Ray says in `text`."""
+    said = [line.strip() for line in text.splitlines() if line.strip()]
+    why = said[-1][:200].rstrip(".") if said else "nothing was said"
+    return IsoflopError(
+        f"Files of runs cannot be copied to {host}, or from there: {why}.",
+        hint="Make room in the temporary folder of that node; the same command continues.",
+    )
+
+
 def first_line(text: str) -> str:
     """The first line that says something, 200 characters at most, without its full stop."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
