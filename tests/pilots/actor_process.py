@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,16 +58,9 @@ def actor_process(box: Path, node: Path, *, stay_seconds: float = 30.0, **option
         "grace_seconds": 5.0,
     }
     ours, theirs = _SPAWN.Pipe()
-    with tempfile.TemporaryDirectory() as folder:  # a short name: the fork server has a socket there
-        short = Path(folder) / "n"
-        short.symlink_to(node)
-        process = _SPAWN.Process(target=_serve, args=(theirs, str(short), given | options, stay_seconds), daemon=True)
-        process.start()
-        theirs.close()
-        yield from _served(process, ours)
-
-
-def _served(process: Any, ours: Connection) -> Iterator[ActorProcess]:
+    process = _SPAWN.Process(target=_serve, args=(theirs, str(node), given | options, stay_seconds), daemon=True)
+    process.start()
+    theirs.close()
     try:
         yield ActorProcess(process, ours)
     finally:
