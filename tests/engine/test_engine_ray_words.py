@@ -1,16 +1,17 @@
 """What is said of a Ray cluster, and what may be asked of one; without Ray."""
 
+import contextlib
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import isoflop
-from isoflop.engine.ray import ray_errors, ray_link
+from isoflop.engine.ray import ray_cancel, ray_errors, ray_link
 from isoflop.engine.ray.ray_cluster import RayCluster, address_of
 from isoflop.engine.ray.ray_link import NoAnswerError, RayLink
 from isoflop.errors import IsoflopError
@@ -160,6 +161,100 @@ def test_a_cluster_that_never_lets_in_is_given_up(driver: Path, monkeypatch: pyt
     driver.write_text(HEAD + 'connection.send(("imported", "3"))\ntime.sleep(60)\n')
     with pytest.raises(IsoflopError, match="No Ray cluster answers at h:1"):
         RayLink("h:1", os.environ).open()
+
+
+def test_why_a_cluster_cannot_be_reached_again_is_remembered_until_it_is(
+    driver: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.write_text(CONNECTS + ANSWERS)
+    monkeypatch.setattr(ray_link, "AGAIN_SECONDS", 0.0)
+    link = RayLink("h:1", os.environ)
+    link.open()
+    driver.write_text(HEAD + 'connection.send(("error", "It wants a token.", "Set one."))\ntime.sleep(60)\n')
+    with pytest.raises(NoAnswerError):
+        link.ask("die", seconds=5)
+    assert link.trouble is None
+    until_no_answer(link, lambda: link.trouble is not None)
+    said = ray_errors.silent("h:1", link.trouble)
+    assert said.message == "It wants a token."
+    assert said.hint == "Set one. The same command takes the sweep up again."
+    driver.write_text(CONNECTS + ANSWERS)
+    until_no_answer(link, lambda: link.trouble is None)
+    link.close(1.0)
+
+
+def test_what_ray_says_instead_of_an_answer_is_remembered(driver: Path) -> None:
+    driver.write_text(
+        CONNECTS
+        + ANSWERS.replace('"value", method', '*(["value", 1], ["silent", "GCS is away.\\n  x"])[method == "find"]')
+    )
+    link = RayLink("h:1", os.environ)
+    link.open()
+    with pytest.raises(NoAnswerError):
+        link.ask("find", seconds=5)
+    assert link.trouble is not None and link.trouble.message == "No Ray cluster answers at h:1: GCS is away."
+    assert link.ask("states", seconds=5) == 1
+    assert link.trouble is None
+    link.close(1.0)
+
+
+def until_no_answer(link: RayLink, found: Callable[[], bool]) -> None:
+    """Ask until that holds."""
+    end = time.monotonic() + 20
+    while not found():
+        assert time.monotonic() < end
+        with contextlib.suppress(NoAnswerError):
+            link.ask("find", seconds=5)
+
+
+def test_a_driver_that_dies_at_once_is_told_with_its_last_words_and_without_the_token(driver: Path) -> None:
+    driver.write_text("raise ImportError('no libgrpc here')")
+    with pytest.raises(IsoflopError, match=r"the process that connects ended \(ImportError: no libgrpc here\)"):
+        RayLink("h:1", os.environ).open()
+    driver.write_text("import os\nraise ValueError(os.environ['RAY_AUTH_TOKEN'])")
+    with pytest.raises(IsoflopError, match=r"the process that connects ended\.$"):
+        RayLink("h:1", {**os.environ, "RAY_AUTH_TOKEN": "0123456789"}).open()
+
+
+def test_a_driver_that_cannot_be_started_is_a_sentence_and_a_cluster_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_link, "DRIVER", ["/none/python"])
+    monkeypatch.setattr(ray_link, "AGAIN_SECONDS", 0.0)
+    link = RayLink("h:1", os.environ)
+    with pytest.raises(IsoflopError, match=r"speaks to Ray does not start: No such file or directory \(/none/python\)"):
+        link.open()
+    with pytest.raises(NoAnswerError):
+        link.ask("find", seconds=1)
+    assert link.trouble is not None and "does not start" in link.trouble.message
+
+
+@pytest.mark.parametrize(
+    ("jobs", "address", "said"),
+    [
+        (["a"], "", "RAY_ADDRESS=HOST:6379 python -m isoflop.engine.ray.ray_cancel JOB..."),
+        ([], "h:1", "Name the jobs to end"),
+        (["a", "b", "c"], "h:1", "has no actor called b, c."),
+    ],
+    ids=["no address", "no names", "unknown names"],
+)
+def test_the_program_that_ends_actors_says_what_it_could_not_do(
+    driver: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    jobs: list[str],
+    address: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr(ray_cancel, "see_what_is_installed", lambda address: None)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    driver.write_text(CONNECTS + ANSWERS.replace('"value", method', '"value", arguments[0][1:] if arguments else None'))
+    assert ray_cancel.main(jobs) == 1
+    assert said in capsys.readouterr().err
+    driver.write_text(CONNECTS + ANSWERS.replace('"value", method', '"value", []'))
+    monkeypatch.setenv("RAY_ADDRESS", "h:1")
+    assert ray_cancel.main(["a"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_the_driver_alone_imports_ray() -> None:

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.engine.pilots.mailbox import Mailbox
+from isoflop.engine.ray import pilot_actor
 from isoflop.engine.ray.mirror_copies import file_names
 from isoflop.engine.ray.pilot_actor import PilotActor
 
@@ -31,8 +31,9 @@ class ActorProcess:
             return self._connection.recv()
 
 
-def _serve(connection: Connection, place: str, given: dict[str, Any]) -> None:
+def _serve(connection: Connection, place: str, given: dict[str, Any], stay_seconds: float) -> None:
     os.environ["TMPDIR"] = place
+    pilot_actor.STAY_FAILED_SECONDS = stay_seconds
     actor = PilotActor(**given)
     while True:
         method, arguments = connection.recv()
@@ -40,8 +41,11 @@ def _serve(connection: Connection, place: str, given: dict[str, Any]) -> None:
 
 
 @contextmanager
-def actor_process(box: Path, node: Path, **options: Any) -> Iterator[ActorProcess]:
-    """The actor of the mailbox, on a node with that folder for what is temporary."""
+def actor_process(box: Path, node: Path, *, stay_seconds: float = 30.0, **options: Any) -> Iterator[ActorProcess]:
+    """The actor of the mailbox, on a node with that folder for what is temporary.
+
+    `stay_seconds`: what it stays where no pilot could be started.
+    """
     node.mkdir(exist_ok=True)
     given = {
         "folder": str(box.parent),
@@ -54,16 +58,9 @@ def actor_process(box: Path, node: Path, **options: Any) -> Iterator[ActorProces
         "grace_seconds": 5.0,
     }
     ours, theirs = _SPAWN.Pipe()
-    with tempfile.TemporaryDirectory() as folder:  # a short name: the fork server has a socket there
-        short = Path(folder) / "n"
-        short.symlink_to(node)
-        process = _SPAWN.Process(target=_serve, args=(theirs, str(short), given | options), daemon=True)
-        process.start()
-        theirs.close()
-        yield from _served(process, ours)
-
-
-def _served(process: Any, ours: Connection) -> Iterator[ActorProcess]:
+    process = _SPAWN.Process(target=_serve, args=(theirs, str(node), given | options, stay_seconds), daemon=True)
+    process.start()
+    theirs.close()
     try:
         yield ActorProcess(process, ours)
     finally:

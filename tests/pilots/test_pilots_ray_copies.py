@@ -288,3 +288,21 @@ def test_what_killed_actors_left_behind_goes_with_the_next_on_that_node(box: Mai
     with actor_process(box.path, node) as third:
         third("status")
         assert not left.exists()
+
+
+def test_an_actor_that_starts_no_pilot_says_why_and_ends_though_nobody_asks_any_more(
+    box: Mailbox, tmp_path: Path
+) -> None:
+    with actor_process(box.path, tmp_path / "node", stay_seconds=1.0, python="/none/python") as actor:
+        status = actor("status")
+        assert status["problem"].startswith("'/none/python' does not start on ")
+        assert actor("look")["ended"]
+        actor.process.join(30)
+        assert actor.process.exitcode == 0
+        assert not Path(status["mirror"]).exists()
+
+
+def test_a_log_that_cannot_be_written_is_told_as_the_reason_why_no_pilot_starts(box: Mailbox, tmp_path: Path) -> None:
+    box.log_path.mkdir()
+    with actor_process(box.path, tmp_path / "node", storage="shared") as actor:
+        assert "cannot start a pilot: Is a directory" in actor("status")["problem"]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import forkserver, resource_tracker
 
 from isoflop.engine.local import server_start
+from isoflop.engine.local.socket_folder import make_room_for_socket
 from isoflop.engine.local.worker_process import WorkerProcess
 from isoflop.errors import IsoflopError
 from isoflop.rundir import Assignment
@@ -77,6 +78,7 @@ class ForkServer:
         inherit the mask and take SIGTERM again once they can answer it.
         """
         self._context.set_forkserver_preload([server_start.__name__, *preload])
+        make_room_for_socket()
         with environment(**_of_the_server()):
             resource_tracker.ensure_running()  # started by ensure_running below, it would undo the mask
             before = signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)

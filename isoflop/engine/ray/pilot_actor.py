@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 PREFIX = "isoflop-pilot-"
-# So long an actor stays whose pilot has ended well, or not, so that its coordinator hears how; where files of its runs
-# are here alone, so long, so that a coordinator that comes back has them.
+# So long an actor stays whose pilot has ended well, or not, or never began, so that its coordinator hears how; where
+# files of its runs are here alone, so long, so that a coordinator that comes back has them.
 STAY_SECONDS, STAY_FAILED_SECONDS, UNFETCHED_SECONDS = 3.0, 30.0, 900.0
 LOOK_SECONDS = 0.5
 # Storage that is shared may show a new folder late (NFS, acdirmin), seconds.
@@ -67,25 +67,33 @@ class PilotActor:
         self._mirror: Path | None = None
         self._lock: BinaryIO | None = None
         self._child: subprocess.Popen[bytes] | None = None
-        box = Path(folder) / str(number)
-        self._sees = storage != "copied" and _appears(box / names["pilot"], content)
+        self._box = Path(folder) / str(number)
         self.problem = ""
-        if storage == "copied" or (storage == "auto" and not self._sees):
-            self._mirror, self._lock = _new_mirror()
-            box = self._mirror / "pilot" / str(number)
-            box.mkdir(parents=True)
-            (box / names["pilot"]).write_bytes(content)
-        elif not self._sees:
-            self.problem = f"{socket.gethostname()} does not see {str(box)!r}"
-            return
-        self._box = box
-        self._start(str(box.parent), str(number), python or sys.executable, gpus)
+        self._sees = storage != "copied" and _appears(self._box / names["pilot"], content)
+        if storage == "shared" and not self._sees:
+            self.problem = f"{socket.gethostname()} does not see {str(self._box)!r}"
+        else:
+            try:
+                if not self._sees:
+                    self._make_mirror(content)
+                self._start(python or sys.executable, gpus)
+            except OSError as error:
+                place = f" ({error.filename})" if error.filename else ""
+                self.problem = f"{socket.gethostname()} cannot start a pilot: {error.strerror}{place}"
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    def _start(self, folder: str, number: str, python: str, gpus: float) -> None:
+    def _make_mirror(self, content: bytes) -> None:
+        self._mirror, self._lock = _new_mirror()
+        self._box = self._mirror / "pilot" / self._box.name
+        self._box.mkdir(parents=True)
+        (self._box / self._names["pilot"]).write_bytes(content)
+
+    def _start(self, python: str, gpus: float) -> None:
         """Start the pilot from this thread, which lives as long as the process: the kernel ends the pilot with it."""
         environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
         environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "") if gpus else ""
-        command = [python, "-P", "-m", "isoflop.engine.ray.ray_pilot", folder, number, str(os.getpid())]
+        place = str(self._box.parent), self._box.name
+        command = [python, "-P", "-m", "isoflop.engine.ray.ray_pilot", *place, str(os.getpid())]
         with (self._box / self._names["log"]).open("ab") as log:
             try:
                 self._child = subprocess.Popen(  # noqa: S603
@@ -99,20 +107,20 @@ class PilotActor:
                 )
             except OSError as error:
                 self.problem = f"{python!r} does not start on {socket.gethostname()}: {error.strerror}"
-                return
-        threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        """Kill a pilot that does not end in time; end this process once the pilot has, and its files are fetched."""
+        """Kill a pilot that does not end in time; end this process once the pilot has, and its files are fetched.
+
+        Nobody may ask any more: where no pilot could be started, too, the process ends by itself.
+        """
         child = self._child
-        assert child is not None
-        while child.poll() is None:
+        while child is not None and child.poll() is None:
             if self._stopped_at is not None and time.monotonic() - self._stopped_at > self._grace_seconds:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
             time.sleep(LOOK_SECONDS)
         ended = time.monotonic()
-        stay = STAY_FAILED_SECONDS if child.poll() else STAY_SECONDS
+        stay = STAY_FAILED_SECONDS if child is None or child.poll() else STAY_SECONDS
         while time.monotonic() - ended < (UNFETCHED_SECONDS if self._jobs else stay):
             if self._stopped_at is not None and not self._jobs:
                 break
@@ -148,8 +156,8 @@ class PilotActor:
 
         Files that grow are looked at first: what they tell of lies there by then. `ended`: whether nothing more comes.
         """
-        assert self._mirror is not None and self._child is not None
-        ended = self._child.poll() is not None
+        assert self._mirror is not None
+        ended = self._child is None or self._child.poll() is not None
         grown = {key: _size(self._box / self._names[key]) for key in ("answers", "log")}
         jobs: dict[str, dict[str, Signature]] = {}
         for job in sorted(self._jobs):

@@ -46,10 +46,7 @@ class RayCluster:
         self._trouble: tuple[str, str] | None = None
         self._unwanted: list[str] = []  # may have been created by a request that was not answered
         self._address = address_of(options.address, environment)
-        if find_spec("ray") is None:
-            raise ray_errors.not_installed()
-        if self._address.startswith("ray://") and find_spec("grpc") is None:
-            raise ray_errors.no_client()
+        see_what_is_installed(self._address)
         self._link = RayLink(self._address, environment)
         has_gpus = self._link.open()["gpus"] > 0
         default = 1.0 if on_gpus and has_gpus else 0.0
@@ -64,7 +61,7 @@ class RayCluster:
             self._link.ask("submit", told, self._asked_of_ray(), seconds=SUBMIT_SECONDS)
         except NoAnswerError:
             self._unwanted += jobs
-            raise ray_errors.silent(self._address) from None
+            raise ray_errors.silent(self._address, self._link.trouble) from None
         return jobs
 
     def _job(self, folder: Path, index: int) -> str:
@@ -121,7 +118,7 @@ class RayCluster:
         try:
             names = self._link.ask("find", prefix, seconds=LOOK_SECONDS)
         except NoAnswerError:
-            raise ray_errors.silent(self._address) from None
+            raise ray_errors.silent(self._address, self._link.trouble) from None
         numbers = [int(name.removeprefix(prefix)) for name in names if name.removeprefix(prefix).isdecimal()]
         self._boxes |= {self._job(folder, index): folder / str(index) for index in numbers}
         return {index: self._job(folder, index) for index in numbers}
@@ -157,3 +154,15 @@ def address_of(option: str | None, environment: Mapping[str, str]) -> str:
     if ADDRESS.fullmatch(address) is None:
         raise ray_errors.bad_address(address)
     return address
+
+
+def see_what_is_installed(address: str) -> None:
+    """See whether this Python can connect there.
+
+    Raises:
+        IsoflopError: Ray, or what an address of that kind takes besides, is not installed.
+    """
+    if find_spec("ray") is None:
+        raise ray_errors.not_installed()
+    if address.startswith("ray://") and find_spec("grpc") is None:
+        raise ray_errors.no_client()

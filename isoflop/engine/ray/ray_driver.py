@@ -35,6 +35,15 @@ NAMESPACE = "isoflop"
 ANSWER_SECONDS, FIRST_ANSWER_SECONDS = 3.0, 0.3
 CALL_SECONDS, ROUND_SECONDS = 60.0, 0.3
 TCP_SECONDS = 5.0
+# So long a disk of a node may be full before the command ends.
+FAILING_SECONDS = 60.0
+# What Ray says of an actor that is no more, or never will be. It says other things that pass.
+_DEAD = (
+    ray.exceptions.ActorDiedError,
+    ray.exceptions.ActorUnschedulableError,
+    ray.exceptions.ActorPlacementGroupRemoved,
+    ray.exceptions.RuntimeEnvSetupError,
+)
 
 
 class Driver:
@@ -89,6 +98,8 @@ class Driver:
         lively = [ref for job, ref in asked.items() if job in self._answered]
         _wait(lively, ANSWER_SECONDS)
         done = set(_wait(list(asked.values()), FIRST_ANSWER_SECONDS))
+        waits = any(ref not in done and job not in self._answered for job, ref in asked.items())
+        lacks = _what_lacks(wanted) if waits else ""
         for job, box in boxes.items():
             if job in self._ended:
                 states[job] = self._ended[job]
@@ -97,29 +108,36 @@ class Driver:
                 if (status := self._status(job, asked[job], box)) is not None:
                     states[job] = status
             elif job not in self._answered:
-                states[job] = JobStatus(JobState.QUEUED, _what_lacks(wanted))
+                states[job] = JobStatus(JobState.QUEUED, lacks)
         return states, (self._trouble.message, self._trouble.hint) if self._trouble is not None else None
 
     def _ask(self, job: str) -> None:
+        if job not in self._handles:
+            self._look_up(job)
+        if job in self._handles:
+            self._asked[job] = self._handles[job].status.remote()
+
+    def _look_up(self, job: str) -> None:
+        """Have a handle of an actor by its name; one that Ray does not know has ended."""
         try:
-            handle = self._handles.get(job) or ray.get_actor(job, namespace=NAMESPACE)
+            self._handles[job] = ray.get_actor(job, namespace=NAMESPACE)
         except ValueError:
-            self._ended[job] = JobStatus(JobState.ENDED, "no actor of that name is there any more")
-            return
-        self._handles[job] = handle
-        self._asked[job] = handle.status.remote()
+            self._note_end(job, JobStatus(JobState.ENDED, "no actor of that name is there any more"))
 
     def _status(self, job: str, ref: Any, box: Path) -> JobStatus | None:
         """What an actor that has answered, or is known to be dead, comes to; None where nobody can tell."""
         last = self._answered.get(job, {})
         try:
             said = self._answered[job] = ray.get(ref, timeout=ANSWER_SECONDS)
-        except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
-            return None
-        except ray.exceptions.RayError as error:
+        except _DEAD as error:
             words, node = ray_errors.words_of_death(str(error))
             return self._note_end(job, JobStatus(JobState.ENDED, words, None, last.get("host") or node))
-        if said["mirror"] is not None and job not in self._copies:
+        except (ray.exceptions.RayTaskError, ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
+            return None  # it lives, or may: an exception of its method is not its end
+        except ray.exceptions.RayError:
+            self._look_up(job)  # whatever that was, Ray knows whether the actor is there
+            return self._ended.get(job)
+        if said["mirror"] is not None and not said["problem"] and job not in self._copies:
             self._copy(job, MirrorCopies(Mailbox(box), Path(said["mirror"]), self._caller(job)))
         code, copies = said["exit_code"], self._copies.get(job)
         problem = said["problem"]
@@ -150,16 +168,22 @@ class Driver:
 
     def _keep_copying(self, job: str, copies: MirrorCopies) -> None:
         """Copy for a pilot until it is over, or its actor is gone."""
+        fails_since: float | None = None  # in the actor
         while not copies.is_over and job not in self._ended:
             try:
                 with copies.alone() as alone:
                     while alone and not copies.is_over and job not in self._ended:
                         copies.round()
+                        fails_since = None
                         time.sleep(ROUND_SECONDS)
-            except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
-                pass
-            except (ray.exceptions.RayError, KeyError):
+            except (*_DEAD, KeyError):
                 copies.is_over = True  # the actor is no more; `states` says why
+            except ray.exceptions.RayTaskError as error:
+                fails_since = fails_since or time.monotonic()
+                if time.monotonic() - fails_since > FAILING_SECONDS:
+                    self._trouble = ray_errors.not_copied(self._answered[job]["host"], str(error))
+            except ray.exceptions.RayError:
+                pass  # it may pass
             except IsoflopError as error:
                 self._trouble = error
             except OSError as error:
@@ -168,6 +192,8 @@ class Driver:
                     f"Files of runs cannot be copied: {error.strerror}{path}.",
                     hint="Make room or correct the permissions; the same command continues.",
                 )
+            except Exception as error:  # else nobody would hear why nothing comes any more
+                self._trouble = ray_errors.not_copied(self._answered[job]["host"], repr(error))
             time.sleep(ROUND_SECONDS)
 
     def find(self, prefix: str) -> list[str]:
@@ -176,11 +202,11 @@ class Driver:
         names = [actor["name"] for actor in actors if actor["namespace"] == NAMESPACE]
         return [name for name in names if name.startswith(prefix)]
 
-    def cancel(self, jobs: Collection[str]) -> None:
-        """Have pilots that run end in their grace; those that wait never begin."""
+    def cancel(self, jobs: Collection[str]) -> list[str]:
+        """Have pilots that run end in their grace; those that wait never begin. The jobs that Ray does not know."""
         handles: dict[str, Any] = {}
         for job in jobs:
-            with contextlib.suppress(ValueError, ray.exceptions.RayError):
+            with contextlib.suppress(ValueError):
                 handles[job] = self._handles.get(job) or ray.get_actor(job, namespace=NAMESPACE)
         told = {job: handle.stop.remote() for job, handle in handles.items()}
         heard = set(_wait(list(told.values()), FIRST_ANSWER_SECONDS))
@@ -188,6 +214,7 @@ class Driver:
             if told[job] not in heard:
                 with contextlib.suppress(ray.exceptions.RayError):
                     ray.kill(handle)
+        return [job for job in jobs if job not in handles]
 
     def finish(self, seconds: float) -> None:
         """Have pilots hear what was ordered last, where that takes no longer than so many seconds."""

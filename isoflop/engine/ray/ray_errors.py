@@ -1,6 +1,7 @@
 """What goes wrong between this machine and a Ray cluster, in a sentence; no token is ever in one."""
 
 import re
+from collections.abc import Sequence
 
 from isoflop.engine.pilots.cluster import ClusterAwayError
 from isoflop.errors import IsoflopError
@@ -18,6 +19,22 @@ def no_client() -> IsoflopError:
     return IsoflopError(
         "An address ray:// needs Ray's client, which is not installed here.",
         hint='Install it here and on the head: pip install "ray[client]".',
+    )
+
+
+def no_address_to_cancel() -> IsoflopError:
+    """No cluster was named to the program that ends actors."""
+    return IsoflopError(
+        "RAY_ADDRESS, which names the Ray cluster, is not set.",
+        hint="Write it before the command: RAY_ADDRESS=HOST:6379 python -m isoflop.engine.ray.ray_cancel JOB...",
+    )
+
+
+def unknown(jobs: Sequence[str], address: str) -> IsoflopError:
+    """Ray has no actors of these names."""
+    return IsoflopError(
+        f"The Ray cluster at {address} has no actor called {', '.join(jobs)}.",
+        hint="They have ended, or are called otherwise: `isoflop status` has the names.",
     )
 
 
@@ -78,11 +95,32 @@ def refused(text: str) -> IsoflopError:
     )
 
 
-def silent(address: str) -> ClusterAwayError:
-    """The cluster was there, and no longer answers."""
+def no_driver(error: OSError) -> IsoflopError:
+    """The process that speaks to Ray cannot be started here."""
+    place = f" ({error.filename})" if error.filename else ""
+    return IsoflopError(
+        f"The process that speaks to Ray does not start: {error.strerror or error}{place}.",
+        hint="See whether this machine has room in its temporary folder (TMPDIR), and for more processes (ulimit -u).",
+    )
+
+
+def silent(address: str, why: IsoflopError | None = None) -> ClusterAwayError:
+    """The cluster was there, and no longer answers; `why` it cannot be reached again, where that is known."""
+    if why is not None:
+        return ClusterAwayError(why.message, hint=f"{why.hint} The same command takes the sweep up again.")
     return ClusterAwayError(
         f"The Ray cluster at {address} does not answer.",
         hint="Is its head up? The same command takes the sweep up again.",
+    )
+
+
+def not_copied(host: str, text: str) -> IsoflopError:
+    """An actor cannot write what it is given, or read what it has, as Ray says in `text`."""
+    said = [line.strip() for line in text.splitlines() if line.strip()]
+    why = said[-1][:200].rstrip(".") if said else "nothing was said"
+    return IsoflopError(
+        f"Files of runs cannot be copied to {host}, or from there: {why}.",
+        hint="Make room in the temporary folder of that node; the same command continues.",
     )
 
 

@@ -29,7 +29,11 @@ class NoAnswerError(Exception):
 
 
 class RayLink:
-    """Requests to a process that is connected to the cluster at `address`; it ends with this one."""
+    """Requests to a process that is connected to the cluster at `address`; it ends with this one.
+
+    Attributes:
+        trouble: why the process that connects does not succeed; None where nothing is known, or it has.
+    """
 
     def __init__(self, address: str, environment: Mapping[str, str]) -> None:
         self._address, self._environment = address, environment
@@ -40,6 +44,7 @@ class RayLink:
         self._number = 0
         self._started = 0.0
         self._imported_at: float | None = None
+        self.trouble: IsoflopError | None = None
 
     def open(self) -> dict[str, Any]:
         """Connect; the facts of the cluster (`Driver.facts`).
@@ -57,21 +62,31 @@ class RayLink:
         return self._facts
 
     def _start(self) -> None:
+        """Start a driver.
+
+        Raises:
+            IsoflopError: no process, or no file for what it prints, can be had here.
+        """
         self._end()
-        ours, theirs = Pipe()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the driver runs
-        self._process = subprocess.Popen(  # noqa: S603
-            [*DRIVER, self._address, str(theirs.fileno()), str(os.getpid())],
-            pass_fds=[theirs.fileno()],
+        self._started, self._imported_at = time.monotonic(), None
+        try:
+            self._connection, theirs = Pipe()
+            with theirs:
+                self._said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the driver runs
+                self._process = self._driver(theirs.fileno(), self._said)
+        except OSError as error:
+            raise ray_errors.no_driver(error) from None
+
+    def _driver(self, descriptor: int, said: IO[bytes]) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(  # noqa: S603
+            [*DRIVER, self._address, str(descriptor), str(os.getpid())],
+            pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
-            stdout=self._said,
+            stdout=said,
             stderr=subprocess.STDOUT,
             env=dict(self._environment),
             start_new_session=True,  # Ctrl-C is for the coordinator
         )
-        theirs.close()
-        self._connection, self._facts = ours, None
-        self._started, self._imported_at = time.monotonic(), None
 
     def _hear(self, seconds: float) -> None:
         """Take in what a driver says that connects.
@@ -83,12 +98,14 @@ class RayLink:
         try:
             message = self._connection.recv() if self._connection.poll(seconds) else ("nothing",)
         except (EOFError, ConnectionError):
-            raise ray_errors.unreachable(self._address, "the process that connects ended") from None
+            raise ray_errors.unreachable(
+                self._address, f"the process that connects ended{self._last_words()}"
+            ) from None
         match message:
             case ("imported", _):
                 self._imported_at = time.monotonic()
             case ("ready", facts):
-                self._facts = facts
+                self._facts, self.trouble = facts, None
             case ("error", str(text), str(hint)):
                 raise IsoflopError(text, hint=hint)
             case _:
@@ -110,12 +127,19 @@ class RayLink:
         self._said.seek(0)
         return self._said.read().decode(errors="replace")
 
+    def _last_words(self) -> str:
+        """The end of what Ray has printed, in brackets; "" where that is nothing, or would show the token."""
+        words = self._what_ray_said().strip().splitlines()[-1:]
+        token = self._environment.get("RAY_AUTH_TOKEN")
+        return f" ({words[0].strip()[:200]})" if words and not (token and token in words[0]) else ""
+
     def ask(self, method: str, *arguments: object, seconds: float) -> Any:
         """What `Driver` has that method return.
 
         Raises:
             IsoflopError: as the method.
-            NoAnswerError: it took longer, or there is nobody to ask; the next request may find another driver.
+            NoAnswerError: it took longer, or there is nobody to ask (`trouble`, where that is known); the next request
+                may find another driver.
         """
         self._be_connected(min(seconds, 1.0))
         assert self._connection is not None
@@ -126,21 +150,33 @@ class RayLink:
             while self._connection.poll(max(0.0, until - time.monotonic())):
                 number, *answer = self._connection.recv()
                 if number == self._number:
-                    return _value(answer)
+                    return self._value(answer)
         except (EOFError, ConnectionError):
             pass
         self._end()
         raise NoAnswerError
 
+    def _value(self, answer: list[Any]) -> Any:
+        match answer:
+            case ["value", value]:
+                self.trouble = None
+                return value
+            case ["error", str(text), str(hint)]:
+                raise IsoflopError(text, hint=hint)
+            case [_, str(text)]:
+                self.trouble = ray_errors.unreachable(self._address, ray_errors.first_line(text))
+        raise NoAnswerError
+
     def _be_connected(self, seconds: float) -> None:
         """Have a driver that is connected; another is started now and then, and not waited for."""
-        if self._process is None and time.monotonic() - self._started > AGAIN_SECONDS:
-            self._start()
         try:
+            if self._process is None and time.monotonic() - self._started > AGAIN_SECONDS:
+                self._start()
             until = time.monotonic() + seconds
             while self._process is not None and self._facts is None and time.monotonic() < until:
                 self._hear(LOOK_SECONDS)
-        except IsoflopError:
+        except IsoflopError as error:
+            self.trouble = error
             self._end()
         if self._facts is None:
             raise NoAnswerError
@@ -168,13 +204,3 @@ def _has_token(environment: Mapping[str, str]) -> bool:
     named = any(environment.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     by_itself = Path(environment.get("HOME", "/")) / ".ray" / "auth_token"
     return named or (environment.get("RAY_AUTH_MODE") == "token" and by_itself.exists())
-
-
-def _value(answer: list[Any]) -> Any:
-    match answer:
-        case ["value", value]:
-            return value
-        case ["error", str(text), str(hint)]:
-            raise IsoflopError(text, hint=hint)
-        case _:
-            raise NoAnswerError
