@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from isoflop import __version__
+from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.pilots.cluster import ClusterAwayError, JobState, JobStatus
 from isoflop.engine.pilots.fleet import MUTE_SECONDS, SILENT_SECONDS, Fleet, Vacancy
-from isoflop.engine.pilots.mailbox import HereAnswer, Mailbox, PilotFile, StartOrder
+from isoflop.engine.pilots.mailbox import EndOrder, HereAnswer, Mailbox, PilotFile, StartOrder
+from isoflop.engine.pilots.pilot import STARTED_BEFORE, Pilot, main
 from isoflop.engine.pilots.pilot_job import PilotJob
 from isoflop.engine.pilots.submissions import AGAIN_SECONDS, AWAY_SECONDS, MOST_MUTE, MOST_REFUSALS
 from isoflop.engine.protocol import Slot
@@ -254,3 +256,44 @@ def test_a_pilot_whose_job_is_suspended_takes_no_orders_and_is_not_over(
     clock.now += 2.0
     look(fleet)
     assert pilot.takes_orders
+
+
+def test_a_pilot_whose_job_is_started_a_second_time_ends_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its orders were for the first, whose workers may live on a node that was lost."""
+    box = Mailbox(tmp_path / "0")
+    box.create(CONTENT)
+    arrive(PilotJob("7_0", box))
+    before = box.answers_path.read_bytes()
+    assert main(str(tmp_path), "0") == STARTED_BEFORE
+    assert "started a second time" in capsys.readouterr().err
+    assert box.answers_path.read_bytes() == before
+
+
+def test_storage_that_is_away_for_a_moment_ends_no_pilot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = Mailbox(tmp_path / "0")
+    box.create(CONTENT)
+    pilot, tries = Pilot(box, CONTENT, LocalEngine(())), []
+    whole = Mailbox.orders
+
+    def orders(self: Mailbox, offset: int) -> object:
+        tries.append(offset)
+        if len(tries) < 3:
+            raise OSError(116, "Stale file handle")
+        return whole(self, offset)
+
+    monkeypatch.setattr(Mailbox, "orders", orders)
+    box.order(EndOrder(why="enough"))
+    pilot.run()
+    assert len(tries) >= 3
+    assert "enough" in box.answers_path.read_text()
+
+
+def test_folders_of_jobs_that_cannot_be_made_are_a_sentence(cluster: Moody, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    fleet = Fleet(cluster, tmp_path / "file", CONTENT, most=2, poll_seconds=1)
+    with pytest.raises(IsoflopError, match=r"Folders of jobs cannot be made in .*: Not a directory") as raised:
+        fleet.ask_for(1)
+    assert "--artifacts" in raised.value.hint
+    assert cluster.n_submits == 0
