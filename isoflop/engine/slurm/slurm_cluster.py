@@ -43,10 +43,10 @@ _STATES = {
         *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
     },
 }
-# What sbatch says, and what a person can do.
+# What sbatch says, and what a person can do; of an account it says what might be wrong with its partition, too.
 _HINTS = (
-    ("partition", "`sinfo` lists the partitions: --engine-option partition=NAME, or [engine.slurm] partition."),
     ("account", "`sacctmgr show associations user=$USER` lists yours: --engine-option account=NAME."),
+    ("partition", "`sinfo` lists the partitions: --engine-option partition=NAME, or [engine.slurm] partition."),
     ("qos", "Name one that you may use: --engine-option qos=NAME."),
     ("generic resource", "`sinfo -o '%P %G'` lists what nodes have: --engine-option gres=gpu:1."),
     ("node configuration", "No node has what was asked for: look at gres, mem, cpus_per_task and constraint."),
