@@ -189,7 +189,7 @@ def test_a_pilot_whose_files_are_not_all_here_has_not_ended(
 def test_where_another_driver_copies_this_one_waits_for_its_turn(driver: Any) -> None:
     copies = CopiesStandIn()
     copies.is_alone = False
-    thread = threading.Thread(target=driver._keep_copying, args=("job-0", copies))
+    thread = threading.Thread(target=driver._keep_copying, args=("job-0", copies), daemon=True)
     thread.start()
     time.sleep(0.05)
     assert copies.n_rounds == 0

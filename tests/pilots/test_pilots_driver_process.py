@@ -85,7 +85,7 @@ def served(module: Any, monkeypatch: pytest.MonkeyPatch) -> Serve:
     @contextlib.contextmanager
     def serve(address: str) -> Iterator[Connection]:
         ours, theirs = socket.socketpair()
-        thread = threading.Thread(target=module.main, args=(address, str(theirs.detach()), "77"))
+        thread = threading.Thread(target=module.main, args=(address, str(theirs.detach()), "77"), daemon=True)
         thread.start()
         with Connection(ours.detach()) as connection:
             yield connection
