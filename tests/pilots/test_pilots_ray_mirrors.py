@@ -210,6 +210,24 @@ def test_while_a_corpus_is_brought_every_run_of_the_pilot_gives_signs_of_life(sl
     assert signs[-1][3]
 
 
+def test_a_heartbeat_that_comes_while_it_is_fetched_is_here_after_the_next_round(slow: Mirror) -> None:
+    run_dir = slow.order(1)
+    slow.copies.round()
+    beats: list[int] = []
+
+    def beat(method: str, *arguments: object) -> None:
+        time.sleep(0.02)
+        if method == "look" and len(beats) < 6:
+            beats.append(len(beats))
+            slow.run_dir.beat(len(beats))
+
+    slow.before = beat
+    for _ in range(6):
+        slow.copies.round()
+    assert run_dir.heartbeat_path.read_text() == "6\n"
+    assert not list(run_dir.path.glob("*.tmp"))
+
+
 def test_while_files_of_a_run_are_fetched_whose_worker_has_ended_it_gives_signs_of_life(slow: Mirror) -> None:
     run_dir = slow.order(1)
     slow.copies.round()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,11 +24,12 @@ class MirrorFiles:
 
     Args:
         mark: of this mirror alone, for temporary names here.
-        meanwhile: called after every piece.
+        meanwhile: called after every piece; may copy other files, or the same.
     """
 
     def __init__(self, call: Call, mark: str, meanwhile: Callable[[], None]) -> None:
         self._call, self._mark, self._meanwhile = call, mark, meanwhile
+        self._numbers = count(1)
 
     def bring(self, path: Path, name: str) -> None:
         """Put one file there, whole."""
@@ -46,7 +48,7 @@ class MirrorFiles:
         return self._replace(path, counts, lambda file: self._read_into(file, name, version))
 
     def _replace(self, path: Path, counts: Callable[[], bool], write: Callable[[BinaryIO], bool]) -> bool:
-        temporary = path.with_name(f".{path.name}.{self._mark}{TEMPORARY_SUFFIX}")
+        temporary = path.with_name(f".{path.name}.{self._mark}-{next(self._numbers)}{TEMPORARY_SUFFIX}")
         try:
             with temporary.open("wb") as file:
                 whole = write(file)
