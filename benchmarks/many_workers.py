@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -27,7 +27,7 @@ from rich.console import Console
 from isoflop.artifacts.weights import WeightKeeper
 from isoflop.engine.dispatch import Dispatcher
 from isoflop.engine.execution import GitState
-from isoflop.engine.protocol import Capacity, Ended, Found, Launch, Order, Place, Slot, WorkerRef
+from isoflop.engine.protocol import Capacity, Device, Ended, Found, Launch, Order, Place, Slot, WorkerRef
 from isoflop.rundir import ExitCode, RunDir, own_claim
 from isoflop.rundir.events import ProgressEvent, result_event, started_event
 from isoflop.spec import load_spec
@@ -132,7 +132,7 @@ class HeldWorkers:
             context.Process(target=hold_workers, args=(theirs, seconds), daemon=True).start()
             theirs.close()
 
-    def capacity(self, waiting: int = 1) -> Capacity:
+    def capacity(self, waiting: int = 1, out: Set[Device] = frozenset()) -> Capacity:
         """See `Engine`."""
         return Capacity(frozenset(range(len(self.slots))))
 

@@ -21,6 +21,25 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
 
     Where the content is worth nothing after a power cut, `durable=False` spares the wait for the disk.
     """
+    with _written_aside(path, data, durable=durable) as temporary:
+        temporary.replace(path)
+
+
+def create_atomically(path: Path, data: bytes) -> bool:
+    """The same, durable, where nothing is at `path` yet, and storage can tell; whether `data` is there now."""
+    with _written_aside(path, data, durable=True) as temporary:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError:  # storage without hard links
+            temporary.replace(path)
+    return True
+
+
+@contextmanager
+def _written_aside(path: Path, data: bytes, *, durable: bool) -> Iterator[Path]:
+    """A file with that content beside `path`, for the time of the block."""
     temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
@@ -28,10 +47,9 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def append_line(path: Path, line: bytes) -> None:

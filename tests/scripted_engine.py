@@ -4,11 +4,11 @@ import signal
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from isoflop.engine.notices import DeviceHeld
-from isoflop.engine.protocol import Capacity, Ended, Found, Launch, Order, Place, Slot, WorkerRef
+from isoflop.engine.protocol import Capacity, Device, Ended, Found, Launch, Order, Place, Slot, WorkerRef
 from isoflop.run_spec import RunSpec
 from isoflop.rundir import ExitCode, RunDir
 from isoflop.rundir.events import ObstacleEvent, ProgressEvent, result_event, started_event
@@ -21,6 +21,7 @@ FINISH, DIE, CRASH, LOSE, BUSY, OBSTACLE, MEMORY, KERNEL, RECORD, WORK, HANG, RE
     "finish", "die", "crash", "lose", "busy", "obstacle", "memory", "kernel", "record", "work", "hang", "refuse",
     "untold", "device", "evict", "stuck",
 )  # fmt: skip
+GONE = "gone"
 ENDS = {
     DIE: Ended(-signal.SIGKILL),
     CRASH: Ended(1),
@@ -28,6 +29,7 @@ ENDS = {
     BUSY: Ended(ExitCode.BUSY),
     EVICT: Ended(ExitCode.CHECKPOINTED, evicted="the time limit is near"),
     STUCK: Ended(ExitCode.CHECKPOINTED, evicted="the time limit is near"),
+    GONE: Ended(None, lost="was lost with Slurm job 7 on n2", with_its_place=True),
     OBSTACLE: Ended(ExitCode.OBSTACLE),
     MEMORY: Ended(ExitCode.OUT_OF_MEMORY),
     DEVICE: Ended(ExitCode.DEVICE_FAILED),
@@ -79,6 +81,9 @@ class ScriptedEngine:
         closings: how it was closed, each time.
         given_up: set once it was closed for all.
         n_polls: how often it was asked who has ended.
+        nodes: of slots that are none of this machine's, the node by number; one whose device is out is exchanged.
+        bad_nodes: nodes on which every worker crashes.
+        still_until: until when, by the clock, all that it started stands still.
     """
 
     def __init__(self, slots: Sequence[Slot], script: Mapping[str, Sequence[str]], clock: Clock) -> None:
@@ -91,24 +96,36 @@ class ScriptedEngine:
         self.dying: set[int] = set()
         self.closings: list[str] = []
         self.given_up = threading.Event()
+        self.nodes: dict[int, str] = {}
+        self.bad_nodes: set[str] = set()
+        self.still_until = 0.0
 
-    def capacity(self, waiting: int = 1) -> Capacity:
+    def capacity(self, waiting: int = 1, out: Set[Device] = frozenset()) -> Capacity:
         free = [number for number in range(len(self.slots)) if self.clock.now >= self.held_until.get(number, 0.0)]
         held = (DeviceHeld(f"device {number}", 77, waits=True) for number in self.held_until if number not in free)
-        return Capacity(frozenset(free), tuple(held))
+        for number in list(self.nodes):
+            if (node := self._node(number)) in out:
+                self.nodes[number] = f"{node[1]}-exchanged" if node else ""
+        return Capacity(frozenset(free), tuple(held), devices={number: self._node(number) for number in self.nodes})
+
+    def _node(self, number: int) -> Device:
+        return self.slots[number].kind, self.nodes[number]
 
     def find(self) -> list[Found]:
         return []
 
     def place_of(self, worker: WorkerRef) -> Place:
-        return Place(socket.gethostname())
+        slot = self._working[worker].launch.slot
+        device = self._node(slot) if slot in self.nodes else None
+        return Place(socket.gethostname(), device=device, stands_still=self.clock.now < self.still_until)
 
     def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
         return [None if self.closings else self._start(launch) for launch in launches]
 
     def _start(self, launch: Launch) -> WorkerRef | None:
         worker = Worker(launch, FINISH)
-        acts = [CRASH] if launch.slot in self.dying else self._script[worker.runs[0].run_id]
+        dies = launch.slot in self.dying or self.nodes.get(launch.slot) in self.bad_nodes
+        acts = [CRASH] if dies else self._script[worker.runs[0].run_id]
         worker.act = acts.pop(0) if acts else FINISH
         if worker.act == REFUSE:
             return None
@@ -139,8 +156,8 @@ class ScriptedEngine:
             self._finish(worker, told=worker.act == FINISH)
         elif worker.act == OBSTACLE:
             worker.run_dir.append_event(ObstacleEvent("No corpus.", "Get one."))
-        elif worker.act in (DIE, CRASH, EVICT, STUCK):
-            run, steps = worker.runs[0], {EVICT: len(self.started), STUCK: 5}
+        elif worker.act in (DIE, CRASH, EVICT, STUCK, GONE):
+            run, steps = worker.runs[0], {EVICT: len(self.started), GONE: min(8, len(self.started)), STUCK: 5}
             step = steps.get(worker.act, 7)
             worker.run_dir.append_event(ProgressEvent(0.0, run.run_id, step, step * run.batch_tokens, 3.0, 100.0))
         return ENDS[worker.act]

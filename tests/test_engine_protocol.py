@@ -40,6 +40,7 @@ from tests.scripted_engine import (
     DEVICE,
     DIE,
     EVICT,
+    GONE,
     HANG,
     KERNEL,
     LOSE,
@@ -626,6 +627,16 @@ def test_cores_are_never_taken_out(sweep: MakeSweep) -> None:
     assert made.results() == completed(*IDS) and taken_out(made) == []
 
 
+def test_a_gpu_that_is_out_is_a_node_s_and_another_node_takes_its_place(sweep: MakeSweep) -> None:
+    """Of a cluster: a slot is no device, but room for one. Crashes of the node that was there do not count here."""
+    made = sweep({IDS[4]: [CRASH]}, GPUS[:1])
+    made.engine.nodes, made.engine.bad_nodes = {0: "n1/0"}, {"n1/0"}
+    made.go(MANY)
+    assert made.results() == completed(*IDS)
+    assert taken_out(made) == ["H100 (n1/0)"]
+    assert made.engine.nodes == {0: "n1/0-exchanged"}
+
+
 def test_runs_that_share_a_gpu_and_go_down_together_count_once(sweep: MakeSweep) -> None:
     slots = [replace(GPUS[0], n_packed=3)] * 3
     made = sweep({run_id: [CRASH] for run_id in IDS[:3]}, slots)
@@ -664,3 +675,47 @@ def test_an_eviction_is_no_death_and_ends_where_the_run_comes_no_further(sweep: 
     assert [outcome for _, outcome, _ in second] == ["interrupted"] * MAX_STOPS + ["given_up"]
     assert second[-1][2] == f"the time limit is near; {MAX_STOPS} times in a row the run came no further than step 5"
     assert made.results() == {**completed(FIRST, THIRD), SECOND: Status.FAILED}
+
+
+def test_a_loss_with_the_node_is_none_of_a_run_that_comes_further_every_time(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [GONE] * 5}, [ROOMY])
+    made.go()
+    lost = "the worker was lost with Slurm job 7 on n2 without a result"
+    assert made.attempts(FIRST) == [*((n, "died", lost) for n in range(1, 6)), (6, "done", None)]
+    assert made.results() == completed(FIRST, SECOND, THIRD)
+
+
+def test_a_run_that_takes_every_node_with_it_is_given_up(sweep: MakeSweep) -> None:
+    made = sweep({FIRST: [GONE] * 40}, [ROOMY])
+    made.go(RUNS[:1])
+    assert made.results() == {FIRST: Status.FAILED}
+    assert [outcome for _, outcome, _ in made.attempts(FIRST)] == ["died"] * (7 + MAX_STOPS) + ["given_up"]
+
+
+def test_a_worker_whose_place_stands_still_has_not_hung(sweep: MakeSweep) -> None:
+    """Its job was suspended; the time it is silent counts from when that is over."""
+    made = sweep({FIRST: [HANG]}, [ROOMY])
+    made.engine.still_until = 500.0
+    ended: list[float] = []
+    made.go(react=lambda notice: ended.append(made.engine.clock.now) if isinstance(notice, AttemptEnded) else None)
+    assert ended[0] > 505.0
+    assert [outcome for _, outcome, _ in made.attempts(FIRST)] == ["died", "done"]
+
+
+def test_jobs_that_others_work_on_are_not_waiting_for_room(sweep: MakeSweep) -> None:
+    """Else a cluster would be asked for places, again and again, where nothing can be started."""
+    made, asked = sweep({}, [ROOMY]), []
+    whole = made.engine.capacity
+    made.engine.capacity = lambda waiting, out: asked.append(waiting) or whole(waiting, out)  # type: ignore[assignment]
+    with contextlib.ExitStack() as held:
+        for run_id in (FIRST, SECOND):
+            assert held.enter_context(made.run_dir(run_id).lock())
+
+        def react(notice: Notice) -> None:
+            if isinstance(notice, Waiting):
+                assert asked[-1] == 0
+                held.close()
+
+        made.go(react=react)
+    assert asked[0] == 3
+    assert made.results() == completed(FIRST, SECOND, THIRD)

@@ -42,6 +42,17 @@ def test_a_result_comes_back_whole_and_only_for_its_run(tmp_path: Path) -> None:
     assert run_dir.read_result("other") is None
 
 
+def test_a_result_that_comes_late_does_not_take_the_place_of_a_later_attempt_s(tmp_path: Path) -> None:
+    """Whatever the late worker can see of a fence: storage may show it one late."""
+    run_dir = RunDir(tmp_path)
+    run_dir.write_result(result("abc", attempt=2))
+    run_dir.write_result(result("abc", attempt=1))
+    assert run_dir.read_result("abc") == result("abc", attempt=2)
+    run_dir.write_result(result("abc", attempt=3))
+    assert run_dir.read_result("abc") == result("abc", attempt=3)
+    assert not list(tmp_path.glob(".*"))
+
+
 @pytest.mark.parametrize(
     "damage",
     [lambda t: t[: len(t) // 2], lambda t: t.replace('"schema_version": 1', '"unknown_key": 1'), lambda t: ""],

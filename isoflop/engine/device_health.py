@@ -3,7 +3,7 @@
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from isoflop.engine.attempt import Attempt
@@ -39,12 +39,25 @@ class DeviceHealth:
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         self._slots = slots
+        self._devices: Mapping[int, Device] = {}  # of slots whose device changes
         self._crashes: dict[Device, list[_Crash]] = defaultdict(list)
         self.out: set[Device] = set()
 
+    def learn(self, devices: Mapping[int, Device]) -> None:
+        """Take in which devices slots have now, by number, where that changes."""
+        self._devices = devices
+
+    @property
+    def has_others(self) -> bool:
+        """Whether other devices may come in the place of those that are out."""
+        return bool(self._devices)
+
     def is_out(self, slot: int) -> bool:
-        """Whether nothing is started on the slot of this number any more."""
-        return self._slots[slot].device in self.out
+        """Whether nothing is started on the slot of this number any more, or for now."""
+        return self._devices.get(slot, self._slots[slot].device) in self.out
+
+    def _device_of(self, attempt: Attempt) -> Device:
+        return attempt.place.device or self._slots[attempt.slot].device
 
     def without_those_out(self, slots: frozenset[int]) -> frozenset[int]:
         """The slots, by number, of devices that are not out."""
@@ -64,7 +77,7 @@ class DeviceHealth:
 
         Runs that share a device may go down together, and one run may crash anywhere: only the first of those counts.
         """
-        device = self._slots[attempt.slot].device
+        device = self._device_of(attempt)
         crashes = self._crashes[device]
         if crashes and (attempt.begun < crashes[-1].at or any(c.job_id == attempt.job.job_id for c in crashes)):
             return False
@@ -76,8 +89,8 @@ class DeviceHealth:
 
     def crashed_jobs(self, attempt: Attempt) -> tuple[str, ...]:
         """The jobs that have crashed on the attempt's device since a run last ended well there, by id."""
-        return tuple(crash.job_id for crash in self._crashes[self._slots[attempt.slot].device])
+        return tuple(crash.job_id for crash in self._crashes[self._device_of(attempt)])
 
     def note_success(self, attempt: Attempt) -> None:
         """A run has come to its end there."""
-        self._crashes.pop(self._slots[attempt.slot].device, None)
+        self._crashes.pop(self._device_of(attempt), None)

@@ -20,7 +20,7 @@ from isoflop.engine.notices import (
     RunFinished,
 )
 from isoflop.engine.policy import RetryPolicy, Verdict, failed_result, no_device_left
-from isoflop.engine.protocol import Ended, Engine, Launch, Order, Slot, WorkerRef
+from isoflop.engine.protocol import Device, Ended, Engine, Launch, Order, Slot, WorkerRef
 from isoflop.engine.queue import JobQueue, Ready
 from isoflop.engine.vigil import Vigil
 from isoflop.errors import IsoflopError
@@ -94,7 +94,8 @@ class Dispatcher:
         try:
             while self._attempts or (self._queue and not self._order):
                 yield from self._fill_slots()
-                yield from self._queue.waiting(idle=bool(self._usable) and not self._attempts and not self._order)
+                in_vain = bool(self._usable) or not self._queue.n_startable()
+                yield from self._queue.waiting(idle=in_vain and not self._attempts and not self._order)
                 self.engine.wait(POLL_SECONDS)
                 self._pass_order_on()
                 ended = self.engine.poll()  # before anything is read, so that nothing is read too early
@@ -166,7 +167,8 @@ class Dispatcher:
 
     def _look_for_devices(self) -> Iterator[DeviceHeld | EngineSaid]:
         """See which slots may be used; what there is to say of them is told once."""
-        capacity = self.engine.capacity(len(self._queue))
+        capacity = self.engine.capacity(self._queue.n_startable(), self._health.out)
+        self._health.learn(capacity.devices)
         self._usable = self._health.without_those_out(capacity.usable)
         told: tuple[DeviceHeld | EngineSaid, ...] = (*capacity.held, *capacity.said)
         for news in told:
@@ -236,6 +238,8 @@ class Dispatcher:
         yield from attempt.read()
         if ended is not None:
             yield from self._end(attempt, ended)
+        elif self.engine.place_of(attempt.worker).stands_still:
+            attempt.vigil.excuse()
         elif not self._order and (order := attempt.order_if_stuck()) is not None:
             self._tell([attempt], order)
 
@@ -266,11 +270,12 @@ class Dispatcher:
         """Tell that the device of the attempt is out; without any other the sweep stops, and its runs stay pending."""
         self._policy.forgive(self._health.crashed_jobs(attempt))
         left = sum(not self._health.is_out(slot) for slot in range(len(self.slots)))
-        if not left:
+        if not left and not self._health.has_others:
             self.stop()
             names = dict.fromkeys(_full_name(slot) for slot in self.slots)
             self._obstacle = self._obstacle or no_device_left(list(names))
-        return DeviceTakenOut(_full_name(self.slots[attempt.slot]), reason, left)
+        name = _full_name(self.slots[attempt.slot], attempt.place.device)
+        return DeviceTakenOut(name, reason, left)
 
     def _give_up(self, attempt: Attempt, reason: str) -> Iterator[RunFinished | LateResult]:
         """Failed results for what is missing, unless another process has taken the job over."""
@@ -281,9 +286,9 @@ class Dispatcher:
             yield from attempt.result(run.run_id, time.monotonic())
 
 
-def _full_name(slot: Slot) -> str:
-    """Tells a GPU from the others of its model."""
-    return f"{slot.name} ({slot.visible_device})"
+def _full_name(slot: Slot, device: Device | None = None) -> str:
+    """Tells a GPU from the others of its model; `device`: where the slot is none of this machine's."""
+    return f"{slot.name} ({device[1] if device is not None else slot.visible_device})"
 
 
 def _ended(attempt: Attempt, verdict: Verdict) -> AttemptEnded:

@@ -85,15 +85,17 @@ class RetryPolicy:
         return self._without_result(attempt, ended, device_failed=device_failed)
 
     def _evicted(self, attempt: Attempt, ended: Ended, why: str) -> Verdict:
+        """What it means to have had to go: nothing, for a worker that was not begun."""
+        return self._goes_on(attempt, "interrupted", why) if ended.begun else Verdict("interrupted", why)
+
+    def _goes_on(self, attempt: Attempt, outcome: Outcome, why: str) -> Verdict:
         """Another attempt, unless the job comes no further from one allocation to the next."""
-        if not ended.begun:
-            return Verdict("interrupted", why)
         job_id, step = attempt.job.job_id, attempt.latest.step if attempt.latest is not None else 0
         furthest, vain = self._reached.get(job_id, (-1, 0))
         vain = 0 if step > furthest else vain + 1
         self._reached[job_id] = max(step, furthest), vain
         if vain < MAX_STOPS:
-            return Verdict("interrupted", why)
+            return Verdict(outcome, why)
         return Verdict("given_up", f"{why}; {MAX_STOPS} times in a row the run came no further than step {furthest}")
 
     def forgive(self, job_ids: Iterable[str]) -> None:
@@ -113,6 +115,8 @@ class RetryPolicy:
             return self._died(attempt, ended)
         if ended.exit_code == ExitCode.OUT_OF_MEMORY or ended.out_of_memory:
             return self._with_less_memory(attempt)
+        if ended.with_its_place:
+            return self._goes_on(attempt, "died", _death(attempt, ended))
         if ended.exit_code == ExitCode.STEP_UNAVAILABLE and (missing := with_plainer_step(attempt.run_dir)) is not None:
             self.may_compile = self.may_compile and missing != "compiler"
             return Verdict("not_recorded", _UNAVAILABLE[missing])

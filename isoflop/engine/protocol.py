@@ -4,8 +4,8 @@ What a worker did is read from its run directory (attempt.py), what starts next 
 is tried again the policy's (policy.py): all of that is the same whatever the engine. An engine tries nothing again.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import NewType, Protocol
@@ -108,6 +108,7 @@ class Ended:
         evicted: why it was stopped by others than the dispatcher, and no fault of its own: the time limit of its
             allocation; None where it was not.
         begun: False for a worker that was ordered and never started.
+        with_its_place: whether the job or node that it ran in was lost, and it with that.
     """
 
     exit_code: int | None
@@ -115,6 +116,7 @@ class Ended:
     lost: str = "was lost"
     evicted: str | None = None
     begun: bool = True
+    with_its_place: bool = False
 
     @property
     def how(self) -> str:
@@ -133,11 +135,13 @@ class Capacity:
         usable: numbers of slots, those at work included.
         held: devices that other sweeps train on.
         said: what a person should know of the places where workers run.
+        devices: of slots whose device may become another one, what it is now, by number.
     """
 
     usable: frozenset[int]
     held: tuple[DeviceHeld, ...] = ()
     said: tuple[EngineSaid, ...] = ()
+    devices: Mapping[int, Device] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,11 +152,15 @@ class Place:
         host: the machine; "" where nobody knows yet.
         engine: as `--engine` has it.
         engine_job: the engine's own name for what the worker runs in; "" where it has none.
+        device: what it computes on; None for its slot's.
+        stands_still: whether nothing there can give a sign of life for now.
     """
 
     host: str
     engine: str = "local"
     engine_job: str = ""
+    device: Device | None = None
+    stands_still: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,10 +180,11 @@ class Engine(Protocol):
     def slots(self) -> tuple[Slot, ...]:
         """Room for workers: at most one each, at any moment."""
 
-    def capacity(self, waiting: int = 1) -> Capacity:
-        """Which slots may be used now, where so many jobs wait; asked before every start.
+    def capacity(self, waiting: int = 1, out: Set[Device] = frozenset()) -> Capacity:
+        """Which slots may be used now, where so many jobs wait, and nothing is started on devices that are `out`.
 
-        Takes devices that have become free; asks for those that are missing where they must be asked for.
+        Asked before every start. Takes devices that have become free; asks for those that are missing where they must
+        be asked for.
         """
 
     def find(self) -> Sequence[Found]:

@@ -93,6 +93,8 @@ class JobQueue:
         self._jobs: deque[Job] = deque()
         self._away_from: dict[str, set[Device]] = {}  # by job
         self._orphan_since: dict[int, float] = {}
+        self._held: set[str] = set()  # jobs that other processes worked on when they were to be started
+        self._next_look_at_held = 0.0
         self._next_waiting = clock() + FIRST_WAIT_SECONDS
 
     def __len__(self) -> int:
@@ -106,6 +108,20 @@ class JobQueue:
             yield from self._late_results(job)
             if len(found) < len(job.runs):
                 self._jobs.append(job)
+
+    def n_startable(self) -> int:
+        """Jobs that nobody else works on, as far as is known: those of others are looked at again now and then."""
+        if not self._held:
+            return len(self._jobs)
+        if (now := self._clock()) > self._next_look_at_held:
+            self._next_look_at_held = now + WAIT_SECONDS
+            self._held = {job.job_id for job in self._jobs if job.job_id in self._held and self._is_held(job)}
+        return sum(job.job_id not in self._held for job in self._jobs)
+
+    def _is_held(self, job: Job) -> bool:
+        run_dir = self._run_dir(job)
+        with run_dir.lock() as alone:
+            return not alone or self._in_the_way(run_dir)
 
     def take_out(self, job_id: str) -> Job | None:
         """The job of that id, which somebody is at work on; None where it is not, or no more, to be started."""
@@ -149,6 +165,7 @@ class JobQueue:
                     too_large.append(job)
                     continue
                 taken = self._open(job, chosen)
+                self._held.discard(job.job_id)
                 if isinstance(taken, Ready):
                     slots.remove(chosen)
                     device = self._slots[chosen].device
@@ -156,6 +173,7 @@ class JobQueue:
                     yield taken
                 elif taken is None:
                     self._jobs.append(job)
+                    self._held.add(job.job_id)
                 else:
                     yield from taken
         finally:

@@ -40,6 +40,10 @@ class Vigil:
         self._warned = self._warned or now
         return silence
 
+    def excuse(self) -> None:
+        """Count from now on: until now no sign of life could be given."""
+        self._since, self._warned = self._clock(), None
+
     def dumped(self) -> bool:
         """Whether the worker has had time to write its stack since it was found silent."""
         return self._warned is not None and self._clock() - self._warned > DUMP_SECONDS

@@ -14,7 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from isoflop.errors import IsoflopError
-from isoflop.files import write_atomically
+from isoflop.files import create_atomically, write_atomically
 from isoflop.result import RunResult
 from isoflop.rundir.claim import Claim
 from isoflop.rundir.events import Event, append_event, last_events, read_events
@@ -81,8 +81,15 @@ class RunDir(JobPaths):
         return _read(self.claim_path, Claim)
 
     def write_result(self, result: RunResult) -> None:
-        """Record the outcome of a run; nothing is written after it."""
-        write_atomically(self.result_path(result.run_id), result.model_dump_json(indent=1).encode())
+        """Record the outcome of a run; nothing is written after it.
+
+        That of a later attempt stays: whoever is late, and was given up, does not take its place.
+        """
+        path, data = self.result_path(result.run_id), result.model_dump_json(indent=1).encode()
+        if not create_atomically(path, data):
+            found = self._written_result(result.run_id)
+            if found is None or found.attempt <= result.attempt:
+                write_atomically(path, data)
 
     def read_result(self, run_id: str) -> RunResult | None:
         """The outcome of a run; None while there is none that counts, or none of this run and version."""
@@ -148,8 +155,15 @@ class RunDir(JobPaths):
         self.lock_path.unlink(missing_ok=True)
 
     def is_fenced(self, attempt: int) -> bool:
-        """Whether nothing of the attempt counts any more."""
-        return self.fence_path(attempt).exists()
+        """Whether nothing of the attempt counts any more.
+
+        The folder is read, for NFS may remember that a name was not there; and asks about a folder that is opened.
+        """
+        fence = self.fence_path(attempt)
+        try:
+            return any(path.name == fence.name for path in fence.parent.iterdir())
+        except FileNotFoundError:
+            return False
 
     def beat(self, step: int) -> None:
         """Say that the trainer lives and how far it is."""

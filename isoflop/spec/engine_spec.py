@@ -12,7 +12,15 @@ from isoflop.spec.section import Section
 _S = TypeVar("_S", bound=Section)
 # A word for a command line that no shell reads; it cannot be taken for an option.
 _Word = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\s\x00-\x1f-][^\x00-\x1f]*$")]
-_Option = Annotated[str, Field(min_length=3, max_length=1000, pattern=r"^--?[A-Za-z][^\x00-\x1f]*$")]
+_Option = Annotated[str, Field(min_length=2, max_length=1000, pattern=r"^--?[A-Za-z][^\x00-\x1f]*$")]
+
+
+# What sbatch would do otherwise than isoflop counts on.
+_KEPT = (
+    *("--array", "--clusters", "--help", "--job-name", "--no-requeue", "--nodes", "--ntasks", "--output", "--parsable"),
+    *("--requeue", "--signal", "--test-only", "--usage", "--version", "--wait", "--wrap"),
+)
+_KEPT_SHORT = ("-a", "-M", "-h", "-J", "-N", "-n", "-o", "-V", "-W")
 
 
 class SlurmSpec(Section):
@@ -47,6 +55,16 @@ class SlurmSpec(Section):
     """A job without work for so long ends: between two runs, or where `isoflop run` has died."""
     poll_seconds: float = Field(10, ge=0.2, le=3600)
     """How often Slurm is asked how its jobs are."""
+
+    @field_validator("sbatch")
+    @classmethod
+    def _leaves_jobs_as_they_are(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for option in value:
+            word = option.partition("=")[0]
+            whole = word.startswith("--")
+            if any(kept.startswith(word) for kept in _KEPT) if whole else word[:2] in _KEPT_SHORT:
+                raise ValueError(f"{word} is isoflop's own to say")
+        return value
 
 
 _Resource = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$")]

@@ -54,7 +54,7 @@ def pace_of(planned: PlannedSweep, known: Known) -> Pace:
 def packed_as_measured(planned: PlannedSweep, known: Known, *, workers: int | None, wish: DeviceWish) -> PlannedSweep:
     """The sweep with as many runs at once on each GPU as trials have shown to pay, where nobody asked for a number."""
     slot = planned.slots[0]
-    asked = workers is not None or wish.per_device is not None
+    asked = workers is not None or wish.per_device is not None or planned.has_fixed_lanes
     if asked or planned.elsewhere or planned.plan.simulated or slot.kind == "cpu" or slot.n_devices > 1:
         return planned
     trials = _alike(planned, known.measurements)

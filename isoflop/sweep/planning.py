@@ -55,6 +55,7 @@ class PlannedSweep:
         elsewhere: the devices are not of this machine, so that nothing measured here tells of them.
         speed: of their arithmetic, over that of the GPU whose constants are guessed with.
         busy: GPUs that were left out because other programs compute on them.
+        has_fixed_lanes: runs at once on each GPU are those of a cluster's jobs, whatever trials show.
     """
 
     plan: Plan
@@ -65,6 +66,7 @@ class PlannedSweep:
     elsewhere: bool = False
     speed: float = 1.0
     busy: tuple[BusyGpu, ...] = ()
+    has_fixed_lanes: bool = False
 
     def can_train(self, spec: SweepSpec, shape: Shape, budget_flops: float) -> bool:
         """Whether the plan would take such a run."""
@@ -175,7 +177,7 @@ def plan_there(
     Raises:
         IsoflopError: no cell can be trained.
     """
-    return _require_cells(spec, _planned(spec, corpus, slots, extra))
+    return replace(_require_cells(spec, _planned(spec, corpus, slots, extra)), has_fixed_lanes=True)
 
 
 def plan_on(spec: SweepSpec, corpus: SweepCorpus, slots: tuple[Slot, ...], extra: Sequence[Extra]) -> PlannedSweep:

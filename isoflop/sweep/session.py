@@ -114,8 +114,7 @@ def open_session(
             added = plan_confirmation(store, spec, confirm, planned, changes=changes, artifacts=artifacts.resolve())
             planned = staff.plan(tuple(dict.fromkeys((*extra, *added.extras))))
         known = known_of(store, spec)
-        if engine.name == "local":
-            planned = packed_as_measured(planned, known, workers=workers, wish=wish)
+        planned = packed_as_measured(planned, known, workers=workers, wish=wish)
         if max_hours is not None:
             done = {*store.statuses(), *_with_result(planned.plan, artifacts)}
             done -= {run_id for run_id, status in store.statuses().items() if retry and status in _RETRIED}

@@ -162,14 +162,15 @@ def staffed(
         **_given(options),
     )
     jobs = place.workers or options.jobs
-    most = min(jobs, n_runs) or jobs
     root = pilots_dir(artifacts.resolve())
-    fleet = Fleet(cluster, root, content, most=most, poll_seconds=options.poll_seconds)
+    fleet = Fleet(cluster, root, content, most=jobs, poll_seconds=options.poll_seconds)
     try:
         fleet.adopt()
         seen = () if n_runs or fleet.pilots else lanes_seen(root, cluster.engine)
         with _ended_by_signals():
-            lanes = seen or fleet.gather(place.engine.tell)  # a sweep that is done waits for no queue
+            # A sweep that is done waits for no queue; rounds that it may have yet ask for more jobs.
+            lanes = seen or fleet.gather(min(jobs, max(1, n_runs)), place.engine.tell)
+        fleet.lanes = lanes
         yield _Hired(spec, corpus, fleet, lanes)
     finally:
         left_over = fleet.release()

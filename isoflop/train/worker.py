@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
-from isoflop.corpus import load_corpus
 from isoflop.errors import IsoflopError, why_inaccessible
 from isoflop.files import remove_temporaries
 from isoflop.result import Metric, RunResult, Status
@@ -198,6 +197,8 @@ def _train(run: RunSpec, assignment: Assignment, execution: Execution, reporter:
 
     reporter.beat()
     peak = execution.world_size * device_peak(assignment.peaks, execution, one_device_name(execution))
+    from isoflop.corpus import load_corpus
+
     corpus = load_corpus(assignment.corpora, run.corpus_fingerprint)
     checkpoints = RunDir(assignment.job_dir).checkpoint_dir
     with ranks_of(run, assignment, execution) as ranks:

@@ -57,6 +57,14 @@ def test_a_worker_may_be_silent_for_twenty_usual_steps(tmp_path: Path, clock: Cl
     assert watch.too_long() == TWENTY_STEPS + 0.5
 
 
+def test_a_worker_that_could_give_no_sign_is_excused(tmp_path: Path, clock: Clock) -> None:
+    watch = watched(tmp_path, clock, stall_seconds=10)
+    clock.now += 1000.0
+    watch.excuse()
+    assert watch.too_long() is None
+    assert silent_after(watch, clock) == pytest.approx(TWENTY_STEPS, abs=0.2)
+
+
 @pytest.mark.parametrize(
     ("stall_seconds", "rate", "expected"),
     [(10, 64.0, 40), (10, 32.0, 80), (60, 64.0, 60), (10, 6400.0, 10), (10, 0.0, 10)],

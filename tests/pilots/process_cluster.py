@@ -59,8 +59,8 @@ class ProcessCluster:
     def know(self, jobs: Sequence[str], folder: Path) -> None:
         self.submitted |= {job: folder / str(index) for index, job in enumerate(jobs)}
 
-    def find(self, folder: Path) -> list[str]:
-        return []
+    def find(self, folder: Path) -> dict[int, str]:
+        return {}
 
     def states(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         self.n_asked += 1

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from isoflop.engine.notices import AttemptEnded, AttemptStarted, EngineSaid, LateResult, Notice, RunFinished
-from isoflop.engine.pilots import fleet, pilot_engine
+from isoflop.engine.pilots import pilot_engine, submissions
 from isoflop.engine.pilots.cluster import JobState, JobStatus
 from isoflop.engine.pilots.mailbox import HereAnswer, Mailbox
 from isoflop.errors import IsoflopError
@@ -270,7 +270,7 @@ def test_jobs_that_end_before_their_pilot_speaks_stop_the_command(folder: Path, 
     with pytest.raises(IsoflopError, match="ended before their pilot said a word") as raised:
         session_on(sweep_of(folder, ["quick"])).__enter__()
     assert "pilots" in raised.value.hint
-    assert len(cluster.submitted) == fleet.MOST_MUTE
+    assert len(cluster.submitted) == submissions.MOST_MUTE
     assert all(Mailbox(path).is_closed for path in cluster.submitted.values())
 
 
@@ -352,7 +352,7 @@ def test_a_job_where_nothing_can_be_trained_is_left_out_and_said_so(folder: Path
 def test_a_cluster_that_refuses_more_jobs_is_asked_again(
     folder: Path, cluster: ProcessCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr(submissions, "AGAIN_SECONDS", 0.3)
     file = sweep_of(folder, ["long"])
     refusals: list[int] = []
     with session_on(file) as session:

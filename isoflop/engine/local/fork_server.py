@@ -11,13 +11,16 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver, resource_tracker
+from typing import TYPE_CHECKING
 
 from isoflop.engine.local import server_start
 from isoflop.engine.local.socket_folder import make_room_for_socket
 from isoflop.engine.local.worker_process import WorkerProcess
 from isoflop.errors import IsoflopError
 from isoflop.rundir import Assignment
-from isoflop.train.trial import Trial
+
+if TYPE_CHECKING:
+    from isoflop.train.trial import Trial
 
 # A server that cannot stay alive this often has a cause that starting it again does not cure.
 MAX_DEATHS = 3
@@ -34,7 +37,9 @@ class ForkServer:
         self._deaths = 0
         self._starting = False
 
-    def start(self, assignment: Assignment | Trial, *, preload: list[str], stays: bool = False) -> WorkerProcess | None:
+    def start(
+        self, assignment: "Assignment | Trial", *, preload: list[str], stays: bool = False
+    ) -> WorkerProcess | None:
         """The worker of `assignment`, and of more where it `stays`; None if the server had died.
 
         Another server is started next time.

@@ -5,19 +5,30 @@ On a GPU a process takes one job after the other: starting CUDA costs as long as
 
 import signal
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import count
 from multiprocessing.connection import wait
 
 from isoflop.engine.local.fork_server import ForkServer
 from isoflop.engine.local.leases import DeviceLeases
+from isoflop.engine.local.server_start import work_on
 from isoflop.engine.local.worker_process import WorkerProcess, kernel_kills
-from isoflop.engine.protocol import PATIENCE_SECONDS, Capacity, Ended, Found, Launch, Order, Place, Slot, WorkerRef
+from isoflop.engine.protocol import (
+    PATIENCE_SECONDS,
+    Capacity,
+    Device,
+    Ended,
+    Found,
+    Launch,
+    Order,
+    Place,
+    Slot,
+    WorkerRef,
+)
 from isoflop.errors import IsoflopError
 from isoflop.processes import kill_with_variable
 from isoflop.rundir import Assignment, DeviceKind
 from isoflop.rundir.layout import RUN_DIR_VARIABLE
-from isoflop.train.worker import run_assignments
 
 _SIGNALS = {Order.CHECKPOINT: signal.SIGTERM, Order.DUMP: signal.SIGUSR1, Order.KILL: signal.SIGKILL}
 
@@ -37,7 +48,7 @@ class LocalEngine:
         staying: frozenset[DeviceKind] = frozenset({"cuda"}),
     ) -> None:
         self.slots, self._leases, self._staying = tuple(slots), leases, staying
-        self._server = ForkServer(run_assignments)
+        self._server = ForkServer(work_on)
         self._workers: dict[WorkerRef, WorkerProcess] = {}
         self._device_of: dict[WorkerRef, str] = {}
         self._program_dirs: dict[WorkerRef, str] = {}  # of those that have a program of the user's own train
@@ -46,7 +57,7 @@ class LocalEngine:
         self._kernel_kills = kernel_kills()
         self._closed = False
 
-    def capacity(self, waiting: int = 1) -> Capacity:
+    def capacity(self, waiting: int = 1, out: Set[Device] = frozenset()) -> Capacity:
         """See `Engine`."""
         return self._leases.capacity() if self._leases else Capacity(frozenset(range(len(self.slots))))
 

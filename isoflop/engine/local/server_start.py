@@ -7,6 +7,12 @@ import ctypes
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from isoflop.rundir import Assignment
 
 # The coordinator's id, set where this process is a child of the coordinator's main thread: Linux sends the signal at
 # the end of the thread that started a process.
@@ -22,6 +28,13 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
+
+
+def work_on(assignment: "Assignment", engine: "Connection | None" = None) -> None:
+    """Entry point of a worker (`run_assignments`), for an engine that has no need to load what workers do."""
+    from isoflop.train.worker import run_assignments
+
+    run_assignments(assignment, engine)
 
 
 if os.environ.get(SAFE_PATH) == OURS:

@@ -18,6 +18,7 @@ class JobState(Enum):
 
     QUEUED = "waits"
     RUNNING = "runs"
+    SUSPENDED = "stands still"
     ENDED = "has ended"
     UNKNOWN = "is not known"
 
@@ -30,12 +31,14 @@ class JobStatus:
         said: the cluster's own word for the state, and its reason: "FAILED, NonZeroExitCode".
         exit_code: of its process, None where nobody says.
         node: where it runs, or ran; "" before.
+        out_of_memory: whether something of it was ended for want of memory.
     """
 
     state: JobState
     said: str = ""
     exit_code: int | None = None
     node: str = ""
+    out_of_memory: bool = False
 
 
 class Cluster(Protocol):
@@ -67,8 +70,12 @@ class Cluster(Protocol):
     def know(self, jobs: Sequence[str], folder: Path) -> None:
         """Hear of the jobs that an earlier coordinator submitted for the pilots in `folder`."""
 
-    def find(self, folder: Path) -> list[str]:
-        """The jobs of the pilots in `folder`, in order, where an earlier coordinator died before it wrote them down."""
+    def find(self, folder: Path) -> Mapping[int, str]:
+        """The jobs of the pilots in `folder`, by pilot, where a coordinator never heard of them.
+
+        Raises:
+            ClusterAwayError: it does not answer.
+        """
 
     def cancel(self, jobs: Sequence[str]) -> bool:
         """End them, queued or running; whether the cluster took that in."""

@@ -51,7 +51,7 @@ _EVICTIONS = {
     signal.SIGTERM: "its allocation was taken away",
     signal.SIGINT: "its allocation was taken away",
 }
-NO_FOLDER = 91
+NO_FOLDER, STARTED_BEFORE = 91, 92
 
 
 class Pilot:
@@ -125,7 +125,9 @@ class Pilot:
                 self._unsaid.pop(0)
 
     def _obey(self) -> None:
-        orders, self._offset = self._mailbox.orders(self._offset)
+        orders: list[AnyOrder] = []
+        with contextlib.suppress(OSError):  # storage that is away for a moment: the next look has them
+            orders, self._offset = self._mailbox.orders(self._offset)
         for order in orders:
             self._take(order)
 
@@ -183,9 +185,9 @@ class Pilot:
             self._engine.tell(list(self._working), Order.KILL)
 
     def _answer(self, order: StartOrder, ended: Ended) -> None:
-        run_dir = RunDir(order.assignment.job_dir)
-        job = run_dir.read_job()
-        results = [run.run_id for run in job.runs if run_dir.result_path(run.run_id).exists()] if job else []
+        results: list[str] = []
+        with contextlib.suppress(OSError):
+            results = _results_of(RunDir(order.assignment.job_dir))
         self._idle_since = self._clock()
         self._say(
             EndedAnswer(
@@ -209,7 +211,16 @@ def _changed_at(path: Path) -> tuple[int, int] | None:
 
 
 def _is_fenced(order: StartOrder) -> bool:
-    return RunDir(order.assignment.job_dir).is_fenced(order.assignment.attempt)
+    try:
+        return RunDir(order.assignment.job_dir).is_fenced(order.assignment.attempt)
+    except OSError:  # nobody can tell now
+        return False
+
+
+def _results_of(run_dir: RunDir) -> list[str]:
+    """The runs that have a result, by id."""
+    job = run_dir.read_job()
+    return [run.run_id for run in job.runs if run_dir.result_path(run.run_id).exists()] if job else []
 
 
 def lanes_here(content: PilotFile) -> tuple[Slot, ...]:
@@ -261,6 +272,9 @@ def main(folder: str, number: str) -> int:
     if content is None:
         print(f"No pilot.json in {str(mailbox.path)!r} on {socket.gethostname()}.", file=sys.stderr)
         return NO_FOLDER
+    if mailbox.answers(0)[0]:  # its orders were for the other, whose workers may live
+        print(f"The job of {str(mailbox.path)!r} was started a second time.", file=sys.stderr)
+        return STARTED_BEFORE
     try:
         lanes = lanes_here(content)
         lanes = tuple(replace(lane, instructions=usable_instructions()) for lane in lanes)

@@ -6,14 +6,14 @@ storage does not show yet, and workers of a coordinator that died.
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from isoflop.engine.notices import EngineSaid
 from isoflop.engine.pilots.fleet import Fleet, Vacancy
 from isoflop.engine.pilots.mailbox import EndedAnswer, StartOrder, TellOrder
 from isoflop.engine.pilots.pilot_job import PilotJob
-from isoflop.engine.protocol import Capacity, Ended, Found, Launch, Order, Place, Slot, WorkerRef
+from isoflop.engine.protocol import Capacity, Device, Ended, Found, Launch, Order, Place, Slot, WorkerRef
 from isoflop.errors import IsoflopError
 from isoflop.rundir import ExitCode, RunDir
 
@@ -54,16 +54,31 @@ class PilotEngine:
         self._unseen: dict[WorkerRef, _Unseen] = {}
         self._closed = False
 
-    def capacity(self, waiting: int = 1) -> Capacity:
+    def capacity(self, waiting: int = 1, out: Set[Device] = frozenset()) -> Capacity:
         """See `Engine`; asks the cluster for the pilots that are missing for what waits."""
         self._seat()
-        lanes = frozenset(slot for slot in range(len(self.slots)) if self._can_work(slot))
+        self._leave_out(out)
+        devices = {slot: device for slot in range(len(self.slots)) if (device := self._device(slot)) is not None}
+        lanes = frozenset(devices)
         busy = {work.slot for work in self._working.values()}
         coming = sum(pilot.here is None for pilot in self._fleet.pilots) * self._n_lanes
         missing = waiting - len(lanes - busy) - coming
         if missing > 0 and not self._closed:
             self._fleet.ask_for(-(-missing // self._n_lanes))
-        return Capacity(lanes, said=tuple(map(EngineSaid, self._fleet.said)))
+        return Capacity(lanes, said=tuple(map(EngineSaid, self._fleet.said)), devices=devices)
+
+    def _leave_out(self, out: Set[Device]) -> None:
+        """Let pilots go that have no device left to train on."""
+        working = {id(work.pilot) for work in self._working.values()}
+        for place, pilot in enumerate(self._places) if out else ():
+            if pilot is None or pilot not in self._fleet.pilots or id(pilot) in working:
+                continue
+            devices = [self._device(place * self._n_lanes + lane) for lane in range(self._n_lanes)]
+            if any(devices) and all(device is None or device in out for device in devices):
+                problem = IsoflopError(
+                    "different runs in a row crashed on its devices", hint="See the logs of the attempts."
+                )
+                self._vacate(self._fleet.leave_out(pilot, problem))
 
     def _seat(self) -> None:
         """Give the pilots that have come the places of those that have gone."""
@@ -72,13 +87,12 @@ class PilotEngine:
             if pilot not in seated and pilot.takes_orders and None in self._places:
                 self._places[self._places.index(None)] = pilot
 
-    def _can_work(self, slot: int) -> bool:
-        pilot = self._places[slot // self._n_lanes]
-        if pilot is None or not pilot.takes_orders or pilot.here is None:
-            return False
-        lane, wanted = slot % self._n_lanes, self.slots[slot]
-        there = pilot.here.lanes[lane] if lane < len(pilot.here.lanes) else None
-        return there is not None and (there.kind, there.bfloat16) == (wanted.kind, wanted.bfloat16)
+    def _device(self, slot: int) -> Device | None:
+        """What a worker on the slot would compute on now; None where none can be started."""
+        pilot, lane = self._places[slot // self._n_lanes], slot % self._n_lanes
+        if pilot is None or not pilot.takes_orders or not pilot.has_lane_like(lane, self.slots[slot]):
+            return None
+        return pilot.device(lane)
 
     def start(self, launches: Sequence[Launch]) -> list[WorkerRef | None]:
         """See `Engine`."""
@@ -95,7 +109,13 @@ class PilotEngine:
             trains=launch.trains,
             assignment=assignment,
         )
-        pilot.mailbox.order(order)
+        try:
+            pilot.mailbox.order(order)
+        except OSError as error:
+            self._fleet.say(
+                f"Orders for {self._fleet.cluster.name} job {pilot.job} cannot be written: {error.strerror}."
+            )
+            return None
         pilot.working[order.worker] = order
         return self._note(_Work(pilot, order.worker, order, launch.slot))
 
@@ -165,8 +185,9 @@ class PilotEngine:
 
     def place_of(self, worker: WorkerRef) -> Place:
         """See `Engine`."""
-        pilot = self._working[worker].pilot
-        return Place(pilot.node, self._fleet.cluster.engine, pilot.job)
+        work = self._working.get(worker) or self._unseen[worker].work
+        pilot, lane = work.pilot, work.slot % self._n_lanes
+        return Place(pilot.node, self._fleet.cluster.engine, pilot.job, pilot.device(lane), pilot.stands_still)
 
     def close(self, *, now: bool) -> None:
         """See `Engine`. The pilots stay the fleet's."""

@@ -1,7 +1,7 @@
 """A pilot as its coordinator sees it: what it has answered, and what the cluster says of its job."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,7 @@ from isoflop.engine.pilots.mailbox import (
     ObstacleAnswer,
     StartOrder,
 )
+from isoflop.engine.protocol import Device, Slot
 from isoflop.errors import IsoflopError
 
 QUEUED: Final = JobStatus(JobState.QUEUED)
@@ -37,7 +38,8 @@ class PilotJob:
         told_to_end: whether an earlier coordinator told it to end.
         working: the workers that have not ended, by number: orders that were given.
         met_at: this process's wall clock when `here` was read.
-        unknown_since: when the cluster knew nothing of the job for the first time, on the clock that never jumps.
+        unknown_since: since when the cluster knows nothing of the job, on the clock that never jumps.
+        running_since: when the cluster said first that it runs, on that clock.
     """
 
     job: str
@@ -51,6 +53,8 @@ class PilotJob:
     working: dict[int, StartOrder] = field(default_factory=dict)
     met_at: float = 0.0
     unknown_since: float | None = None
+    running_since: float | None = None
+    _beat: tuple[int, int] | None = None
     _offset: int = 0
     _n_orders: int = 0
 
@@ -80,6 +84,40 @@ class PilotJob:
             pass
         self.met_at = self.here.seconds if self.here else 0.0  # that was long ago
 
+    def hear(self, status: JobStatus, now: float) -> None:
+        """Take in what the cluster says of the job."""
+        self.status = status
+        if status.state is JobState.RUNNING:
+            self.running_since = self.running_since or now
+        if status.state is not JobState.UNKNOWN:
+            self.unknown_since = None
+        elif self._has_beaten() or self.unknown_since is None:
+            self.unknown_since = now
+
+    def _has_beaten(self) -> bool:
+        """Whether the pilot has given a sign of life since this was asked last."""
+        before = self._beat
+        try:
+            found = self.mailbox.heartbeat_path.stat()
+        except OSError:
+            return False
+        self._beat = found.st_mtime_ns, found.st_ino
+        return before is not None and self._beat != before
+
+    def seconds_unknown(self, now: float) -> float:
+        """How long neither the cluster has known the job nor its pilot given a sign of life."""
+        return now - self.unknown_since if self.unknown_since is not None else 0.0
+
+    def seconds_silent(self, now: float) -> float:
+        """How long its job has been running without the pilot's first word."""
+        waits = self.here is None and self.running_since is not None and self.status.state is JobState.RUNNING
+        return now - self.running_since if waits and self.running_since is not None else 0.0
+
+    def device(self, lane: int) -> Device | None:
+        """What tells the device of a lane from those of other nodes; None where there is no such lane."""
+        lanes = self.here.lanes if self.here is not None else ()
+        return (lanes[lane].kind, f"{self.node}/{lanes[lane].visible_device}") if lane < len(lanes) else None
+
     def next_number(self) -> int:
         """A number for the next worker."""
         self._n_orders += 1
@@ -89,15 +127,20 @@ class PilotJob:
     def takes_orders(self) -> bool:
         """Whether it runs and will do what it is told."""
         going = self.is_ending or self.leaving is not None or self.status.state is JobState.ENDED
-        return self.here is not None and not going
+        return self.here is not None and not going and not self.stands_still
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether the cluster has suspended its job."""
+        return self.status.state is JobState.SUSPENDED
 
     @property
     def node(self) -> str:
         """Where it runs, or ran."""
         return self.status.node or (self.here.host if self.here else "")
 
-    def problem(self) -> IsoflopError | None:
-        """Why no run can be trained there, whichever it is; None where nothing speaks against it."""
+    def problem(self, planned: Sequence[Slot]) -> IsoflopError | None:
+        """Why no run of a sweep planned for such lanes can be trained there; None where nothing speaks against it."""
         if self.obstacle is not None:
             hint = f"{self.obstacle.hint} (said by job {self.job} on {self.node or 'its node'})"
             return IsoflopError(self.obstacle.message, hint=hint)
@@ -107,7 +150,20 @@ class PilotJob:
                 hint="Install one version in both environments, or name the interpreter there: "
                 "--engine-option python=PATH.",
             )
+        fits = any(self.has_lane_like(number, lane) for number, lane in enumerate(planned))
+        if self.here is not None and planned and not fits and not self.working:
+            devices = ", ".join(sorted({lane.name for lane in self.here.lanes}))
+            return IsoflopError(
+                f"{self.node} has {devices or 'no device'}, and the sweep was planned for {planned[0].name}.",
+                hint="Ask for nodes of one kind: partition, constraint, gres; resources of Ray.",
+            )
         return None
+
+    def has_lane_like(self, number: int, wanted: Slot) -> bool:
+        """Whether its lane of that number computes as the wanted one: on the same kind of device, rounding alike."""
+        lanes = self.here.lanes if self.here is not None else ()
+        there = lanes[number] if number < len(lanes) else None
+        return there is not None and (there.kind, there.bfloat16) == (wanted.kind, wanted.bfloat16)
 
     @property
     def skew_seconds(self) -> float:

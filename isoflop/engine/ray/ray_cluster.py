@@ -112,17 +112,16 @@ class RayCluster:
             return {}
         return states | {job: JobStatus(JobState.UNKNOWN) for job in jobs if job not in boxes}
 
-    def find(self, folder: Path) -> list[str]:
-        """See `Cluster`: by the names that their actors were given; of those that are no more, too."""
+    def find(self, folder: Path) -> dict[int, str]:
+        """See `Cluster`: by the names that their actors were given."""
         prefix = self._job(folder, 0).removesuffix("0")
         try:
             names = self._link.ask("find", prefix, seconds=LOOK_SECONDS)
         except NoAnswerError:
             raise ray_errors.silent(self._address, self._link.trouble) from None
         numbers = [int(name.removeprefix(prefix)) for name in names if name.removeprefix(prefix).isdecimal()]
-        jobs = [self._job(folder, index) for index in range(max(numbers, default=-1) + 1)]
-        self.know(jobs, folder)
-        return jobs
+        self._boxes |= {self._job(folder, index): folder / str(index) for index in numbers}
+        return {index: self._job(folder, index) for index in numbers}
 
     def exchange(self) -> None:
         """See `Cluster`: the driver copies by itself where storage is not shared; in `states` it says how that goes."""

@@ -24,16 +24,25 @@ shift
 exec "$@" "$SLURM_ARRAY_TASK_ID"
 """
 _COMMANDS = ("sbatch", "squeue", "scancel")
-_SECONDS = 60.0
+_SUBMIT_SECONDS, _ASK_SECONDS = 60.0, 20.0
 _TOO_LONG = 124
 # Variables that would have squeue leave jobs out, or sbatch ask for something else.
-_FILTERS = ("SQUEUE_", "SBATCH_")
+_FILTERS = ("SQUEUE_", "SBATCH_", "SACCT_")
+# What a job would inherit from a shell that runs in another one, or was given GPUs: sbatch passes its environment on.
+_OF_ANOTHER_JOB = re.compile(r"CUDA_VISIBLE_DEVICES|SLURM_(?!CONF$|CLUSTERS$).*")
 # How sbatch says that nobody answered; whatever else it says was said by Slurm.
 _AWAY = ("Unable to contact slurm controller", "Socket timed out", "Connection refused", "Connection timed out")
 _FIELDS = "JobArrayID:|,State:|,exit_code:|,NodeList:|,ReasonList:|,Name:|"
-# Of job states (squeue(1), JOB STATE CODES) those in which a job waits, or its processes may run.
-_WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SUSPENDED"}
-_RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
+# Job states (squeue(1), JOB STATE CODES); a word that is none of them says nothing.
+_STATES = {
+    JobState.QUEUED: {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"},
+    JobState.RUNNING: {"RUNNING", "CONFIGURING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"},
+    JobState.SUSPENDED: {"SUSPENDED", "STOPPED"},
+    JobState.ENDED: {
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+        *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
+    },
+}
 # What sbatch says, and what a person can do.
 _HINTS = (
     ("partition", "`sinfo` lists the partitions: --engine-option partition=NAME, or [engine.slurm] partition."),
@@ -84,7 +93,7 @@ class SlurmCluster:
         write_atomically(folder / "slurm.json", self._options.model_dump_json(indent=1).encode())
         python = self._options.python or sys.executable
         pilot = [str(self._setup or ""), python, "-P", "-m", "isoflop.engine.pilots.pilot", str(folder)]
-        done = _run(["sbatch", *self._words(folder, number), str(script), *pilot])
+        done = _run(["sbatch", *self._words(folder, number), str(script), *pilot], _SUBMIT_SECONDS)
         if done.returncode != 0:
             raise _refused(done.stderr, away=done.returncode == _TOO_LONG)
         job_id = done.stdout.strip().partition(";")[0]
@@ -160,17 +169,20 @@ class SlurmCluster:
         fields = "JobID,State,ExitCode,NodeList"
         done = _run(["sacct", "-X", "-n", "-P", f"--jobs={','.join(jobs)}", f"--format={fields}"])
         for line in done.stdout.splitlines() if done.returncode == 0 else []:
-            job, state, code, node, *_ = [*line.split("|"), "", "", "", ""]
-            if job in unknown:
-                number, _, signal = code.partition(":")
-                unknown[job] = _status(state.partition(" ")[0], "", _code(number, signal), node)
+            listed, state, code, node, *_ = [*line.split("|"), "", "", "", ""]
+            number, _, signal = code.partition(":")
+            status = _status(state.partition(" ")[0], "", _code(number, signal), node)
+            unknown |= {job: status for job in _tasks(listed) if job in unknown}
         return unknown
 
-    def find(self, folder: Path) -> list[str]:
+    def find(self, folder: Path) -> dict[int, str]:
         """See `Cluster`: by the name that the array was given."""
-        listed = self._squeue([self._job_name(folder)]) or {}
+        listed = self._squeue([self._job_name(folder)])
+        if listed is None:
+            raise ClusterAwayError("Slurm does not answer.", hint=_AWAY_HINT)
         numbered = {int(match[1]): job for job in listed if (match := re.fullmatch(r"\d+_(\d+)", job))}
-        return self._called([numbered[index] for index in sorted(numbered)], folder)
+        self._called(list(numbered.values()), folder)
+        return numbered
 
     def cancel(self, jobs: Sequence[str]) -> bool:
         """See `Cluster`."""
@@ -183,35 +195,52 @@ class SlurmCluster:
         """See `Cluster`: nothing is held."""
 
 
-def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+def _run(command: Sequence[str], seconds: float = _ASK_SECONDS) -> "subprocess.CompletedProcess[str]":
     """The command, done; 124 where it took too long, 127 where it could not be started."""
     try:
         return subprocess.run(  # noqa: S603 - words of our own and of the sweep file, no shell
             command,
             capture_output=True,
             text=True,
-            timeout=_SECONDS,
+            timeout=seconds,
             check=False,
             stdin=subprocess.DEVNULL,
-            env={name: value for name, value in os.environ.items() if not name.startswith(_FILTERS)},
+            env={name: value for name, value in os.environ.items() if not _is_unwanted(name)},
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(
-            list(command), _TOO_LONG, "", f"{command[0]} did not answer in {_SECONDS:.0f} s"
-        )
+        said = f"{command[0]} did not answer in {seconds:.0f} s"
+        return subprocess.CompletedProcess(list(command), _TOO_LONG, "", said)
     except OSError as error:
         return subprocess.CompletedProcess(list(command), 127, "", f"{command[0]}: {error.strerror}")
+
+
+def _is_unwanted(variable: str) -> bool:
+    return variable.startswith(_FILTERS) or _OF_ANOTHER_JOB.fullmatch(variable) is not None
+
+
+def _tasks(job: str) -> list[str]:
+    """The jobs that sacct has in one line: "12_[0-2,5%3]" is four tasks that never began."""
+    array, bracket, listed = job.rstrip("]").partition("_[")
+    if not bracket:
+        return [job]
+    spans = [span.partition("-") for span in listed.partition("%")[0].split(",")]
+    whole = [(first, last or first) for first, _, last in spans if first.isdecimal() and (last or first).isdecimal()]
+    return [f"{array}_{index}" for first, last in whole for index in range(int(first), int(last) + 1)]
 
 
 def _status(state: str, reason: str, code: int | None, node: str) -> JobStatus:
     """As Slurm's words have it."""
     reason = reason.strip("()")
     said = f"{state}, {reason}" if reason and reason not in ("None", node) else state
-    if state in _WAITING:
-        return JobStatus(JobState.QUEUED, said, None, "")
-    if state in _RUNNING:
-        return JobStatus(JobState.RUNNING, said, None, node)
-    return JobStatus(JobState.ENDED, said, code, node)
+    kind = next((kind for kind, words in _STATES.items() if state in words), JobState.UNKNOWN)
+    ended = kind is JobState.ENDED
+    return JobStatus(
+        kind,
+        said,
+        exit_code=code if ended else None,
+        node="" if kind is JobState.QUEUED else node,
+        out_of_memory=state == "OUT_OF_MEMORY",
+    )
 
 
 def _of_wait(code: str) -> int | None:
