@@ -24,6 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SWEEPS = ("tests/engine/", "tests/faults/")
 # Left out unless they are asked for: they start clusters, of packages that few machines have.
 CLUSTERS = "tests/clusters/"
+# A test that states so many seconds of a core is left to `make test-long`.
+LONG_SECONDS = 10.0
 KIND = re.compile(r"\[(plain|accounting)\b")
 NEEDS_TORCH = re.compile(
     r"^\s*(import|from) (torch|isoflop\.train|tests\.train|tests\.factory\.test_factory_counting)\b", re.MULTILINE
@@ -34,8 +36,9 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of whole sweeps are slow, all of them; elsewhere a test that is says so itself.
+    """The tests of whole sweeps are slow, all of them; elsewhere a test that is says so itself. Some are long.
 
     What takes longest begins first, so that it is not what all others wait for.
     """
@@ -46,7 +49,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.nodeid.startswith(CLUSTERS):
             item.add_marker(pytest.mark.cluster)
         slow = item.get_closest_marker("slow")
-        seconds[queue_of(item.nodeid)] += (*slow.args, 1.0)[0] if slow else 0.05
+        took = (*slow.args, 1.0)[0] if slow else 0.05
+        if took >= LONG_SECONDS:
+            item.add_marker(pytest.mark.long)
+        seconds[queue_of(item.nodeid)] += took
     items.sort(key=lambda item: -seconds[queue_of(item.nodeid)])
 
 

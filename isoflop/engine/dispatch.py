@@ -10,7 +10,6 @@ from isoflop.engine.attempt import Attempt
 from isoflop.engine.device_health import DeviceHealth
 from isoflop.engine.execution import GitState, MemoryOf, not_measured
 from isoflop.engine.notices import (
-    AttemptEnded,
     AttemptStarted,
     DeviceHeld,
     DeviceTakenOut,
@@ -19,7 +18,7 @@ from isoflop.engine.notices import (
     Notice,
     RunFinished,
 )
-from isoflop.engine.policy import RetryPolicy, Verdict, failed_result, no_device_left
+from isoflop.engine.policy import RetryPolicy, attempt_ended, failed_result, no_device_left
 from isoflop.engine.protocol import Device, Ended, Engine, Launch, Order, Slot, WorkerRef
 from isoflop.engine.queue import JobQueue, Ready
 from isoflop.engine.vigil import Vigil
@@ -262,7 +261,7 @@ class Dispatcher:
             self._queue.put_back_for_another(attempt.job, self.slots[attempt.slot].device)
         elif attempt.missing:
             self._queue.put_back(attempt.job)
-        yield _ended(attempt, verdict)
+        yield attempt_ended(attempt, verdict)
         if taken_out:
             yield self._take_out(attempt, verdict.reason or "")
 
@@ -289,22 +288,3 @@ class Dispatcher:
 def _full_name(slot: Slot, device: Device | None = None) -> str:
     """Tells a GPU from the others of its model; `device`: where the slot is none of this machine's."""
     return f"{slot.name} ({device[1] if device is not None else slot.visible_device})"
-
-
-def _ended(attempt: Attempt, verdict: Verdict) -> AttemptEnded:
-    return AttemptEnded(
-        job_id=attempt.job.job_id,
-        run_ids=tuple(run.run_id for run in attempt.job.runs),
-        attempt=attempt.number,
-        worker=attempt.slot,
-        host=attempt.place.host,
-        device=attempt.device,
-        started_at=attempt.started_at,
-        ended_at=time.time(),
-        at=time.monotonic(),
-        outcome=verdict.outcome,
-        reason=verdict.reason,
-        log_path=attempt.run_dir.log_path(attempt.number),
-        engine=attempt.place.engine,
-        engine_job=attempt.place.engine_job,
-    )

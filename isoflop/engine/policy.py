@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from isoflop import __version__
 from isoflop.engine.attempt import Attempt
 from isoflop.engine.execution import GitState, shrink, with_plainer_step
-from isoflop.engine.notices import ASKED_TO_STOP, Outcome
+from isoflop.engine.notices import ASKED_TO_STOP, AttemptEnded, Outcome
 from isoflop.engine.protocol import Ended
 from isoflop.errors import IsoflopError
 from isoflop.result import Provenance, RunResult, Status
@@ -178,6 +178,26 @@ def no_device_left(names: Sequence[str]) -> IsoflopError:
 def _unknown_obstacle(attempt: Attempt) -> IsoflopError:
     hint = f"See {attempt.run_dir.log_path(attempt.number)}."
     return IsoflopError("A worker met an obstacle it could not report.", hint=hint)
+
+
+def attempt_ended(attempt: Attempt, verdict: Verdict) -> AttemptEnded:
+    """The attempt's end, to be told now."""
+    return AttemptEnded(
+        job_id=attempt.job.job_id,
+        run_ids=tuple(run.run_id for run in attempt.job.runs),
+        attempt=attempt.number,
+        worker=attempt.slot,
+        host=attempt.place.host,
+        device=attempt.device,
+        started_at=attempt.started_at,
+        ended_at=time.time(),
+        at=time.monotonic(),
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        log_path=attempt.run_dir.log_path(attempt.number),
+        engine=attempt.place.engine,
+        engine_job=attempt.place.engine_job,
+    )
 
 
 def failed_result(run: AnyRun, attempt: Attempt, reason: str, git: GitState) -> RunResult:

@@ -28,6 +28,7 @@
         heartbeat                 touched by a living pilot
         log.txt                   what it, or the cluster that was to start it, printed
         gone                      written by the coordinator once the pilot is over, with the reason
+        coming                    in a mirror: written anew while what an order needs, or its answer tells of, is copied
         .copied                   held (flock) by who copies for it, where nodes share no storage with the coordinator
 
 Everything but what is append-only is written to a temporary name and renamed into place.
@@ -252,6 +253,11 @@ class PilotPaths:
     def gone_path(self) -> Path:
         """There once it is over."""
         return self.path / "gone"
+
+    @property
+    def coming_path(self) -> Path:
+        """Written anew, in a mirror, while something is copied: the pilot is not without work."""
+        return self.path / "coming"
 
     @property
     def copying_lock_path(self) -> Path:

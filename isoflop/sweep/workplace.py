@@ -15,9 +15,10 @@ from isoflop.engine.local.devices import DeviceChoice
 from isoflop.engine.local.leases import device_leases
 from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.pilots.cluster import Cluster
-from isoflop.engine.pilots.fleet import Fleet, lanes_seen
+from isoflop.engine.pilots.fleet import Fleet
 from isoflop.engine.pilots.mailbox import PilotFile
 from isoflop.engine.pilots.pilot_engine import PilotEngine, fleet_slots
+from isoflop.engine.pilots.pilot_folders import lanes_seen
 from isoflop.engine.protocol import Engine, Slot
 from isoflop.errors import IsoflopError
 from isoflop.plan.types import Extra

@@ -1,4 +1,7 @@
-"""A Ray cluster of a head and two nodes of one core, on a network and with processes of its own."""
+"""A Ray cluster of a head of two cores and two nodes of one, on a network and with processes of its own.
+
+The head has the resource `head`, each node `node`: sweeps that ask for them are out of each other's way.
+"""
 
 import os
 import secrets
@@ -23,11 +26,12 @@ ip link set lo up || exit 1
 cd /
 try() { "$RAY" start --node-ip-address=127.0.0.1 --disable-usage-stats "$@" </dev/null >>"$DIR/log-$BASHPID" 2>&1; }
 node() { try "$@" || try "$@" || try "$@"; }  # two nodes that start at once may pick one port, and one gives up
-node --head --port=6391 --num-cpus=0 --num-gpus=0 --include-dashboard=false --temp-dir="$DIR/s" || exit 1
-node --address=127.0.0.1:6391 --num-cpus=1 --num-gpus=0 & first=$!
-node --address=127.0.0.1:6391 --num-cpus=1 --num-gpus=0 & second=$!
+node --head --port=6391 --num-cpus=2 --resources='{"head": 2}' --num-gpus=0 --include-dashboard=false \
+  --temp-dir="$DIR/s" || exit 1
+node --address=127.0.0.1:6391 --num-cpus=1 --resources='{"node": 1}' --num-gpus=0 & first=$!
+node --address=127.0.0.1:6391 --num-cpus=1 --resources='{"node": 1}' --num-gpus=0 & second=$!
 wait $first && wait $second && touch "$DIR/up" || exit 1
-exec sleep 300
+exec sleep 600
 """
 UP_SECONDS = 90.0
 
@@ -59,10 +63,10 @@ class RayGrounds:
         """The command of that name there."""
         return self.start(sys.executable, "-m", "isoflop", *arguments, folder=folder, **environment)
 
-    def pilots(self) -> list[psutil.Process]:
-        """The pilots that run."""
+    def pilots(self, place: str) -> list[psutil.Process]:
+        """The pilots that run, of those whose mailbox is in a folder with that in its path."""
         with suppress(psutil.Error):
-            return [one for one in psutil.Process(self.init).children(recursive=True) if _is(one, "ray_pilot")]
+            return [one for one in psutil.Process(self.init).children(recursive=True) if _is_pilot(one, place)]
         return []
 
     def coordinator(self, process: "subprocess.Popen[str]") -> psutil.Process:
@@ -70,9 +74,10 @@ class RayGrounds:
         return psutil.Process(process.pid).children()[0]
 
 
-def _is(process: psutil.Process, module: str) -> bool:
+def _is_pilot(process: psutil.Process, place: str) -> bool:
     with suppress(psutil.Error):
-        return any(module in word for word in process.cmdline()[:6])
+        words = process.cmdline()
+        return "isoflop.engine.ray.ray_pilot" in words[:5] and place in words[4]
     return False
 
 
@@ -85,7 +90,7 @@ def worker_of(pilot: psutil.Process) -> psutil.Process | None:
     return None
 
 
-def until(found: Callable[[], object], seconds: float = 60.0) -> None:
+def until(found: Callable[[], object], seconds: float = 100.0) -> None:
     """Wait for what must come."""
     end = time.monotonic() + seconds
     while not found():

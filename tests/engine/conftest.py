@@ -43,7 +43,7 @@ tokens = 1024
 
 # FLOPs of a run of such a sweep that takes seconds, so that there is something to kill: the step in C++, where it is
 # built, is that much faster.
-SECONDS_OF_WORK = 1e11 if usable_instructions() else 4e9
+SECONDS_OF_WORK = 5e10 if usable_instructions() else 2e9
 
 _started: list["subprocess.Popen[str]"] = []
 

@@ -104,6 +104,7 @@ def test_a_worker_that_gives_no_sign_of_life_is_killed_and_its_run_goes_on(tmp_p
     assert "took no step for" in str(reason)
 
 
+@pytest.mark.slow(25)
 def test_a_run_that_always_hangs_leaves_its_stack_in_the_log_and_fails(tmp_path: Path) -> None:
     """A checkpoint that is a pipe nobody writes to: opening it blocks for ever."""
     sandbox = make_sandbox(tmp_path, SLOW)

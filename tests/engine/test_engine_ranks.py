@@ -68,6 +68,7 @@ def loss_of_one_process(sandbox: Sandbox, folder: Path) -> float:
     return trained.heldout.nats_per_token
 
 
+@pytest.mark.slow(25)
 def test_ranks_die_together_and_stop_together_and_the_run_ends_with_the_bits_of_one_process(tmp_path: Path) -> None:
     """First rank 1 is killed, then rank 0, then the sweep is asked to stop; at last it may end."""
     (tmp_path / "sweep").mkdir()

@@ -14,6 +14,7 @@ CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos.py"
 N_KILLS, N_INSIDE = 20, 6
 
 
+@pytest.mark.slow(90)
 @pytest.mark.timeout(1200)  # three quarters of a minute on two idle cores
 def test_kills_of_every_kind_leave_the_results_of_an_undisturbed_sweep(tmp_path: Path) -> None:
     command = [sys.executable, str(CHAOS), "--kills", str(N_KILLS), "--seed", "20261123", "--json"]

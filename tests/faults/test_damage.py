@@ -65,6 +65,7 @@ def interrupted_in_threes(sandbox: Sandbox) -> list[Path]:
     return [path for path in found if path.name == f"{path.parent.parent.name}.safetensors"]
 
 
+@pytest.mark.slow(25)
 def test_unusable_checkpoints_are_ignored_and_their_runs_begin_again(tmp_path: Path) -> None:
     """Of three interrupted runs: a checkpoint cut short, one of another run, one of noise."""
     sandbox, undisturbed = (make_sandbox(made(tmp_path / name), LONG) for name in ("damaged", "undisturbed"))

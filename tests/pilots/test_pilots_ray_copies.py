@@ -18,7 +18,7 @@ from isoflop.engine.pilots.mailbox import (
     PilotFile,
     StartOrder,
 )
-from isoflop.engine.ray import mirror_copies
+from isoflop.engine.ray import mirror_files
 from isoflop.engine.ray.mirror_copies import MirrorCopies
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import RunSpec
@@ -168,7 +168,7 @@ def test_a_corpus_goes_there_once_and_its_manifest_last(box: Mailbox, actor: Act
     put = corpora_put(actor)
     folder = f"corpora/{RUN.corpus_fingerprint}"
     assert put == [f"{folder}/train-0.bin", f"{folder}/manifest.json"]
-    copies_of(box, actor)._bring_corpus(corpus, RunDir(box.path))
+    copies_of(box, actor)._bring_corpus(corpus)
     assert len(corpora_put(actor)) == 2
 
 
@@ -185,7 +185,7 @@ def test_nothing_of_a_fenced_attempt_comes_here_and_the_fence_goes_there(box: Ma
 def test_a_version_of_a_file_that_is_no_more_is_not_mixed_with_the_next(
     box: Mailbox, actor: ActorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror_copies, "CHUNK_BYTES", 4)
+    monkeypatch.setattr(mirror_files, "CHUNK_BYTES", 4)
     mirror = Path(actor("status")["mirror"])
     actor("put", "jobs/x/checkpoint/state", b"old old old", 0, True)
     there = mirror / "jobs" / "x" / "checkpoint" / "state"
@@ -199,7 +199,7 @@ def test_a_version_of_a_file_that_is_no_more_is_not_mixed_with_the_next(
 
     copies = MirrorCopies(box, mirror, replaced_under_way)
     here = box.path / "state"
-    assert not copies._fetch(here, "jobs/x/checkpoint/state", version)
+    assert not copies._files.fetch(here, "jobs/x/checkpoint/state", version, lambda: True)
     assert not here.exists() and not list(box.path.glob("*.tmp"))
 
 

@@ -71,6 +71,7 @@ class Pilot:
         self._waiting: list[StartOrder] = []
         self._working: dict[WorkerRef, StartOrder] = {}
         self._idle_since = clock()
+        self._coming: tuple[int, int] | None = None
         self._why: str | None = None  # it ends
         self._evicted: str | None = None
         self._told_at: float | None = None
@@ -109,6 +110,11 @@ class Pilot:
             self.evict("its coordinator has given it up")
         fenced = [worker for worker, order in self._working.items() if _is_fenced(order)]
         self._engine.tell(fenced, Order.KILL)
+
+    def _is_coming(self) -> bool:
+        """Whether files of a run have been on their way here, or from here, since this was asked last."""
+        before, self._coming = self._coming, _changed_at(self._mailbox.coming_path)
+        return self._coming is not None and self._coming != before
 
     def _say(self, *answers: AnyAnswer) -> None:
         """Answer; what finds no room on the disk waits for the next look."""
@@ -156,7 +162,7 @@ class Pilot:
             if worker is not None:
                 self._waiting.remove(order)
                 self._working[worker] = order
-        if self._working or self._waiting:
+        if self._working or self._waiting or self._is_coming():
             self._idle_since = self._clock()
         elif self._clock() - self._idle_since > self._content.idle_seconds:
             self._why = self._why or f"it had no work for {self._content.idle_seconds:.0f} s"
@@ -193,6 +199,15 @@ class Pilot:
                 evicted=self._evicted,
             )
         )
+
+
+def _changed_at(path: Path) -> tuple[int, int] | None:
+    """Tells the versions of a file apart; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino
 
 
 def _is_fenced(order: StartOrder) -> bool:

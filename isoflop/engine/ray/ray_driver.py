@@ -176,12 +176,12 @@ class Driver:
                         copies.round()
                         fails_since = None
                         time.sleep(ROUND_SECONDS)
-            except (*_DEAD, KeyError):
-                copies.is_over = True  # the actor is no more; `states` says why
             except ray.exceptions.RayTaskError as error:
                 fails_since = fails_since or time.monotonic()
                 if time.monotonic() - fails_since > FAILING_SECONDS:
                     self._trouble = ray_errors.not_copied(self._answered[job]["host"], str(error))
+            except (*_DEAD, KeyError):
+                copies.is_over = True  # the actor is no more; `states` says why
             except ray.exceptions.RayError:
                 pass  # it may pass
             except IsoflopError as error:
