@@ -8,7 +8,7 @@ from pathlib import Path
 
 from isoflop.engine.attempt import Attempt
 from isoflop.engine.device_health import DeviceHealth
-from isoflop.engine.execution import GitState, MemoryOf, not_measured
+from isoflop.engine.execution import GitState, MemoryOf, not_measured, preload_of
 from isoflop.engine.notices import (
     AttemptStarted,
     DeviceHeld,
@@ -203,7 +203,9 @@ class Dispatcher:
             probes=self._probes,
             program=self._program,
         )
-        return Launch(ready.slot, assignment, trains=any(run.trainer == "builtin" for run in ready.job.runs))
+        content = ready.run_dir.read_job()
+        assert content is not None  # the queue wrote it
+        return Launch(ready.slot, assignment, preload_of(ready.job.runs, content.execution))
 
     def _attempt(self, ready: Ready, offset: int, worker: WorkerRef) -> Attempt:
         return Attempt(

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isoflop.engine.protocol import Slot
+from isoflop.engine.protocol import Preload, Slot
 from isoflop.plan.estimate import MeasuredMemory, compiling_pays, memory_bytes, micro_batch_sequences
-from isoflop.run_spec import Job, RunSpec
+from isoflop.run_spec import AnyRun, Job, RunSpec
 from isoflop.rundir import Execution, JobFile, ProgramExecution, RunDir
 from isoflop.shape import ModelShape
 from isoflop.step_library import Instructions, supports, usable_instructions
@@ -48,6 +48,15 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def preload_of(runs: Sequence[AnyRun], execution: Execution | ProgramExecution) -> Preload:
+    """What workers of such runs need."""
+    trained = [run for run in runs if isinstance(run, RunSpec) and run.trainer == "builtin"]
+    if not trained or not isinstance(execution, Execution):
+        return Preload.NOTHING
+    in_cpp = execution.step == "native" and all(run.optimizer.kind != "muon" for run in trained)
+    return Preload.TORCH if in_cpp else Preload.COMPILER
 
 
 def job_file(

@@ -83,18 +83,26 @@ class Order(Enum):
     KILL = "end now"
 
 
+class Preload(Enum):
+    """What a process that workers are forked from loads beforehand, so that none of them has to."""
+
+    NOTHING = "nothing"
+    TORCH = "torch"
+    COMPILER = "torch and its compiler"
+
+
 @dataclass(frozen=True)
 class Launch:
     """A worker to be started.
 
     Attributes:
         slot: number of the slot, in the order of `Engine.slots`.
-        trains: whether it will need torch, which a process that workers are forked from loads beforehand.
+        preload: what the worker will need.
     """
 
     slot: int
     assignment: Assignment
-    trains: bool
+    preload: Preload
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from isoflop import __version__
-from isoflop.engine.execution import memory_needed, new_execution
-from isoflop.engine.local.fork_server import ForkServer
+from isoflop.engine.execution import memory_needed, new_execution, preload_of
+from isoflop.engine.local.fork_server import ForkServer, modules_of
 from isoflop.engine.local.leases import device_leases
 from isoflop.engine.local.worker_process import WorkerProcess
 from isoflop.engine.protocol import Slot
@@ -31,7 +31,6 @@ from isoflop.train.trial import Trial, TrialFailed, TrialTimes, run_trial
 
 # A trial that takes this much longer than its steps may is hung, seconds: compiling takes some ten.
 PATIENCE_SECONDS = 300.0
-_PRELOAD = ["isoflop.train.worker", "isoflop.train.preload"]
 
 
 @dataclass(frozen=True)
@@ -225,7 +224,7 @@ class Preflight:
             meeting=meeting,
         )
         begun = time.monotonic()
-        process = self._server.start(trial, preload=_PRELOAD, stays=True)
+        process = self._server.start(trial, preload=modules_of(preload_of([run], execution)), stays=True)
         if self._number == 1:
             begun = time.monotonic()  # before that, the process that workers are forked from loaded torch
         if process is None:

@@ -10,7 +10,6 @@ from typing import cast
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 
 from isoflop.corpus import Corpus, heldout_sequences
 from isoflop.run_spec import RunSpec
@@ -25,7 +24,7 @@ from isoflop.train.factory import checked, factory_groups, factory_module, step_
 from isoflop.train.model import Decoder, build_model
 from isoflop.train.native_step import NativeStep
 from isoflop.train.optimizer import build_optimizer, clip_gradients, factory_optimizer, rates, set_rate
-from isoflop.train.precision import compile_blocks, configure, forward_context
+from isoflop.train.precision import compile_blocks, configure, errors_of_the_compiler, forward_context, uncompiled
 from isoflop.train.progress import Ending, HeldoutLoss, Interrupted, Progress, StepUnavailable, Trained, Watcher
 from isoflop.train.ranks import Ranks
 from isoflop.train.schedule import rate_factor
@@ -174,7 +173,7 @@ class Training:
         """
         try:
             return self.step() if self.execution.step == "eager" else self._chunk()
-        except TorchDynamoException as error:  # the compiler's first call, and its only one
+        except errors_of_the_compiler() as error:  # its first call, and its only one
             raise StepUnavailable(str(error).splitlines()[0]) from error
 
     def step(self) -> str | None:
@@ -281,7 +280,7 @@ class Training:
         started = time.perf_counter()
         length = self.run.shape.context_length
         windows = heldout_sequences(self.corpus, n_tokens=self.run.eval_tokens, context_length=length)
-        with torch.compiler.set_stance("force_eager"):  # compiling for this one pass costs more than it gains
+        with uncompiled(self.execution):
             loss = heldout_loss(
                 torch.from_numpy(windows),
                 self._sequence_losses(),

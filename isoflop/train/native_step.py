@@ -15,14 +15,14 @@ from torch import Tensor
 from isoflop.shape import ModelShape
 from isoflop.step_library import Instructions, library_path
 from isoflop.train.model import Decoder
-from isoflop.train.optimizer import clip_gradients, ensure_state
+from isoflop.train.optimizer import AdamW, clip_gradients, ensure_state
 from isoflop.train.progress import StepUnavailable
 from isoflop.train.sgd import DecayedSGD
 
 VERSION = 5  # of the C functions: step.cc has the same number
 MOST_STEPS = 1024
 MOST_GROUPS = 5  # step.cc's, as are these
-KINDS = {torch.optim.AdamW: 0, DecayedSGD: 1}
+KINDS = {AdamW: 0, DecayedSGD: 1}
 ELSEWHERE = 2
 # The model's parameters in the order in which step.cc asks for them.
 BEFORE, AFTER = ("embed_tokens",), ("norm", "lm_head")

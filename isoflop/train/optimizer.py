@@ -13,9 +13,13 @@ from torch import Tensor, nn
 from isoflop.errors import IsoflopError
 from isoflop.run_spec import OptimizerSpec
 from isoflop.train.muon import MuonAndAdamW
-from isoflop.train.sgd import DecayedSGD
+from isoflop.train.sgd import DecayedSGD, Uncompiled
 
 ADAMW_MOMENTS, MOMENTUM = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
+
+
+class AdamW(Uncompiled, torch.optim.AdamW):
+    """torch's."""
 
 
 def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimizer:
@@ -32,7 +36,7 @@ def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimi
     if spec.kind == "sgd":
         return DecayedSGD(groups.values(), momentum=spec.momentum)
     if spec.kind == "adamw":
-        return torch.optim.AdamW(groups.values(), **adamw)
+        return AdamW(groups.values(), **adamw)
     if not hasattr(torch.optim, "Muon"):
         raise IsoflopError(
             f"torch {torch.__version__} has no Muon, which recipe.optimizer = 'muon' asks for.",
@@ -48,7 +52,7 @@ def factory_optimizer(groups: Iterable[dict[str, Any]], spec: OptimizerSpec) -> 
     Every weight has its moments from the start: one that never gets a gradient is in checkpoints like the others.
     """
     known = [{**group, "peak_lr": group["lr"], "moments": ADAMW_MOMENTS} for group in groups]
-    optimizer = torch.optim.AdamW(known, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True)
+    optimizer = AdamW(known, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True)
     ensure_state(optimizer)
     return optimizer
 

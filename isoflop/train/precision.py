@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -17,12 +18,19 @@ def configure(execution: Execution) -> torch.device:
     torch.set_num_threads(execution.n_threads)
     # What cuBLAS needs to add in one order, read when it is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(mode=True)
+    # As use_deterministic_algorithms, which loads torch's compiler to tell it too: `compile_blocks` does.
+    torch.set_deterministic_debug_mode("error")
     # A debugging aid of deterministic mode: filling every allocation costs 5 % of a small step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a property of the module
     # TF32 would make "float32" mean something else on a GPU.
     torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda", 0) if execution.device_kind == "cuda" else torch.device("cpu")
+
+
+def errors_of_the_compiler() -> tuple[type[Exception], ...]:
+    """What torch's compiler raises; nothing where it is not loaded, which takes a second of a core and more."""
+    compiler = sys.modules.get("torch._dynamo.exc")
+    return (compiler.TorchDynamoException,) if compiler is not None else ()
 
 
 def compile_blocks(model: Decoder) -> None:
@@ -47,6 +55,11 @@ def compile_blocks(model: Decoder) -> None:
     torch._dynamo.reset()  # what an earlier run of this process compiled counts towards that limit
     for block in model.layers:
         block.compile(dynamic=False)
+
+
+def uncompiled(execution: Execution) -> contextlib.AbstractContextManager[object]:
+    """A block in which blocks that are to be compiled are not: for one pass that costs more than it gains."""
+    return torch.compiler.set_stance("force_eager") if execution.compile else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,18 @@ from typing import Any
 import torch
 
 
-class DecayedSGD(torch.optim.SGD):
+class Uncompiled:
+    """Has an optimizer of torch not load torch's compiler when it is made, which takes a second of a core and more.
+
+    torch wraps `add_param_group` so that compiled code leaves it alone, and imports its compiler for that.
+    """
+
+    add_param_group = getattr(
+        torch.optim.Optimizer.add_param_group, "__wrapped__", torch.optim.Optimizer.add_param_group
+    )
+
+
+class DecayedSGD(Uncompiled, torch.optim.SGD):
     """torch's fused SGD; `weight_decay` shrinks the weights and stays out of momentum, as AdamW's does."""
 
     grad_scale: torch.Tensor | None = None

@@ -53,6 +53,7 @@ def driver():
 
 STEPS = """
 import isoflop.train.preload
+import torch._dynamo
 
 print(driver(), torch.cuda.is_initialized(), *calls)
 restore()

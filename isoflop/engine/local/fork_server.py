@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from isoflop.engine.local import server_start
 from isoflop.engine.local.socket_folder import make_room_for_socket
 from isoflop.engine.local.worker_process import WorkerProcess
+from isoflop.engine.protocol import Preload
 from isoflop.errors import IsoflopError
 from isoflop.rundir import Assignment
 
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 # A server that cannot stay alive this often has a cause that starting it again does not cure.
 MAX_DEATHS = 3
 _MASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+# torch's compiler, with sympy, is a second of a core and more.
+_MODULES = {
+    Preload.NOTHING: (),
+    Preload.TORCH: ("isoflop.train.preload",),
+    Preload.COMPILER: ("isoflop.train.preload", "torch._dynamo"),
+}
+
+
+def modules_of(preload: Preload) -> list[str]:
+    """The modules to load before workers are forked."""
+    return ["isoflop.train.worker", *_MODULES[preload]]
 
 
 class ForkServer:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from itertools import count
 from multiprocessing.connection import wait
 
-from isoflop.engine.local.fork_server import ForkServer
+from isoflop.engine.local.fork_server import ForkServer, modules_of
 from isoflop.engine.local.leases import DeviceLeases
 from isoflop.engine.local.server_start import work_on
 from isoflop.engine.local.worker_process import WorkerProcess, kernel_kills
@@ -100,9 +100,8 @@ class LocalEngine:
         return None
 
     def _new_process(self, launch: Launch) -> WorkerProcess | None:
-        preload = ["isoflop.train.worker", *(["isoflop.train.preload"] if launch.trains else [])]
         stays = self.slots[launch.slot].kind in self._staying
-        return self._server.start(launch.assignment, preload=preload, stays=stays)
+        return self._server.start(launch.assignment, preload=modules_of(launch.preload), stays=stays)
 
     def poll(self) -> Mapping[WorkerRef, Ended]:
         """See `Engine`. A worker that outlives its server and does not end by itself is killed."""

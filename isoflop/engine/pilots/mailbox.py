@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from isoflop.engine.protocol import Order, Slot
+from isoflop.engine.protocol import Order, Preload, Slot
 from isoflop.files import append_line, lines_since, write_atomically
 from isoflop.rundir import Assignment
 from isoflop.rundir.layout import PilotPaths
@@ -25,7 +25,7 @@ class StartOrder(_Message):
     order: Literal["start"] = "start"
     worker: int
     lane: int = Field(ge=0)
-    trains: bool
+    preload: Preload
     assignment: Assignment
 
 

@@ -154,7 +154,7 @@ class Pilot:
                 device_name=self._engine.slots[order.lane].name,
             )
             try:
-                [worker] = self._engine.start([Launch(order.lane, assignment, order.trains)])
+                [worker] = self._engine.start([Launch(order.lane, assignment, order.preload)])
             except IsoflopError as error:  # no worker can be started here, whatever it is to train
                 self._say(ObstacleAnswer(message=error.message, hint=error.hint))
                 self.evict(error.message)

@@ -106,7 +106,7 @@ class PilotEngine:
         order = StartOrder(
             worker=pilot.next_number(),
             lane=launch.slot % self._n_lanes,
-            trains=launch.trains,
+            preload=launch.preload,
             assignment=assignment,
         )
         try:
