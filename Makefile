@@ -10,7 +10,7 @@ SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server
 # One process more than cores: a third of the suite's time is waiting for the processes that it starts.
 PYTEST = $(BIN)/python -m pytest -n 3 $(PYTEST_ARGS)
 
-.PHONY: help quickstart test test-long test-hf test-track test-engines check gpu lint coverage clean
+.PHONY: help quickstart test test-sweeps test-long test-hf test-track test-engines check gpu lint coverage clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -21,8 +21,11 @@ quickstart: $(VENV)/.installed ## install, train 140 small transformers, write a
 	$(BIN)/isoflop fit $(QUICKSTART)
 	$(BIN)/isoflop report $(QUICKSTART) --out report
 
-test: $(VENV)/.installed-test ## the suite but for its longest tests
-	$(PYTEST) -m "not long"
+test: $(VENV)/.installed-test ## the suite but for what has two targets of its own
+	$(PYTEST) -m "not sweep and not long"
+
+test-sweeps: $(VENV)/.installed-test ## whole sweeps in processes that are killed, stopped, starved of disk and memory
+	$(PYTEST) -m "sweep and not long"
 
 test-long: $(VENV)/.installed-test ## those: storms of kills, torch's compiler, ranks, a rehearsal of what needs a GPU
 	$(PYTEST) -m long

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from tests.engine.conftest import end_what_was_started
 # and threads that share a core wait for each other spinning (the coordinate check took 11 seconds of a core for 0.9).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Whole sweeps with processes of their own, some of which must end within seconds: one of each folder at a time.
+# Whole sweeps with processes of their own, some of which must end within seconds: one of each folder at a time. They
+# are for `make test-sweeps`.
 SWEEPS = ("tests/engine/", "tests/faults/")
+SANDBOX = re.compile(r"\bSandbox\b|chaos")
 # Left out unless they are asked for: they start clusters, of packages that few machines have.
 CLUSTERS = "tests/clusters/"
-# A test that states so many seconds of a core is left to `make test-long`.
+PILOTS = "tests/pilots/"
+# A test that states so many seconds of a core is for `make test-long`.
 LONG_SECONDS = 10.0
 KIND = re.compile(r"\[(plain|accounting)\b")
 NEEDS_TORCH = re.compile(
@@ -38,22 +42,32 @@ settings.load_profile("suite")
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of whole sweeps are slow, all of them; elsewhere a test that is says so itself. Some are long.
+    """Where whole sweeps are run all tests are slow; elsewhere a test that is says so itself. Some are long.
 
-    What takes longest begins first, so that it is not what all others wait for.
+    Of slow ones no line is counted: that would cost more than it shows, for fast ones execute the same code. What
+    takes longest begins first, so that it is not what all others wait for.
     """
     seconds = Counter[str]()
     for item in items:
-        if item.nodeid.startswith((*SWEEPS, CLUSTERS)):
+        is_sweep = item.nodeid.startswith(SWEEPS) and runs_sweeps(item.path)
+        if is_sweep or item.nodeid.startswith(CLUSTERS):
             item.add_marker(pytest.mark.slow)
         if item.nodeid.startswith(CLUSTERS):
             item.add_marker(pytest.mark.cluster)
         slow = item.get_closest_marker("slow")
         took = (*slow.args, 1.0)[0] if slow else 0.05
-        if took >= LONG_SECONDS:
-            item.add_marker(pytest.mark.long)
+        is_sweep = is_sweep or (slow is not None and item.nodeid.startswith(PILOTS))
+        for mark, has_it in (("sweep", is_sweep), ("long", took >= LONG_SECONDS), ("no_cover", slow)):
+            if has_it:
+                item.add_marker(mark)
         seconds[queue_of(item.nodeid)] += took
     items.sort(key=lambda item: -seconds[queue_of(item.nodeid)])
+
+
+@cache
+def runs_sweeps(file: Path) -> bool:
+    """Whether tests of a file start sweeps, and not only look at parts of what does."""
+    return SANDBOX.search(file.read_text(encoding="utf-8")) is not None
 
 
 def queue_of(nodeid: str) -> str:

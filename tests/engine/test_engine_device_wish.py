@@ -279,6 +279,7 @@ def test_mps_is_used_where_its_daemon_listens_at_a_socket(tmp_path: Path, monkey
     assert not mps_runs(), "left by a daemon that has ended"
 
 
+@pytest.mark.slow(5)
 def test_the_command_says_what_it_leaves_out_and_refuses_what_contradicts(
     tmp_path: Path, nvidia_smi: MakeNvidiaSmi
 ) -> None:

@@ -234,6 +234,7 @@ TORCH_THAT_SEES_CUDA = "class cuda:\n    is_available = staticmethod(lambda: Tru
 
 
 @pytest.mark.usefixtures("two_gpus")
+@pytest.mark.slow(2)
 def test_runs_are_spread_over_the_gpus_and_each_worker_sees_its_own(tmp_path: Path) -> None:
     """The real command on two listed GPUs; simulated runs, which load no torch, stand in for training.
 

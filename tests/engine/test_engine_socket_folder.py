@@ -28,6 +28,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [60, 72, 100, 200])
 def test_a_worker_starts_whatever_the_length_of_tmpdir(tmp_path: Path, length: int) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as short:

@@ -195,6 +195,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow(9)
 def test_a_stopped_fork_server_does_not_keep_the_coordinator_from_ending(tmp_path: Path) -> None:
     (tmp_path / "stopped.py").write_text(STOPPED)
     command = [sys.executable, str(tmp_path / "stopped.py"), str(tmp_path / "artifacts")]
@@ -230,6 +231,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow(9)
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells workers of their parent's death")
 def test_a_waiting_process_ends_with_a_coordinator_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "wait.py").write_text(WAIT)
