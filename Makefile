@@ -25,7 +25,7 @@ test: $(VENV)/.installed-test ## the suite but for what has two targets of its o
 	$(PYTEST) -m "not sweep and not long"
 
 test-sweeps: $(VENV)/.installed-test ## whole sweeps in processes that are killed, stopped, starved of disk and memory
-	$(PYTEST) -m "sweep and not long"
+	$(PYTEST) -m "sweep and not long" tests/engine tests/faults tests/pilots
 
 test-long: $(VENV)/.installed-test ## those: storms of kills, torch's compiler, ranks, a rehearsal of what needs a GPU
 	$(PYTEST) -m long

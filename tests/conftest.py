@@ -28,6 +28,8 @@ SANDBOX = re.compile(r"\bSandbox\b|chaos")
 # Left out unless they are asked for: they start clusters, of packages that few machines have.
 CLUSTERS = "tests/clusters/"
 PILOTS = "tests/pilots/"
+# Slow tests there compute much in code that fast ones execute too: no line is counted, which would cost more than that.
+NUMBERS = ("tests/fit/", "tests/sources/", "tests/plan/")
 # A test that states so many seconds of a core is for `make test-long`.
 LONG_SECONDS = 10.0
 KIND = re.compile(r"\[(plain|accounting)\b")
@@ -44,8 +46,7 @@ settings.load_profile("suite")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where whole sweeps are run all tests are slow; elsewhere a test that is says so itself. Some are long.
 
-    Of slow ones no line is counted: that would cost more than it shows, for fast ones execute the same code. What
-    takes longest begins first, so that it is not what all others wait for.
+    What takes longest begins first, so that it is not what all others wait for.
     """
     seconds = Counter[str]()
     for item in items:
@@ -57,7 +58,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow = item.get_closest_marker("slow")
         took = (*slow.args, 1.0)[0] if slow else 0.05
         is_sweep = is_sweep or (slow is not None and item.nodeid.startswith(PILOTS))
-        for mark, has_it in (("sweep", is_sweep), ("long", took >= LONG_SECONDS), ("no_cover", slow)):
+        for mark, has_it in (
+            ("sweep", is_sweep),
+            ("long", took >= LONG_SECONDS),
+            ("no_cover", slow and item.nodeid.startswith(NUMBERS)),
+        ):
             if has_it:
                 item.add_marker(mark)
         seconds[queue_of(item.nodeid)] += took

@@ -26,7 +26,7 @@ from isoflop.engine.notices import (
     Waiting,
 )
 from isoflop.engine.policy import MAX_STOPS
-from isoflop.engine.protocol import PATIENCE_SECONDS, Order, Slot
+from isoflop.engine.protocol import PATIENCE_SECONDS, Order, Preload, Slot
 from isoflop.errors import IsoflopError
 from isoflop.plan.estimate import memory_bytes
 from isoflop.result import Status
@@ -461,11 +461,12 @@ def test_jobs_go_to_the_free_slots_in_their_order(sweep: MakeSweep) -> None:
 def test_an_engine_is_told_which_workers_will_need_torch(sweep: MakeSweep) -> None:
     real = variant(trainer="builtin")
     made = sweep({real.run_id: [DIE] * 3})  # a result would name the version of torch, which not every Python here has
-    made.go([RUNS[0], real])
-    assert {worker.runs[0].trainer: worker.launch.trains for worker in made.engine.started} == {
-        "simulated": False,
-        "builtin": True,
-    }
+    muon = variant(trainer="builtin", optimizer=real.optimizer.model_copy(update={"kind": "muon"}))
+    made.go([RUNS[0], real, muon])
+    told = {worker.runs[0].run_id: worker.launch.preload for worker in made.engine.started}
+    assert told[RUNS[0].run_id] is Preload.NOTHING
+    assert told[real.run_id] is (Preload.TORCH if made.step(real.run_id) == "native" else Preload.COMPILER)
+    assert told[muon.run_id] is Preload.COMPILER
 
 
 # A worker that was stopped: it holds its directory, and cannot hear that its coordinator has died.

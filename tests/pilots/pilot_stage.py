@@ -7,7 +7,7 @@ from typing import cast
 from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.pilots.mailbox import AnyAnswer, EndedAnswer, EndOrder, Mailbox, PilotFile, StartOrder
 from isoflop.engine.pilots.pilot import Pilot
-from isoflop.engine.protocol import Launch, Slot, WorkerRef
+from isoflop.engine.protocol import Launch, Preload, Slot, WorkerRef
 from isoflop.errors import IsoflopError
 from isoflop.rundir import Assignment, Execution, JobFile, RunDir
 from tests.run_examples import RUN
@@ -71,7 +71,7 @@ class Stage:
             job_dir=run_dir.path, attempt=1, corpora=folder, peaks=folder, compiled=folder, coordinator_pid=1,
             visible_device="", git_commit=None, git_dirty=None,
         )  # fmt: skip
-        self.box.order(StartOrder(worker=worker, lane=worker, trains=False, assignment=assignment))
+        self.box.order(StartOrder(worker=worker, lane=worker, preload=Preload.NOTHING, assignment=assignment))
 
     def end(self) -> None:
         self.box.order(EndOrder(why="enough"))

@@ -15,7 +15,7 @@ from isoflop.engine.pilots.mailbox import EndOrder, HereAnswer, Mailbox, PilotFi
 from isoflop.engine.pilots.pilot import STARTED_BEFORE, Pilot, main
 from isoflop.engine.pilots.pilot_job import PilotJob
 from isoflop.engine.pilots.submissions import AGAIN_SECONDS, AWAY_SECONDS, MOST_MUTE, MOST_REFUSALS
-from isoflop.engine.protocol import Slot
+from isoflop.engine.protocol import Preload, Slot
 from isoflop.errors import IsoflopError
 from isoflop.rundir import Assignment, RunDir
 from tests.pilots.process_cluster import ProcessCluster
@@ -238,7 +238,7 @@ def make_order(folder: Path, worker: int) -> StartOrder:
         job_dir=folder, attempt=1, corpora=folder, peaks=folder, compiled=folder, coordinator_pid=1,
         visible_device="0", git_commit=None, git_dirty=None,
     )  # fmt: skip
-    return StartOrder(worker=worker, lane=0, trains=False, assignment=assignment)
+    return StartOrder(worker=worker, lane=0, preload=Preload.NOTHING, assignment=assignment)
 
 
 def test_a_pilot_whose_job_is_suspended_takes_no_orders_and_is_not_over(

@@ -18,6 +18,7 @@ from isoflop.engine.pilots.mailbox import (
     PilotFile,
     StartOrder,
 )
+from isoflop.engine.protocol import Preload
 from isoflop.engine.ray import mirror_files
 from isoflop.engine.ray.mirror_copies import MirrorCopies
 from isoflop.errors import IsoflopError
@@ -67,7 +68,7 @@ def ordered(box: Mailbox, run: RunSpec = SIMULATED, program: ProgramPlace | None
         compiled=artifacts / "compiled", coordinator_pid=os.getpid(), visible_device="", git_commit=None,
         git_dirty=None, program=program,
     )  # fmt: skip
-    box.order(StartOrder(worker=1, lane=0, trains=False, assignment=assignment))
+    box.order(StartOrder(worker=1, lane=0, preload=Preload.NOTHING, assignment=assignment))
     return run_dir
 
 

@@ -12,6 +12,7 @@ import pytest
 from isoflop.engine.local.local_engine import LocalEngine
 from isoflop.engine.pilots.mailbox import EndedAnswer, LeavingAnswer, Mailbox, PilotFile, StartOrder
 from isoflop.engine.pilots.pilot import Pilot
+from isoflop.engine.protocol import Preload
 from isoflop.engine.ray import mirror_files, pilot_actor
 from isoflop.engine.ray.mirror_copies import MirrorCopies, file_names
 from isoflop.run_spec import RunSpec
@@ -73,7 +74,7 @@ class Mirror:
             compiled=artifacts / "compiled", coordinator_pid=os.getpid(), visible_device="", git_commit=None,
             git_dirty=None,
         )  # fmt: skip
-        self.box.order(StartOrder(worker=worker, lane=0, trains=False, assignment=assignment))
+        self.box.order(StartOrder(worker=worker, lane=0, preload=Preload.NOTHING, assignment=assignment))
         return run_dir
 
 
