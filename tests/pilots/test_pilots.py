@@ -423,7 +423,8 @@ def test_a_pilot_that_was_told_to_end_and_is_at_work_is_given_up(folder: Path, c
         assert RunDir(folder / "artifacts" / long).is_fenced(1)
         (folder / "go").touch()
         for process in frozen:  # its claim is of this machine, so the run would wait for it
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):  # the pilot, awake, has seen the fence and killed it
+                process.resume()
         train(session)
         assert session.outcome().n_completed == 4
     wait_for(lambda: not any(map(is_at_work, frozen)))
