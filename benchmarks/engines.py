@@ -2,6 +2,7 @@
 
     python benchmarks/engines.py [--engine local|slurm|ray] [--runs 1000] [--jobs 8] [--engine-option KEY=VALUE ...]
 
+Workers look at this file again when they are forked, so it imports what they need not inside its functions.
 Trains nothing: simulated runs, each a process of its own on a node, through the engine that is really there.
 Coordinator time is processor time of this process, reading events, recording and handing out included, divided by runs.
 `requests` are commands of the cluster (sbatch, squeue, sacct, scancel) by name.
@@ -16,10 +17,6 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
-
-from isoflop.engine.notices import AttemptEnded
-from isoflop.sweep.session import open_session
-from isoflop.sweep.workplace import EngineChoice
 
 N_BUDGETS, N_SIZES = 10, 10
 MOST_MS = 20.0
@@ -58,6 +55,10 @@ def _counted() -> Counter[str]:
 
 
 def _measure(folder: Path, engine: Any, n_runs: int, jobs: int, options: dict[str, str]) -> dict[str, Any]:
+    from isoflop.engine.notices import AttemptEnded
+    from isoflop.sweep.session import open_session
+    from isoflop.sweep.workplace import EngineChoice
+
     budgets = [float(f"{10 ** (17 + number / 8):.4g}") for number in range(N_BUDGETS)]
     seeds = max(1, n_runs // (N_BUDGETS * N_SIZES))
     (folder / "many.toml").write_text(

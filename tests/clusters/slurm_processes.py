@@ -16,7 +16,9 @@ def jobs_of(sweep: ClusterSweep) -> str:
 
 
 def pilots(slurm: Slurm, sweep: ClusterSweep) -> list[psutil.Process]:
-    return [process for process in slurm.of_jobs(jobs_of(sweep)) if "isoflop.engine.pilots.pilot" in process.cmdline()]
+    return [
+        process for process in slurm.of_jobs(jobs_of(sweep)) if "isoflop.engine.pilots.pilot_start" in process.cmdline()
+    ]
 
 
 def workers(slurm: Slurm, sweep: ClusterSweep) -> dict[tuple[str, int], psutil.Process]:

@@ -51,7 +51,7 @@ ANOTHER_VERSION = f"""\
 shift 3
 exec {REAL} -c "import runpy, isoflop
 isoflop.__version__ = '9.9.9'
-runpy.run_module('isoflop.engine.pilots.pilot', run_name='__main__', alter_sys=True)" "$@"
+runpy.run_module('isoflop.engine.pilots.pilot_start', run_name='__main__', alter_sys=True)" "$@"
 """
 REFUSALS = {
     "no Slurm": Refusal(said=("There is no `sbatch` on PATH", "login node"), variables={"PATH": "/nonexistent"}),

@@ -31,7 +31,7 @@ class ProcessCluster:
         self.said: dict[str, JobStatus] = {}
         self.n_asked = 0
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.command = [sys.executable, "-P", "-m", "isoflop.engine.pilots.pilot"]
+        self.command = [sys.executable, "-P", "-m", "isoflop.engine.pilots.pilot_start"]
 
     def submit(self, folder: Path, number: int) -> list[str]:
         jobs = [self._start(folder, index) for index in range(number)]

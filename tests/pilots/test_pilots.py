@@ -278,7 +278,7 @@ OLD_PILOT = """
 import isoflop, runpy, sys
 isoflop.__version__ = "0.0.1"
 sys.argv = ["pilot", *sys.argv[1:]]
-runpy.run_module("isoflop.engine.pilots.pilot", run_name="__main__")
+runpy.run_module("isoflop.engine.pilots.pilot_start", run_name="__main__")
 """
 
 

@@ -1,6 +1,6 @@
 """The pilot: a process in an allocation that starts workers as its mailbox says, through the local engine.
 
-    python -m isoflop.engine.pilots.pilot FOLDER NUMBER
+    python -m isoflop.engine.pilots.pilot_start FOLDER NUMBER
 
 It decides nothing of what is trained, and tries nothing again. Its workers die with it.
 """
@@ -291,7 +291,3 @@ def main(folder: str, number: str) -> int:
     mailbox.answer(_here(lanes))
     pilot.run()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

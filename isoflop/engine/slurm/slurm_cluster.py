@@ -92,7 +92,7 @@ class SlurmCluster:
         write_atomically(script, _SCRIPT.encode())
         write_atomically(folder / "slurm.json", self._options.model_dump_json(indent=1).encode())
         python = self._options.python or sys.executable
-        pilot = [str(self._setup or ""), python, "-P", "-m", "isoflop.engine.pilots.pilot", str(folder)]
+        pilot = [str(self._setup or ""), python, "-P", "-m", "isoflop.engine.pilots.pilot_start", str(folder)]
         done = _run(["sbatch", *self._words(folder, number), str(script), *pilot], _SUBMIT_SECONDS)
         if done.returncode != 0:
             raise _refused(done.stderr, away=done.returncode == _TOO_LONG)
