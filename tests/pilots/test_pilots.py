@@ -230,8 +230,7 @@ def test_what_a_lost_pilot_writes_when_it_comes_back_does_not_count(folder: Path
             elif is_start(notice, long):
                 (folder / "go").touch()
             elif isinstance(notice, AttemptEnded) and notice.outcome == "died":
-                for process in frozen:  # until then the old worker holds the run's directory (flock)
-                    process.resume()
+                wake(frozen)  # until then the old worker holds the run's directory (flock)
 
         notices = train(session, react)
     first, *_, last = attempts_at(long, notices)
@@ -239,6 +238,12 @@ def test_what_a_lost_pilot_writes_when_it_comes_back_does_not_count(folder: Path
     wait_for(lambda: not any(map(is_at_work, frozen)))
     kept = RunDir(folder / "artifacts" / long).read_result(long)
     assert kept is not None and kept.attempt == last.attempt > 1
+
+
+def wake(frozen: list[psutil.Process]) -> None:
+    for process in frozen:
+        with contextlib.suppress(psutil.NoSuchProcess):  # its pilot, awake, has seen the fence and killed it
+            process.resume()
 
 
 def is_at_work(process: psutil.Process) -> bool:
@@ -422,9 +427,7 @@ def test_a_pilot_that_was_told_to_end_and_is_at_work_is_given_up(folder: Path, c
     with session_on(file) as session:
         assert RunDir(folder / "artifacts" / long).is_fenced(1)
         (folder / "go").touch()
-        for process in frozen:  # its claim is of this machine, so the run would wait for it
-            with contextlib.suppress(psutil.NoSuchProcess):  # the pilot, awake, has seen the fence and killed it
-                process.resume()
+        wake(frozen)  # its claim is of this machine, so the run would wait for it
         train(session)
         assert session.outcome().n_completed == 4
     wait_for(lambda: not any(map(is_at_work, frozen)))
