@@ -31,7 +31,7 @@ PILOTS = "tests/pilots/"
 # Slow tests there compute much in code that fast ones execute too: no line is counted, which would cost more than that.
 NUMBERS = ("tests/fit/", "tests/sources/", "tests/plan/")
 # A test that states so many seconds of a core is for `make test-long`.
-LONG_SECONDS = 8.0
+LONG_SECONDS = 4.0
 KIND = re.compile(r"\[(plain|accounting)\b")
 NEEDS_TORCH = re.compile(
     r"^\s*(import|from) (torch|isoflop\.train|tests\.train|tests\.factory\.test_factory_counting)\b", re.MULTILINE

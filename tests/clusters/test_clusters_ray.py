@@ -210,7 +210,7 @@ def test_an_actor_that_no_node_can_hold_says_so_and_goes_with_the_command(comman
         assert line, said
         said += line
     ray.coordinator(process).send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=100)
     [submitted] = (corpus / "nowhere" / "pilots").glob("*/jobs.json")
     jobs = json.loads(submitted.read_bytes())
     assert len(jobs) == 2

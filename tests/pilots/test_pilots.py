@@ -27,7 +27,7 @@ from tests.databases import opened
 from tests.pilots.process_cluster import ProcessCluster, alive, kin, send
 from tests.program.program_examples import mode_of, write_sweep
 
-pytestmark = pytest.mark.slow(6)
+pytestmark = pytest.mark.slow(3)
 
 # `quick` reports at once; `long` when the file `go` is there, or it was asked to stop and had begun before.
 BODY = """
