@@ -42,7 +42,7 @@ test-engines: $(VENV)-ray/.installed ## sweeps and faults on a real Slurm and a 
 		|| echo "Not Debian, no root or no network: what needs Slurm skips."
 	$(VENV)-ray/bin/python -m pytest -n 3 -m cluster tests/clusters
 
-check: lint ## linters, types and the tests that are not slow: 5 minutes there
+check: lint ## linters, types and the tests that are not slow: under 10 minutes on two cores
 	$(PYTEST) -m "not slow"
 
 gpu: $(VENV)/.installed-test ## everything that needs a GPU, measured: planned for 12 minutes on an H100 (GPU_ARGS=--rehearse: on a CPU)

@@ -2,7 +2,6 @@
 
     python benchmarks/engines.py [--engine local|slurm|ray] [--runs 1000] [--jobs 8] [--engine-option KEY=VALUE ...]
 
-Workers look at this file again when they are forked, so it imports what they need not inside its functions.
 Trains nothing: simulated runs, each a process of its own on a node, through the engine that is really there.
 Coordinator time is processor time of this process, reading events, recording and handing out included, divided by runs.
 `requests` are commands of the cluster (sbatch, squeue, sacct, scancel) by name.
@@ -55,7 +54,7 @@ def _counted() -> Counter[str]:
 
 
 def _measure(folder: Path, engine: Any, n_runs: int, jobs: int, options: dict[str, str]) -> dict[str, Any]:
-    from isoflop.engine.notices import AttemptEnded
+    from isoflop.engine.notices import AttemptEnded  # not above: every forked worker imports this file again
     from isoflop.sweep.session import open_session
     from isoflop.sweep.workplace import EngineChoice
 

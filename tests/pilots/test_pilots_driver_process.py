@@ -10,18 +10,11 @@ from typing import Any
 import pytest
 
 from isoflop.errors import IsoflopError
+from tests.engine.test_engine_ray_words import VERSIONS
 from tests.pilots.noting_ray import NotingRay
 from tests.pilots.ray_stand_in import driver_module
 
 Serve = Callable[[str], contextlib.AbstractContextManager[Connection]]
-# As Ray words it (ray/_private/utils.py, check_version_info), shortened.
-VERSIONS = """Version mismatch: The cluster was started with:
-    Ray: 2.40.0
-    Python: 3.10.4
-This process on 10.0.0.1 was started with:
-    Ray: 2.60.0
-    Python: 3.11.7
-"""
 
 
 @pytest.fixture

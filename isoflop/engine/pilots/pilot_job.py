@@ -115,8 +115,10 @@ class PilotJob:
 
     def device(self, lane: int) -> Device | None:
         """What tells the device of a lane from those of other nodes; None where there is no such lane."""
-        lanes = self.here.lanes if self.here is not None else ()
-        return (lanes[lane].kind, f"{self.node}/{lanes[lane].visible_device}") if lane < len(lanes) else None
+        if self.here is None or lane >= len(self.here.lanes):
+            return None
+        there = self.here.lanes[lane]  # by the host's own name: the cluster may have another, and says it later
+        return there.kind, f"{self.here.host}/{there.visible_device}"
 
     def next_number(self) -> int:
         """A number for the next worker."""
