@@ -10,14 +10,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
+
+from tests.waits import until
 
 ADDRESS = "127.0.0.1:6391"
 # Fixed ports lie below 10002, where those of Ray's workers begin. The namespace ends with its first process.
@@ -88,14 +89,6 @@ def worker_of(pilot: psutil.Process) -> psutil.Process | None:
             if any("forkserver" in word for word in server.cmdline()):
                 return next(iter(server.children()), None)
     return None
-
-
-def until(found: Callable[[], object], seconds: float = 100.0) -> None:
-    """Wait for what must come."""
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.05)
 
 
 @contextmanager

@@ -20,7 +20,8 @@ import psutil
 import pytest
 
 from isoflop.step_library import usable_instructions
-from tests.clusters.ray_grounds import RayGrounds, ray_grounds, until, why_not_here, worker_of
+from tests.clusters.ray_grounds import RayGrounds, ray_grounds, why_not_here, worker_of
+from tests.waits import until
 
 _WHY_NOT = why_not_here()
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)]

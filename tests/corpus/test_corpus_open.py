@@ -3,7 +3,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from isoflop.corpus.integrity import STAMP_NAME
 from isoflop.errors import IsoflopError
 from isoflop.files import alone_at
 from isoflop.spec import CorpusSpec, TokenizerSpec
+from tests.waits import until
 
 FILES = CorpusSpec(source="files", paths=("texts",), heldout_fraction=0.1)
 
@@ -24,6 +24,7 @@ import os, sys, time
 from pathlib import Path
 from isoflop.corpus import open_corpus
 from isoflop.spec import CorpusSpec, TokenizerSpec
+from tests.waits import until
 
 base = Path(sys.argv[1])
 
@@ -54,13 +55,6 @@ def open_files(base: Path, **options) -> Corpus:
 
 def start_builder(base: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", BUILDER, str(base)], stdout=subprocess.PIPE, text=True)
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 150
-    while not path.exists():
-        assert time.monotonic() < deadline, f"no {path.name}"
-        time.sleep(0.01)
 
 
 def built_folders(base: Path) -> list[str]:
@@ -153,7 +147,7 @@ def test_a_process_of_its_own_finds_the_same_fingerprint(base: Path) -> None:
 
 def test_a_killed_builder_leaves_nothing_that_is_taken_for_a_corpus(base: Path) -> None:
     builder = start_builder(base)
-    wait_for(base / "half-way")
+    until((base / "half-way").exists)
     builder.kill()
     builder.communicate()
     (leftover,) = built_folders(base)
@@ -166,7 +160,7 @@ def test_a_killed_builder_leaves_nothing_that_is_taken_for_a_corpus(base: Path) 
 @pytest.mark.slow
 def test_of_two_builders_at_once_one_builds_and_both_end_well(base: Path) -> None:
     first = start_builder(base)
-    wait_for(base / "half-way")
+    until((base / "half-way").exists)
     second = start_builder(base)
     with pytest.raises(subprocess.TimeoutExpired):
         second.wait(timeout=1.5)

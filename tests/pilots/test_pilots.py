@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from isoflop.sweep.workplace import EngineChoice
 from tests.databases import opened
 from tests.pilots.process_cluster import ProcessCluster, alive, kin, send
 from tests.program.program_examples import mode_of, write_sweep
+from tests.waits import until
 
 pytestmark = pytest.mark.slow(3)
 
@@ -109,13 +109,6 @@ def begun(file: Path) -> Counter[str]:
     return Counter({path.name: len(path.read_text()) for path in file.parent.glob("begun-*")})
 
 
-def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
 def test_runs_are_trained_one_after_the_other_by_as_many_pilots_as_were_asked_for(
     folder: Path, cluster: ProcessCluster
 ) -> None:
@@ -127,7 +120,7 @@ def test_runs_are_trained_one_after_the_other_by_as_many_pilots_as_were_asked_fo
     with opened(folder / "isoflop.db") as db:
         rows = db.execute("select engine, engine_job, host from attempts").fetchall()
     assert {row[0] for row in rows} == {"slurm"} and {row[1] for row in rows} <= set(cluster.submitted)
-    wait_for(lambda: not any(map(alive, cluster.submitted)))
+    until(lambda: not any(map(alive, cluster.submitted)))
     left = {json.loads(path.read_text().splitlines()[-1])["answer"] for path in folder.rglob("answers.jsonl")}
     assert left == {"leaving"}
 
@@ -145,7 +138,7 @@ def test_a_pilot_that_is_killed_costs_an_attempt_and_no_run(folder: Path, cluste
 
         def react(notice: Notice) -> None:
             if is_start(notice, long) and len(cluster.submitted) == 1:
-                wait_for(lambda: begun(file).total() == 1)
+                until(lambda: begun(file).total() == 1)
                 send(next(iter(cluster.submitted)), signal.SIGKILL)
             elif is_start(notice, long):
                 (folder / "go").touch()  # not before: the killed pilot's worker would still report
@@ -169,7 +162,7 @@ def test_a_pilot_that_is_evicted_has_its_run_go_on_in_another_without_a_death(
 
         def react(notice: Notice) -> None:
             if is_start(notice, long):
-                wait_for(lambda: begun(file).total() == len(cluster.submitted))
+                until(lambda: begun(file).total() == len(cluster.submitted))
                 if len(cluster.submitted) == 1:
                     send(next(iter(cluster.submitted)), signal.SIGUSR2)
                 else:
@@ -200,7 +193,7 @@ def test_a_run_goes_on_that_a_coordinator_left_which_was_killed(folder: Path, cl
     coordinator = subprocess.Popen(
         [sys.executable, "-c", COORDINATOR, str(file)], env={**os.environ, "PYTHONPATH": path}
     )
-    wait_for(lambda: begun(file).total() == 1)
+    until(lambda: begun(file).total() == 1)
     coordinator.kill()
     coordinator.wait()
     with session_on(file) as session:
@@ -221,7 +214,7 @@ def test_what_a_lost_pilot_writes_when_it_comes_back_does_not_count(folder: Path
 
         def react(notice: Notice) -> None:
             if is_start(notice, long) and not frozen:
-                wait_for(lambda: begun(file).total() == 1)
+                until(lambda: begun(file).total() == 1)
                 (job,) = cluster.submitted
                 frozen.extend(kin(job))
                 for process in frozen:
@@ -235,7 +228,7 @@ def test_what_a_lost_pilot_writes_when_it_comes_back_does_not_count(folder: Path
         notices = train(session, react)
     first, *_, last = attempts_at(long, notices)
     assert (first.outcome, last.outcome) == ("died", "done")
-    wait_for(lambda: not any(map(is_at_work, frozen)))
+    until(lambda: not any(map(is_at_work, frozen)))
     kept = RunDir(folder / "artifacts" / long).read_result(long)
     assert kept is not None and kept.attempt == last.attempt > 1
 
@@ -292,13 +285,13 @@ def test_another_version_there_stops_the_command(folder: Path, cluster: ProcessC
     with pytest.raises(IsoflopError, match=r"n1 has isoflop 0\.0\.1, and this is") as raised:
         session_on(sweep_of(folder, ["quick"])).__enter__()
     assert "python=PATH" in raised.value.hint
-    wait_for(lambda: not any(map(alive, cluster.submitted)))
+    until(lambda: not any(map(alive, cluster.submitted)))
 
 
 def test_a_pilot_without_work_ends_by_itself(folder: Path, cluster: ProcessCluster) -> None:
     with session_on(sweep_of(folder, ["quick"])):
         (job,) = cluster.submitted
-        wait_for(lambda: not alive(job), seconds=12)
+        until(lambda: not alive(job), seconds=12)
         answers, _ = Mailbox(cluster.submitted[job]).answers(0)
     assert isinstance(answers[0], HereAnswer)
     assert getattr(answers[-1], "why", "") == "it had no work for 5 s"
@@ -388,7 +381,7 @@ def test_a_finished_sweep_asks_for_no_job(folder: Path, cluster: ProcessCluster)
     file = sweep_of(folder, ["quick"])
     with session_on(file) as session:
         train(session)
-    wait_for(lambda: not any(map(alive, cluster.submitted)))
+    until(lambda: not any(map(alive, cluster.submitted)))
     with session_on(file) as session:
         assert train(session) == [] and session.outcome().n_completed == 4
     assert len(cluster.submitted) == 1
@@ -401,7 +394,7 @@ def test_more_pilots_than_runs_are_left_are_all_taken_up(folder: Path, cluster: 
     program = COORDINATOR.replace("session_on(Path(sys.argv[1]))", "session_on(Path(sys.argv[1]), jobs=3)")
     coordinator = subprocess.Popen([sys.executable, "-c", program, str(file)], env={**os.environ, "PYTHONPATH": path})
     results = folder / "artifacts"
-    wait_for(lambda: begun(file).total() == 1 and len(list(results.glob("*/result-*.json"))) == 3)
+    until(lambda: begun(file).total() == 1 and len(list(results.glob("*/result-*.json"))) == 3)
     coordinator.kill()
     coordinator.wait()
     with session_on(file) as session:
@@ -419,7 +412,7 @@ def test_a_pilot_that_was_told_to_end_and_is_at_work_is_given_up(folder: Path, c
         long = long_run(session)
         for notice in session.events():
             if is_start(notice, long):
-                wait_for(lambda: begun(file).total() == 1)
+                until(lambda: begun(file).total() == 1)
                 frozen.extend(kin(next(iter(cluster.submitted))))
                 for process in frozen:
                     process.suspend()
@@ -430,6 +423,6 @@ def test_a_pilot_that_was_told_to_end_and_is_at_work_is_given_up(folder: Path, c
         wake(frozen)  # its claim is of this machine, so the run would wait for it
         train(session)
         assert session.outcome().n_completed == 4
-    wait_for(lambda: not any(map(is_at_work, frozen)))
+    until(lambda: not any(map(is_at_work, frozen)))
     kept = RunDir(folder / "artifacts" / long).read_result(long)
     assert kept is not None and kept.attempt > 1

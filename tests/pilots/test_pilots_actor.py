@@ -19,6 +19,7 @@ from isoflop.engine.ray import pilot_actor
 from isoflop.engine.ray.mirror_copies import file_names
 from isoflop.engine.ray.pilot_actor import PREFIX, YOUNG_SECONDS, PilotActor
 from tests.pilots.pilot_stage import CONTENT
+from tests.waits import until
 
 Make = Callable[..., PilotActor]
 # A pilot that says how it was started and ends; one that ends when it is asked to; one that does not.
@@ -81,13 +82,6 @@ def make(box: Mailbox, node: Path, ends: list[int], monkeypatch: pytest.MonkeyPa
     for actor in made:
         if actor._lock is not None:
             actor._lock.close()
-
-
-def until(found: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not found():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.01)
 
 
 def mirror_of(actor: PilotActor) -> Path:

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from isoflop.engine.pilots.cluster import JobState, JobStatus
 from isoflop.errors import IsoflopError
 from tests.pilots.noting_ray import NotingActor, NotingRay
 from tests.pilots.ray_stand_in import driver_module
+from tests.waits import until
 
 HERE = {"host": "node-1", "exit_code": None, "problem": "", "mirror": None}
 BOXES = {"job-0": Path("/none/0")}
@@ -34,13 +35,6 @@ def module(ray: NotingRay, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture
 def driver(module: Any) -> Any:
     return module.Driver()
-
-
-def until(found: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not found():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.005)
 
 
 def state_of(driver: Any) -> JobStatus | None:

@@ -19,6 +19,7 @@ from isoflop.run_spec import CommandRun, as_program
 from isoflop.rundir import RunDir
 from isoflop.store import Standing, open_store, run_cells
 from tests.program.program_examples import log_of, mode_of, results_of, session_of, train, write_sweep
+from tests.waits import until
 
 BODY = """
 if did == "silent": pass
@@ -146,7 +147,7 @@ def test_a_sweep_that_is_stopped_has_its_programs_checkpoint_and_goes_on(tmp_pat
     if did == "long" and not os.path.exists(kept):
         asked = []
         signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
-        print("{\\"event\\": \\"progress\\"}")
+        open("listens", "w")
         while not asked: time.sleep(0.01)
         open(kept, "w").write("half")
         sys.exit(75)
@@ -159,6 +160,7 @@ def test_a_sweep_that_is_stopped_has_its_programs_checkpoint_and_goes_on(tmp_pat
         outcomes = {}
         for event in session.events():
             if isinstance(event, AttemptStarted) and event.job_id == long:
+                until((tmp_path / "listens").exists)
                 session.engine.stop()
             if isinstance(event, AttemptEnded):
                 outcomes[event.job_id] = event.outcome
@@ -260,7 +262,7 @@ def test_a_program_whose_heart_stops_has_hung_and_is_tried_again(tmp_path: Path)
     """
     file = write_sweep(tmp_path, ["hung", "one", "two", "three"], body)
     with session_of(file) as session:
-        session.engine._stall_seconds = 0.7
+        session.engine._stall_seconds = 2.0
         reasons = [event.reason for event in session.events() if isinstance(event, AttemptEnded) and event.reason]
         results = results_of(session)
     assert results["hung"].attempt == 2
