@@ -56,7 +56,8 @@ class RayGrounds:
 
     def start(self, *command: str, folder: Path, **environment: str) -> "subprocess.Popen[str]":
         """A command on the head's machine."""
-        inside = ["nsenter", "-t", str(self.init), "-n", "-p", "-m", f"--wd={folder}", *command]
+        heeds_ctrl_c = ["env", "--default-signal=INT"]  # whoever started the tests may have it ignored
+        inside = [*heeds_ctrl_c, "nsenter", "-t", str(self.init), "-n", "-p", "-m", f"--wd={folder}", *command]
         given = {name: value for name, value in (self.environment | environment).items() if value}
         return subprocess.Popen(inside, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

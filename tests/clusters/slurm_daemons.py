@@ -18,6 +18,7 @@ import psutil
 
 from isoflop.train.process import PR_SET_PDEATHSIG
 from tests.clusters.slurm_files import NODES, SQL_USER, files_in
+from tests.waits import has_ended
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 ACCOUNTING_PACKAGES = ("slurmdbd", "mariadb-server")
@@ -122,7 +123,7 @@ class Slurm:
         """What runs on the node, its first process apart."""
         first = self._first_process(node) if node in self._daemons else None
         found = [] if first is None else first.children(recursive=True)
-        return [process for process in found if _is_alive(process)]
+        return [process for process in found if not has_ended(process)]
 
     def process(self, node: str, number: int) -> psutil.Process | None:
         """What the node itself calls by that number; None where that has ended."""
@@ -226,9 +227,3 @@ def _end(process: "subprocess.Popen[bytes]", number: signal.Signals = signal.SIG
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    return False

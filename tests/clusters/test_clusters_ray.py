@@ -21,7 +21,7 @@ import pytest
 
 from isoflop.step_library import usable_instructions
 from tests.clusters.ray_grounds import RayGrounds, ray_grounds, why_not_here, worker_of
-from tests.waits import until
+from tests.waits import has_ended, until
 
 _WHY_NOT = why_not_here()
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)]
@@ -151,10 +151,6 @@ def _kill(process: psutil.Process | None) -> None:
     process.kill()
 
 
-def _has_ended(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
 def _with_copies(ray: RayGrounds, corpus: Path) -> _Ended:
     """A worker, an actor and the command are killed; the command again."""
     artifacts, db, options = corpus / "copied", corpus / "copied.db", ("storage=copied", "resources=head=1")
@@ -166,7 +162,7 @@ def _with_copies(ray: RayGrounds, corpus: Path) -> _Ended:
     until(lambda: _trains(artifacts))
     pilot = ray.pilots("/isoflop-pilot-")[0]
     _kill(pilot.parent())
-    until(lambda: _has_ended(pilot), 5)
+    until(lambda: has_ended(pilot), 30)
     until(lambda: list(artifacts.glob("*/attempt-*/fenced")))
     until(lambda: _trains(artifacts))
     ray.coordinator(first).kill()
@@ -194,7 +190,7 @@ def _with_shared_storage(ray: RayGrounds, corpus: Path) -> _Ended:
     assert "raylet" in raylet.name()
     worker.suspend()  # so that it ends no run before its actor hears that its node is no more
     _kill(raylet)
-    until(lambda: _has_ended(pilot), 30)
+    until(lambda: has_ended(pilot), 30)
     with suppress(psutil.NoSuchProcess):  # the coordinator ends an orphan that stands still, too
         worker.kill()
     said = _ended(process)

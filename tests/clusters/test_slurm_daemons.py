@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.clusters.slurm_daemons import why_no_slurm
+from tests.waits import has_ended
 
 UP = """
 import sys, time
@@ -42,7 +43,7 @@ def test_a_cluster_whose_starter_is_killed_is_gone(tmp_path: Path) -> None:
         names = {name for name, _ in started}
         assert {"munged", "slurmctld", "slurmd", "slurmstepd"} <= names, names
         _, left = psutil.wait_procs([process for _, process in started], timeout=20)
-        assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+        assert not [process for process in left if not has_ended(process)]
 
 
 def _started_by(pid: int, job: str) -> list[tuple[str, psutil.Process]]:

@@ -5,13 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from isoflop.corpus import Corpus, open_corpus
@@ -26,6 +24,7 @@ from isoflop.rundir import DeviceKind, RunDir
 from isoflop.spec import CorpusSpec, TokenizerSpec
 from tests.run_examples import RUN
 from tests.train.conftest import make_run, run_it
+from tests.waits import has_ended, until
 
 SLOT = Slot("cpu", "core", "", 1e15, bfloat16=False)
 STAYING: frozenset[DeviceKind] = frozenset({"cpu"})
@@ -80,22 +79,13 @@ def with_tests_on_path() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))}
 
 
-def gone(pids: Sequence[int], seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def test_one_process_per_slot_does_every_job_and_none_is_left(tmp_path: Path) -> None:
     made = Sweep(tmp_path, corpora=tmp_path, staying=STAYING, slots=[SLOT] * 2)
     made.go(SIMULATED)
     assert [ended.outcome for ended in made.ended] == ["done"] * 6
     assert 1 <= len(made.pids) <= 2
     assert sorted(job for jobs in made.pids.values() for job in jobs) == sorted(run.run_id for run in SIMULATED)
-    assert gone(list(made.pids))
+    until(lambda: all(map(has_ended, made.pids)), 30)
 
 
 def test_a_process_works_for_one_device_only(tmp_path: Path) -> None:
@@ -163,7 +153,7 @@ def test_where_a_waiting_process_was_killed_another_takes_the_next_job(tmp_path:
     def kill(notice: Notice, pid: int) -> None:
         if isinstance(notice, AttemptEnded) and len(made.ended) == 2:
             os.kill(next(iter(made.pids)), signal.SIGKILL)
-            assert gone(list(made.pids))
+            until(lambda: all(map(has_ended, made.pids)), 30)
 
     made.go(SIMULATED[:4], kill)
     outcomes = [ended.outcome for ended in made.ended]
@@ -178,7 +168,7 @@ def test_a_request_to_stop_ends_the_waiting_process_too(tmp_path: Path) -> None:
     made = Sweep(tmp_path, corpora=tmp_path, staying=STAYING)
     made.go(SIMULATED, lambda notice, pid: made.dispatcher.stop() if isinstance(notice, AttemptEnded) else None)
     assert len(made.ended) < len(SIMULATED)
-    assert gone(list(made.pids))
+    until(lambda: all(map(has_ended, made.pids)), 30)
 
 
 STOPPED = """
@@ -201,7 +191,7 @@ def test_a_stopped_fork_server_does_not_keep_the_coordinator_from_ending(tmp_pat
     command = [sys.executable, str(tmp_path / "stopped.py"), str(tmp_path / "artifacts")]
     done = subprocess.run(command, env=with_tests_on_path(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert gone([int(pid) for pid in done.stdout.split()])
+    until(lambda: all(has_ended(int(pid)) for pid in done.stdout.split()), 30)
 
 
 def test_what_a_job_cannot_write_into_its_log_goes_into_no_other_job_s(tmp_path: Path) -> None:
@@ -240,7 +230,7 @@ def test_a_waiting_process_ends_with_a_coordinator_that_is_killed(tmp_path: Path
         try:
             assert coordinator.stdout is not None
             pids = json.loads(f"[{coordinator.stdout.readline()}]")
-            assert pids and psutil.pid_exists(pids[0])
+            assert pids and not has_ended(pids[0])
         finally:
             coordinator.kill()
-    assert gone(pids, seconds=10.0)
+    until(lambda: all(map(has_ended, pids)), 30)

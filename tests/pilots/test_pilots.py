@@ -25,7 +25,7 @@ from isoflop.sweep.workplace import EngineChoice
 from tests.databases import opened
 from tests.pilots.process_cluster import ProcessCluster, alive, kin, send
 from tests.program.program_examples import mode_of, write_sweep
-from tests.waits import until
+from tests.waits import has_ended, until
 
 pytestmark = pytest.mark.slow(3)
 
@@ -228,7 +228,7 @@ def test_what_a_lost_pilot_writes_when_it_comes_back_does_not_count(folder: Path
         notices = train(session, react)
     first, *_, last = attempts_at(long, notices)
     assert (first.outcome, last.outcome) == ("died", "done")
-    until(lambda: not any(map(is_at_work, frozen)))
+    until(lambda: all(map(has_ended, frozen)))
     kept = RunDir(folder / "artifacts" / long).read_result(long)
     assert kept is not None and kept.attempt == last.attempt > 1
 
@@ -237,13 +237,6 @@ def wake(frozen: list[psutil.Process]) -> None:
     for process in frozen:
         with contextlib.suppress(psutil.NoSuchProcess):  # its pilot, awake, has seen the fence and killed it
             process.resume()
-
-
-def is_at_work(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_a_late_result_is_told_and_set_aside(folder: Path, cluster: ProcessCluster) -> None:
@@ -423,6 +416,6 @@ def test_a_pilot_that_was_told_to_end_and_is_at_work_is_given_up(folder: Path, c
         wake(frozen)  # its claim is of this machine, so the run would wait for it
         train(session)
         assert session.outcome().n_completed == 4
-    until(lambda: not any(map(is_at_work, frozen)))
+    until(lambda: all(map(has_ended, frozen)))
     kept = RunDir(folder / "artifacts" / long).read_result(long)
     assert kept is not None and kept.attempt > 1

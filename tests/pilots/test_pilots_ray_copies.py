@@ -241,7 +241,7 @@ def test_a_pilot_ends_with_its_actor_however_that_ends(box: Mailbox, actor: Acto
         one for one in psutil.Process(actor.process.pid).children() if "isoflop.engine.ray.ray_pilot" in one.cmdline()
     ]
     actor.process.kill()
-    pilot.wait(5)
+    pilot.wait(30)
 
 
 @pytest.mark.parametrize(("storage", "copied"), [("auto", False), ("shared", False), ("copied", True)])

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from isoflop.engine.notices import AttemptEnded, AttemptStarted
@@ -19,7 +18,7 @@ from isoflop.run_spec import CommandRun, as_program
 from isoflop.rundir import RunDir
 from isoflop.store import Standing, open_store, run_cells
 from tests.program.program_examples import log_of, mode_of, results_of, session_of, train, write_sweep
-from tests.waits import until
+from tests.waits import has_ended, until
 
 BODY = """
 if did == "silent": pass
@@ -120,7 +119,7 @@ def test_a_program_that_takes_too_long_fails_and_its_children_end_with_it(tmp_pa
     assert results["endless"].reason == "took longer than command.seconds = 0.5"
     assert results["litter"].status is Status.COMPLETED
     for name in ("child", "litter"):
-        assert not psutil.pid_exists(int((tmp_path / name).read_text()))
+        assert has_ended(int((tmp_path / name).read_text()))
 
 
 def test_a_program_that_is_killed_is_tried_again_from_its_checkpoint(tmp_path: Path) -> None:
@@ -243,13 +242,8 @@ def test_what_a_program_has_started_ends_with_a_worker_that_is_killed(tmp_path: 
         for event in session.events():
             if isinstance(event, AttemptEnded) and event.outcome == "died":
                 ends.append([int(pid) for pid in (tmp_path / "children").read_text().split()])
-                assert not [pid for pid in ends[-1] if lives(pid)]
+                assert not [pid for pid in ends[-1] if not has_ended(pid)]
     assert len(ends) == 1
-
-
-def lives(pid: int) -> bool:
-    """Whether the process is there; one that has ended may wait for whoever is to read its exit code."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_program_whose_heart_stops_has_hung_and_is_tried_again(tmp_path: Path) -> None:

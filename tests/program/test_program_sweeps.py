@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from isoflop.errors import IsoflopError
@@ -19,6 +18,7 @@ from isoflop.store import open_store
 from tests.commands import isoflop
 from tests.databases import opened
 from tests.program.program_examples import BUDGET, PER_PARAM, results_of, session_of, train, write_sweep
+from tests.waits import has_ended, until
 
 EXAMPLES = Path(__file__).parent.parent.parent / "sweeps" / "own-trainer"
 
@@ -130,11 +130,8 @@ def test_a_coordinator_and_a_worker_that_are_killed_lose_nothing_and_leave_no_pr
     os.kill(int(lines[0][2]), signal.SIGKILL)  # a worker: its program goes with it, and another attempt follows
     running.kill()
     running.wait()
-    deadline = time.monotonic() + 15
     programs = [int(line[1]) for line in lines] + [int(lines[1][3])]  # and what the second has started
-    while any(map(psutil.pid_exists, programs)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(psutil.pid_exists, programs))
+    until(lambda: all(map(has_ended, programs)), 15)
     (tmp_path / "released").touch()
     results = train(file)
     assert {mode: result.status.value for mode, result in results.items()} == dict.fromkeys("abcd", "completed")
