@@ -21,8 +21,7 @@ from tests.engine.conftest import end_what_was_started
 # and threads that share a core wait for each other spinning (the coordinate check took 11 seconds of a core for 0.9).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Whole sweeps with processes of their own, some of which must end within seconds: one of each folder at a time. They
-# are for `make test-sweeps`.
+# Whole sweeps with processes of their own, for `make test-sweeps`.
 SWEEPS = ("tests/engine/", "tests/faults/")
 SANDBOX = re.compile(r"\bSandbox\b|chaos")
 # Left out unless they are asked for: they start clusters, of packages that few machines have.
@@ -76,11 +75,11 @@ def runs_sweeps(file: Path) -> bool:
 
 
 def queue_of(nodeid: str) -> str:
-    """What one process of the suite runs in order: a folder of whole sweeps, a file, one on one kind of cluster."""
+    """What one process of the suite runs in order: a file, or what of it is for one kind of cluster."""
     file, _, test = nodeid.partition("::")
     if nodeid.startswith(CLUSTERS) and (kind := KIND.search(test)):
         return f"{file}{kind[0]}"
-    return next((folder for folder in SWEEPS if nodeid.startswith(folder)), file)
+    return file
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -111,17 +110,15 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """The tests of whole sweeps are two queues, a file's on one kind of cluster another; of all others a file goes
-    where there is room, in its own order.
-    """
+    """A queue goes where there is room, in its own order."""
     config.option.loadscopereorder = False  # `pytest_collection_modifyitems` knows which are long
     from xdist.scheduler import LoadScopeScheduling
 
-    class QueuesOfSweeps(LoadScopeScheduling):
+    class Queues(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return queue_of(nodeid)
 
-    return QueuesOfSweeps(config, log)
+    return Queues(config, log)
 
 
 @pytest.fixture(autouse=True)

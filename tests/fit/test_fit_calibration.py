@@ -30,12 +30,16 @@ def well_specified(half_width):
     ]
 
 
+# The first of a process waits for it.
+WITH_MEASURED = pytest.mark.slow(10)
+
+
 @pytest.fixture(scope="module")
 def measured():
     return [measure(Job(index, SWEEPS, SEED)) for index in (*well_specified(0.5), *well_specified(1.0))]
 
 
-@pytest.mark.slow(10)
+@WITH_MEASURED
 def test_nominal_90_percent_intervals_hold_the_truth_as_often_as_they_say(measured):
     coverage = summarise(measured)["coverage"]["well"]
     # 120 sweeps: 0.90 +- 0.11
@@ -43,7 +47,7 @@ def test_nominal_90_percent_intervals_hold_the_truth_as_often_as_they_say(measur
     assert coverage == pytest.approx(dict.fromkeys(QUANTITIES, LEVEL), abs=allowed)
 
 
-@pytest.mark.slow
+@WITH_MEASURED
 def test_bad_runs_are_set_aside_and_clean_sweeps_kept(measured):
     (mask,) = (row for row in summarise(measured)["mask"] if row["cells"] == "well")
     for spoil in SPOILS:
@@ -54,14 +58,14 @@ def test_bad_runs_are_set_aside_and_clean_sweeps_kept(measured):
     assert mask["clean_sweeps_masked"] <= allowed
 
 
-@pytest.mark.slow
+@WITH_MEASURED
 def test_the_recommended_estimate_errs_less_far_out_than_parabolas_on_a_skewed_surface(measured):
     skewed = [one for one in measured if CELLS[one.index].surface is SKEWED]
     recommended, parabola, _ = np.sqrt(np.mean([one.rms**2 for one in skewed], axis=0))
     assert recommended < parabola
 
 
-@pytest.mark.slow
+@WITH_MEASURED
 def test_a_summary_of_any_cells_is_plain_json(measured):
     document = json.loads(json.dumps(summarise(measured[:1]), allow_nan=False))
     assert document["cells"] == 1

@@ -37,7 +37,7 @@ def test_the_recommended_estimate_predicts_later_budgets_as_well_as_is_required(
     assert within_the_window["pooled"]["total_coverage"] >= LOWEST_TOTAL_COVERAGE
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 def test_every_published_sweep_is_predicted(within_the_window):
     assert within_the_window["sweeps"].keys() == FAMILIES.keys()
     assert all(numbers["n"] >= 6 for numbers in within_the_window["sweeps"].values())

@@ -32,7 +32,7 @@ def holds(choice, level=0.9):
     return abs(value - TRUE_A) <= student_quantile(level, choice.degrees_of_freedom) * math.sqrt(variance)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(4)
 @pytest.mark.parametrize("sd", [0.0, 0.03, 0.08])
 def test_intervals_hold_the_exponent_of_floors_that_scatter(sd):
     # nominal 90 %; seven of ten would be a miss of six standard errors
@@ -46,7 +46,7 @@ def test_scatter_costs_degrees_of_freedom_and_widens():
     assert bent.on_params.exponent[1] > 4 * plain.on_params.exponent[1]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(4)
 @pytest.mark.parametrize("delta", [HUBER_DELTA, LEAST_SQUARES, 0.0], ids=["huber", "squares", "absolute"])
 def test_intervals_of_every_surface_hold_its_exponent(delta):
     held = []

@@ -117,7 +117,7 @@ def test_the_rates_of_one_shape_fail_the_check(corpus: Corpus, kind: OptimizerKi
     assert max(found.values()) > MOST_RATIO, found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(4)
 @each_kind
 @pytest.mark.parametrize("axis", ["width", "depth"])
 def test_activations_and_logits_keep_their_size_from_16_to_512_wide_and_2_to_16_deep(
