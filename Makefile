@@ -36,7 +36,7 @@ test-hf: $(VENV)-hf/.installed ## exported models in transformers, lm-evaluation
 test-track: $(VENV)-track/.installed ## TensorBoard, Weights & Biases and MLflow, offline: half a minute; in an environment of its own
 	$(VENV)-track/bin/python -m pytest tests/track
 
-test-engines: $(VENV)-ray/.installed ## sweeps and faults on a real Slurm and a real Ray of this machine: about 5 minutes; installs Debian's packages as root, skips elsewhere
+test-engines: $(VENV)-ray/.installed ## sweeps and faults on a real Slurm and a real Ray of this machine: about 3 minutes; installs Debian's packages as root, skips elsewhere
 	@dpkg -s $(SLURM) > /dev/null 2>&1 || { [ `id -u` = 0 ] && apt-get update -qq \
 		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SLURM); } > /dev/null 2>&1 \
 		|| echo "Not Debian, no root or no network: what needs Slurm skips."

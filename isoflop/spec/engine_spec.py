@@ -1,10 +1,11 @@
 """[engine]: how clusters are asked for room; nothing here changes a run, and nothing of it is recorded."""
 
 import difflib
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from isoflop.errors import IsoflopError
 from isoflop.spec.section import Section
@@ -39,6 +40,7 @@ class SlurmSpec(Section):
     cpus_per_task: int = Field(1, ge=1, le=4096)
     """CPU cores of a job; a sweep on cores trains a run on each."""
     mem: _Word | None = None
+    """Memory of a job: "16G"; a bare number is MiB. Sizes that do not fit into it are dropped."""
     exclude: _Word | None = None
     """Nodes not to use."""
     sbatch: tuple[_Option, ...] = ()
@@ -56,6 +58,16 @@ class SlurmSpec(Section):
     poll_seconds: float = Field(10, ge=0.2, le=3600)
     """How often Slurm is asked how its jobs are."""
 
+    @model_validator(mode="after")
+    def _trains_before_it_ends(self) -> Self:
+        seconds = _seconds(self.time) if self.time is not None else None
+        if seconds and seconds <= self.signal_seconds:  # 0 is no limit
+            raise ValueError(
+                f"time = {self.time!r} is {seconds} s, and runs checkpoint {self.signal_seconds} s (signal_seconds) "
+                "before that: nothing would be trained"
+            )
+        return self
+
     @field_validator("sbatch")
     @classmethod
     def _leaves_jobs_as_they_are(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -63,8 +75,21 @@ class SlurmSpec(Section):
             word = option.partition("=")[0]
             whole = word.startswith("--")
             if any(kept.startswith(word) for kept in _KEPT) if whole else word[:2] in _KEPT_SHORT:
-                raise ValueError(f"{word} is isoflop's own to say")
+                raise ValueError(f"{word} is isoflop's own to say: leave it out")
         return value
+
+
+def _seconds(limit: str) -> int | None:
+    """What a time limit of sbatch comes to: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S; None for what is none of these."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)
+    if found is None:
+        return None
+    days, *parts = found.groups()
+    numbers = [int(part) for part in parts if part is not None]
+    if days is None and len(numbers) < 3:  # minutes first
+        numbers.insert(0, 0)
+    hours, minutes, seconds = (*numbers, 0, 0)[:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 _Resource = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$")]
@@ -131,10 +156,10 @@ def with_options(section: _S, options: Mapping[str, str]) -> _S:
         return type(section).model_validate({**section.model_dump(), **values})
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
+        of_one = "".join(f" {name}={options.get(str(name), '')}" for name in first["loc"][:1])
         raise IsoflopError(
-            f"--engine-option {name}={options.get(name, '')}: {first['msg']}.",
-            hint="docs/clusters.md lists the options and what they take.",
+            f"--engine-option{of_one}: {first['msg'].removeprefix('Value error, ')}.",
+            hint="docs/sweep-file.md says under [engine] what each key takes.",
         ) from None
 
 

@@ -87,7 +87,8 @@ def _changed_keys(store: Store, spec: SweepSpec) -> dict[str, tuple[object, obje
         stored = store.sweep_spec(spec.name)
     except IsoflopError:
         return None
-    old, new = dict(_dotted(stored.model_dump(mode="json"))), dict(_dotted(spec.model_dump(mode="json")))
+    # where a sweep is trained is not kept with it
+    old, new = (dict(_dotted(one.model_dump(mode="json", exclude={"engine"}))) for one in (stored, spec))
     changed = {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
     changed.pop("model.counted", None)  # what follows from the other keys, the text and the factory
     return changed

@@ -230,7 +230,8 @@ def _next(status: SweepStatus, arguments: Sequence[str]) -> str:
         case Next.WAIT:
             return f"The sweep is running: `isoflop status {sweep} --watch` follows it."
         case Next.RUN:
-            return f"Next: `isoflop run {sweep}` trains the remaining runs{failed}."
+            there = "".join(sorted({f" --engine {work.engine}" for work, _ in status.works if work.engine})[:1])
+            return f"Next: `isoflop run {sweep}{there}` trains the remaining runs{failed}."
         case Next.RETRY:
             others = f"; `isoflop fit {sweep}` fits the others" if Standing.USED in status.counts else ""
             return f"Next: `isoflop run {sweep} --retry` tries failed runs again{others}."

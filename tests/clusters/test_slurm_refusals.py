@@ -68,7 +68,9 @@ REFUSALS = {
     ),
     "another version": Refusal(("python={folder}/other-python",), ("has isoflop 9.9.9", "Install one version")),
     "no such set-up": Refusal(("setup=nowhere.sh",), ("nowhere.sh", "not a file", "relative to the sweep file")),
-    "set-up fails": Refusal(("setup=failing.sh",), ("jobs ended before their pilot said a word", "logs")),
+    "set-up fails": Refusal(
+        ("setup=failing.sh",), ("jobs ended before their pilot said a word", "its log,", "does `setup` succeed")
+    ),
     "no controller": Refusal(
         said=("Slurm does not answer", "contact", "scontrol ping"), variables={"SLURM_CONF": "{folder}/slurm.conf"}
     ),

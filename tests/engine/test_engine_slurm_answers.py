@@ -106,6 +106,8 @@ def test_a_set_up_file_that_is_not_there_is_told_with_where_it_was_looked_for(
         ("sbatch: error: Invalid generic resource (gres) specification", "(gres) specification.", "gres=gpu:1"),
         ("Batch job submission failed: Requested node configuration is not available", "not available.", "cpus"),
         ("Batch job submission failed: Requested time limit is invalid", "time limit is invalid.", "time=LIMIT"),
+        ("sbatch: error: Batch job submission failed: Invalid feature specification", "feature", "constraint=FEATURE"),
+        ("sbatch: error: Invalid --time specification", "Invalid --time", "HH:MM:SS"),
         ("sbatch: error: It rains.\n", "Slurm refuses the jobs: It rains.", "man sbatch"),
         ("", "Slurm refuses the jobs: no reason was given.", "man sbatch"),
     ],
@@ -127,6 +129,8 @@ def test_a_refusal_is_slurms_first_sentence_with_what_to_do_about_it(
     [
         "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
         "sbatch: error: slurm_receive_msgs: Socket timed out on send/recv operation",
+        "sbatch: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host",
+        "sbatch: error: s_p_parse_file: cannot stat file /nonexistent: No such file or directory, retrying in 1sec",
         "sbatch: error: If munged is up\nsbatch: error: Batch job submission failed: Connection refused",
     ],
 )

@@ -10,7 +10,7 @@ from isoflop.engine.local.device_wish import ANY_DEVICE
 from isoflop.engine.pilots.cluster import JobState
 from isoflop.engine.slurm.slurm_cluster import SlurmCluster
 from isoflop.errors import IsoflopError
-from isoflop.spec import SlurmSpec, parse_spec
+from isoflop.spec import SlurmSpec, parse_spec, with_options
 from isoflop.sweep.planning import sweep_corpus
 from isoflop.sweep.workplace import EngineChoice, Workplace, staffed
 from tests.config_changes import SLURM_VALUES
@@ -38,6 +38,18 @@ def test_what_isoflop_counts_on_is_no_further_option() -> None:
             parse_spec({"name": "s", "budgets": [1e17], "engine": {"slurm": {"sbatch": [word]}}}, source="s.toml")
     for word in ("--reservation=july", "--wait-all-nodes=1", "--nodelist=n1", "-wn1", "--exclusive"):
         assert SlurmSpec(sbatch=(word,)).sbatch == (word,)
+
+
+@pytest.mark.parametrize("time", ["1", "0:59", "0:1:0", "0-0", "1-0", "1-0:1", "61", "1:1", "0", "UNLIMITED"])
+def test_a_time_limit_in_which_nothing_would_be_trained_is_refused(time: str) -> None:
+    """As sbatch(1) reads them: minutes, M:S, H:M:S, D-H, D-H:M; 0 is no limit."""
+    if time in ("1", "0:59", "0:1:0"):
+        with pytest.raises(
+            IsoflopError, match=r"--engine-option: time = '.*' is (60|59) s, .* nothing would be trained"
+        ):
+            with_options(SlurmSpec(), {"time": time})
+    else:
+        assert with_options(SlurmSpec(), {"time": time}).time == time
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,7 @@ def test_jobs_that_end_before_their_pilot_speaks_stop_the_command(folder: Path, 
     cluster.command = [sys.executable, "-c", "print('no such thing here')"]
     with pytest.raises(IsoflopError, match="ended before their pilot said a word") as raised:
         session_on(sweep_of(folder, ["quick"])).__enter__()
+    assert "ends with 'no such thing here'" in raised.value.message
     assert "pilots" in raised.value.hint
     assert len(cluster.submitted) == submissions.MOST_MUTE
     assert all(Mailbox(path).is_closed for path in cluster.submitted.values())

@@ -252,6 +252,9 @@ def test_a_pilot_whose_job_is_suspended_takes_no_orders_and_is_not_over(
     look(fleet)
     assert pilot.stands_still
     assert not pilot.takes_orders
+    look(fleet)
+    suspended = f"Slurm has suspended job {pilot.job}: its runs go on when it is resumed."
+    assert fleet.said.count(suspended) == 1
     cluster.says(pilot.job, JobState.RUNNING)
     clock.now += 2.0
     look(fleet)

@@ -35,6 +35,13 @@ def test_a_live_claim_is_a_running_run_with_its_latest_progress(tmp_path: Path) 
     assert f"{40 / cells[2].run.n_steps:.0%}" in text
 
 
+def test_what_a_cluster_trains_goes_on_there(tmp_path: Path) -> None:
+    cells = grid(1e12)
+    spec = save_sweep(tmp_path / "x.db", cells, [])
+    begin(tmp_path, cells[2], own_claim(2, "slurm", "7_0"), step=10)
+    assert "`isoflop run demo.toml --engine slurm`" in " ".join(shown(status_of(tmp_path, spec)).split())
+
+
 def test_an_attempt_that_has_not_reported_yet_has_no_progress_of_the_one_before(tmp_path: Path) -> None:
     cells = grid(1e12)
     spec = save_sweep(tmp_path / "x.db", cells, [])

@@ -7,7 +7,7 @@ import pytest
 
 from isoflop.plan.types import Plan
 from isoflop.result import Status
-from isoflop.spec import SweepSpec
+from isoflop.spec import EngineSpec, SlurmSpec, SweepSpec
 from isoflop.store import Standing, changes_since, open_store
 from tests.report_examples import make_cell, make_result, save_sweep, unfinished
 
@@ -52,6 +52,11 @@ def test_the_plan_of_before_changes_nothing(planned: Path) -> None:
     assert set(ids(found.kept)) == {cell.run.run_id for cell in (KEPT, GONE, FAILED)}
     assert (found.new, found.no_longer_asked_for, found.keys) == ((), (), {})
     assert not found.differ
+
+
+def test_where_the_sweep_is_trained_is_no_change_of_it(planned: Path) -> None:
+    there = SPEC.model_copy(update={"engine": EngineSpec(slurm=SlurmSpec(partition="gpu", jobs=8))})
+    assert not changes(planned, there, FAILED, GONE, KEPT).differ
 
 
 def test_a_new_run_that_another_sweep_has_trained_has_its_result(planned: Path) -> None:

@@ -144,6 +144,8 @@ class Fleet:
             elif (why := self._why_over(pilot)) is not None:
                 if pilot.here is None:
                     words = f"{self.cluster.name} job {pilot.job} {why}"
+                    if printed := pilot.mailbox.last_words():
+                        words += f"; its log, {str(pilot.mailbox.log_path)!r}, ends with {printed!r}"
                     self._submissions.note_useless(words, "ended before their pilot said a word")
                 yield self.give_up(pilot, why)
 
@@ -185,6 +187,8 @@ class Fleet:
         for pilot in self.pilots:
             if (status := states.get(pilot.job)) is not None:
                 pilot.hear(status, self._clock())
+            if pilot.stands_still:
+                self.say(f"{self.cluster.name} has suspended job {pilot.job}: its runs go on when it is resumed.")
 
     def _why_over(self, pilot: PilotJob) -> str | None:
         """Why the pilot is no more; None while it may be at work."""

@@ -14,6 +14,9 @@ from isoflop.files import append_line, lines_since, write_atomically
 from isoflop.rundir import Assignment
 from isoflop.rundir.layout import PilotPaths
 
+# Of a log, what is read for its last line, and what is shown of that.
+_LAST_BYTES, _LAST_LETTERS = 4096, 300
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -145,6 +148,16 @@ class Mailbox(PilotPaths):
         for growing in (self.orders_path, self.answers_path):  # there from the start: NFS remembers what was not
             growing.touch()
         write_atomically(self.pilot_path, content.model_dump_json(indent=1).encode())
+
+    def last_words(self) -> str:
+        """The last line of the job's log; "" where there is none, or nothing in it."""
+        try:
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, self.log_path.stat().st_size - _LAST_BYTES))
+                lines = log.read().decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip()[:_LAST_LETTERS] for line in reversed(lines) if line.strip()), "")
 
     def read(self) -> PilotFile | None:
         """What the pilot is for; None where the folder is none of this version."""

@@ -133,6 +133,6 @@ class Submissions:
     def _mute(self) -> IsoflopError:
         return IsoflopError(
             f"{MOST_MUTE} jobs {self._how}; the last: {self._last_words}.",
-            hint=f"Does the node see {str(self._root)!r}, and is isoflop installed there for the same interpreter? The "
-            "jobs' logs, where the node could write them, lie there.",
+            hint=f"Does the node see {str(self._root)!r}, is isoflop installed there for the same interpreter, and "
+            "does `setup` succeed? The jobs' logs, where the node could write them, lie there.",
         )

@@ -31,7 +31,10 @@ _FILTERS = ("SQUEUE_", "SBATCH_", "SACCT_")
 # What a job would inherit from a shell that runs in another one, or was given GPUs: sbatch passes its environment on.
 _OF_ANOTHER_JOB = re.compile(r"CUDA_VISIBLE_DEVICES|SLURM_(?!CONF$|CLUSTERS$).*")
 # How sbatch says that nobody answered; whatever else it says was said by Slurm.
-_AWAY = ("Unable to contact slurm controller", "Socket timed out", "Connection refused", "Connection timed out")
+_AWAY = (
+    *("Unable to contact slurm controller", "Socket timed out", "Connection refused", "Connection timed out"),
+    *("resolve_ctls_from_dns_srv", "configuration source", "s_p_parse_file"),  # no slurm.conf is found
+)
 _FIELDS = "JobArrayID:|,State:|,exit_code:|,NodeList:|,ReasonList:|,Name:|"
 # Job states (squeue(1), JOB STATE CODES); a word that is none of them says nothing.
 _STATES = {
@@ -50,6 +53,8 @@ _HINTS = (
     ("qos", "Name one that you may use: --engine-option qos=NAME."),
     ("generic resource", "`sinfo -o '%P %G'` lists what nodes have: --engine-option gres=gpu:1."),
     ("node configuration", "No node has what was asked for: look at gres, mem, cpus_per_task and constraint."),
+    ("feature", "`sinfo -o '%P %f'` lists what nodes have: --engine-option constraint=FEATURE."),
+    ("--time specification", "Say it as HH:MM:SS, D-HH or minutes: --engine-option time=4:00:00."),
     ("time limit", "The partition's limit is shorter (`sinfo`): --engine-option time=LIMIT."),
 )
 _AWAY_HINT = "Is this a login node of the cluster, and is slurmctld up? `scontrol ping` says."
